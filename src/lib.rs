@@ -1,0 +1,6 @@
+//! deployctl releases serverless APIs on AWS.
+
+pub mod error;
+pub mod event;
+pub mod process;
+pub mod terraform;

@@ -1,0 +1,422 @@
+//! The one way to start a program.
+//!
+//! A [`Command`] is data until it runs: purpose, program, arguments and the changes to the environment can be
+//! read, compared and printed. Running it streams both pipes line by line (so neither can fill up and block),
+//! keeps the tail of stderr for the error, and ends it politely when deployctl is interrupted: one SIGINT, a
+//! grace time, then SIGKILL to the whole process group. A program never outlives deployctl.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio_util::sync::CancellationToken;
+
+/// How long a program may take to end after SIGINT. GitHub Actions kills a cancelled job 10 s after its own
+/// SIGINT (7.5 s, SIGTERM, 2.5 s), so there the whole must fit in less.
+pub fn grace() -> Duration {
+    let on_github = std::env::var_os("GITHUB_ACTIONS").is_some();
+    if on_github { Duration::from_secs(7) } else { Duration::from_secs(60) }
+}
+
+/// Lines longer than this are cut in what is passed on; what follows is read and dropped.
+const MAX_LINE: usize = 8 * 1024 * 1024;
+
+/// How many of the last lines of stderr an error keeps.
+const TAIL: usize = 40;
+
+/// Which pipe a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A program to run, as data.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Why it is run, as it fits into "failed to …".
+    pub purpose: String,
+    /// What to run: a path, or a name to be found on PATH.
+    pub program: PathBuf,
+    /// Its arguments. Never a secret: every user of the machine can read them.
+    pub args: Vec<OsString>,
+    /// The folder it runs in.
+    pub dir: Option<PathBuf>,
+    /// Variables set (`Some`) or removed (`None`) on top of the inherited environment.
+    pub env: BTreeMap<String, Option<OsString>>,
+}
+
+impl Command {
+    /// `program`, run in order to `purpose`.
+    pub fn new(program: impl Into<PathBuf>, purpose: impl Into<String>) -> Self {
+        Self {
+            purpose: purpose.into(),
+            program: program.into(),
+            args: Vec::new(),
+            dir: None,
+            env: BTreeMap::new(),
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<I: IntoIterator<Item = S>, S: Into<OsString>>(mut self, args: I) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Runs it in `dir`.
+    #[must_use]
+    pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<OsString>) -> Self {
+        self.env.insert(name.into(), Some(value.into()));
+        self
+    }
+
+    /// Removes a variable.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<String>) -> Self {
+        self.env.insert(name.into(), None);
+        self
+    }
+
+    /// Runs it to its end, passing every line to `on_line`. Any exit code is a normal end.
+    pub async fn run(
+        &self,
+        cancel: &CancellationToken,
+        mut on_line: impl FnMut(Stream, &str),
+    ) -> Result<Exit, ProcessError> {
+        if cancel.is_cancelled() {
+            return Err(self.error(Failure::Interrupted));
+        }
+        let mut child = self.spawn(Stdio::null(), Stdio::piped(), Stdio::piped())?;
+        let (Some(stdout), Some(stderr), Some(pid)) = (child.stdout.take(), child.stderr.take(), child.id())
+        else {
+            return Err(self.error(Failure::Io(std::io::Error::other("the child has no pipes"))));
+        };
+        let pid = Pid::from_raw(pid.cast_signed());
+        let mut stdout = Lines::new(stdout);
+        let mut stderr = Lines::new(stderr);
+        let mut tail: VecDeque<String> = VecDeque::new();
+        let mut deadline: Option<tokio::time::Instant> = None;
+        let mut interrupted = false;
+        let status = loop {
+            tokio::select! {
+                line = stdout.next(), if !stdout.ended => {
+                    if let Some(line) = line.map_err(|e| self.error(Failure::Io(e)))? {
+                        on_line(Stream::Stdout, &line);
+                    }
+                }
+                line = stderr.next(), if !stderr.ended => {
+                    if let Some(line) = line.map_err(|e| self.error(Failure::Io(e)))? {
+                        on_line(Stream::Stderr, &line);
+                        if tail.len() == TAIL { tail.pop_front(); }
+                        tail.push_back(line);
+                    }
+                }
+                // The pipes first: a program may still hold buffered lines when it has ended. One that left
+                // a grandchild behind holding the pipe is not waited for longer than a second.
+                status = child.wait(), if stdout.ended && stderr.ended => break status,
+                () = cancel.cancelled(), if !interrupted => {
+                    interrupted = true;
+                    deadline = Some(tokio::time::Instant::now() + grace());
+                    // It may have ended by itself in this very moment.
+                    let _ended = kill(pid, Signal::SIGINT);
+                }
+                () = sleep_until(deadline), if deadline.is_some() => {
+                    deadline = None;
+                    let _ended = killpg(pid, Signal::SIGKILL);
+                }
+            }
+        };
+        let status = status.map_err(|e| self.error(Failure::Io(e)))?;
+        if interrupted {
+            return Err(self.error(Failure::Interrupted));
+        }
+        Ok(Exit { status, stderr_tail: tail.into() })
+    }
+
+    /// Runs it to its end and returns its standard output; an exit code other than 0 is an error.
+    pub async fn output(&self, cancel: &CancellationToken) -> Result<String, ProcessError> {
+        let mut text = String::new();
+        let exit = self
+            .run(cancel, |stream, line| {
+                if stream == Stream::Stdout {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            })
+            .await?;
+        self.success(exit).map(|_| text)
+    }
+
+    /// Runs it with this terminal as its own, for programs that talk to the person in front of it.
+    pub async fn run_attached(&self) -> Result<ExitStatus, ProcessError> {
+        let mut std = self.std();
+        std.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+        let mut child = tokio::process::Command::from(std).spawn().map_err(|e| self.spawn_error(e))?;
+        child.wait().await.map_err(|e| self.error(Failure::Io(e)))
+    }
+
+    /// Turns an exit code other than 0 into an error.
+    pub fn success(&self, exit: Exit) -> Result<Exit, ProcessError> {
+        if exit.status.success() { Ok(exit) } else { Err(self.error(Failure::Exit(exit))) }
+    }
+
+    /// Starts it in a process group of its own, so that a terminal's Ctrl-C reaches it only through
+    /// [`Command::run`], once.
+    fn spawn(&self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<tokio::process::Child, ProcessError> {
+        let mut std = self.std();
+        std.stdin(stdin).stdout(stdout).stderr(stderr);
+        std::os::unix::process::CommandExt::process_group(&mut std, 0);
+        #[cfg(target_os = "linux")]
+        die_with_parent(&mut std);
+        tokio::process::Command::from(std).kill_on_drop(true).spawn().map_err(|e| self.spawn_error(e))
+    }
+
+    fn std(&self) -> std::process::Command {
+        let mut std = std::process::Command::new(&self.program);
+        std.args(&self.args);
+        if let Some(dir) = &self.dir {
+            std.current_dir(dir);
+        }
+        for (name, value) in &self.env {
+            match value {
+                Some(value) => std.env(name, value),
+                None => std.env_remove(name),
+            };
+        }
+        std
+    }
+
+    fn spawn_error(&self, source: std::io::Error) -> ProcessError {
+        let kind = match source.kind() {
+            std::io::ErrorKind::NotFound => Failure::NotFound,
+            _ => Failure::Io(source),
+        };
+        self.error(kind)
+    }
+
+    fn error(&self, failure: Failure) -> ProcessError {
+        ProcessError { purpose: self.purpose.clone(), command: self.to_string(), failure }
+    }
+}
+
+/// Has the kernel end the child when deployctl dies, even by SIGKILL. The signal is tied to the thread that
+/// starts the child: `main` uses a current-thread runtime, so that is the process itself.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
+fn die_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: `prctl` is async-signal-safe, and the closure neither allocates nor takes a lock.
+    unsafe {
+        command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from));
+    }
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Lines of a pipe in bounded memory: bytes that are not UTF-8 are replaced, overlong lines are cut.
+struct Lines<R> {
+    reader: BufReader<R>,
+    buffer: Vec<u8>,
+    ended: bool,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    fn new(reader: R) -> Self {
+        Self { reader: BufReader::with_capacity(64 * 1024, reader), buffer: Vec::new(), ended: false }
+    }
+
+    /// The next line without its end; `None` at the end of the pipe. Safe to cancel: what was read stays
+    /// in the buffer.
+    async fn next(&mut self) -> std::io::Result<Option<String>> {
+        loop {
+            let chunk = self.reader.fill_buf().await?;
+            if chunk.is_empty() {
+                self.ended = true;
+                return Ok((!self.buffer.is_empty()).then(|| self.take()));
+            }
+            let (used, complete) = match chunk.iter().position(|byte| *byte == b'\n') {
+                Some(end) => (end + 1, true),
+                None => (chunk.len(), false),
+            };
+            let room = MAX_LINE.saturating_sub(self.buffer.len());
+            let text = &chunk[..used - usize::from(complete)];
+            self.buffer.extend_from_slice(&text[..text.len().min(room)]);
+            self.reader.consume(used);
+            if complete {
+                return Ok(Some(self.take()));
+            }
+        }
+    }
+
+    fn take(&mut self) -> String {
+        if self.buffer.last() == Some(&b'\r') {
+            self.buffer.pop();
+        }
+        let line = String::from_utf8_lossy(&self.buffer).into_owned();
+        self.buffer.clear();
+        line
+    }
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// Its exit code or signal.
+    pub status: ExitStatus,
+    /// The last lines of its stderr.
+    pub stderr_tail: Vec<String>,
+}
+
+/// A program that could not be run, was interrupted, or failed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {purpose}: {failure}")]
+pub struct ProcessError {
+    /// What it was run for.
+    pub purpose: String,
+    /// The command line, ready to paste.
+    pub command: String,
+    /// What went wrong.
+    pub failure: Failure,
+}
+
+/// What can go wrong with a program.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// There is no such program.
+    #[error("the program was not found")]
+    NotFound,
+    /// Starting it, or reading from it, failed.
+    #[error("{0}")]
+    Io(std::io::Error),
+    /// deployctl was interrupted and has stopped the program.
+    #[error("interrupted")]
+    Interrupted,
+    /// It ended with an exit code other than 0, or by a signal.
+    #[error("{}{}", .0.status, tail_text(&.0.stderr_tail))]
+    Exit(Exit),
+}
+
+fn tail_text(tail: &[String]) -> String {
+    tail.iter().map(|line| format!("\n  {line}")).collect()
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", quoted(&self.program.to_string_lossy()))?;
+        for arg in &self.args {
+            write!(f, " {}", quoted(&arg.to_string_lossy()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Values of the environment may be secrets: only the names are shown.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("purpose", &self.purpose)
+            .field("command", &self.to_string())
+            .field("dir", &self.dir)
+            .field("env", &self.env.keys())
+            .finish()
+    }
+}
+
+/// `text` as a POSIX shell takes it back: bare where that is safe, else in single quotes.
+pub fn quoted(text: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(safe) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        Command::new("sh", "run a test script").args(["-c", script])
+    }
+
+    #[tokio::test]
+    async fn both_pipes_stream_and_a_megabyte_on_one_line_does_not_block() {
+        let script = "head -c 1048576 /dev/zero | tr '\\0' x; echo; echo err >&2; echo out";
+        let mut lines = Vec::new();
+        let exit = shell(script)
+            .run(&CancellationToken::new(), |stream, line| lines.push((stream, line.len())))
+            .await
+            .unwrap();
+        assert!(exit.status.success());
+        assert!(lines.contains(&(Stream::Stdout, 1_048_576)));
+        assert!(lines.contains(&(Stream::Stderr, 3)));
+        assert_eq!(exit.stderr_tail, ["err"]);
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_reaches_the_program_once_and_politely() {
+        let cancel = CancellationToken::new();
+        let stop = cancel.clone();
+        let mut lines = Vec::new();
+        let result = shell("trap 'echo bye; exit 0' INT; echo ready; while :; do sleep 0.05; done")
+            .run(&cancel, |_, line| {
+                lines.push(line.to_owned());
+                stop.cancel();
+            })
+            .await;
+        assert!(matches!(result.unwrap_err().failure, Failure::Interrupted));
+        assert_eq!(lines, ["ready", "bye"]);
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_named_with_its_purpose() {
+        let error = Command::new("no-such-program", "measure the wind")
+            .output(&CancellationToken::new())
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "failed to measure the wind: the program was not found");
+    }
+
+    #[tokio::test]
+    async fn a_failing_program_shows_its_last_words() {
+        let error = shell("echo broken >&2; exit 3").output(&CancellationToken::new()).await.unwrap_err();
+        assert!(error.to_string().contains("exit status: 3"), "{error}");
+        assert!(error.to_string().contains("broken"), "{error}");
+    }
+
+    #[test]
+    fn a_command_line_can_be_pasted() {
+        let command = Command::new("terraform", "plan").args(["-var", "a b", "it's", ""]);
+        assert_eq!(command.to_string(), r"terraform -var 'a b' 'it'\''s' ''");
+    }
+}

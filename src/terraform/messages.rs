@@ -1,0 +1,5 @@
+//! Terraform's `-json` stream.
+
+/// One message of the stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {}

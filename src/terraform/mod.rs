@@ -1,0 +1,2 @@
+//! The Terraform driver.
+pub mod messages;
