@@ -186,7 +186,12 @@ impl Command {
 
     /// Starts it in a process group of its own, so that a terminal's Ctrl-C reaches it only through
     /// [`Command::run`], once.
-    fn spawn(&self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<tokio::process::Child, ProcessError> {
+    fn spawn(
+        &self,
+        stdin: Stdio,
+        stdout: Stdio,
+        stderr: Stdio,
+    ) -> Result<tokio::process::Child, ProcessError> {
         let mut std = self.std();
         std.stdin(stdin).stdout(stdout).stderr(stderr);
         std::os::unix::process::CommandExt::process_group(&mut std, 0);
