@@ -83,7 +83,8 @@ impl Error {
 
     /// deployctl contradicts itself.
     pub fn bug(message: impl Into<String>) -> Self {
-        Self::new(Kind::Bug, "bug", message).hint("this is a bug in deployctl: please report it with this message")
+        Self::new(Kind::Bug, "bug", message)
+            .hint("this is a bug in deployctl: please report it with this message")
     }
 
     /// Adds what to do next.
