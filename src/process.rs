@@ -3,18 +3,27 @@
 //! A [`Command`] is data until it runs: purpose, program, arguments and the changes to the environment can be
 //! read, compared and printed. Running it streams both pipes line by line (so neither can fill up and block),
 //! keeps the tail of stderr for the error, and ends it politely when deployctl is interrupted: one SIGINT, a
-//! grace time, then SIGKILL to the whole process group. A program never outlives deployctl.
+//! grace time, then SIGKILL to the whole process group.
+//!
+//! A program never outlives deployctl, even one killed by SIGKILL: a guard, a few lines of shell with a pipe to
+//! deployctl, sees the pipe close and ends the program in the same polite way. The kernel could send the
+//! signal itself (`PR_SET_PDEATHSIG`), but a program whose output pipes broke with deployctl dies of SIGPIPE when
+//! it says that it is shutting down: Terraform then leaves its state locked, and its children alive. The guard
+//! keeps the pipes open and empty meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::process::{ChildStderr, ChildStdout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long a program may take to end after SIGINT. GitHub Actions kills a cancelled job 10 s after its own
@@ -24,8 +33,12 @@ pub fn grace() -> Duration {
     if on_github { Duration::from_secs(7) } else { Duration::from_secs(60) }
 }
 
-/// Lines longer than this are cut in what is passed on; what follows is read and dropped.
-const MAX_LINE: usize = 8 * 1024 * 1024;
+/// How long a program that has ended may have somebody else write to its pipes: per line, and in all.
+const DRAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// Lines longer than this are cut in what is passed on, unless the command says otherwise; what follows is read
+/// and dropped.
+const LONGEST_LINE: usize = 8 * 1024 * 1024;
 
 /// How many of the last lines of stderr an error keeps.
 const TAIL: usize = 40;
@@ -52,6 +65,8 @@ pub struct Command {
     pub dir: Option<PathBuf>,
     /// Variables set (`Some`) or removed (`None`) on top of the inherited environment.
     pub env: BTreeMap<String, Option<OsString>>,
+    /// How many bytes of a line are kept.
+    pub longest_line: usize,
 }
 
 impl Command {
@@ -63,6 +78,7 @@ impl Command {
             args: Vec::new(),
             dir: None,
             env: BTreeMap::new(),
+            longest_line: LONGEST_LINE,
         }
     }
 
@@ -108,25 +124,31 @@ impl Command {
         mut on_line: impl FnMut(Stream, &str),
     ) -> Result<Exit, ProcessError> {
         if cancel.is_cancelled() {
-            return Err(self.error(Failure::Interrupted));
+            return Err(self.error(Failure::Interrupted { killed: false }));
         }
-        let mut child = self.spawn(Stdio::null(), Stdio::piped(), Stdio::piped())?;
+        let mut child = self.spawn()?;
         let (Some(stdout), Some(stderr), Some(pid)) = (child.stdout.take(), child.stderr.take(), child.id())
         else {
             return Err(self.error(Failure::Io(std::io::Error::other("the child has no pipes"))));
         };
+        let guard = Guard::watch(pid, &stdout, &stderr).map_err(|e| self.error(Failure::Io(e)))?;
         let pid = Pid::from_raw(pid.cast_signed());
-        let mut stdout = Lines::new(stdout);
-        let mut stderr = Lines::new(stderr);
+        let mut stdout = Lines::new(stdout, self.longest_line);
+        let mut stderr = Lines::new(stderr, self.longest_line);
         let mut tail: VecDeque<String> = VecDeque::new();
-        let mut deadline: Option<tokio::time::Instant> = None;
-        let mut interrupted = false;
-        let status = loop {
+        let mut deadline: Option<Instant> = None;
+        let mut drain: Option<Instant> = None;
+        let mut ended: Option<(std::io::Result<ExitStatus>, Instant)> = None;
+        let mut interrupted: Option<bool> = None;
+        while ended.is_none() || !stdout.ended || !stderr.ended {
+            // What was written comes before what happened afterwards.
             tokio::select! {
+                biased;
                 line = stdout.next(), if !stdout.ended => {
                     if let Some(line) = line.map_err(|e| self.error(Failure::Io(e)))? {
                         on_line(Stream::Stdout, &line);
                     }
+                    drain = ended.as_ref().map(|(_, last)| (*last).min(Instant::now() + DRAIN.0));
                 }
                 line = stderr.next(), if !stderr.ended => {
                     if let Some(line) = line.map_err(|e| self.error(Failure::Io(e)))? {
@@ -134,27 +156,41 @@ impl Command {
                         if tail.len() == TAIL { tail.pop_front(); }
                         tail.push_back(line);
                     }
+                    drain = ended.as_ref().map(|(_, last)| (*last).min(Instant::now() + DRAIN.0));
                 }
-                // The pipes first: a program may still hold buffered lines when it has ended. One that left
-                // a grandchild behind holding the pipe is not waited for longer than a second.
-                status = child.wait(), if stdout.ended && stderr.ended => break status,
-                () = cancel.cancelled(), if !interrupted => {
-                    interrupted = true;
-                    deadline = Some(tokio::time::Instant::now() + grace());
-                    // It may have ended by itself in this very moment.
-                    let _ended = kill(pid, Signal::SIGINT);
+                status = child.wait(), if ended.is_none() => {
+                    // It may have left a grandchild behind that holds the pipes: that one is not waited for.
+                    drain = Some(Instant::now() + DRAIN.0);
+                    deadline = None;
+                    ended = Some((status, Instant::now() + DRAIN.1));
+                }
+                () = sleep_until(drain), if drain.is_some() => break,
+                () = cancel.cancelled(), if interrupted.is_none() => {
+                    interrupted = Some(false);
+                    if ended.is_none() {
+                        deadline = Some(Instant::now() + grace());
+                        // It may have ended by itself in this very moment.
+                        let _ended = kill(pid, Signal::SIGINT);
+                    }
                 }
                 () = sleep_until(deadline), if deadline.is_some() => {
                     deadline = None;
+                    interrupted = Some(true);
                     let _ended = killpg(pid, Signal::SIGKILL);
                 }
             }
-        };
-        let status = status.map_err(|e| self.error(Failure::Io(e)))?;
-        if interrupted {
-            return Err(self.error(Failure::Interrupted));
         }
-        Ok(Exit { status, stderr_tail: tail.into() })
+        guard.dismiss().await;
+        if let Some(killed) = interrupted {
+            // What it started and did not stop, such as the command of a provisioner, ends with it.
+            let _ended = killpg(pid, Signal::SIGKILL);
+            return Err(self.error(Failure::Interrupted { killed }));
+        }
+        match ended {
+            Some((Ok(status), _)) => Ok(Exit { status, stderr_tail: tail.into() }),
+            Some((Err(error), _)) => Err(self.error(Failure::Io(error))),
+            None => Err(self.error(Failure::Io(std::io::Error::other("its end was not seen")))),
+        }
     }
 
     /// Runs it to its end and returns its standard output; an exit code other than 0 is an error.
@@ -186,18 +222,11 @@ impl Command {
 
     /// Starts it in a process group of its own, so that a terminal's Ctrl-C reaches it only through
     /// [`Command::run`], once.
-    fn spawn(
-        &self,
-        stdin: Stdio,
-        stdout: Stdio,
-        stderr: Stdio,
-    ) -> Result<tokio::process::Child, ProcessError> {
+    fn spawn(&self) -> Result<tokio::process::Child, ProcessError> {
         let mut std = self.std();
-        std.stdin(stdin).stdout(stdout).stderr(stderr);
+        std.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         std::os::unix::process::CommandExt::process_group(&mut std, 0);
-        #[cfg(target_os = "linux")]
-        die_with_parent(&mut std);
-        tokio::process::Command::from(std).kill_on_drop(true).spawn().map_err(|e| self.spawn_error(e))
+        tokio::process::Command::from(std).spawn().map_err(|e| self.spawn_error(e))
     }
 
     fn std(&self) -> std::process::Command {
@@ -228,19 +257,48 @@ impl Command {
     }
 }
 
-/// Has the kernel end the child when deployctl dies, even by SIGKILL. The signal is tied to the thread that
-/// starts the child: `main` uses a current-thread runtime, so that is the process itself.
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
-fn die_with_parent(command: &mut std::process::Command) {
-    use std::os::unix::process::CommandExt;
-    // SAFETY: `prctl` is async-signal-safe, and the closure neither allocates nor takes a lock.
-    unsafe {
-        command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from));
+/// Ends a program whose deployctl has died, or has lost interest in it.
+struct Guard {
+    /// Closes with deployctl; a line on it means that all is well.
+    lifeline: tokio::process::ChildStdin,
+}
+
+impl Guard {
+    /// `$1` is the program's process and group, `$2` the grace time in seconds. Its standard output and error are
+    /// the reading ends of the program's pipes.
+    const SCRIPT: &str = r#"
+trap '' INT TERM HUP
+read -r _ && exit 0
+cat <&1 >/dev/null 2>/dev/null & out=$!
+cat <&2 >/dev/null 2>/dev/null & err=$!
+kill -INT "$1" 2>/dev/null
+left=$(($2 * 10))
+while [ "$left" -gt 0 ] && kill -0 "$1" 2>/dev/null; do sleep 0.1; left=$((left - 1)); done
+kill -KILL -- "-$1" 2>/dev/null
+kill "$out" "$err" 2>/dev/null
+"#;
+
+    fn watch(pid: u32, stdout: &ChildStdout, stderr: &ChildStderr) -> std::io::Result<Self> {
+        let mut std = std::process::Command::new("sh");
+        std.args(["-c", Self::SCRIPT, "deployctl-guard", &pid.to_string(), &grace().as_secs().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(stdout.as_fd().try_clone_to_owned()?)
+            .stderr(stderr.as_fd().try_clone_to_owned()?);
+        // Whatever ends the group of deployctl or of the program must not end the guard.
+        std::os::unix::process::CommandExt::process_group(&mut std, 0);
+        let mut child = tokio::process::Command::from(std).spawn()?;
+        let lifeline = child.stdin.take().ok_or_else(|| std::io::Error::other("the guard has no pipe"))?;
+        Ok(Self { lifeline })
+    }
+
+    /// The program has ended: there is nothing to guard any more.
+    async fn dismiss(mut self) {
+        // A guard that is gone already needs no message.
+        drop(self.lifeline.write_all(b"\n").await);
     }
 }
 
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
@@ -251,12 +309,18 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
 struct Lines<R> {
     reader: BufReader<R>,
     buffer: Vec<u8>,
+    longest: usize,
     ended: bool,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
-    fn new(reader: R) -> Self {
-        Self { reader: BufReader::with_capacity(64 * 1024, reader), buffer: Vec::new(), ended: false }
+    fn new(reader: R, longest: usize) -> Self {
+        Self {
+            reader: BufReader::with_capacity(64 * 1024, reader),
+            buffer: Vec::new(),
+            longest,
+            ended: false,
+        }
     }
 
     /// The next line without its end; `None` at the end of the pipe. Safe to cancel: what was read stays
@@ -272,7 +336,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 Some(end) => (end + 1, true),
                 None => (chunk.len(), false),
             };
-            let room = MAX_LINE.saturating_sub(self.buffer.len());
+            let room = self.longest.saturating_sub(self.buffer.len());
             let text = &chunk[..used - usize::from(complete)];
             self.buffer.extend_from_slice(&text[..text.len().min(room)]);
             self.reader.consume(used);
@@ -322,9 +386,12 @@ pub enum Failure {
     /// Starting it, or reading from it, failed.
     #[error("{0}")]
     Io(std::io::Error),
-    /// deployctl was interrupted and has stopped the program.
+    /// deployctl was interrupted and has stopped the program; `killed`: not before the grace time was over.
     #[error("interrupted")]
-    Interrupted,
+    Interrupted {
+        /// Whether it had to be killed.
+        killed: bool,
+    },
     /// It ended with an exit code other than 0, or by a signal.
     #[error("{}{}", .0.status, tail_text(&.0.stderr_tail))]
     Exit(Exit),
@@ -399,8 +466,68 @@ mod tests {
                 stop.cancel();
             })
             .await;
-        assert!(matches!(result.unwrap_err().failure, Failure::Interrupted));
+        assert!(matches!(result.unwrap_err().failure, Failure::Interrupted { killed: false }));
         assert_eq!(lines, ["ready", "bye"]);
+    }
+
+    #[tokio::test]
+    async fn a_grandchild_that_holds_the_pipes_is_not_waited_for() {
+        let start = Instant::now();
+        let mut lines = Vec::new();
+        let command = shell("sleep 20 & echo $!");
+        let exit =
+            command.run(&CancellationToken::new(), |_, line| lines.push(line.to_owned())).await.unwrap();
+        assert!(exit.status.success());
+        assert!(start.elapsed() < Duration::from_secs(5));
+        kill(Pid::from_raw(lines[0].parse().unwrap()), Signal::SIGKILL).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_an_interrupted_program_leaves_behind_ends_with_it() {
+        let cancel = CancellationToken::new();
+        let mut lines = Vec::new();
+        let script = "trap 'exit 0' INT; sleep 20 >/dev/null 2>&1 & echo $!; while :; do sleep 0.05; done";
+        let result = shell(script)
+            .run(&cancel, |_, line| {
+                lines.push(line.to_owned());
+                cancel.cancel();
+            })
+            .await;
+        assert!(result.is_err());
+        wait_for_end(lines[0].parse().unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_no_longer_wanted_is_interrupted_and_its_last_words_do_not_kill_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (said, program) = tokio::sync::oneshot::channel::<i32>();
+        let mut said = Some(said);
+        let script =
+            "trap 'echo bye; echo bye >&2; touch done; exit 0' INT; echo $$; while :; do sleep 0.05; done";
+        let command = shell(script).dir(dir.path());
+        let cancel = CancellationToken::new();
+        let run = command.run(&cancel, |_, line| {
+            if let Some(said) = said.take() {
+                said.send(line.parse().unwrap()).unwrap();
+            }
+        });
+        let pid = tokio::select! {
+            _ = run => panic!("it ended by itself"),
+            pid = program => pid.unwrap(),
+        };
+        // The run was dropped: to the guard that is what the death of deployctl looks like.
+        wait_for_end(pid).await;
+        assert!(dir.path().join("done").exists());
+    }
+
+    async fn wait_for_end(pid: i32) {
+        for _ in 0..100 {
+            if kill(Pid::from_raw(pid), None).is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("process {pid} lives on");
     }
 
     #[tokio::test]

@@ -1,2 +1,40 @@
-//! The Terraform driver.
+//! The Terraform driver: everything that deployctl knows about running Terraform or OpenTofu.
+//!
+//! ```text
+//! Layer ─► init (only when its inputs changed) ─► plan ─┬─► no changes: one process, done
+//!                                                        └─► Plan as data ─► guard ─► apply of that very file
+//! ```
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`version`] | finding the program, its version, what it can do |
+//! | [`commands`] | each command's arguments, as data |
+//! | `environment` | the variables we own, each with its reason |
+//! | [`driver`] | running it: events out, typed failures back |
+//! | `init`, `mirror` | when `init` is needed, and where providers come from |
+//! | [`messages`] | the `-json` stream |
+//! | [`plan`], [`guard`] | a plan as data, and what it may not do |
+//! | [`outputs`] | a layer's outputs, secrets kept secret |
+//! | [`layers`] | dependency order |
+//! | [`failure`] | what can go wrong, and what to do about it |
+
+pub mod commands;
+pub mod driver;
+mod environment;
+pub mod failure;
+pub mod guard;
+mod init;
+pub mod layers;
 pub mod messages;
+mod mirror;
+pub mod outputs;
+pub mod plan;
+pub mod version;
+
+pub use commands::{PlanMode, PlanOptions, Shared, Subcommand};
+pub use driver::{Backend, Driver, PlanOutcome, PlannedLayer};
+pub use environment::Environment;
+pub use failure::{Failure, Reason};
+pub use layers::Layer;
+pub use outputs::{Output, Outputs};
+pub use version::Terraform;

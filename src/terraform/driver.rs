@@ -1,0 +1,303 @@
+//! Runs Terraform in a layer: `init` when it is needed, `plan` to a file, `apply` of that file, `output`.
+//!
+//! A driver is a value: program, stage, environment, backend and variables are fixed when it is made, so that two
+//! layers can be worked on at once. Every line of Terraform's goes out as an event; its errors come back typed.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::commands::{Init, PlanOptions, Shared, Subcommand};
+use super::environment::{self, Environment, Parts};
+use super::failure::{Failure, Reason};
+use super::layers::Layer;
+use super::messages::{Diagnostic, Message};
+use super::outputs::Outputs;
+use super::plan::Plan;
+use super::version::Terraform;
+use super::{init, mirror};
+use crate::event::{Event, Events};
+use crate::process::{Command, Stream};
+
+/// Everything that running Terraform for a stage takes.
+#[derive(Debug, Clone)]
+pub struct Driver {
+    /// The program.
+    pub terraform: Terraform,
+    /// The stage's name, for messages.
+    pub stage: String,
+    /// Where layers keep their `TF_DATA_DIR`s, each under its name; a folder of this stage alone.
+    pub data_root: PathBuf,
+    /// Changes to the inherited environment: credentials, endpoints.
+    pub env: Environment,
+    /// Where states are stored.
+    pub backend: Backend,
+    /// Values of Terraform variables. Each layer takes those that it declares.
+    pub variables: BTreeMap<String, Value>,
+    /// A folder to install providers from (`DEPLOYCTL_PROVIDER_MIRROR`). `None`: the registry, and a mirror only
+    /// where the registry cannot be reached.
+    pub provider_mirror: Option<PathBuf>,
+    /// How long to wait for a state lock, and how much to do at once.
+    pub shared: Shared,
+    /// Where Terraform's own log goes, if it is wanted.
+    pub log_file: Option<PathBuf>,
+    /// Who hears what happens.
+    pub events: Events,
+    /// Interrupts whatever runs.
+    pub cancel: CancellationToken,
+}
+
+/// Where states are stored: settings of the `backend` block that differ from stage to stage.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backend {
+    /// Settings for all layers, such as bucket and region. No secrets: those belong into the environment.
+    pub settings: BTreeMap<String, String>,
+    /// The `key` of a layer's state, with `{layer}` for the layer's name.
+    pub key: Option<String>,
+}
+
+impl Backend {
+    /// The settings for one layer.
+    pub fn for_layer(&self, layer: &str) -> Vec<(String, String)> {
+        let settings = self.settings.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let key = self.key.iter().map(|key| ("key".to_owned(), key.replace("{layer}", layer)));
+        settings.chain(key).collect()
+    }
+
+    /// Refuses secrets: they would end up in argv, and in a file under `TF_DATA_DIR`.
+    fn check(&self) -> Result<(), Failure> {
+        let secret =
+            |name: &&String| ["access_key", "secret_key", "token", "password"].contains(&name.as_str());
+        match self.settings.keys().find(secret) {
+            Some(name) => Err(Failure::new(Reason::SecretInBackend(name.clone()))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a plan comes to.
+#[derive(Debug)]
+pub enum PlanOutcome {
+    /// The world is as the configuration says.
+    NoChanges,
+    /// There is something to do.
+    Changes(PlannedLayer),
+}
+
+/// A plan that can be applied. The file goes when this does.
+#[derive(Debug)]
+pub struct PlannedLayer {
+    /// What it would do.
+    pub plan: Plan,
+    file: PlanFile,
+}
+
+/// A plan file, which holds secrets: 0600 in a folder that only we can enter, gone when dropped.
+#[derive(Debug)]
+struct PlanFile {
+    folder: tempfile::TempDir,
+}
+
+impl PlanFile {
+    fn create(data_dir: &Path) -> Result<Self, Failure> {
+        let create = || {
+            let private = std::fs::Permissions::from_mode(0o700);
+            let folder =
+                tempfile::Builder::new().prefix("plan-").permissions(private).tempdir_in(data_dir)?;
+            let file = Self { folder };
+            // Terraform writes into a file that exists without changing its mode.
+            let mut options = std::fs::OpenOptions::new();
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            options.write(true).create_new(true).open(file.path())?;
+            Ok(file)
+        };
+        create().map_err(|e| Failure::io("create a plan file", e))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("plan")
+    }
+}
+
+impl Driver {
+    /// Runs `init` if anything that it depends on has changed since the last time. Tells whether it did.
+    pub async fn init_if_needed(&self, layer: &Layer) -> Result<bool, Failure> {
+        self.placed(layer, init::if_needed(self, layer)).await
+    }
+
+    /// Plans a layer. The layer must be initialised.
+    pub async fn plan(&self, layer: &Layer, options: PlanOptions) -> Result<PlanOutcome, Failure> {
+        self.placed(layer, self.plan_to_file(layer, options)).await
+    }
+
+    async fn plan_to_file(&self, layer: &Layer, options: PlanOptions) -> Result<PlanOutcome, Failure> {
+        let file = PlanFile::create(&self.prepared_data_dir(layer)?)?;
+        let plan = Subcommand::Plan { options, out: file.path() };
+        let code = self.stream(layer, &plan, |code| code == 0 || code == 2).await.inspect_err(|failure| {
+            if matches!(*failure.reason, Reason::NotInitialised) {
+                // What init left behind is gone or broken: the next run starts with init.
+                init::forget(&self.data_dir(layer));
+            }
+        })?;
+        if code == 0 {
+            return Ok(PlanOutcome::NoChanges);
+        }
+        let json = self.read(layer, &Subcommand::Show { plan: Some(file.path()) }).await?;
+        Ok(PlanOutcome::Changes(PlannedLayer { plan: Plan::parse(json.as_bytes())?, file }))
+    }
+
+    /// Applies exactly what was planned.
+    pub async fn apply(&self, layer: &Layer, planned: PlannedLayer) -> Result<(), Failure> {
+        let apply = Subcommand::Apply { plan: planned.file.path() };
+        self.placed(layer, self.stream(layer, &apply, |code| code == 0)).await.map(drop)
+    }
+
+    /// The layer's outputs. The layer must be initialised.
+    pub async fn outputs(&self, layer: &Layer) -> Result<Outputs, Failure> {
+        let read = async {
+            let json = self.read(layer, &Subcommand::Output { name: None }).await?;
+            Outputs::from_output(json.as_bytes())
+        };
+        self.placed(layer, read).await
+    }
+
+    /// Runs any command that has nothing typed to say, and returns what it wrote to its standard output.
+    pub async fn run(&self, layer: &Layer, subcommand: &Subcommand) -> Result<String, Failure> {
+        self.placed(layer, self.read(layer, subcommand)).await
+    }
+
+    /// The command line and environment of `subcommand` in `layer`: for printing, for running it attached to a
+    /// terminal, and for what everything above runs.
+    pub fn command(&self, layer: &Layer, subcommand: &Subcommand) -> Result<Command, Failure> {
+        let data_dir = self.data_dir(layer);
+        let cli_config = mirror::configuration(self);
+        let parts = Parts {
+            given: &self.env,
+            variables: &self.variables,
+            data_dir: &data_dir,
+            cli_config: cli_config.as_deref(),
+            log_file: self.log_file.as_deref(),
+        };
+        let inherited: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let mut command = Command::new(&self.terraform.program, subcommand.purpose())
+            .args(subcommand.args(&self.terraform, &self.shared)?)
+            .dir(&layer.dir);
+        command.env = environment::changes(&parts, &inherited);
+        Ok(command)
+    }
+
+    /// The layer's `TF_DATA_DIR`, absolute because Terraform runs in the layer's folder.
+    pub fn data_dir(&self, layer: &Layer) -> PathBuf {
+        let root = std::path::absolute(&self.data_root).unwrap_or_else(|_| self.data_root.clone());
+        root.join(&layer.name)
+    }
+
+    /// The data folder, there and private, without plan files of runs that were killed.
+    pub(super) fn prepared_data_dir(&self, layer: &Layer) -> Result<PathBuf, Failure> {
+        let dir = self.data_dir(layer);
+        let prepare = || {
+            std::fs::create_dir_all(&dir)?;
+            std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))?;
+            remove_old_plans(&dir)
+        };
+        prepare().map_err(|e| Failure::io(format!("prepare {}", dir.display()), e))?;
+        Ok(dir)
+    }
+
+    /// The arguments of `init` for a layer.
+    pub(super) fn init_command(&self, layer: &Layer) -> Result<Subcommand, Failure> {
+        self.backend.check()?;
+        Ok(Subcommand::Init(Init {
+            backend: self.backend.for_layer(&layer.name),
+            // What was chosen once is used everywhere; it changes on purpose only.
+            lock_file_readonly: layer.dir.join(".terraform.lock.hcl").exists(),
+            ..Init::default()
+        }))
+    }
+
+    /// Runs a command that speaks JSON lines, and passes them on. `is_fine` tells which exit codes are no failure.
+    pub(super) async fn stream(
+        &self,
+        layer: &Layer,
+        subcommand: &Subcommand,
+        is_fine: impl Fn(i32) -> bool,
+    ) -> Result<i32, Failure> {
+        let command = self.command(layer, subcommand)?;
+        let mut errors: Vec<Diagnostic> = Vec::new();
+        let mut unknown_format = None;
+        let exit = command
+            .run(&self.cancel, |stream, line| {
+                let message = if stream == Stream::Stdout { Message::parse(line) } else { None };
+                let Some(message) = message else {
+                    return self.program_line(line);
+                };
+                if let Message::Version { ui, .. } = &message
+                    && !ui.starts_with("1.")
+                {
+                    unknown_format = Some(ui.clone());
+                }
+                self.events.emit(&Event::Terraform { layer: &layer.name, message: &message });
+                if let Message::Diagnostic(diagnostic) = message
+                    && diagnostic.severity == "error"
+                    && errors.len() < MOST_ERRORS
+                {
+                    errors.push(diagnostic);
+                }
+            })
+            .await?;
+        if let Some(ui) = unknown_format {
+            let problem = format!("its format is {ui}, only 1.x is known");
+            return Err(Failure::new(Reason::Format { what: "Terraform's messages", problem }));
+        }
+        match exit.status.code() {
+            Some(code) if is_fine(code) => Ok(code),
+            _ => Err(Failure::from_run(errors, command.success(exit).err())),
+        }
+    }
+
+    /// Runs a command and returns its standard output.
+    async fn read(&self, layer: &Layer, subcommand: &Subcommand) -> Result<String, Failure> {
+        let mut command = self.command(layer, subcommand)?;
+        command.longest_line = LONGEST_JSON;
+        Ok(command.output(&self.cancel).await?)
+    }
+
+    fn program_line(&self, line: &str) {
+        if !line.trim().is_empty() {
+            self.events.emit(&Event::ProgramLine { program: "terraform", line });
+        }
+    }
+
+    async fn placed<T>(
+        &self,
+        layer: &Layer,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        work.await.map_err(|failure| failure.at(&layer.name, &self.stage))
+    }
+}
+
+/// How many errors are kept of a run.
+const MOST_ERRORS: usize = 100;
+
+/// The longest plan, state or output that is read.
+const LONGEST_JSON: usize = 1024 * 1024 * 1024;
+
+/// A plan folder this old belongs to a run that was killed.
+const OLD: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn remove_old_plans(data_dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(data_dir)?.flatten() {
+        let is_plan = entry.file_name().to_string_lossy().starts_with("plan-");
+        let age = entry.metadata().and_then(|file| file.modified()).ok().and_then(|time| time.elapsed().ok());
+        if is_plan && age.is_some_and(|age| age > OLD) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

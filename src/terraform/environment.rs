@@ -1,0 +1,169 @@
+//! The environment that Terraform gets: inherited, but for the variables that would change behind our back what
+//! it does. Each of those is ours, with its reason.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use serde_json::Value;
+
+/// Changes to an environment: variables set, or removed.
+pub type Environment = BTreeMap<String, Option<OsString>>;
+
+/// What the environment is made of.
+pub(super) struct Parts<'a> {
+    /// What the caller wants passed on: credentials, endpoints.
+    pub given: &'a Environment,
+    /// The values of Terraform's variables.
+    pub variables: &'a BTreeMap<String, Value>,
+    /// The layer's folder for providers, modules and the backend's settings.
+    pub data_dir: &'a Path,
+    /// A CLI configuration of our own, where one is needed.
+    pub cli_config: Option<&'a Path>,
+    /// Where Terraform's log goes, if it is wanted.
+    pub log_file: Option<&'a Path>,
+}
+
+/// The changes to the inherited environment.
+pub(super) fn changes(parts: &Parts<'_>, inherited: &BTreeMap<OsString, OsString>) -> Environment {
+    let Parts { given, variables, data_dir, cli_config, log_file } = parts;
+    let mut changes = (*given).clone();
+    let mut set = |name: &str, value: &OsStr| changes.insert(name.to_owned(), Some(value.to_owned()));
+    // No advice to people on what to type next.
+    set("TF_IN_AUTOMATION", "1".as_ref());
+    // Nobody is there to answer.
+    set("TF_INPUT", "0".as_ref());
+    // Terraform would ask HashiCorp for news with every process.
+    set("CHECKPOINT_DISABLE", "1".as_ref());
+    // Each stage and layer has its own, so that switching between them needs no `init`.
+    set("TF_DATA_DIR", data_dir.as_os_str());
+    for (name, value) in *variables {
+        // Not in argv, which every user of the machine can read.
+        set(&format!("TF_VAR_{name}"), variable(value).as_ref());
+    }
+    if let Some(file) = cli_config {
+        set("TF_CLI_CONFIG_FILE", file.as_os_str());
+    }
+    if let Some(file) = log_file {
+        let level = inherited.get(OsStr::new("TF_LOG")).map_or(OsStr::new("DEBUG"), OsString::as_os_str);
+        set("TF_LOG", level);
+        set("TF_LOG_PATH", file.as_os_str());
+    }
+    let names = inherited.keys().filter_map(|name| name.to_str());
+    let given_names: Vec<String> = given.keys().cloned().collect();
+    for name in names.chain(given_names.iter().map(String::as_str)) {
+        let unwanted = match name {
+            // They would add arguments that nobody sees, such as `-auto-approve`.
+            "TF_CLI_ARGS" => true,
+            _ if name.starts_with("TF_CLI_ARGS_") => true,
+            // The stage decides which state is used.
+            "TF_WORKSPACE" => true,
+            // Would mix the log, which holds secrets, into the output.
+            "TF_LOG" | "TF_LOG_PATH" => log_file.is_none(),
+            "TF_LOG_CORE" | "TF_LOG_PROVIDER" => log_file.is_none(),
+            // Terraform only warns about a file that is not there, once per process.
+            "TF_CLI_CONFIG_FILE" => {
+                cli_config.is_none() && inherited.get(OsStr::new(name)).is_none_or(is_missing)
+            }
+            _ => false,
+        };
+        if unwanted {
+            changes.insert(name.to_owned(), None);
+        }
+    }
+    changes
+}
+
+fn is_missing(file: &OsString) -> bool {
+    !Path::new(file).exists()
+}
+
+/// A value as `TF_VAR_…` takes it: strings as they are, anything else as JSON, which is an HCL expression too.
+fn variable(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(
+        inherited: &[(&str, &str)],
+        cli_config: Option<&Path>,
+        log_file: Option<&Path>,
+    ) -> Environment {
+        let given = [("AWS_ENDPOINT_URL".to_owned(), Some("http://127.0.0.1:1".into()))].into();
+        let variables = [
+            ("release".to_owned(), Value::from("1.2.3")),
+            ("sizes".to_owned(), serde_json::json!({ "a": [1, true] })),
+        ]
+        .into();
+        let inherited = inherited.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let parts = Parts {
+            given: &given,
+            variables: &variables,
+            data_dir: Path::new("/data/app"),
+            cli_config,
+            log_file,
+        };
+        changes(&parts, &inherited)
+    }
+
+    fn shown(environment: &Environment) -> Vec<String> {
+        let text =
+            |value: &Option<OsString>| value.as_ref().map_or("-".into(), |v| v.to_str().unwrap().to_owned());
+        environment.iter().map(|(name, value)| format!("{name}={}", text(value))).collect()
+    }
+
+    #[test]
+    fn what_is_ours_is_set_and_the_rest_is_left_alone() {
+        assert_eq!(
+            shown(&changed(&[("PATH", "/bin"), ("AWS_PROFILE", "dev")], None, None)),
+            [
+                "AWS_ENDPOINT_URL=http://127.0.0.1:1",
+                "CHECKPOINT_DISABLE=1",
+                "TF_DATA_DIR=/data/app",
+                "TF_INPUT=0",
+                "TF_IN_AUTOMATION=1",
+                "TF_VAR_release=1.2.3",
+                r#"TF_VAR_sizes={"a":[1,true]}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn what_would_change_terraform_behind_our_back_is_removed() {
+        let inherited = [
+            ("TF_CLI_ARGS", "-no-color"),
+            ("TF_CLI_ARGS_apply", "-auto-approve"),
+            ("TF_WORKSPACE", "other"),
+            ("TF_LOG", "TRACE"),
+            ("TF_LOG_PROVIDER", "TRACE"),
+            ("TF_CLI_CONFIG_FILE", "/no/such/file"),
+        ];
+        let changed = changed(&inherited, None, None);
+        for (name, _) in inherited {
+            assert_eq!(changed.get(name), Some(&None), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_wanted_goes_to_a_file() {
+        let changed = changed(&[("TF_LOG", "TRACE"), ("TF_LOG_CORE", "INFO")], None, Some(Path::new("/log")));
+        assert_eq!(changed["TF_LOG"].as_deref(), Some("TRACE".as_ref()));
+        assert_eq!(changed["TF_LOG_PATH"].as_deref(), Some("/log".as_ref()));
+        assert_eq!(changed.get("TF_LOG_CORE"), None);
+    }
+
+    #[test]
+    fn a_cli_configuration_that_exists_is_kept_and_ours_comes_first() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let inherited = [("TF_CLI_CONFIG_FILE", file.path().to_str().unwrap())];
+        assert_eq!(changed(&inherited, None, None).get("TF_CLI_CONFIG_FILE"), None);
+        let ours = changed(&inherited, Some(Path::new("/ours")), None);
+        assert_eq!(ours["TF_CLI_CONFIG_FILE"].as_deref(), Some("/ours".as_ref()));
+    }
+}

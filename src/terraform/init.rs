@@ -1,0 +1,193 @@
+//! `init`, only when something that it depends on has changed.
+//!
+//! Its inputs are the lock file, the `terraform` and `module` blocks of the layer and of the local modules it
+//! uses, the backend's settings, the program and the place that providers come from. Their hash is kept in the
+//! layer's data folder, beside what `init` made of them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::driver::Driver;
+use super::failure::{Failure, Reason};
+use super::layers::{Layer, is_configuration};
+use super::mirror;
+
+/// Holds the hash, in the layer's data folder.
+const MARK: &str = "deployctl-init";
+
+/// Waiting times before `init` is tried again after an error of the network.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+
+/// Errors that go away by themselves, as terragrunt's users have collected them.
+const TRANSIENT: &[&str] = &[
+    "TLS handshake timeout",
+    "connection reset by peer",
+    "Client.Timeout exceeded",
+    "i/o timeout",
+    "unexpected EOF",
+    "429 Too Many Requests",
+    "502 Bad Gateway",
+    "503 Service Unavailable",
+    "504 Gateway Timeout",
+];
+
+/// Runs `init` unless nothing has changed. Tells whether it did.
+pub(super) async fn if_needed(driver: &Driver, layer: &Layer) -> Result<bool, Failure> {
+    layer.check()?;
+    let data_dir = driver.prepared_data_dir(layer)?;
+    let mark = data_dir.join(MARK);
+    mirror::use_given(driver)?;
+    if std::fs::read_to_string(&mark).is_ok_and(|known| known == fingerprint(driver, layer)) {
+        return Ok(false);
+    }
+    // Half an init is no init.
+    forget(&data_dir);
+    init(driver, layer).await?;
+    // The first init writes the lock file: the hash is that of what is there now.
+    let hash = fingerprint(driver, layer);
+    std::fs::write(&mark, hash).map_err(|e| Failure::io(format!("write {}", mark.display()), e))?;
+    Ok(true)
+}
+
+/// Makes the next run start with `init`.
+pub(super) fn forget(data_dir: &Path) {
+    // There may be none, and a folder that cannot be written is an error a little later.
+    drop(std::fs::remove_file(data_dir.join(MARK)));
+}
+
+async fn init(driver: &Driver, layer: &Layer) -> Result<(), Failure> {
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        let command = driver.init_command(layer)?;
+        let Err(failure) = driver.stream(layer, &command, |code| code == 0).await else {
+            return Ok(());
+        };
+        if is_transient(&failure)
+            && let Some(pause) = pauses.next()
+        {
+            driver.events.note(format!("terraform {}: init will be tried again: {failure}", layer.name));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => continue,
+                () = driver.cancel.cancelled() => return Err(Failure::new(Reason::Interrupted { killed: false })),
+            }
+        }
+        let unreachable = matches!(*failure.reason, Reason::RegistryUnreachable);
+        if !(unreachable && mirror::use_found(driver, required_providers(&layer.dir)).await?) {
+            return Err(failure);
+        }
+    }
+}
+
+fn is_transient(failure: &Failure) -> bool {
+    let text = |d: &super::messages::Diagnostic| format!("{} {}", d.summary, d.detail);
+    let said: Vec<String> = failure.diagnostics.iter().map(text).chain([failure.to_string()]).collect();
+    TRANSIENT.iter().any(|sign| said.iter().any(|said| said.contains(sign)))
+}
+
+/// The hash of everything that `init` depends on.
+fn fingerprint(driver: &Driver, layer: &Layer) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |name: &str, bytes: &[u8]| {
+        // Lengths keep neighbours apart.
+        hash.update(format!("{name} {}\n", bytes.len()));
+        hash.update(bytes);
+    };
+    let program = &driver.terraform;
+    add("program", format!("{} {}", program.flavour, program.version).as_bytes());
+    for (name, value) in driver.backend.for_layer(&layer.name) {
+        add(&name, value.as_bytes());
+    }
+    if let Some(file) = mirror::configuration(driver) {
+        add("cli configuration", &std::fs::read(file).unwrap_or_default());
+    }
+    add("lock file", &std::fs::read(layer.dir.join(".terraform.lock.hcl")).unwrap_or_default());
+    for (path, text) in configuration(&layer.dir) {
+        add(&path.to_string_lossy(), relevant(&path, &text).as_bytes());
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The configuration files of a module and of the local modules that it uses.
+fn configuration(root: &Path) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let folder = folder.canonicalize().unwrap_or(folder);
+        if !seen.insert(folder.clone()) {
+            continue;
+        }
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        paths.retain(|path| path.file_name().is_some_and(|name| is_configuration(&name.to_string_lossy())));
+        paths.sort();
+        for path in paths {
+            let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
+            folders.extend(local_modules(&text).into_iter().map(|source| folder.join(source)));
+            files.push((path, text));
+        }
+    }
+    files
+}
+
+/// What `init` reads of a file: its `terraform` and `module` blocks, without comments and layout; the whole file
+/// where it cannot be parsed here, which costs an `init` too many and never one too few.
+fn relevant(path: &Path, text: &str) -> String {
+    let is_hcl = path.extension().is_some_and(|ending| ending == "tf" || ending == "tofu");
+    match hcl::parse(text) {
+        Ok(body) if is_hcl => {
+            let blocks = body.into_blocks().filter(|b| matches!(b.identifier(), "terraform" | "module"));
+            blocks.map(|block| format!("{block:?}\n")).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// The folders of modules that are part of the same source tree.
+fn local_modules(text: &str) -> Vec<String> {
+    let Ok(body) = hcl::parse(text) else { return Vec::new() };
+    let modules = body.blocks().filter(|block| block.identifier() == "module");
+    let source = |module: &hcl::Block| match module.body().attributes().find(|a| a.key() == "source")?.expr()
+    {
+        hcl::Expression::String(source) if source.starts_with('.') => Some(source.clone()),
+        _ => None,
+    };
+    modules.filter_map(source).collect()
+}
+
+/// The providers that a layer asks for, as `namespace/type`, as far as they come from the usual registry.
+fn required_providers(root: &Path) -> BTreeSet<String> {
+    let mut providers = BTreeSet::new();
+    for (_, text) in configuration(root) {
+        let Ok(body) = hcl::parse(&text) else { continue };
+        let terraform = body.blocks().filter(|block| block.identifier() == "terraform");
+        let required = terraform.flat_map(|block| block.body().blocks());
+        for block in required.filter(|block| block.identifier() == "required_providers") {
+            for attribute in block.body().attributes() {
+                providers.extend(provider_source(attribute));
+            }
+        }
+    }
+    providers
+}
+
+fn provider_source(attribute: &hcl::Attribute) -> Option<String> {
+    let hcl::Expression::Object(object) = attribute.expr() else {
+        return Some(format!("hashicorp/{}", attribute.key()));
+    };
+    let source = object.iter().find_map(|(key, value)| match (key, value) {
+        (hcl::ObjectKey::Identifier(key), hcl::Expression::String(value)) if key.as_str() == "source" => {
+            Some(value)
+        }
+        _ => None,
+    });
+    let source = source.map_or_else(|| format!("hashicorp/{}", attribute.key()), Clone::clone);
+    match source.split('/').count() {
+        2 => Some(source),
+        3 => source.strip_prefix("registry.terraform.io/").map(str::to_owned),
+        _ => None,
+    }
+}

@@ -1,0 +1,191 @@
+//! Where providers come from when the registry cannot be reached: a filesystem mirror, given or found.
+//!
+//! Terraform is told about it by a CLI configuration of our own, in the stage's data folder and for our processes
+//! only. Being there, it is used by all later commands too, which therefore need not try the registry again.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::driver::Driver;
+use super::failure::Failure;
+use super::version::Flavour;
+
+/// The CLI configuration, in the stage's data folder.
+const FILE: &str = "terraform.rc";
+
+/// Bounds of the search: a mirror is near the root, as packages and images put it.
+const DEEPEST: usize = 6;
+const LONGEST: Duration = Duration::from_secs(15);
+
+/// Folders that hold no mirror, but very many other things.
+const SKIPPED: &[&str] = &["proc", "sys", "dev", "run", "node_modules", ".git", ".terraform", "target"];
+
+/// Our CLI configuration, where there is one.
+pub(super) fn configuration(driver: &Driver) -> Option<PathBuf> {
+    let file = std::path::absolute(driver.data_root.join(FILE)).ok()?;
+    file.exists().then_some(file)
+}
+
+/// Writes the configuration for a mirror that was named by the user.
+pub(super) fn use_given(driver: &Driver) -> Result<(), Failure> {
+    match &driver.provider_mirror {
+        Some(path) => write(driver, path),
+        None => Ok(()),
+    }
+}
+
+/// Looks for a mirror that has `needed`, and uses it. Tells whether there is a new one.
+pub(super) async fn use_found(driver: &Driver, needed: BTreeSet<String>) -> Result<bool, Failure> {
+    if driver.provider_mirror.is_some() || configuration(driver).is_some() {
+        // It was used, and did not help.
+        return Ok(false);
+    }
+    let host = host(driver.terraform.flavour);
+    // Reading folders blocks; an interrupt must not wait for it.
+    let search = tokio::task::spawn_blocking(move || find(Path::new("/"), host, &needed));
+    let found = tokio::select! {
+        found = search => found.ok().flatten(),
+        () = driver.cancel.cancelled() => None,
+    };
+    let Some(path) = found else { return Ok(false) };
+    write(driver, &path)?;
+    let note = format!("the provider registry cannot be reached: providers come from {}", path.display());
+    driver.events.note(note);
+    Ok(true)
+}
+
+const fn host(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Terraform => "registry.terraform.io",
+        Flavour::OpenTofu => "registry.opentofu.org",
+    }
+}
+
+/// The folder nearest to `root` that is a mirror of `host` and has all `needed` providers.
+///
+/// A provider is a program that will run with the stage's credentials: a folder into which anybody else could
+/// write is never entered.
+fn find(root: &Path, host: &str, needed: &BTreeSet<String>) -> Option<PathBuf> {
+    let start = Instant::now();
+    let device = std::fs::metadata(root).ok()?.dev();
+    let mut folders = VecDeque::from([(root.to_owned(), 0)]);
+    while let Some((folder, depth)) = folders.pop_front() {
+        if start.elapsed() > LONGEST {
+            return None;
+        }
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        let mut children: Vec<_> = entries.flatten().collect();
+        children.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in children {
+            // Not through links, which may lead in circles.
+            let Ok(metadata) = entry.metadata() else { continue };
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if !metadata.is_dir()
+                || metadata.dev() != device
+                || SKIPPED.contains(&&*name)
+                || !is_trusted(&metadata)
+            {
+                continue;
+            }
+            // The `providers` folder in somebody's TF_DATA_DIR looks like a mirror, but may go at any time.
+            let is_data_dir = folder.file_name().is_some_and(|name| name == "providers");
+            if name == host && !is_data_dir && needed.is_subset(&held(&entry.path())) {
+                return Some(folder);
+            }
+            if depth < DEEPEST {
+                folders.push_back((entry.path(), depth + 1));
+            }
+        }
+    }
+    None
+}
+
+fn is_trusted(folder: &std::fs::Metadata) -> bool {
+    let ours = folder.uid() == 0 || folder.uid() == nix::unistd::geteuid().as_raw();
+    ours && folder.mode() & 0o002 == 0
+}
+
+/// The providers below a mirror's folder of a host, as `namespace/type`.
+fn held(host: &Path) -> BTreeSet<String> {
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let of_namespace = |namespace: String| {
+        let types = names(&host.join(&namespace));
+        types.into_iter().map(move |provider| format!("{namespace}/{provider}"))
+    };
+    names(host).into_iter().flat_map(of_namespace).collect()
+}
+
+fn write(driver: &Driver, mirror: &Path) -> Result<(), Failure> {
+    let file = driver.data_root.join(FILE);
+    let host = host(driver.terraform.flavour);
+    let text = text(mirror, host, &held(&mirror.join(host)));
+    let write = || {
+        std::fs::create_dir_all(&driver.data_root)?;
+        // The same again is left alone: init depends on it.
+        if std::fs::read_to_string(&file).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(&file)?.write_all(text.as_bytes())
+    };
+    write().map_err(|e| Failure::io(format!("write {}", file.display()), e))
+}
+
+/// What the mirror holds comes from there, and everything else from where it usually does.
+fn text(mirror: &Path, host: &str, held: &BTreeSet<String>) -> String {
+    let names: Vec<String> = held.iter().map(|name| format!("{:?}", format!("{host}/{name}"))).collect();
+    let names = names.join(", ");
+    let path = mirror.to_string_lossy();
+    format!(
+        "# Written by deployctl: the provider registry could not be reached, or DEPLOYCTL_PROVIDER_MIRROR was set.\n\
+         # Delete this file to try the registry again.\n\
+         provider_installation {{\n  filesystem_mirror {{\n    path    = {path:?}\n    include = [{names}]\n  }}\n  \
+         direct {{\n    exclude = [{names}]\n  }}\n}}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn needed(name: &str) -> BTreeSet<String> {
+        [name.to_owned()].into()
+    }
+
+    #[test]
+    fn a_mirror_is_found_by_what_it_holds() {
+        let root = tempfile::tempdir().unwrap();
+        let make = |path: &str| std::fs::create_dir_all(root.path().join(path)).unwrap();
+        make("opt/mirror/registry.example/hashicorp/aws/5.0.0");
+        make("a/registry.example/hashicorp/null");
+        make("data/providers/registry.example/hashicorp/random");
+        make("open/registry.example/hashicorp/time");
+        std::fs::set_permissions(root.path().join("open"), PermissionsExt::from_mode(0o777)).unwrap();
+        let found = |name: &str| find(root.path(), "registry.example", &needed(name));
+        assert_eq!(found("hashicorp/aws"), Some(root.path().join("opt/mirror")));
+        assert_eq!(found("hashicorp/null"), Some(root.path().join("a")));
+        assert_eq!(found("hashicorp/random"), None, "somebody's data folder");
+        assert_eq!(found("hashicorp/time"), None, "anybody may write there");
+        assert_eq!(found("hashicorp/tls"), None);
+    }
+
+    #[test]
+    fn the_configuration_names_what_the_mirror_holds() {
+        let text = text(Path::new("/a \"b\""), "registry.example", &needed("hashicorp/aws"));
+        let body = hcl::parse(&text).unwrap();
+        assert_eq!(body.blocks().count(), 1);
+        assert!(text.contains(r#"path    = "/a \"b\"""#), "{text}");
+        assert!(text.contains(r#"include = ["registry.example/hashicorp/aws"]"#), "{text}");
+        assert!(text.contains(r#"exclude = ["registry.example/hashicorp/aws"]"#), "{text}");
+    }
+}

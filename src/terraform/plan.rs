@@ -1,0 +1,427 @@
+//! A plan as data: what `terraform show -json` says about a plan file.
+//!
+//! Secrets are masked while it is read, so that nothing further on can show them. An attribute is listed where
+//! its value differs or will only be known after the apply.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::failure::{Failure, Reason};
+use super::outputs::MASK;
+
+/// What is shown instead of a value that does not exist yet.
+pub const UNKNOWN: &str = "(known after apply)";
+
+/// What Terraform would do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Plan {
+    /// Resources that would be touched, in Terraform's order.
+    pub changes: Vec<ResourceChange>,
+    /// Resources that others have changed, as far as it matters to the plan.
+    pub drift: Vec<ResourceChange>,
+    /// Outputs whose values would change.
+    pub outputs: BTreeMap<String, ValueChange>,
+}
+
+/// What happens to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It is made.
+    Create,
+    /// It is changed in place.
+    Update,
+    /// It is destroyed.
+    Delete,
+    /// It is destroyed and made again.
+    Replace,
+    /// It is read during the apply (data sources).
+    Read,
+    /// It is no longer managed, but goes on to exist.
+    Forget,
+    /// Only its address, or its place in the state, changes.
+    NoOp,
+    /// An action that this version does not know.
+    Unknown,
+}
+
+impl Action {
+    fn from_words(words: &[String]) -> Self {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["create"] => Self::Create,
+            ["update"] => Self::Update,
+            ["delete"] => Self::Delete,
+            ["delete", "create"] | ["create", "delete"] | ["create", "forget"] => Self::Replace,
+            ["read"] => Self::Read,
+            ["forget"] => Self::Forget,
+            ["no-op"] => Self::NoOp,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Whether the thing that is there now ceases to exist.
+    pub const fn destroys(self) -> bool {
+        matches!(self, Self::Delete | Self::Replace | Self::Unknown)
+    }
+}
+
+/// A change to one resource.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ResourceChange {
+    /// The resource's address.
+    pub address: String,
+    /// Its type.
+    pub resource_type: String,
+    /// What happens to it.
+    pub action: Action,
+    /// Why, in Terraform's words, such as `replace_because_cannot_update`.
+    pub reason: Option<String>,
+    /// The attributes that force a replacement.
+    pub replace_paths: Vec<String>,
+    /// Where it was before, if it moves.
+    pub previous_address: Option<String>,
+    /// Whether an existing thing is taken over.
+    pub import: bool,
+    /// The attributes that differ.
+    pub attributes: BTreeMap<String, ValueChange>,
+}
+
+/// A value before and after; `None` where there is none. Secrets are [`MASK`], unknown values [`UNKNOWN`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ValueChange {
+    /// What it is now.
+    pub before: Option<Value>,
+    /// What it will be.
+    pub after: Option<Value>,
+}
+
+impl Plan {
+    /// Reads `terraform show -json` of a plan file.
+    pub fn parse(json: &[u8]) -> Result<Self, Failure> {
+        // The format first: what a future one holds need not look like this one.
+        let format: WireFormat = read(json)?;
+        if !format.format_version.starts_with("1.") {
+            let problem = format!("its format is {}, only 1.x is known", format.format_version);
+            return Err(Failure::new(Reason::Format { what: PLAN, problem }));
+        }
+        let wire: WirePlan = read(json)?;
+        let secrets = wire.secrets();
+        let outputs = wire.output_changes.into_iter().filter(|(_, change)| change.changes_something());
+        let mut plan = Self {
+            changes: wire.resource_changes.into_iter().filter_map(WireResource::into_change).collect(),
+            drift: wire.resource_drift.into_iter().filter_map(WireResource::into_change).collect(),
+            outputs: outputs.map(|(name, change)| (name, change.whole())).collect(),
+        };
+        plan.hide(&secrets);
+        Ok(plan)
+    }
+
+    /// Hides copies of secrets: Terraform does not mark all of them, such as the `output` of a `terraform_data` whose
+    /// `input` is marked.
+    fn hide(&mut self, secrets: &BTreeSet<String>) {
+        let resources = self.changes.iter_mut().chain(&mut self.drift);
+        let attributes = resources.flat_map(|change| change.attributes.values_mut());
+        for change in attributes.chain(self.outputs.values_mut()) {
+            for value in [&mut change.before, &mut change.after].into_iter().flatten() {
+                hide(value, secrets);
+            }
+        }
+    }
+
+    /// The number of resources that `action` happens to.
+    pub fn count(&self, action: Action) -> usize {
+        self.changes.iter().filter(|change| change.action == action).count()
+    }
+
+    /// Whether applying it would change nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.outputs.is_empty()
+    }
+}
+
+const PLAN: &str = "the plan";
+
+fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(json).map_err(|e| Failure::json(PLAN, &e))
+}
+
+#[derive(Deserialize)]
+struct WireFormat {
+    format_version: String,
+}
+
+#[derive(Deserialize)]
+struct WirePlan {
+    #[serde(default)]
+    resource_changes: Vec<WireResource>,
+    #[serde(default)]
+    resource_drift: Vec<WireResource>,
+    #[serde(default)]
+    output_changes: BTreeMap<String, WireChange>,
+}
+
+impl WirePlan {
+    /// The texts that are marked as sensitive anywhere. Short ones are common words, and no secrets.
+    fn secrets(&self) -> BTreeSet<String> {
+        let resources =
+            self.resource_changes.iter().chain(&self.resource_drift).map(|resource| &resource.change);
+        let mut secrets = BTreeSet::new();
+        for change in resources.chain(self.output_changes.values()) {
+            collect(&change.before, &change.before_sensitive, &mut secrets);
+            collect(&change.after, &change.after_sensitive, &mut secrets);
+        }
+        secrets.retain(|text| text.len() >= SHORTEST_SECRET);
+        secrets
+    }
+}
+
+const SHORTEST_SECRET: usize = 6;
+
+fn collect(value: &Value, marks: &Value, secrets: &mut BTreeSet<String>) {
+    match (value, marks) {
+        (Value::String(text), Value::Bool(true)) => {
+            secrets.insert(text.clone());
+        }
+        (Value::Array(items), _) => {
+            for (index, item) in items.iter().enumerate() {
+                let mark = if marks.is_boolean() { marks } else { marks.get(index).unwrap_or(&Value::Null) };
+                collect(item, mark, secrets);
+            }
+        }
+        (Value::Object(items), _) => {
+            for (name, item) in items {
+                collect(item, mark(marks, name), secrets);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn hide(value: &mut Value, secrets: &BTreeSet<String>) {
+    match value {
+        Value::String(text) if secrets.contains(text) => *value = Value::from(MASK),
+        Value::Array(items) => items.iter_mut().for_each(|item| hide(item, secrets)),
+        Value::Object(items) => items.values_mut().for_each(|item| hide(item, secrets)),
+        _ => {}
+    }
+}
+
+#[derive(Deserialize)]
+struct WireResource {
+    address: String,
+    #[serde(default, rename = "type")]
+    resource_type: String,
+    previous_address: Option<String>,
+    action_reason: Option<String>,
+    change: WireChange,
+}
+
+#[derive(Deserialize)]
+struct WireChange {
+    actions: Vec<String>,
+    #[serde(default)]
+    before: Value,
+    #[serde(default)]
+    after: Value,
+    #[serde(default)]
+    after_unknown: Value,
+    #[serde(default)]
+    before_sensitive: Value,
+    #[serde(default)]
+    after_sensitive: Value,
+    #[serde(default)]
+    replace_paths: Vec<Vec<Value>>,
+    importing: Option<Value>,
+}
+
+impl WireResource {
+    /// The change; `None` where nothing happens to the resource, not even to its address.
+    fn into_change(self) -> Option<ResourceChange> {
+        let Self { address, resource_type, previous_address, action_reason, change } = self;
+        let action = Action::from_words(&change.actions);
+        let import = change.importing.is_some();
+        if action == Action::NoOp && previous_address.is_none() && !import {
+            return None;
+        }
+        Some(ResourceChange {
+            address,
+            resource_type,
+            action,
+            reason: action_reason,
+            replace_paths: change.replace_paths.iter().map(|path| dotted(path)).collect(),
+            previous_address,
+            import,
+            attributes: change.attributes(),
+        })
+    }
+}
+
+impl WireChange {
+    fn changes_something(&self) -> bool {
+        Action::from_words(&self.actions) != Action::NoOp
+    }
+
+    /// Before and after as a whole, masked.
+    fn whole(&self) -> ValueChange {
+        ValueChange {
+            before: shown(&self.before, &self.before_sensitive, &Value::Null),
+            after: shown(&self.after, &self.after_sensitive, &self.after_unknown),
+        }
+    }
+
+    /// Before and after for every attribute that differs, masked.
+    fn attributes(&self) -> BTreeMap<String, ValueChange> {
+        let empty = Map::new();
+        let object = |value: &'_ Value| value.as_object().cloned().unwrap_or_else(|| empty.clone());
+        let (before, after, unknown) =
+            (object(&self.before), object(&self.after), object(&self.after_unknown));
+        let mut names: Vec<&String> = before.keys().chain(after.keys()).chain(unknown.keys()).collect();
+        names.sort();
+        names.dedup();
+        let value = |from: &Map<String, Value>, name: &str| from.get(name).cloned().unwrap_or(Value::Null);
+        let differs = |name: &str| {
+            value(&before, name) != value(&after, name) || unknown.get(name).is_some_and(marks_anything)
+        };
+        let change = |name: &str| ValueChange {
+            before: shown(&value(&before, name), mark(&self.before_sensitive, name), &Value::Null),
+            after: shown(
+                &value(&after, name),
+                mark(&self.after_sensitive, name),
+                mark(&self.after_unknown, name),
+            ),
+        };
+        names.into_iter().filter(|name| differs(name)).map(|name| (name.clone(), change(name))).collect()
+    }
+}
+
+/// The marks of one attribute. A mark on the whole counts for each part.
+fn mark<'a>(marks: &'a Value, name: &str) -> &'a Value {
+    match marks {
+        Value::Bool(_) => marks,
+        _ => marks.get(name).unwrap_or(&Value::Null),
+    }
+}
+
+fn marks_anything(marks: &Value) -> bool {
+    match marks {
+        Value::Bool(on) => *on,
+        Value::Array(items) => items.iter().any(marks_anything),
+        Value::Object(items) => items.values().any(marks_anything),
+        _ => false,
+    }
+}
+
+/// `value` with what is secret or unknown replaced; `None` for null.
+fn shown(value: &Value, sensitive: &Value, unknown: &Value) -> Option<Value> {
+    match masked(value, sensitive, unknown) {
+        Value::Null => None,
+        value => Some(value),
+    }
+}
+
+fn masked(value: &Value, sensitive: &Value, unknown: &Value) -> Value {
+    if *sensitive == Value::Bool(true) {
+        return Value::from(MASK);
+    }
+    if *unknown == Value::Bool(true) {
+        return Value::from(UNKNOWN);
+    }
+    let at = |marks: &Value, index: usize| marks.get(index).cloned().unwrap_or(Value::Null);
+    match value {
+        Value::Array(items) => {
+            let unknown_items = unknown.as_array().map_or(0, Vec::len);
+            let item = |index: usize| {
+                let value = items.get(index).unwrap_or(&Value::Null);
+                masked(value, &at(sensitive, index), &at(unknown, index))
+            };
+            (0..items.len().max(unknown_items)).map(item).collect()
+        }
+        Value::Object(items) => {
+            let unknown_names = unknown.as_object().into_iter().flatten().map(|(name, _)| name);
+            let names = items.keys().chain(unknown_names);
+            let item = |name: &String| {
+                let value = items.get(name).unwrap_or(&Value::Null);
+                (name.clone(), masked(value, mark(sensitive, name), mark(unknown, name)))
+            };
+            names.map(item).collect::<Map<_, _>>().into()
+        }
+        // Something unknown inside of something that is not there yet.
+        Value::Null if marks_anything(unknown) => Value::from(UNKNOWN),
+        scalar => scalar.clone(),
+    }
+}
+
+/// A path as people write it: `tags.Name`, `ingress[0].cidr`.
+fn dotted(path: &[Value]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Value::String(name) if text.is_empty() => text.push_str(name),
+            Value::String(name) => text.push_str(&format!(".{name}")),
+            other => text.push_str(&format!("[{other}]")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const REPLAN: &[u8] = include_bytes!("../../tests/fixtures/terraform/show-replan.json");
+
+    #[test]
+    fn a_recorded_plan_is_read() {
+        let plan = Plan::parse(REPLAN).unwrap();
+        let [one, two] = plan.changes.as_slice() else { panic!("{plan:?}") };
+        assert_eq!((one.address.as_str(), one.action), ("terraform_data.one", Action::Update));
+        let names: Vec<&String> = one.attributes.keys().collect();
+        assert_eq!(names, ["input", "output"]);
+        assert_eq!(
+            one.attributes["input"],
+            ValueChange { before: Some("x".into()), after: Some("y".into()) }
+        );
+        assert_eq!(one.attributes["output"].after, Some(UNKNOWN.into()));
+        assert_eq!((two.address.as_str(), two.action), ("terraform_data.two", Action::Replace));
+        assert_eq!(two.replace_paths, ["triggers_replace"]);
+        assert_eq!(plan.outputs.keys().collect::<Vec<_>>(), ["name"]);
+        assert_eq!((plan.count(Action::Replace), plan.count(Action::Create)), (1, 0));
+    }
+
+    #[test]
+    fn no_secret_survives_the_reading() {
+        let plan = Plan::parse(REPLAN).unwrap();
+        assert!(!format!("{plan:?}").contains("hunter2"));
+        assert!(!serde_json::to_string(&plan).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn nested_secrets_and_unknowns_are_masked_where_they_are() {
+        let value = json!({ "a": [{ "password": "p", "port": 1 }], "b": null, "c": "c" });
+        let sensitive = json!({ "a": [{ "password": true }] });
+        let unknown = json!({ "b": true, "a": [{}, { "port": true }] });
+        assert_eq!(
+            masked(&value, &sensitive, &unknown),
+            json!({ "a": [{ "password": MASK, "port": 1 }, UNKNOWN], "b": UNKNOWN, "c": "c" })
+        );
+    }
+
+    #[test]
+    fn another_format_is_refused_and_so_is_half_a_plan() {
+        let future = br#"{"format_version":"2.0","resource_changes":{}}"#;
+        assert!(Plan::parse(future).unwrap_err().to_string().contains("its format is 2.0"));
+        for end in [0, 1, REPLAN.len() / 2, REPLAN.len() - 3] {
+            assert!(matches!(*Plan::parse(&REPLAN[..end]).unwrap_err().reason, Reason::Format { .. }));
+        }
+        assert!(Plan::parse(b"\xff\xfe").is_err());
+    }
+
+    #[test]
+    fn paths_read_like_hcl() {
+        assert_eq!(dotted(&[json!("a"), json!(0), json!("b")]), "a[0].b");
+    }
+}

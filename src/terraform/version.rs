@@ -1,0 +1,324 @@
+//! Which program is run, and what it can do.
+//!
+//! Asking Terraform for its version costs a process on every run, so the answer is kept in the cache folder
+//! for as long as the program file has the same path, size and modification time.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::failure::{Failure, Reason};
+use crate::process::Command;
+
+/// Terraform, or its open-source sibling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavour {
+    /// HashiCorp Terraform.
+    Terraform,
+    /// OpenTofu.
+    OpenTofu,
+}
+
+impl fmt::Display for Flavour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Terraform => "Terraform",
+            Self::OpenTofu => "OpenTofu",
+        })
+    }
+}
+
+/// A version: three numbers, and what comes after a `-`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Version {
+    /// Major, minor, patch.
+    pub numbers: (u64, u64, u64),
+    /// Such as `beta2`; empty for a release.
+    pub prerelease: String,
+}
+
+impl Version {
+    /// The release `major.minor.patch`.
+    pub const fn new(major: u64, minor: u64, patch: u64) -> Self {
+        Self { numbers: (major, minor, patch), prerelease: String::new() }
+    }
+
+    /// The version that `text` is, with or without a leading `v`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim().strip_prefix('v').unwrap_or(text.trim());
+        let text = text.split_once('+').map_or(text, |(text, _build)| text);
+        let (numbers, prerelease) = text.split_once('-').unwrap_or((text, ""));
+        let mut numbers = numbers.split('.').map(str::parse::<u64>);
+        let numbers = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+        Some(Self { numbers, prerelease: prerelease.to_owned() })
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Version {
+    /// A pre-release comes before its release.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let rank = |version: &Self| (version.numbers, version.prerelease.is_empty());
+        rank(self).cmp(&rank(other)).then_with(|| self.prerelease.cmp(&other.prerelease))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (major, minor, patch) = self.numbers;
+        write!(f, "{major}.{minor}.{patch}")?;
+        if self.prerelease.is_empty() { Ok(()) } else { write!(f, "-{}", self.prerelease) }
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.to_string()
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or_else(|| format!("{text:?} is not a version"))
+    }
+}
+
+/// The program that is run as Terraform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terraform {
+    /// Where it is, absolute.
+    pub program: PathBuf,
+    /// Whose it is.
+    pub flavour: Flavour,
+    /// Its version.
+    pub version: Version,
+}
+
+/// Something that not every version has. `None`: that flavour does not have it at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Feature {
+    /// How it is written on a command line.
+    pub name: &'static str,
+    /// The first Terraform that has it, as major and minor.
+    pub terraform: Option<(u64, u64)>,
+    /// The first OpenTofu that has it.
+    pub opentofu: Option<(u64, u64)>,
+}
+
+impl Terraform {
+    /// Below these the `-json` streams, `terraform_data` or the state format differ from what is read here:
+    /// Terraform 1.5 has them all, and OpenTofu began with 1.6.
+    const OLDEST: [(Flavour, Version); 2] =
+        [(Flavour::Terraform, Version::new(1, 5, 0)), (Flavour::OpenTofu, Version::new(1, 6, 0))];
+
+    /// Finds `program` (a path, or a name on PATH) and its version. An unchanged program costs no process.
+    pub async fn locate(
+        program: &Path,
+        cache_dir: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<Self, Failure> {
+        let path = find(program).ok_or_else(|| Failure::new(Reason::NotFound(program.to_owned())))?;
+        let cache = cache_dir.join("terraform-version.json");
+        let stamp = Stamp::of(&path);
+        let known =
+            std::fs::read(&cache).ok().and_then(|bytes| serde_json::from_slice::<Cached>(&bytes).ok());
+        let terraform = match known {
+            Some(known) if known.terraform.program == path && Some(&known.stamp) == stamp.as_ref() => {
+                known.terraform
+            }
+            _ => {
+                let terraform = Self::ask(path, cancel).await?;
+                if let Some(stamp) = stamp {
+                    // A cache that cannot be written costs a process next time, no more.
+                    drop(Cached { stamp, terraform: terraform.clone() }.write(&cache));
+                }
+                terraform
+            }
+        };
+        terraform.not_too_old()
+    }
+
+    /// Asks the program itself. The text is asked for, not `-json`: OpenTofu's JSON calls itself Terraform.
+    async fn ask(program: PathBuf, cancel: &CancellationToken) -> Result<Self, Failure> {
+        let text = Command::new(&program, "find out which Terraform this is")
+            .arg("version")
+            // Without it, the program asks HashiCorp for news.
+            .env("CHECKPOINT_DISABLE", "1")
+            .env("TF_IN_AUTOMATION", "1")
+            .env_remove("TF_LOG")
+            .env_remove("TF_CLI_ARGS")
+            .env_remove("TF_CLI_ARGS_version")
+            .output(cancel)
+            .await?;
+        let found = text.lines().find_map(|line| {
+            let (name, version) = line.trim().split_once(' ')?;
+            let flavour = match name {
+                "Terraform" => Flavour::Terraform,
+                "OpenTofu" => Flavour::OpenTofu,
+                _ => return None,
+            };
+            Some((flavour, Version::parse(version)?))
+        });
+        let Some((flavour, version)) = found else {
+            return Err(Failure::new(Reason::NotTerraform(program)));
+        };
+        Ok(Self { program, flavour, version })
+    }
+
+    fn not_too_old(self) -> Result<Self, Failure> {
+        let oldest = Self::OLDEST.into_iter().find(|(flavour, _)| *flavour == self.flavour);
+        match oldest {
+            Some((_, minimum)) if self.version < minimum => {
+                Err(Failure::new(Reason::TooOld { found: self.version, minimum }))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// Whether this version has `feature`.
+    pub fn has(&self, feature: Feature) -> bool {
+        let since = match self.flavour {
+            Flavour::Terraform => feature.terraform,
+            Flavour::OpenTofu => feature.opentofu,
+        };
+        since.is_some_and(|(major, minor)| (self.version.numbers.0, self.version.numbers.1) >= (major, minor))
+    }
+
+    /// Refuses what this version does not have, naming the versions that do.
+    pub fn require(&self, feature: Feature) -> Result<(), Failure> {
+        if self.has(feature) {
+            return Ok(());
+        }
+        let since = [("Terraform", feature.terraform), ("OpenTofu", feature.opentofu)]
+            .into_iter()
+            .filter_map(|(name, since)| since.map(|(major, minor)| format!("{name} {major}.{minor}")))
+            .collect::<Vec<_>>()
+            .join(" or ");
+        Err(Failure::new(Reason::OptionTooNew { option: feature.name, since, found: self.version.clone() }))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Cached {
+    stamp: Stamp,
+    terraform: Terraform,
+}
+
+impl Cached {
+    fn write(&self, path: &Path) -> std::io::Result<()> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(dir)?;
+        // Written beside it and renamed, so that nobody ever reads half of it.
+        let file = tempfile::NamedTempFile::new_in(dir)?;
+        serde_json::to_writer(&file, self)?;
+        file.persist(path)?;
+        Ok(())
+    }
+}
+
+/// What tells one program file from another.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    size: u64,
+    modified_nanos: u128,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        let modified = metadata.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(Self { size: metadata.len(), modified_nanos: modified.as_nanos() })
+    }
+}
+
+/// `program` as an absolute path: itself where it has a folder, else the first of PATH.
+fn find(program: &Path) -> Option<PathBuf> {
+    let candidates: Vec<PathBuf> = if program.components().count() > 1 {
+        vec![program.to_owned()]
+    } else {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|dir| dir.join(program)).collect()
+    };
+    candidates.into_iter().find(|path| is_program(path)).and_then(|path| std::path::absolute(path).ok())
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_and_ordered() {
+        let parse = |text| Version::parse(text).unwrap();
+        assert_eq!(parse("v1.11.4"), Version::new(1, 11, 4));
+        assert!(parse("1.9.0") < parse("1.10.0-beta1"));
+        assert!(parse("1.10.0-beta1") < parse("1.10.0"));
+        assert_eq!(parse("1.10.0-beta1+metadata").to_string(), "1.10.0-beta1");
+        for bad in ["", "1", "1.2", "a.b.c", "terraform"] {
+            assert_eq!(Version::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_new_is_refused_with_the_versions_that_have_it() {
+        let feature = Feature { name: "init -json", terraform: Some((1, 9)), opentofu: Some((1, 7)) };
+        let terraform = |flavour, version| Terraform { program: "terraform".into(), flavour, version };
+        assert!(terraform(Flavour::OpenTofu, Version::new(1, 7, 0)).require(feature).is_ok());
+        let refused = terraform(Flavour::Terraform, Version::new(1, 8, 5)).require(feature).unwrap_err();
+        let error = crate::error::Error::from(refused);
+        assert_eq!(error.to_string(), "version 1.8.5 does not have init -json");
+        assert_eq!(error.hint.unwrap(), "use Terraform 1.9 or OpenTofu 1.7 or later, or leave it out");
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_program_is_asked_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("fake");
+        let script = |version: &str| {
+            format!("#!/bin/sh\necho asked >>{}/calls\necho '{version}'\n", dir.path().display())
+        };
+        let write = |text: String| {
+            std::fs::write(&program, text).unwrap();
+            std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        };
+        let calls = || std::fs::read_to_string(dir.path().join("calls")).unwrap().lines().count();
+        let cancel = CancellationToken::new();
+        let locate = || Terraform::locate(&program, dir.path(), &cancel);
+
+        write(script("OpenTofu v1.8.2"));
+        assert_eq!(locate().await.unwrap().flavour, Flavour::OpenTofu);
+        assert_eq!(locate().await.unwrap().version, Version::new(1, 8, 2));
+        assert_eq!(calls(), 1);
+
+        write(script("Terraform v1.4.7-dev"));
+        assert!(matches!(*locate().await.unwrap_err().reason, Reason::TooOld { .. }));
+        assert_eq!(calls(), 2);
+
+        write(script("Pulumi v3.0.0 of course"));
+        assert!(matches!(*locate().await.unwrap_err().reason, Reason::NotTerraform(_)));
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_named() {
+        let name = Path::new("no-such-terraform");
+        let failure =
+            Terraform::locate(name, Path::new("/nowhere"), &CancellationToken::new()).await.unwrap_err();
+        assert!(matches!(*failure.reason, Reason::NotFound(path) if path == name));
+    }
+}
