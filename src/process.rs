@@ -3,7 +3,8 @@
 //! A [`Command`] is data until it runs: purpose, program, arguments and the changes to the environment can be
 //! read, compared and printed. Running it streams both pipes line by line (so neither can fill up and block),
 //! keeps the tail of stderr for the error, and ends it politely when deployctl is interrupted: one SIGINT, a
-//! grace time, then SIGKILL to the whole process group. A program never outlives deployctl.
+//! grace time, then SIGKILL to the whole process group. A program never outlives deployctl, but for the servers of
+//! the local stage, which are to survive between commands ([`Command::start_detached`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -179,6 +180,16 @@ impl Command {
         child.wait().await.map_err(|e| self.error(Failure::Io(e)))
     }
 
+    /// Starts it so that it outlives deployctl: in a session of its own, out of reach of this terminal's signals and
+    /// of its end, with both pipes going to `log`.
+    pub fn start_detached(&self, log: &std::fs::File) -> Result<std::process::Child, ProcessError> {
+        let pipe = || log.try_clone().map(Stdio::from).map_err(|e| self.error(Failure::Io(e)));
+        let mut std = self.std();
+        std.stdin(Stdio::null()).stdout(pipe()?).stderr(pipe()?);
+        leave_session(&mut std);
+        std.spawn().map_err(|e| self.spawn_error(e))
+    }
+
     /// Turns an exit code other than 0 into an error.
     pub fn success(&self, exit: Exit) -> Result<Exit, ProcessError> {
         if exit.status.success() { Ok(exit) } else { Err(self.error(Failure::Exit(exit))) }
@@ -237,6 +248,15 @@ fn die_with_parent(command: &mut std::process::Command) {
     // SAFETY: `prctl` is async-signal-safe, and the closure neither allocates nor takes a lock.
     unsafe {
         command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from));
+    }
+}
+
+#[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
+fn leave_session(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: `setsid` is async-signal-safe, and the closure neither allocates nor takes a lock.
+    unsafe {
+        command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(std::io::Error::from));
     }
 }
 

@@ -18,9 +18,12 @@ REPLACEABLE = ("/deploymentId", "/description", "/cacheClusterEnabled", "/cacheC
                "/accessLogSettings/format", "/canarySettings/percentTraffic", "/canarySettings/deploymentId",
                "/canarySettings/useStageCache")
 REMOVABLE = ("/accessLogSettings", "/canarySettings")
+WITH_NAMES = ("/variables/{name}", "/canarySettings/stageVariableOverrides/{name}", "/{path}/{method}/{setting}")
+CANARY_VALUES = {"/canarySettings/percentTraffic": float,
+                 "/canarySettings/useStageCache": lambda value: str(value).lower() == "true"}
 VARIABLE_PATH = re.compile(r"/(variables|canarySettings/stageVariableOverrides)/[^/]+")
 FLUSH_PATH = re.compile(r"/restapis/([^/]+)/stages/([^/]+)/cache/(data|authorizers)/?")
-VOLATILE = ("Version", "FunctionArn", "RevisionId", "LastModified", "SnapStart")  # with State* and LastUpdateStatus*
+VOLATILE = ("Version", "FunctionArn", "RevisionId", "LastModified", "SnapStart", "State", "LastUpdateStatus")
 STALE_REVISION = ("The Revision Id provided does not match the latest Revision Id. "
                   "Call the GetFunction/GetAlias API to retrieve the latest Revision Id")
 SERVING = contextvars.ContextVar("serving", default=None)  # what the request in flight sees
@@ -44,10 +47,13 @@ def supervise():
         os.kill(server, signal.SIGTERM)
         signal.alarm(10)  # then it has had its chance
 
+    stops = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     signal.signal(signal.SIGALRM, lambda *_: os.kill(server, signal.SIGKILL))
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in stops:
         signal.signal(number, stop)
-    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)  # not reaped yet: the group's id cannot be taken
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)  # not reaped yet: nobody else can have its id
+    for number in (*stops, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(server, 0)[1])
@@ -75,7 +81,8 @@ def check(v1, lambdas, scoped_dict):
     }, lambdas: {
         "_update_code": "name: str, data: dict", "_update_config": "name: str, data: dict",
         "_publish_version": "name: str, data: dict", "_check_revision": "current: dict, data: dict",
-        "error_response_json": "code: str, message: str, status: int = 400", "json_response": "data: dict, status: int = 200",
+        "error_response_json": "code: str, message: str, status: int = 400",
+        "json_response": "data: dict, status: int = 200",
         "_fetch_code_from_s3": "bucket: str, key: str, version_id: str | None = None",
     }}
     found = importlib.metadata.version("ministack")
@@ -86,7 +93,7 @@ def check(v1, lambdas, scoped_dict):
             if not re.match(re.escape(f"({parameters}") + r"[,)]", there):
                 wrong.append(f"{module.__name__}.{name} is {there}, expected ({parameters})")
     stores = (*SNAPSHOT_STORES, "_stages_v1", "_deployments_v1", "_deployed_gateway_responses")
-    wrong += [f"{v1.__name__}.{name} is not a store" for name in stores if type(getattr(v1, name, None)) is not scoped_dict]
+    wrong += [f"{name} is not a store" for name in stores if type(getattr(v1, name, None)) is not scoped_dict]
     wrong += [] if isinstance(getattr(v1, "_authorizer_cache", None), dict) else ["_authorizer_cache is not a dict"]
     wrong += [] if isinstance(getattr(lambdas, "_functions", None), scoped_dict) else ["_functions is not a store"]
     if wrong:
@@ -122,7 +129,8 @@ def install_stages(v1, scoped_dict):
         if not seen or (seen["api_id"], seen["stage_name"]) != (api_id, stage_name):
             scope = v1.find_api_scope(api_id) or ("", "")
             stage = copy.deepcopy(v1._stages_v1.get_scoped(*scope, api_id, {}).get(stage_name))
-            deployed = v1._deployed_gateway_responses.get_scoped(*scope, api_id, {}).get((stage or {}).get("deploymentId"), {})
+            deployments = v1._deployed_gateway_responses.get_scoped(*scope, api_id, {})
+            deployed = deployments.get((stage or {}).get("deploymentId"), {})
             seen = {"api_id": api_id, "stage_name": stage_name, "stage": stage, "deployed": SNAPSHOT in deployed,
                     "parts": {**deployed[SNAPSHOT], "_stages_v1": {stage_name: stage}} if SNAPSHOT in deployed else {}}
             token = SERVING.set(seen)
@@ -224,7 +232,8 @@ def install_stages(v1, scoped_dict):
     def delete_deployment(original):
         def delete(api_id, deployment_id):
             for stage in v1._stages_v1.get(api_id, {}).values():
-                if deployment_id in (stage.get("deploymentId"), (stage.get("canarySettings") or {}).get("deploymentId")):
+                canary = stage.get("canarySettings") or {}
+                if deployment_id in (stage.get("deploymentId"), canary.get("deploymentId")):
                     return bad_request("Active stages pointing to this deployment must be moved or deleted")
             return original(api_id, deployment_id)
         return delete
@@ -253,19 +262,15 @@ def install_stages(v1, scoped_dict):
                 known = (kind in ("add", "replace") and path in REPLACEABLE or kind == "remove" and path in REMOVABLE
                          or kind in ("add", "replace", "remove") and VARIABLE_PATH.fullmatch(path))
                 try:
+                    if kind != "remove" and path in CANARY_VALUES:  # strings; clients read a number, a boolean
+                        op["value"] = CANARY_VALUES[path](op.get("value"))
                     if known:
                         v1._apply_stage_patch(stage, [op])
                     elif not v1._try_apply_method_settings_patch(stage, op):
-                        return bad_request(f"Invalid patch path '{path}' specified for op '{kind}'. Must be one of: "
-                                           f"[{', '.join((*REPLACEABLE, *REMOVABLE))}, /variables/*, /{{path}}/{{method}}/*]")
+                        return bad_request(f"Invalid patch path '{path}' specified for op '{kind}'. "
+                                           f"Must be one of: [{', '.join((*REPLACEABLE, *REMOVABLE, *WITH_NAMES))}]")
                 except (TypeError, ValueError):
                     return bad_request(f"Invalid patch value '{op.get('value')}' specified for path {path}")
-            canary = stage.get("canarySettings") or {}
-            try:  # patch values are strings; clients read a number and a boolean
-                canary.update({"percentTraffic": float(canary["percentTraffic"])} if "percentTraffic" in canary else {})
-            except (TypeError, ValueError):
-                return bad_request("Invalid value for percentTraffic")
-            canary.update({"useStageCache": str(canary["useStageCache"]).lower() == "true"} if "useStageCache" in canary else {})
             problem = bad_stage(api_id, stage)
             if problem:
                 return bad_request(problem)
@@ -292,15 +297,18 @@ def install_stages(v1, scoped_dict):
             scope = v1.find_api_scope(flush[1])
             if scope is None or flush[2] not in v1._stages_v1.get(flush[1], {}):
                 return v1._v1_error("NotFoundException", "Invalid Stage identifier specified", 404)
-            for key in [k for k in v1._authorizer_cache if (*k[:3], k[4]) == (*scope, flush[1], flush[2])]:
-                if flush[3] == "authorizers":
+            if flush[3] == "authorizers":  # keys: account, region, API, authorizer, stage, identity
+                for key in [k for k in v1._authorizer_cache if (*k[:3], k[4]) == (*scope, flush[1], flush[2])]:
                     del v1._authorizer_cache[key]
             return 202, {}, b""
         return handle
 
 
 def install_lambda(lambdas):
-    """Versions and updates of functions behave, and are refused, as on AWS. (CloudFormation's updates are not.)"""
+    """Versions and updates of functions behave, and are refused, as on AWS.
+
+    MiniStack's CloudFormation calls these without waiting and would meet the 409: it is not for use here.
+    """
     publish, update_code, update_config = lambdas._publish_version, lambdas._update_code, lambdas._update_config
 
     def conflict(function):
@@ -315,7 +323,7 @@ def install_lambda(lambdas):
 
     def content(config):
         """What makes a version differ from another: all of the configuration, the code's hash with it."""
-        return {k: v for k, v in config.items() if k not in VOLATILE and not k.startswith(("State", "LastUpdateStatus"))}
+        return {key: value for key, value in config.items() if not key.startswith(VOLATILE)}
 
     def publish_now(name, data):
         function = lambdas._functions[name]
