@@ -3,6 +3,8 @@
 pub mod artifact;
 pub mod error;
 pub mod event;
+pub mod file_lock;
+pub mod local;
 pub mod process;
 pub mod terraform;
 pub mod toolbox;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::artifact::digest::Sha256;
 use crate::error::{Error, Kind};
 use crate::event::{Event, Events};
+use crate::file_lock;
 use crate::process::{Command, Failure, ProcessError};
 
 /// The oldest Python that the pinned packages run on.
@@ -197,11 +198,11 @@ async fn find_python(cancel: &CancellationToken) -> Result<Python, ToolboxError>
                 }
                 None => seen.push(format!("{name} answers strangely")),
             },
-            Err(ProcessError { failure: Failure::Interrupted, purpose, command }) => {
+            Err(ProcessError { failure: Failure::Interrupted { .. }, purpose, command }) => {
                 return Err(ToolboxError::Install(ProcessError {
                     purpose,
                     command,
-                    failure: Failure::Interrupted,
+                    failure: Failure::Interrupted { killed: false },
                 }));
             }
             // A version manager's shim that stands for nothing fails: as good as absent.
@@ -224,21 +225,9 @@ fn parse_probe(text: &str) -> Option<(Python, String)> {
     path.is_absolute().then_some((Python { path, version }, missing))
 }
 
-/// Waits for the lock without blocking the runtime: whoever holds it may be installing for a minute.
 async fn lock(path: &Path, events: &Events) -> Result<File, ToolboxError> {
-    let file = File::create(path).map_err(|e| io(path, e))?;
-    match file.try_lock() {
-        Ok(()) => return Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            events.note("waiting for another deployctl that installs the same tools");
-        }
-        Err(std::fs::TryLockError::Error(source)) => return Err(io(path, source)),
-    }
-    let waited = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
-    match waited {
-        Ok(locked) => locked.map_err(|e| io(path, e)),
-        Err(join) => Err(io(path, std::io::Error::other(join))),
-    }
+    let waiting = || events.note("waiting for another deployctl that installs the same tools");
+    file_lock::exclusive(path, waiting).await.map_err(|e| io(path, e))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ToolboxError> {
@@ -293,7 +282,7 @@ fn listed(seen: &[String]) -> String {
 impl ToolboxError {
     /// Whether the user has stopped it.
     pub fn is_interrupted(&self) -> bool {
-        matches!(self, Self::Install(process) if matches!(process.failure, Failure::Interrupted))
+        matches!(self, Self::Install(process) if matches!(process.failure, Failure::Interrupted { .. }))
     }
 }
 

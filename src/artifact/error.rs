@@ -152,7 +152,7 @@ impl ArtifactError {
 impl From<ArtifactError> for Error {
     fn from(error: ArtifactError) -> Self {
         let interrupted = match &error {
-            ArtifactError::Build(process) => matches!(process.failure, Failure::Interrupted),
+            ArtifactError::Build(process) => matches!(process.failure, Failure::Interrupted { .. }),
             ArtifactError::Tools(tools) => tools.is_interrupted(),
             _ => false,
         };
