@@ -207,7 +207,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
     ///
     /// # Errors
     /// `release.not_switched` and `release.switched_back` (30: the old release serves), `release.stuck` (40),
-    /// `interrupted` (130: the old release serves).
+    /// `interrupted` (130: the old release serves). A live release that cannot be recorded is a warning.
     pub async fn go_live(
         &self,
         mut record: Record,
@@ -229,17 +229,14 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         }
         record.steps = self.events.times();
         if let Err(error) = self.events.step("ledger", self.ledger.append(&mut record, last)).await {
-            // The intent stays in the lease: the next command writes the record.
-            return Err(Error::new(
-                Kind::Preflight,
-                "ledger.unwritten",
-                format!("release {} is live and answers, but could not be recorded", record.release.version),
-            )
-            .because(error)
-            .hint(
-                "the new release serves; once the bucket can be written, the next command that changes this stage \
+            // The intent stays in the lease, and the next command that changes this stage writes the record. The
+            // release is live and answers: failing now would only make somebody release it again.
+            self.events.warn(format!(
+                "release {} is live, but could not be recorded ({error}); the next command that changes this stage \
                  completes the ledger",
+                record.release.version
             ));
+            return Ok(record);
         }
         self.lease.settled().await;
         Ok(record)

@@ -158,8 +158,14 @@ impl<S: Store + Clone> Lease<S> {
                 None => store.create(&key, &body).await,
                 Some(etag) => store.replace(&key, &body, etag).await,
             };
-            if let Written::Done(etag) = written.map_err(unreadable)? {
-                return Ok((Self { store, key, written: Mutex::new((slip, etag)) }, intent));
+            match written {
+                Ok(Written::Done(etag)) => {
+                    return Ok((Self { store, key, written: Mutex::new((slip, etag)) }, intent));
+                }
+                // Somebody was faster, or this write's answer was lost: the next round tells which.
+                Ok(Written::Refused) => {}
+                Err(failure) if failure.may_have_happened() => {}
+                Err(failure) => return Err(unreadable(failure)),
             }
         }
         Err(Error::new(Kind::Held, "lease.held", format!("stage {stage} is being taken by somebody else"))
@@ -219,19 +225,25 @@ impl<S: Store + Clone> Lease<S> {
 
     async fn write(&self, written: &mut (Slip, String), slip: Slip) -> Result<()> {
         let body = body(&slip)?;
-        match self.store.replace(&self.key, &body, &written.1).await.map_err(unreadable)? {
-            Written::Done(etag) => {
+        match self.store.replace(&self.key, &body, &written.1).await {
+            Ok(Written::Done(etag)) => {
                 *written = (slip, etag);
                 Ok(())
             }
-            Written::Refused => {
-                // Our own write, whose answer was lost, or somebody else's.
+            Err(failure) if !failure.may_have_happened() => Err(unreadable(failure)),
+            // Our own write, whose answer was lost, or somebody else's.
+            Ok(Written::Refused) | Err(_) => {
                 let stored = self.store.read(&self.key).await.map_err(unreadable)?;
                 match stored {
                     Some(stored) if stored.body == body => {
                         *written = (slip, stored.etag);
                         Ok(())
                     }
+                    Some(stored) if stored.etag == written.1 => Err(Error::preflight(
+                        "lease.unwritten",
+                        "the lease in the artifact bucket could not be renewed",
+                    )
+                    .hint("the stage was not moved by this command; run it again")),
                     _ => Err(Error::new(Kind::Held, "lease.lost", "somebody else took the stage over").hint(
                         "the stage was not moved by this command; `deployctl status` tells what is live",
                     )),
