@@ -265,16 +265,22 @@ struct Guard {
 
 impl Guard {
     /// `$1` is the program's process and group, `$2` the grace time in seconds. Its standard output and error are
-    /// the reading ends of the program's pipes.
+    /// the reading ends of the program's pipes. A program that has ended is perhaps not buried yet: in a container
+    /// nobody may do that.
     const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 read -r _ && exit 0
 cat <&1 >/dev/null 2>/dev/null & out=$!
 cat <&2 >/dev/null 2>/dev/null & err=$!
-kill -INT "$1" 2>/dev/null
+kill -s INT "$1" 2>/dev/null
 left=$(($2 * 10))
-while [ "$left" -gt 0 ] && kill -0 "$1" 2>/dev/null; do sleep 0.1; left=$((left - 1)); done
-kill -KILL -- "-$1" 2>/dev/null
+alive() {
+  kill -0 "$1" 2>/dev/null || return 1
+  read -r stat <"/proc/$1/stat" || return 0
+  case "$stat" in *') Z '*) return 1 ;; esac
+}
+while [ "$left" -gt 0 ] && alive "$1"; do sleep 0.1; left=$((left - 1)); done
+kill -s KILL -- "-$1" 2>/dev/null
 kill "$out" "$err" 2>/dev/null
 "#;
 

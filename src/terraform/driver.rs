@@ -122,6 +122,15 @@ impl PlanFile {
     fn path(&self) -> PathBuf {
         self.folder.path().join("plan")
     }
+
+    /// Whether the file ends as a zip archive does, with its directory.
+    fn is_whole(&self) -> bool {
+        const DIRECTORY_END: &[u8; 4] = b"PK\x05\x06";
+        const LENGTH: usize = 22;
+        let bytes = std::fs::read(self.path()).unwrap_or_default();
+        let end = bytes.len().checked_sub(LENGTH).map(|start| &bytes[start..]);
+        end.is_some_and(|end| end.starts_with(DIRECTORY_END))
+    }
 }
 
 impl Driver {
@@ -146,6 +155,10 @@ impl Driver {
         })?;
         if code == 0 {
             return Ok(PlanOutcome::NoChanges);
+        }
+        // Terraform does not look whether what it wrote arrived.
+        if !file.is_whole() {
+            return Err(Failure::new(Reason::PlanNotWritten));
         }
         let json = self.read(layer, &Subcommand::Show { plan: Some(file.path()) }).await?;
         Ok(PlanOutcome::Changes(PlannedLayer { plan: Plan::parse(json.as_bytes())?, file }))

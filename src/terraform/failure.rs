@@ -86,6 +86,8 @@ pub enum Reason {
     ResourceCycle,
     /// The disk is full.
     DiskFull,
+    /// Terraform said that it wrote a plan, but the file is not whole.
+    PlanNotWritten,
     /// JSON that cannot be read, or of a format that this version does not know.
     Format {
         /// What was being read.
@@ -192,6 +194,10 @@ impl From<ProcessError> for Failure {
 /// The reason that all errors of a run come down to; `None` where they are nothing special.
 fn classify(diagnostics: &[Diagnostic], last_words: &str) -> Option<Reason> {
     let summary = |text: &str| diagnostics.iter().find(|diagnostic| diagnostic.summary.contains(text));
+    // Comes together with others, which are not to be trusted before it is cured.
+    if summary("Inconsistent dependency lock file").is_some() {
+        return Some(Reason::NotInitialised);
+    }
     if summary("No value for required variable").is_some() {
         let names = diagnostics.iter().filter_map(|diagnostic| {
             let rest = diagnostic.detail.split_once("variable \"")?.1;
@@ -250,7 +256,6 @@ const UNREACHABLE_REGISTRY: &[&str] = &[
     "could not query provider registry",
 ];
 const NOT_INITIALISED: &[&str] = &[
-    "Inconsistent dependency lock file",
     "Backend initialization required",
     "Module not installed",
     "Required plugins are not installed",
@@ -351,6 +356,9 @@ impl Failure {
             Reason::VersionConstraint => ("terraform.version_constraint", "install a version that meets the constraint, or change required_version".into()),
             Reason::ResourceCycle => ("terraform.resource_cycle", "break the circle between the resources named above".into()),
             Reason::DiskFull => ("terraform.disk_full", "free some space and run it again; nothing was applied".into()),
+            Reason::PlanNotWritten => {
+                ("terraform.plan_not_written", "free some space and run it again; nothing was applied".into())
+            }
             Reason::Format { .. } => ("terraform.format", "this version of Terraform is perhaps too new for this deployctl".into()),
             Reason::Interrupted { killed: true } => (
                 "interrupted",
@@ -399,6 +407,7 @@ impl fmt::Display for Failure {
             Reason::VersionConstraint => f.write_str("a version constraint is not met"),
             Reason::ResourceCycle => f.write_str("resources depend on each other in a circle"),
             Reason::DiskFull => f.write_str("the disk is full"),
+            Reason::PlanNotWritten => f.write_str("the plan file is not whole: the disk is perhaps full"),
             Reason::Format { what, problem } => write!(f, "cannot read {what}: {problem}"),
             Reason::Interrupted { killed: false } => f.write_str("interrupted"),
             Reason::Interrupted { killed: true } => {
