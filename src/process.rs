@@ -5,11 +5,11 @@
 //! keeps the tail of stderr for the error, and ends it politely when deployctl is interrupted: one SIGINT, a
 //! grace time, then SIGKILL to the whole process group.
 //!
-//! A program never outlives deployctl, even one killed by SIGKILL: a guard, a few lines of shell with a pipe to
-//! deployctl, sees the pipe close and ends the program in the same polite way. The kernel could send the
-//! signal itself (`PR_SET_PDEATHSIG`), but a program whose output pipes broke with deployctl dies of SIGPIPE when
-//! it says that it is shutting down: Terraform then leaves its state locked, and its children alive. The guard
-//! keeps the pipes open and empty meanwhile.
+//! A program never outlives deployctl, even one killed by SIGKILL: a guard, a few lines of shell with a pipe
+//! to deployctl, sees the pipe close and ends the program in the same polite way. The kernel could send the
+//! signal itself (`PR_SET_PDEATHSIG`), but a program whose output pipes broke with deployctl dies of SIGPIPE
+//! when it says that it is shutting down: Terraform then leaves its state locked, and its children alive. The
+//! guard keeps the pipes open and empty meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -36,8 +36,8 @@ pub fn grace() -> Duration {
 /// How long a program that has ended may have somebody else write to its pipes: per line, and in all.
 const DRAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// Lines longer than this are cut in what is passed on, unless the command says otherwise; what follows is read
-/// and dropped.
+/// Lines longer than this are cut in what is passed on, unless the command says otherwise; what follows is
+/// read and dropped.
 const LONGEST_LINE: usize = 8 * 1024 * 1024;
 
 /// How many of the last lines of stderr an error keeps.
@@ -264,9 +264,9 @@ struct Guard {
 }
 
 impl Guard {
-    /// `$1` is the program's process and group, `$2` the grace time in seconds. Its standard output and error are
-    /// the reading ends of the program's pipes. A program that has ended is perhaps not buried yet: in a container
-    /// nobody may do that.
+    /// `$1` is the program's process and group, `$2` the grace time in seconds. Its standard output and error
+    /// are the reading ends of the program's pipes. A program that has ended is perhaps not buried yet: in a
+    /// container nobody may do that.
     const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 read -r _ && exit 0

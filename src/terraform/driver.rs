@@ -1,7 +1,8 @@
 //! Runs Terraform in a layer: `init` when it is needed, `plan` to a file, `apply` of that file, `output`.
 //!
-//! A driver is a value: program, stage, environment, backend and variables are fixed when it is made, so that two
-//! layers can be worked on at once. Every line of Terraform's goes out as an event; its errors come back typed.
+//! A driver is a value: program, stage, environment, backend and variables are fixed when it is made, so that
+//! two layers can be worked on at once. Every line of Terraform's goes out as an event; its errors come back
+//! typed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -39,8 +40,8 @@ pub struct Driver {
     pub backend: Backend,
     /// Values of Terraform variables. Each layer takes those that it declares.
     pub variables: BTreeMap<String, Value>,
-    /// A folder to install providers from (`DEPLOYCTL_PROVIDER_MIRROR`). `None`: the registry, and a mirror only
-    /// where the registry cannot be reached.
+    /// A folder to install providers from (`DEPLOYCTL_PROVIDER_MIRROR`). `None`: the registry, and a mirror
+    /// only where the registry cannot be reached.
     pub provider_mirror: Option<PathBuf>,
     /// How long to wait for a state lock, and how much to do at once.
     pub shared: Shared,
@@ -184,8 +185,8 @@ impl Driver {
         self.placed(layer, self.read(layer, subcommand)).await
     }
 
-    /// The command line and environment of `subcommand` in `layer`: for printing, for running it attached to a
-    /// terminal, and for what everything above runs.
+    /// The command line and environment of `subcommand` in `layer`: for printing, for running it attached to
+    /// a terminal, and for what everything above runs.
     pub fn command(&self, layer: &Layer, subcommand: &Subcommand) -> Result<Command, Failure> {
         let data_dir = self.data_dir(layer);
         let cli_config = mirror::configuration(self);
@@ -233,7 +234,8 @@ impl Driver {
         }))
     }
 
-    /// Runs a command that speaks JSON lines, and passes them on. `is_fine` tells which exit codes are no failure.
+    /// Runs a command that speaks JSON lines, and passes them on. `is_fine` tells which exit codes are no
+    /// failure.
     pub(super) async fn stream(
         &self,
         layer: &Layer,

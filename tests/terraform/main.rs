@@ -1,5 +1,5 @@
-//! The driver against the real Terraform, with `terraform_data` only: no provider, no network. A Terraform that
-//! misbehaves is a script in its place.
+//! The driver against the real Terraform, with `terraform_data` only: no provider, no network. A Terraform
+//! that misbehaves is a script in its place.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod failures;
