@@ -1,9 +1,5 @@
 //! How fast Terraform's event stream is parsed. The goal is 200 MB/s: `cargo bench --bench terraform_messages`.
-#![expect(
-    clippy::expect_used,
-    missing_docs,
-    reason = "a benchmark fails by panicking, and has no readers of its API"
-)]
+#![expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
 

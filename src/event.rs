@@ -95,6 +95,8 @@ impl Events {
     /// Runs `work` as the step `name`: announced, timed and remembered, whether it succeeds or not.
     pub async fn step<T, E>(&self, name: &str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         self.emit(&Event::StepStarted { step: name });
+        // The SDK's futures are large. On the heap, a step's size does not add up to a stack's.
+        let work = Box::pin(work);
         let start = Instant::now();
         let result = work.await;
         let seconds = start.elapsed().as_secs_f64();

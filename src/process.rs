@@ -9,7 +9,8 @@
 //! to deployctl, sees the pipe close and ends the program in the same polite way. The kernel could send the
 //! signal itself (`PR_SET_PDEATHSIG`), but a program whose output pipes broke with deployctl dies of SIGPIPE
 //! when it says that it is shutting down: Terraform then leaves its state locked, and its children alive. The
-//! guard keeps the pipes open and empty meanwhile.
+//! guard keeps the pipes open and empty meanwhile. The exception are the servers of the local stage, which
+//! are to survive between commands ([`Command::start_detached`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -215,6 +216,16 @@ impl Command {
         child.wait().await.map_err(|e| self.error(Failure::Io(e)))
     }
 
+    /// Starts it so that it outlives deployctl: in a session of its own, out of reach of this terminal's
+    /// signals and of its end, with both pipes going to `log`.
+    pub fn start_detached(&self, log: &std::fs::File) -> Result<std::process::Child, ProcessError> {
+        let pipe = || log.try_clone().map(Stdio::from).map_err(|e| self.error(Failure::Io(e)));
+        let mut std = self.std();
+        std.stdin(Stdio::null()).stdout(pipe()?).stderr(pipe()?);
+        leave_session(&mut std);
+        std.spawn().map_err(|e| self.spawn_error(e))
+    }
+
     /// Turns an exit code other than 0 into an error.
     pub fn success(&self, exit: Exit) -> Result<Exit, ProcessError> {
         if exit.status.success() { Ok(exit) } else { Err(self.error(Failure::Exit(exit))) }
@@ -301,6 +312,15 @@ kill "$out" "$err" 2>/dev/null
     async fn dismiss(mut self) {
         // A guard that is gone already needs no message.
         drop(self.lifeline.write_all(b"\n").await);
+    }
+}
+
+#[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
+fn leave_session(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: `setsid` is async-signal-safe, and the closure neither allocates nor takes a lock.
+    unsafe {
+        command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(std::io::Error::from));
     }
 }
 

@@ -1,0 +1,131 @@
+//! Tests of `policy`: what it says, and what it comes to when evaluated as IAM does.
+
+use super::*;
+
+const STAGE: &str = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3/prd";
+
+fn answer(rules: &[(&[&str], &str)]) -> Option<Answer> {
+    let rules: Option<Vec<Rule>> = rules
+        .iter()
+        .map(|(methods, path)| {
+            Rule::new(methods.iter().map(|m| (*m).to_owned()).collect(), (*path).to_owned()).ok()
+        })
+        .collect();
+    policy(&UserName::parse("ada")?, &format!("{STAGE}/GET/demo/users"), &rules?)
+}
+
+/// IAM's wildcard: `*` matches anything, slashes included.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((start, rest)) => text.strip_prefix(start).is_some_and(|tail| {
+            (0..=tail.len()).any(|from| tail.get(from..).is_some_and(|tail| matches(rest, tail)))
+        }),
+    }
+}
+
+/// What API Gateway decides with these rights: allowed by some statement and denied by none.
+fn may(rules: &[(&[&str], &str)], call: &str) -> bool {
+    let document = answer(rules).map(|answer| answer.policy_document).unwrap_or_default();
+    let says = |effect: &str| {
+        let statements = document["Statement"].as_array().into_iter().flatten();
+        statements.filter(|statement| statement["Effect"] == effect).any(|statement| {
+            let mut resources =
+                statement["Resource"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            resources.any(|resource| matches(resource, &format!("{STAGE}/{call}")))
+        })
+    };
+    says("Allow") && !says("Deny")
+}
+
+#[test]
+fn the_policy_lists_every_right_and_not_the_one_that_was_called() {
+    let answer = answer(&[(&["GET", "POST"], "/demo/users"), (&["GET"], "/demo/users/{userId}")]);
+    assert_eq!(
+        serde_json::to_value(answer).unwrap_or_default(),
+        json!({
+            "principalId": "ada",
+            "context": { "user": "ada" },
+            "policyDocument": { "Version": "2012-10-17", "Statement": [
+                { "Action": "execute-api:Invoke", "Effect": "Allow", "Resource": [
+                    format!("{STAGE}/GET/demo/users"),
+                    format!("{STAGE}/GET/demo/users/*"),
+                    format!("{STAGE}/POST/demo/users"),
+                ] },
+                { "Action": "execute-api:Invoke", "Effect": "Deny", "Resource": [format!("{STAGE}/GET/demo/users/*/*")] },
+            ] },
+        })
+    );
+}
+
+#[test]
+fn a_user_without_rights_is_denied_everything() {
+    let statements = answer(&[]).map(|answer| answer.policy_document["Statement"].clone());
+    let deny =
+        json!([{ "Action": "execute-api:Invoke", "Effect": "Deny", "Resource": [format!("{STAGE}/*")] }]);
+    assert_eq!(statements, Some(deny));
+}
+
+#[test]
+fn exactly_the_granted_routes_are_open() {
+    let rules: [(&[&str], &str); 2] = [(&["GET"], "/demo/users"), (&["*"], "/demo/users/{userId}")];
+    for open in ["GET/demo/users", "GET/demo/users/1", "PATCH/demo/users/1", "DELETE/demo/users/1"] {
+        assert!(may(&rules, open), "{open}");
+    }
+    for shut in [
+        "POST/demo/users",
+        "DELETE/demo/users",
+        "GET/demo",
+        "GET/demo/users/1/orders",
+        "GET/demo/users/1/orders/2",
+        "DELETE/demo/users/1/orders",
+        "GET/x/demo/users",
+        "GET/x/demo/users/1",
+    ] {
+        assert!(!may(&rules, shut), "{shut}");
+    }
+}
+
+#[test]
+fn a_parameter_in_the_middle_is_one_segment() {
+    let rules: [(&[&str], &str); 1] = [(&["GET"], "/a/{x}/b/{y}")];
+    assert!(may(&rules, "GET/a/1/b/2"));
+    for shut in ["GET/a/1/2/b/3", "GET/a/1/b/2/3", "GET/a/1/b", "GET/a/1/b/2/b/3"] {
+        assert!(!may(&rules, shut), "{shut}");
+    }
+}
+
+#[test]
+fn a_longer_right_is_not_taken_away_by_a_shorter_one() {
+    let rules: [(&[&str], &str); 3] = [
+        (&["GET"], "/demo/users/{id}"),
+        (&["GET"], "/demo/users/{id}/orders"),
+        (&["DELETE"], "/demo/users/{id}"),
+    ];
+    assert!(may(&rules, "GET/demo/users/1"));
+    assert!(may(&rules, "GET/demo/users/1/orders"));
+    assert!(!may(&rules, "GET/demo/users/1/orders/2"));
+    assert!(!may(&rules, "DELETE/demo/users/1/orders"));
+    let crossing: [(&[&str], &str); 2] = [(&["GET"], "/a/{b}"), (&["GET"], "/{x}/y/z")];
+    assert!(may(&crossing, "GET/a/y/z"));
+}
+
+#[test]
+fn what_is_no_methods_arn_has_no_policy() {
+    assert_eq!(stage_of(&format!("{STAGE}/GET/")), Some(STAGE));
+    assert_eq!(
+        stage_of("arn:aws-cn:execute-api:cn-north-1:1:api/test-invoke-stage/GET/a/b"),
+        Some("arn:aws-cn:execute-api:cn-north-1:1:api/test-invoke-stage")
+    );
+    for arn in [
+        "",
+        "*",
+        "arn:aws:execute-api:r:1:api",
+        "arn:aws:execute-api:r:1:api/prd",
+        "arn:aws:lambda:r:1:api/prd/GET/",
+        "arn:aws:execute-api:r:1:*/prd/GET/",
+        "arn:aws:execute-api:r:1:api//GET/",
+    ] {
+        assert_eq!(stage_of(arn), None, "{arn}");
+    }
+}

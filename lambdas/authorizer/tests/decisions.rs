@@ -1,0 +1,146 @@
+//! Decisions against a real Redis, as API Gateway would ask for them.
+
+#[path = "../../users/tests/support/redis_server.rs"]
+mod redis_server;
+
+use std::time::{Duration, Instant};
+
+use authorizer::address::Address;
+use authorizer::authorizer::{Authorizer, Refusal};
+use authorizer::secret;
+use lambda_runtime::Diagnostic;
+use redis_server::{RedisServer, TestResult, free_port};
+use serde_json::{Value, json};
+
+const STAGE: &str = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3/prd";
+
+fn authorizer(port: u16) -> TestResult<Authorizer> {
+    Ok(Authorizer::new(&Address { host: "127.0.0.1".to_owned(), port })?)
+}
+
+fn event(authorization: Option<&str>) -> Value {
+    let headers = authorization.map(|value| json!({ "authorization": value, "Host": "api.example" }));
+    json!({ "type": "REQUEST", "methodArn": format!("{STAGE}/DELETE/demo/users"), "headers": headers, "path": "/demo/users" })
+}
+
+fn add_user(redis: &RedisServer, name: &str, allow: &Value) -> TestResult {
+    let record = json!({ "secret": secret::hash("s3cret", b"0123456789abcdef")?, "allow": allow });
+    redis.command::<()>(&["SET", &format!("auth_user_{name}"), &record.to_string()])
+}
+
+fn reads_users() -> Value {
+    json!([{ "methods": ["GET"], "path": "/demo/users" }])
+}
+
+fn error_of(refusal: Option<Refusal>) -> Option<String> {
+    refusal.map(|refusal| Diagnostic::from(refusal).error_message)
+}
+
+#[tokio::test]
+async fn a_known_user_gets_a_policy_with_either_scheme() -> TestResult {
+    let redis = RedisServer::start()?;
+    add_user(&redis, "ada", &reads_users())?;
+    let authorizer = authorizer(redis.port)?;
+    for header in ["Basic YWRhOnMzY3JldA==", "Bearer ada.s3cret"] {
+        let answer = serde_json::to_value(authorizer.decide(event(Some(header))).await?)?;
+        assert_eq!(answer["principalId"], "ada");
+        assert_eq!(answer["context"], json!({ "user": "ada" }));
+        let statements = &answer["policyDocument"]["Statement"];
+        let allow = json!([{ "Action": "execute-api:Invoke", "Effect": "Allow", "Resource": [format!("{STAGE}/GET/demo/users")] }]);
+        assert_eq!(*statements, allow);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_without_rights_is_known_and_denied() -> TestResult {
+    let redis = RedisServer::start()?;
+    add_user(&redis, "eve", &json!([]))?;
+    let answer =
+        serde_json::to_value(authorizer(redis.port)?.decide(event(Some("Bearer eve.s3cret"))).await?)?;
+    assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Deny");
+    Ok(())
+}
+
+#[tokio::test]
+async fn strangers_are_unauthorized_whatever_is_wrong() -> TestResult {
+    let redis = RedisServer::start()?;
+    add_user(&redis, "ada", &reads_users())?;
+    let authorizer = authorizer(redis.port)?;
+    for header in [
+        None,
+        Some("Bearer ada.wrong"),
+        Some("Bearer nobody.s3cret"),
+        Some("Basic x"),
+        Some("Bearer a*.s3cret"),
+    ] {
+        let refusal = authorizer.decide(event(header)).await.err();
+        assert_eq!(error_of(refusal).as_deref(), Some("Unauthorized"), "{header:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unknown_name_takes_as_long_as_a_wrong_secret() -> TestResult {
+    let redis = RedisServer::start()?;
+    add_user(&redis, "ada", &reads_users())?;
+    let authorizer = authorizer(redis.port)?;
+    // The quickest of several runs: the one that nothing disturbed.
+    let mut quickest = [Duration::MAX; 2];
+    for _ in 0..5 {
+        for (best, header) in quickest.iter_mut().zip(["Bearer ada.wrong", "Bearer nobody.wrong"]) {
+            let started = Instant::now();
+            assert!(authorizer.decide(event(Some(header))).await.is_err());
+            *best = (*best).min(started.elapsed());
+        }
+    }
+    let [known, unknown] = quickest;
+    assert!(unknown > known / 2 && known > unknown / 2, "known {known:?}, unknown {unknown:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_an_error_and_no_decision() -> TestResult {
+    let redis = RedisServer::start()?;
+    let authorizer = authorizer(redis.port)?;
+    for record in [
+        "{",
+        "[]",
+        r#"{"secret":"s3cret","allow":[]}"#,
+        r#"{"secret":"x","allow":[{"methods":["GET"],"path":"/*"}]}"#,
+    ] {
+        redis.command::<()>(&["SET", "auth_user_ada", record])?;
+        let refusal = authorizer.decide(event(Some("Bearer ada.s3cret"))).await.err();
+        assert_eq!(error_of(refusal).as_deref(), Some("a user's record is damaged"), "{record}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn other_events_are_errors() -> TestResult {
+    let authorizer = authorizer(free_port()?)?;
+    for other in [
+        json!({}),
+        json!([]),
+        json!(["arn", null, null]),
+        json!(null),
+        json!({ "methodArn": 7 }),
+        json!({ "httpMethod": "GET" }),
+    ] {
+        let refusal = authorizer.decide(other).await.err();
+        assert_eq!(error_of(refusal).as_deref(), Some("not an event of a REQUEST authorizer"));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_redis_there_is_an_error_in_time() -> TestResult {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    for port in [free_port()?, silent.local_addr()?.port()] {
+        let started = Instant::now();
+        let refusal = authorizer(port)?.decide(event(Some("Bearer ada.s3cret"))).await.err();
+        assert_eq!(error_of(refusal).as_deref(), Some("storage is unavailable"));
+        assert!(started.elapsed() < Duration::from_secs(3));
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! The event: what API Gateway sends to a REST proxy integration (payload format 1.0), reduced to what is used here.
+//!
+//! Every field may be absent or null and unknown ones are skipped. Only `httpMethod` must be there: without it this is
+//! no API Gateway request, and a function that deletes must not run on a stray `{}`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+
+use crate::failure::Failure;
+
+/// The largest body that is taken, and the largest user that is stored.
+pub const LARGEST_BODY: usize = 256 * 1024;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    http_method: Option<String>,
+    path_parameters: Option<BTreeMap<String, Option<String>>>,
+    stage_variables: Option<BTreeMap<String, Option<String>>>,
+    body: Option<String>,
+    is_base64_encoded: Option<bool>,
+}
+
+/// One request to the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The HTTP method.
+    pub method: String,
+    /// `{userId}` of the path, unchecked.
+    pub user_id: Option<String>,
+    /// The stage variable `release`: which release API Gateway served this request with.
+    pub release: Option<String>,
+    body: Option<String>,
+    is_base64_encoded: bool,
+}
+
+impl Request {
+    /// Reads an event's JSON text.
+    pub fn from_event(text: &str) -> Result<Self, Failure> {
+        let not_ours =
+            |why: &str| Failure::BadRequest(format!("not an API Gateway proxy event (payload 1.0): {why}"));
+        // Serde would read an array as the fields in their order.
+        if !text.trim_start().starts_with('{') {
+            return Err(not_ours("it is no JSON object"));
+        }
+        let event: Event = serde_json::from_str(text).map_err(|error| not_ours(&error.to_string()))?;
+        let Event { http_method, path_parameters, stage_variables, body, is_base64_encoded } = event;
+        Ok(Self {
+            method: http_method.ok_or_else(|| not_ours("it has no httpMethod"))?,
+            user_id: path_parameters.and_then(|mut all| all.remove("userId")).flatten(),
+            release: stage_variables.and_then(|mut all| all.remove("release")).flatten(),
+            body,
+            is_base64_encoded: is_base64_encoded.unwrap_or(false),
+        })
+    }
+
+    /// The body as text, decoded.
+    pub fn body(&self) -> Result<Cow<'_, str>, Failure> {
+        let bad = |why: &str| Failure::BadRequest(why.to_owned());
+        let text =
+            self.body.as_deref().filter(|body| !body.is_empty()).ok_or_else(|| bad("the body is missing"))?;
+        if !self.is_base64_encoded {
+            return Ok(Cow::Borrowed(within_limit(text)?));
+        }
+        let bytes = BASE64_STANDARD.decode(text).map_err(|_| bad("the body is not valid base64"))?;
+        let text = String::from_utf8(bytes).map_err(|_| bad("the body is not UTF-8 text"))?;
+        within_limit(&text)?;
+        Ok(Cow::Owned(text))
+    }
+}
+
+fn within_limit(text: &str) -> Result<&str, Failure> {
+    if text.len() > LARGEST_BODY {
+        return Err(Failure::TooLarge("the body is larger than 256 KB".to_owned()));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body_of(event: &str) -> Result<String, String> {
+        Request::from_event(event)
+            .and_then(|request| request.body().map(Cow::into_owned))
+            .map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn nulls_missing_and_unknown_fields_are_tolerated() {
+        let request = Request::from_event(
+            r#"{"httpMethod":"GET","pathParameters":null,"stageVariables":{"release":"1.4.2","x":null},"new":[{}]}"#,
+        );
+        assert_eq!(
+            request.ok(),
+            Some(Request {
+                method: "GET".to_owned(),
+                user_id: None,
+                release: Some("1.4.2".to_owned()),
+                body: None,
+                is_base64_encoded: false,
+            })
+        );
+    }
+
+    #[test]
+    fn other_events_are_bad_requests() {
+        for event in [
+            "{}",
+            "[]",
+            r#"["DELETE",null,null,null,null]"#,
+            "null",
+            "7",
+            r#""text""#,
+            r#"{"Records":[{"eventSource":"aws:sqs"}]}"#,
+            r#"{"version":"2.0","requestContext":{"http":{"method":"GET"}}}"#,
+            r#"{"httpMethod":"POST","body":{"name":"x"}}"#,
+        ] {
+            let failure = Request::from_event(event).err();
+            assert_eq!(failure.as_ref().map(Failure::status), Some(400), "{event}");
+            assert!(
+                failure.is_some_and(|f| f.to_string().starts_with("not an API Gateway proxy event")),
+                "{event}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_base64_body_is_decoded_and_a_bad_one_refused() {
+        assert_eq!(
+            body_of(r#"{"httpMethod":"POST","body":"eyJhIjoxfQ==","isBase64Encoded":true}"#),
+            Ok(r#"{"a":1}"#.into())
+        );
+        for (body, why) in [("%%%", "the body is not valid base64"), ("//4=", "the body is not UTF-8 text")] {
+            let event = format!(r#"{{"httpMethod":"POST","body":"{body}","isBase64Encoded":true}}"#);
+            assert_eq!(body_of(&event), Err(why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_missing_or_too_large_body_is_refused() {
+        for event in [r#"{"httpMethod":"POST"}"#, r#"{"httpMethod":"POST","body":""}"#] {
+            assert_eq!(body_of(event), Err("the body is missing".to_owned()));
+        }
+        let event = |length| format!(r#"{{"httpMethod":"POST","body":"{}"}}"#, "x".repeat(length));
+        assert!(body_of(&event(LARGEST_BODY)).is_ok());
+        let too_large =
+            Request::from_event(&event(LARGEST_BODY + 1)).and_then(|r| r.body().map(Cow::into_owned));
+        assert_eq!(too_large.err().map(|failure| failure.status()), Some(413));
+    }
+}

@@ -1,0 +1,110 @@
+//! The answer that API Gateway turns into an HTTP response.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Lambda carries an answer of 6 MB; this leaves room for what surrounds the body.
+const LARGEST_ANSWER: usize = 6 * 1024 * 1024 - 4096;
+/// No version is longer; a longer value is not echoed.
+const LONGEST_HEADER: usize = 128;
+
+/// A proxy integration's response (payload format 1.0).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Response {
+    /// The HTTP status.
+    pub status_code: u16,
+    /// The headers, each once.
+    pub headers: BTreeMap<&'static str, String>,
+    /// The body, always JSON.
+    pub body: String,
+    /// Always false.
+    pub is_base64_encoded: bool,
+}
+
+impl Response {
+    /// A response with this JSON text as its body; an error instead if Lambda could not carry it.
+    pub fn new(status: u16, body: String) -> Self {
+        if size_in_json(&body) > LARGEST_ANSWER {
+            return Self::of_failure(&Failure::TooLarge(
+                "the list of users is larger than the 6 MB that can be sent at once".to_owned(),
+            ));
+        }
+        Self {
+            status_code: status,
+            headers: BTreeMap::from([("Content-Type", "application/json".to_owned())]),
+            body,
+            is_base64_encoded: false,
+        }
+    }
+
+    /// `{"error": …}` with the failure's status.
+    pub fn of_failure(failure: &Failure) -> Self {
+        Self::new(failure.status(), serde_json::json!({ "error": failure.to_string() }).to_string())
+    }
+
+    /// Adds a header, unless the value could not stand in one.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: Option<&str>) -> Self {
+        let is_safe = |value: &&str| {
+            !value.is_empty()
+                && value.len() <= LONGEST_HEADER
+                && value.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if let Some(value) = value.filter(is_safe) {
+            self.headers.insert(name, value.to_owned());
+        }
+        self
+    }
+}
+
+/// The length of the text as a JSON string. The limit is on the whole answer, in which the body is a string: every
+/// quote in it counts twice.
+fn size_in_json(text: &str) -> usize {
+    text.bytes()
+        .map(|byte| match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+            0..0x20 => 6,
+            _ => 1,
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_is_that_of_the_escaped_text() -> Result<(), serde_json::Error> {
+        for text in ["", r#"{"a":"\u00e4\\"}"#, "tab\tline\r\nzero\u{0}bell\u{7}", "ä€😀\u{7f}"] {
+            // At least: what has a short escape of its own may be counted as a long one.
+            assert!(size_in_json(text) + 2 >= serde_json::to_string(text)?.len(), "{text:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_answer_that_lambda_cannot_carry_is_an_error() {
+        // 3 MB of quotes and 1: the text is smaller than the limit, the escaped text is not.
+        let response = Response::new(200, "\"".repeat(3 * 1024 * 1024 + 1));
+        assert_eq!(response.status_code, 413);
+        assert!(response.body.contains("6 MB"));
+    }
+
+    #[test]
+    fn a_header_takes_only_what_is_safe_in_one() {
+        let header = |value| {
+            Response::new(200, String::new()).with_header("X-Release", value).headers.remove("X-Release")
+        };
+        assert_eq!(header(Some("1.4.2-rc.1+build")).as_deref(), Some("1.4.2-rc.1+build"));
+        let long = "1".repeat(129);
+        for unsafe_value in
+            [None, Some(""), Some("a\r\nSet-Cookie: x"), Some("a b"), Some("ü"), Some(long.as_str())]
+        {
+            assert_eq!(header(unsafe_value), None, "{unsafe_value:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Users in Redis, in the layout of the Python original: `user_<id>` is a user's JSON text, the set `users` holds the
+//! ids, and both live for six months after the last creation they saw.
+//!
+//! Each call is one round trip, [`Store::list`] two. Every call may be sent twice (see `connection`), and says why that
+//! is right. The scripts and transactions touch keys of several users, so this is for Redis without cluster mode.
+
+use redis::{RedisResult, cmd, pipe};
+
+use crate::address::Address;
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::user_id::UserId;
+
+/// Six months, as the original has it.
+const LIFETIME_SECONDS: u64 = 15_552_000;
+const IDS: &str = "users";
+
+/// Replaces a user only if it still is what was read, and keeps its expiry.
+///
+/// The merge itself is done in Rust: Redis' own JSON (cjson) would write `[]` as `{}` and round long numbers.
+const REPLACE_IF_UNCHANGED: &str = "
+    if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+    redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+    return 1";
+
+/// Deletes all users and the set as one step: a user created meanwhile is deleted whole, or not at all.
+const DELETE_ALL: &str = "
+    for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do redis.call('UNLINK', ARGV[1] .. id) end
+    redis.call('UNLINK', KEYS[1])
+    return 1";
+
+/// The stored users.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+}
+
+impl Store {
+    /// Nothing is sent until the first call.
+    pub fn new(address: &Address) -> RedisResult<Self> {
+        Ok(Self { connection: Connection::new(address)? })
+    }
+
+    /// Connects ahead of the first request, if Redis is there.
+    pub async fn connect(&self) {
+        self.connection.warm_up().await;
+    }
+
+    /// The texts of all users in the order of their ids. Ids whose user has expired are left out. Reading may be repeated.
+    pub async fn list(&self) -> Result<Vec<Vec<u8>>, Failure> {
+        let (mut ids,): (Vec<Vec<u8>>,) = self.connection.send(pipe().smembers(IDS)).await?.value;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        ids.sort_unstable();
+        let mut read = cmd("MGET");
+        for id in &ids {
+            read.arg([b"user_", id.as_slice()].concat());
+        }
+        let (users,): (Vec<Option<Vec<u8>>>,) = self.connection.send(pipe().add_command(read)).await?.value;
+        Ok(users.into_iter().flatten().collect())
+    }
+
+    /// The text of one user. Reading may be repeated.
+    pub async fn get(&self, id: &UserId) -> Result<Option<Vec<u8>>, Failure> {
+        let (user,) = self.connection.send(pipe().get(key(id))).await?.value;
+        Ok(user)
+    }
+
+    /// Stores a new user. Repeated, it stores the same user under the same id.
+    pub async fn create(&self, id: &UserId, user: &str) -> Result<(), Failure> {
+        let mut transaction = pipe();
+        transaction.atomic().set_ex(key(id), user, LIFETIME_SECONDS).ignore();
+        transaction.sadd(IDS, id.as_str()).ignore().expire(IDS, LIFETIME_SECONDS.cast_signed()).ignore();
+        let () = self.connection.send(&transaction).await?.value;
+        Ok(())
+    }
+
+    /// Replaces `old` by `new`; false if the user is not `old` any more. Repeated after it took effect, it says false,
+    /// and the caller merges anew, which changes nothing.
+    pub async fn replace(&self, id: &UserId, old: &[u8], new: &str) -> Result<bool, Failure> {
+        let mut script = cmd("EVAL");
+        script.arg(REPLACE_IF_UNCHANGED).arg(1).arg(key(id)).arg(old).arg(new);
+        let (replaced,): (bool,) = self.connection.send(pipe().add_command(script)).await?.value;
+        Ok(replaced)
+    }
+
+    /// Deletes one user and returns its text. Repeated after it took effect, it cannot know what it deleted: that is a
+    /// failure, since "no such user" would be wrong.
+    pub async fn delete(&self, id: &UserId) -> Result<Option<Vec<u8>>, Failure> {
+        let mut transaction = pipe();
+        transaction.atomic().get(key(id)).del(key(id)).ignore().srem(IDS, id.as_str()).ignore();
+        let reply = self.connection.send(&transaction).await?;
+        match reply.value {
+            (None,) if reply.repeated => Err(Failure::Unanswered),
+            (user,) => Ok(user),
+        }
+    }
+
+    /// Deletes all users. May be repeated.
+    pub async fn delete_all(&self) -> Result<(), Failure> {
+        let mut script = cmd("EVAL");
+        script.arg(DELETE_ALL).arg(1).arg(IDS).arg("user_");
+        let () = self.connection.send(pipe().add_command(script).ignore()).await?.value;
+        Ok(())
+    }
+}
+
+fn key(id: &UserId) -> String {
+    format!("user_{id}")
+}

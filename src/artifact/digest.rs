@@ -1,0 +1,114 @@
+//! The SHA-256 by which an artifact is known at every hop: file name, S3 checksum, Lambda's `CodeSha256`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::Digest as _;
+
+/// A SHA-256. Text and JSON show it in hex; S3 and Lambda want base64 and get it by [`Sha256::base64`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sha256([u8; 32]);
+
+impl Sha256 {
+    /// The hash of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// 64 lower-case hex digits.
+    pub fn hex(&self) -> String {
+        use std::fmt::Write as _;
+        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ok = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// The first 12 hex digits: enough to tell the artifacts of a project apart.
+    pub fn short(&self) -> String {
+        let mut hex = self.hex();
+        hex.truncate(12);
+        hex
+    }
+
+    /// What S3 calls `ChecksumSHA256` and Lambda `CodeSha256`.
+    pub fn base64(&self) -> String {
+        STANDARD.encode(self.0)
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sha256({self})")
+    }
+}
+
+/// Text that is no SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a SHA-256 in hex (64 digits) or base64 (44 characters)")]
+pub struct NotSha256(String);
+
+impl FromStr for Sha256 {
+    type Err = NotSha256;
+
+    /// Takes both forms: they cannot be mistaken for each other, as their lengths differ.
+    fn from_str(text: &str) -> Result<Self, NotSha256> {
+        let bytes = if text.len() == 64 { from_hex(text) } else { STANDARD.decode(text).ok() };
+        bytes.and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or_else(|| NotSha256(text.to_owned()))
+    }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.chars().map(|c| c.to_digit(16)).collect::<Option<Vec<u32>>>()?;
+    digits.chunks_exact(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).ok()).collect()
+}
+
+impl Serialize for Sha256 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.hex())
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn both_forms_are_written_and_read_back() {
+        let digest = Sha256::of(b"abc");
+        assert_eq!(digest.to_string(), ABC);
+        assert_eq!(digest.base64(), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+        assert_eq!(ABC.parse(), Ok(digest));
+        assert_eq!(ABC.to_uppercase().parse(), Ok(digest));
+        assert_eq!(digest.base64().parse(), Ok(digest));
+        assert_eq!(digest.short(), "ba7816bf8f01");
+        let json = serde_json::to_string(&digest).unwrap();
+        assert_eq!(serde_json::from_str::<Sha256>(&json).unwrap(), digest);
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let multibyte = "é".repeat(32);
+        for text in ["", "abc", &ABC[1..], &ABC.replace('b', "g"), "AAAA", &multibyte] {
+            assert_eq!(text.parse::<Sha256>(), Err(NotSha256(text.to_owned())), "{text}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Artifacts: zips whose root holds an executable `bootstrap`, built from a cargo package or given ready-made.
+//!
+//! ```text
+//! recipes ─► build (one cargo process) ─► elf (will it start on Lambda?) ─► archive (zip + SHA-256) ─► file
+//! ```
+//!
+//! The same source gives the same bytes, and a file's name carries its hash. Nothing here talks to AWS: all that
+//! can be wrong with an artifact is found before anything changes.
+
+pub mod archive;
+pub mod build;
+pub mod digest;
+pub mod elf;
+mod error;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+pub use self::archive::Archive;
+pub use self::build::{BuildRequest, Built};
+pub use self::digest::Sha256;
+pub use self::elf::{Architecture, Glibc};
+pub use self::error::ArtifactError;
+use crate::event::Events;
+use crate::toolbox::Toolbox;
+
+/// Where an artifact comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A cargo package of the project's workspace.
+    Package(String),
+    /// A finished `bootstrap`, or a zip that holds one. Relative to the project.
+    Path(PathBuf),
+}
+
+/// An artifact to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// Its name in `deployctl.toml`.
+    pub name: String,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What its functions run on.
+    pub architecture: Architecture,
+    /// What its functions' runtime has.
+    pub glibc: Glibc,
+}
+
+/// A finished artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// Its name in `deployctl.toml`.
+    pub name: String,
+    /// The zip.
+    pub path: PathBuf,
+    /// The zip's hash: what S3 and Lambda must report of it.
+    pub sha256: Sha256,
+    /// Bytes of the zip.
+    pub size: u64,
+    /// Bytes of its files, unpacked.
+    pub unzipped_size: u64,
+}
+
+/// Makes all artifacts, in the order of `recipes`, as `.deployctl/artifacts/<name>-<hash>.zip` in `project_dir`,
+/// whose workspace holds the packages. Making the same again leaves the same files.
+///
+/// # Errors
+/// See [`ArtifactError`]; nothing but the build's own output has been written then.
+pub async fn make(
+    project_dir: &Path,
+    recipes: &[Recipe],
+    tools: &Toolbox,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Vec<Artifact>, ArtifactError> {
+    let binaries = build_all(project_dir, recipes, tools, events, cancel).await?;
+    let folder = project_dir.join(".deployctl/artifacts");
+    let mut artifacts = Vec::with_capacity(recipes.len());
+    for recipe in recipes {
+        let source = match &recipe.origin {
+            Origin::Path(path) => project_dir.join(path),
+            Origin::Package(package) => binaries
+                .get(&(recipe.architecture, recipe.glibc, package.clone()))
+                .cloned()
+                .ok_or_else(|| ArtifactError::NoBinary { package: package.clone() })?,
+        };
+        let (recipe, folder) = (recipe.clone(), folder.clone());
+        // Compressing takes a good part of a second, in which Terraform's lines are to be read.
+        let packed = tokio::task::spawn_blocking(move || pack(&recipe, &source, &folder)).await;
+        artifacts.push(packed.map_err(|join| ArtifactError::Io {
+            action: "write",
+            path: project_dir.to_owned(),
+            source: std::io::Error::other(join),
+        })??);
+    }
+    Ok(artifacts)
+}
+
+type BinaryKey = (Architecture, Glibc, String);
+
+/// One cargo process for each pair of architecture and runtime: in practice, one.
+async fn build_all(
+    project_dir: &Path,
+    recipes: &[Recipe],
+    tools: &Toolbox,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<BTreeMap<BinaryKey, PathBuf>, ArtifactError> {
+    let mut groups: BTreeMap<(Architecture, Glibc), Vec<String>> = BTreeMap::new();
+    for recipe in recipes {
+        if let Origin::Package(package) = &recipe.origin {
+            let packages = groups.entry((recipe.architecture, recipe.glibc)).or_default();
+            if !packages.contains(package) {
+                packages.push(package.clone());
+            }
+        }
+    }
+    let mut binaries = BTreeMap::new();
+    for ((architecture, glibc), packages) in groups {
+        let request = BuildRequest {
+            workspace_dir: project_dir.to_owned(),
+            packages,
+            architecture,
+            glibc,
+            profile: build::PROFILE.to_owned(),
+        };
+        for Built { package, binary } in build::build(&request, tools, events, cancel).await? {
+            binaries.insert((architecture, glibc, package), binary);
+        }
+    }
+    Ok(binaries)
+}
+
+/// Checks and zips one bootstrap (or checks a finished zip), and puts the zip into `folder`.
+fn pack(recipe: &Recipe, source: &Path, folder: &Path) -> Result<Artifact, ArtifactError> {
+    let read = |error| io("read", source, error);
+    let name = recipe.name.as_str();
+    // Before the bytes are in memory: a path may point to anything.
+    archive::within_limit(name, std::fs::metadata(source).map_err(read)?.len())?;
+    let bytes = std::fs::read(source).map_err(read)?;
+    let check = |bootstrap: &[u8]| elf::check(name, bootstrap, recipe.architecture, recipe.glibc);
+    let archive = if bytes.starts_with(b"PK\x03\x04") {
+        let (archive, bootstrap) = archive::open(name, bytes)?;
+        check(&bootstrap)?;
+        archive
+    } else {
+        check(&bytes)?;
+        archive::zip(name, &[archive::Entry { name: archive::BOOTSTRAP, bytes: &bytes, executable: true }])?
+    };
+    let path = folder.join(format!("{name}-{}.zip", archive.sha256.short()));
+    store(folder, &path, &archive.bytes)?;
+    Ok(Artifact {
+        name: name.to_owned(),
+        path,
+        sha256: archive.sha256,
+        size: archive.bytes.len() as u64,
+        unzipped_size: archive.unzipped_size,
+    })
+}
+
+/// Whole or not at all: a zip under its final name is complete, however the run ends.
+fn store(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
+    let write = |error| io("write", path, error);
+    std::fs::create_dir_all(folder).map_err(write)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(write)?;
+    file.write_all(bytes).map_err(write)?;
+    file.persist(path).map(drop).map_err(|error| write(error.error))
+}
+
+fn io(action: &'static str, path: &Path, source: std::io::Error) -> ArtifactError {
+    ArtifactError::Io { action, path: path.to_owned(), source }
+}

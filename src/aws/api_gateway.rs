@@ -1,0 +1,291 @@
+//! The API of one stage, and the switch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use aws_sdk_apigateway::types::{Op, PatchOperation};
+
+use super::Aws;
+use super::failure::{Failure, Meaning};
+use crate::contract::Contract;
+use crate::release::definition::Definition;
+use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
+use crate::world::{Code, Deployment, FunctionState, Published, Seen, StageState, World};
+
+/// How long one probe waits for an answer: API Gateway's own integrations end after 29 s, and a probe that
+/// takes long is better sent again.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One stage's functions and API in AWS.
+#[derive(Debug, Clone)]
+pub struct Site {
+    pub(super) aws: Aws,
+    pub(super) bucket: String,
+    pub(super) rest_api_id: String,
+    stage_name: String,
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Aws {
+    /// The stage that `contract` describes, answering at `url`.
+    ///
+    /// # Errors
+    /// Only when the HTTP client for probes cannot be made.
+    pub fn site(&self, contract: &Contract, url: &str) -> Result<Site, Failure> {
+        let http = reqwest::Client::builder()
+            .timeout(PROBE_TIMEOUT)
+            .user_agent(concat!("deployctl/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Failure::rejected("probe", url, error.to_string()))?;
+        Ok(Site {
+            aws: self.clone(),
+            bucket: contract.artifact_bucket.clone(),
+            rest_api_id: contract.rest_api_id.clone(),
+            stage_name: contract.stage_name.clone(),
+            url: url.trim_end_matches('/').to_owned(),
+            http,
+        })
+    }
+}
+
+impl Site {
+    fn about_stage(&self) -> String {
+        format!("stage {} of API {}", self.stage_name, self.rest_api_id)
+    }
+
+    fn gateway(&self) -> &aws_sdk_apigateway::Client {
+        &self.aws.api_gateway
+    }
+}
+
+/// The patch that moves a stage: the deployment, and every variable that differs. One call, so that a request
+/// sees all of it or nothing.
+fn patch(from: &Pointer, to: &Pointer) -> Vec<PatchOperation> {
+    let operation = |op: Op, path: String, value: Option<&str>| {
+        PatchOperation::builder().op(op).path(path).set_value(value.map(str::to_owned)).build()
+    };
+    let mut operations =
+        vec![operation(Op::Replace, "/deploymentId".into(), Some(to.deployment_id.as_str()))];
+    let names: BTreeSet<&String> = from.variables.keys().chain(to.variables.keys()).collect();
+    for name in names {
+        let path = format!("/variables/{name}");
+        match (from.variables.get(name), to.variables.get(name)) {
+            (old, Some(new)) if old != Some(new) => operations.push(operation(Op::Replace, path, Some(new))),
+            (Some(_), None) => operations.push(operation(Op::Remove, path, None)),
+            _ => {}
+        }
+    }
+    operations
+}
+
+impl World for Site {
+    async fn function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
+        self.read_function(name).await
+    }
+
+    async fn version(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+    ) -> Result<Option<String>, Failure> {
+        self.read_version(name, version).await
+    }
+
+    async fn update_code(
+        &self,
+        name: &FunctionName,
+        code: &Code,
+        revision: &str,
+    ) -> Result<Published, Failure> {
+        self.send_code(name, code, revision).await
+    }
+
+    async fn publish(&self, name: &FunctionName, code_sha256: &str) -> Result<Published, Failure> {
+        self.publish_latest(name, code_sha256).await
+    }
+
+    async fn wait_active(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
+        self.wait_until_active(name, version).await
+    }
+
+    async fn definition(&self) -> Result<Definition, Failure> {
+        super::definition::read(self.gateway(), &self.rest_api_id).await
+    }
+
+    async fn create_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {
+        // Without a stage name: with one, the call would move the stage, and create it if it is misspelt.
+        let about = format!("API {}", self.rest_api_id);
+        let answer = self
+            .gateway()
+            .create_deployment()
+            .rest_api_id(&self.rest_api_id)
+            .description(description)
+            .send()
+            .await
+            .map_err(|error| Failure::new("CreateDeployment", &about, &error))?;
+        answer
+            .id()
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| Failure::rejected("CreateDeployment", about, "the answer has no id"))
+    }
+
+    async fn deployments(&self) -> Result<Vec<Deployment>, Failure> {
+        let mut found = Vec::new();
+        let mut position: Option<String> = None;
+        loop {
+            let page = self
+                .gateway()
+                .get_deployments()
+                .rest_api_id(&self.rest_api_id)
+                .limit(500)
+                .set_position(position)
+                .send()
+                .await
+                .map_err(|error| {
+                    Failure::new("GetDeployments", format!("API {}", self.rest_api_id), &error)
+                })?;
+            found.extend(page.items().iter().filter_map(|item| {
+                let id = item.id()?.parse().ok()?;
+                Some(Deployment { id, description: item.description().unwrap_or_default().to_owned() })
+            }));
+            position = page.position().map(str::to_owned);
+            if position.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn deployment(&self, id: &DeploymentId) -> Result<Option<Deployment>, Failure> {
+        let answer = self
+            .gateway()
+            .get_deployment()
+            .rest_api_id(&self.rest_api_id)
+            .deployment_id(id.as_str())
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => Ok(Some(Deployment {
+                id: id.clone(),
+                description: answer.description().unwrap_or_default().to_owned(),
+            })),
+            Err(error) => {
+                let failure = Failure::new("GetDeployment", id.as_str(), &error);
+                if failure.meaning == Meaning::NotFound { Ok(None) } else { Err(failure) }
+            }
+        }
+    }
+
+    async fn stage(&self) -> Result<StageState, Failure> {
+        let about = self.about_stage();
+        let answer = self
+            .gateway()
+            .get_stage()
+            .rest_api_id(&self.rest_api_id)
+            .stage_name(&self.stage_name)
+            .send()
+            .await
+            .map_err(|error| Failure::new("GetStage", &about, &error))?;
+        let deployment_id = answer
+            .deployment_id()
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| Failure::rejected("GetStage", about, "the stage has no deployment"))?;
+        let variables: BTreeMap<String, String> =
+            answer.variables().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        Ok(StageState {
+            pointer: Pointer { deployment_id, variables },
+            canary: answer.canary_settings().and_then(|canary| canary.deployment_id()).map(str::to_owned),
+            cached: answer.cache_cluster_enabled(),
+        })
+    }
+
+    async fn switch(&self, from: &Pointer, to: &Pointer) -> Result<(), Failure> {
+        self.gateway()
+            .update_stage()
+            .rest_api_id(&self.rest_api_id)
+            .stage_name(&self.stage_name)
+            .set_patch_operations(Some(patch(from, to)))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| Failure::new("UpdateStage", self.about_stage(), &error))
+    }
+
+    async fn flush_caches(&self, cached: bool) -> Result<(), Failure> {
+        self.gateway()
+            .flush_stage_authorizers_cache()
+            .rest_api_id(&self.rest_api_id)
+            .stage_name(&self.stage_name)
+            .send()
+            .await
+            .map_err(|error| Failure::new("FlushStageAuthorizersCache", self.about_stage(), &error))?;
+        if cached {
+            self.gateway()
+                .flush_stage_cache()
+                .rest_api_id(&self.rest_api_id)
+                .stage_name(&self.stage_name)
+                .send()
+                .await
+                .map_err(|error| Failure::new("FlushStageCache", self.about_stage(), &error))?;
+        }
+        Ok(())
+    }
+
+    async fn probe(&self, path: &str) -> Seen {
+        match self.http.get(format!("{}{path}", self.url)).send().await {
+            Ok(answer) => {
+                let headers = answer
+                    .headers()
+                    .iter()
+                    .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+                    .collect();
+                Seen::Answer(answer.status().as_u16(), headers)
+            }
+            Err(error) => Seen::Nothing(error.without_url().to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pointer(deployment: &str, variables: &[(&str, &str)]) -> Pointer {
+        Pointer {
+            deployment_id: deployment.parse().unwrap(),
+            variables: variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn the_patch_moves_what_differs_and_nothing_else_and_reverses() {
+        let old = pointer("d1", &[("release", "1"), ("gone", "4"), ("same", "2")]);
+        let new = pointer("d2", &[("release", "2"), ("added", "1"), ("same", "2")]);
+        let seen = |operations: Vec<PatchOperation>| -> Vec<String> {
+            operations
+                .iter()
+                .map(|o| {
+                    format!("{} {} {}", o.op().unwrap().as_str(), o.path().unwrap(), o.value().unwrap_or("-"))
+                })
+                .collect()
+        };
+        assert_eq!(
+            seen(patch(&old, &new)),
+            [
+                "replace /deploymentId d2",
+                "replace /variables/added 1",
+                "remove /variables/gone -",
+                "replace /variables/release 2"
+            ]
+        );
+        assert_eq!(
+            seen(patch(&new, &old)),
+            [
+                "replace /deploymentId d1",
+                "remove /variables/added -",
+                "replace /variables/gone 4",
+                "replace /variables/release 1"
+            ]
+        );
+    }
+}

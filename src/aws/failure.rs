@@ -1,0 +1,144 @@
+//! The only place that looks inside the SDK's errors.
+//!
+//! What the rest needs to know of a failed call is small: which call on what, what AWS said, and whether the
+//! call may have taken effect all the same.
+
+use std::fmt;
+
+use aws_sdk_s3::error::SdkError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_types::error::display::DisplayErrorContext;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::request_id::RequestId;
+
+/// What a failure means for the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// The thing is not there.
+    NotFound,
+    /// A condition of the call did not hold: somebody else was first, or it is there already.
+    Precondition,
+    /// AWS is busy with the thing; it may be tried again once that is over.
+    Busy,
+    /// The caller may not do this, or has no credentials.
+    Denied,
+    /// AWS will not do this as it was asked.
+    Rejected,
+    /// No answer, or a server error: the call may or may not have taken effect.
+    Unknown,
+}
+
+/// A call to AWS that failed after all its retries.
+#[derive(Debug, Clone, thiserror::Error)]
+pub struct Failure {
+    /// The API's name for the call, such as `UpdateStage`.
+    pub operation: &'static str,
+    /// What the call was about.
+    pub subject: String,
+    /// What it means.
+    pub meaning: Meaning,
+    /// AWS's error code, if there was an answer.
+    pub code: Option<String>,
+    /// AWS's words, or the transport's.
+    pub message: String,
+    /// AWS's id of the request, for its support.
+    pub request_id: Option<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operation, subject, meaning: _, code, message, request_id } = self;
+        write!(f, "{operation} of {subject} failed: ")?;
+        if let Some(code) = code {
+            write!(f, "{code}: ")?;
+        }
+        f.write_str(message)?;
+        if let Some(id) = request_id {
+            write!(f, " (request {id})")?;
+        }
+        Ok(())
+    }
+}
+
+impl Failure {
+    /// Reads the SDK's error of `operation` on `subject`.
+    pub fn new<E>(
+        operation: &'static str,
+        subject: impl Into<String>,
+        error: &SdkError<E, HttpResponse>,
+    ) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let service = error.as_service_error();
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let code = service.and_then(|service| service.code()).map(str::to_owned);
+        let message = service
+            .and_then(|service| service.message())
+            .map_or_else(|| DisplayErrorContext(error).to_string(), str::to_owned);
+        let request_id = error.raw_response().and_then(|response| response.request_id()).map(str::to_owned);
+        let meaning = match error {
+            SdkError::ConstructionFailure(_) => construction(&message),
+            _ => meaning(status, code.as_deref()),
+        };
+        Self { operation, subject: subject.into(), meaning, code, message, request_id }
+    }
+
+    /// A failure that deployctl found in an answer, rather than AWS.
+    pub fn rejected(operation: &'static str, subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            operation,
+            subject: subject.into(),
+            meaning: Meaning::Rejected,
+            code: None,
+            message: message.into(),
+            request_id: None,
+        }
+    }
+
+    /// The call may have taken effect although it failed: look before trying again.
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self.meaning, Meaning::Unknown | Meaning::Precondition | Meaning::Busy)
+    }
+}
+
+/// The table: HTTP status and error code to meaning. A code that is not listed counts by its status.
+fn meaning(status: Option<u16>, code: Option<&str>) -> Meaning {
+    match code {
+        Some("ResourceConflictException" | "ConflictException" | "TooManyRequestsException") => Meaning::Busy,
+        Some("ConditionalRequestConflict") => Meaning::Precondition,
+        Some(
+            "NoSuchKey" | "NoSuchBucket" | "ResourceNotFoundException" | "NotFoundException" | "NotFound",
+        ) => Meaning::NotFound,
+        _ => match status {
+            Some(404) => Meaning::NotFound,
+            Some(412) => Meaning::Precondition,
+            Some(401 | 403) => Meaning::Denied,
+            Some(429) => Meaning::Busy,
+            Some(400..=499) => Meaning::Rejected,
+            _ => Meaning::Unknown,
+        },
+    }
+}
+
+/// A request that was never sent: it lacks credentials, or was wrong from the start.
+fn construction(message: &str) -> Meaning {
+    if message.contains("credential") { Meaning::Denied } else { Meaning::Rejected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_beats_the_status_and_no_answer_is_unknown() {
+        assert_eq!(meaning(Some(409), Some("ResourceConflictException")), Meaning::Busy);
+        assert_eq!(meaning(Some(409), Some("ConditionalRequestConflict")), Meaning::Precondition);
+        assert_eq!(meaning(Some(412), Some("PreconditionFailed")), Meaning::Precondition);
+        assert_eq!(meaning(Some(404), None), Meaning::NotFound);
+        assert_eq!(meaning(Some(403), Some("AccessDenied")), Meaning::Denied);
+        assert_eq!(meaning(Some(400), Some("BadRequestException")), Meaning::Rejected);
+        assert_eq!(meaning(Some(500), Some("ServiceException")), Meaning::Unknown);
+        assert_eq!(meaning(None, None), Meaning::Unknown);
+    }
+}

@@ -1,0 +1,212 @@
+//! Functions: what they are, and how they get new code.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_sdk_lambda::client::Waiters;
+use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
+use aws_sdk_lambda::types::{LastUpdateStatus, State};
+use serde_json::{Value, json};
+
+use super::api_gateway::Site;
+use super::failure::{Failure, Meaning};
+use crate::artifact::Architecture;
+use crate::release::definition::canonical_digest;
+use crate::release::model::{FunctionName, FunctionVersion};
+use crate::world::{Code, FunctionState, Published};
+
+/// How long Lambda may take to settle an update: functions in a VPC can need minutes.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long a zip takes to become active at best. Asking earlier would only be asking twice.
+const FIRST_LOOK: Duration = Duration::from_millis(700);
+
+impl Site {
+    /// Reads a function's `$LATEST`, waiting until no update is under way.
+    pub(super) async fn read_function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
+        let mut found = self.configuration(name, None).await?;
+        let settling = found.last_update_status() == Some(&LastUpdateStatus::InProgress)
+            || found.state() == Some(&State::Pending);
+        if settling {
+            let waited = self.aws.lambda.wait_until_function_updated_v2().function_name(name.as_str());
+            // Failed, or not in time: the state that is read now tells, and the plan decides.
+            let _settled = waited.wait(PATIENCE).await;
+            found = self.configuration(name, None).await?;
+        }
+        let failed = (found.last_update_status() == Some(&LastUpdateStatus::Failed)).then(|| {
+            format!(
+                "{}: {}",
+                found.last_update_status_reason_code().map_or("Failed", |code| code.as_str()),
+                found.last_update_status_reason().unwrap_or("no reason given")
+            )
+        });
+        Ok(FunctionState {
+            code_sha256: found.code_sha256().unwrap_or_default().to_owned(),
+            config_sha256: canonical_digest(&frozen(&found)),
+            architecture: found.architectures().first().and_then(architecture),
+            revision: found.revision_id().unwrap_or_default().to_owned(),
+            failed,
+        })
+    }
+
+    pub(super) async fn read_version(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+    ) -> Result<Option<String>, Failure> {
+        match self.configuration(name, Some(version)).await {
+            Ok(found) => Ok(Some(found.code_sha256().unwrap_or_default().to_owned())),
+            Err(failure) if failure.meaning == Meaning::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn configuration(
+        &self,
+        name: &FunctionName,
+        version: Option<&FunctionVersion>,
+    ) -> Result<GetFunctionConfigurationOutput, Failure> {
+        self.aws.pace.lambda().await;
+        self.aws
+            .lambda
+            .get_function_configuration()
+            .function_name(name.as_str())
+            .set_qualifier(version.map(|version| version.to_string()))
+            .send()
+            .await
+            .map_err(|error| Failure::new("GetFunctionConfiguration", about(name, version), &error))
+    }
+
+    pub(super) async fn send_code(
+        &self,
+        name: &FunctionName,
+        code: &Code,
+        revision: &str,
+    ) -> Result<Published, Failure> {
+        self.aws.pace.lambda().await;
+        let answer = self
+            .aws
+            .lambda
+            .update_function_code()
+            .function_name(name.as_str())
+            .s3_bucket(&self.bucket)
+            .s3_key(&code.key)
+            .set_s3_object_version(code.s3_version.clone())
+            .revision_id(revision)
+            .publish(true)
+            .send()
+            .await
+            .map_err(|error| Failure::new("UpdateFunctionCode", name.as_str(), &error))?;
+        published("UpdateFunctionCode", name, answer.version(), answer.code_sha256())
+    }
+
+    pub(super) async fn publish_latest(
+        &self,
+        name: &FunctionName,
+        code_sha256: &str,
+    ) -> Result<Published, Failure> {
+        self.aws.pace.lambda().await;
+        let answer = self
+            .aws
+            .lambda
+            .publish_version()
+            .function_name(name.as_str())
+            .code_sha256(code_sha256)
+            .send()
+            .await
+            .map_err(|error| Failure::new("PublishVersion", name.as_str(), &error))?;
+        published("PublishVersion", name, answer.version(), answer.code_sha256())
+    }
+
+    pub(super) async fn wait_until_active(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+    ) -> Result<(), Failure> {
+        tokio::time::sleep(FIRST_LOOK).await;
+        let found = self.configuration(name, Some(version)).await?;
+        match found.state() {
+            Some(State::Pending) => {}
+            Some(State::Failed) => return Err(inactive(name, version, found.state_reason())),
+            _ => return Ok(()),
+        }
+        let waited = self
+            .aws
+            .lambda
+            .wait_until_function_active_v2()
+            .function_name(name.as_str())
+            .qualifier(version.as_str())
+            .wait(PATIENCE)
+            .await;
+        if waited.is_ok() {
+            return Ok(());
+        }
+        let found = self.configuration(name, Some(version)).await?;
+        Err(inactive(name, version, found.state_reason()))
+    }
+}
+
+fn architecture(name: &aws_sdk_lambda::types::Architecture) -> Option<Architecture> {
+    [Architecture::X86_64, Architecture::Arm64].into_iter().find(|known| known.as_str() == name.as_str())
+}
+
+fn inactive(name: &FunctionName, version: &FunctionVersion, reason: Option<&str>) -> Failure {
+    let reason = reason.unwrap_or("it did not become active in time");
+    Failure::rejected("waiting for Active", about(name, Some(version)), reason)
+}
+
+fn about(name: &FunctionName, version: Option<&FunctionVersion>) -> String {
+    match version {
+        Some(version) => format!("{name}:{version}"),
+        None => name.to_string(),
+    }
+}
+
+fn published(
+    operation: &'static str,
+    name: &FunctionName,
+    version: Option<&str>,
+    code_sha256: Option<&str>,
+) -> Result<Published, Failure> {
+    let version = version
+        .and_then(|version| version.parse().ok())
+        .ok_or_else(|| Failure::rejected(operation, name.as_str(), "the answer has no version"))?;
+    Ok(Published { version, code_sha256: code_sha256.unwrap_or_default().to_owned() })
+}
+
+/// What publishing freezes beside the code. Two `$LATEST`s that agree in this and in their code behave alike,
+/// so no new version is needed. Everything that moves by itself (revision, dates, states) is left out.
+fn frozen(found: &GetFunctionConfigurationOutput) -> Value {
+    let environment: Option<BTreeMap<&String, &String>> =
+        found.environment().and_then(|environment| environment.variables()).map(|all| all.iter().collect());
+    let mut subnets: Vec<_> = found.vpc_config().map(|vpc| vpc.subnet_ids().to_vec()).unwrap_or_default();
+    let mut groups: Vec<_> =
+        found.vpc_config().map(|vpc| vpc.security_group_ids().to_vec()).unwrap_or_default();
+    subnets.sort();
+    groups.sort();
+    json!({
+        "runtime": found.runtime().map(|runtime| runtime.as_str()),
+        "handler": found.handler(),
+        "role": found.role(),
+        "timeout": found.timeout(),
+        "memory": found.memory_size(),
+        "description": found.description(),
+        "architectures": found.architectures().iter().map(|a| a.as_str()).collect::<Vec<_>>(),
+        "environment": environment,
+        "subnets": subnets,
+        "security_groups": groups,
+        "dead_letter": found.dead_letter_config().and_then(|config| config.target_arn()),
+        "kms_key": found.kms_key_arn(),
+        "tracing": found.tracing_config().and_then(|config| config.mode()).map(|mode| mode.as_str()),
+        "layers": found.layers().iter().map(|layer| layer.arn()).collect::<Vec<_>>(),
+        "file_systems": found.file_system_configs().iter().map(|fs| json!([fs.arn(), fs.local_mount_path()])).collect::<Vec<_>>(),
+        "ephemeral_storage": found.ephemeral_storage().map(|storage| storage.size()),
+        "snap_start": found.snap_start().and_then(|snap| snap.apply_on()).map(|on| on.as_str()),
+        "logging": found.logging_config().map(|logging| json!([
+            logging.log_format().map(|format| format.as_str()),
+            logging.log_group(),
+            logging.application_log_level().map(|level| level.as_str()),
+            logging.system_log_level().map(|level| level.as_str()),
+        ])),
+    })
+}

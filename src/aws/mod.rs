@@ -1,0 +1,98 @@
+//! AWS as deployctl uses it: one configuration, four clients, and each call wrapped in the words of a release.
+//!
+//! - [`failure`] reads the SDK's errors; nothing else does.
+//! - [`retry`] is the one table of what is tried again.
+//! - `s3`, `lambda` and `api_gateway` hold the calls.
+
+pub mod api_gateway;
+mod definition;
+pub mod failure;
+pub mod lambda;
+pub mod retry;
+pub mod s3;
+
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_sts::config::Credentials;
+
+use crate::error::{Error, Result};
+use crate::local::LocalStage;
+use crate::release::model::AccountId;
+use crate::settings::Stage;
+
+use failure::Failure;
+
+/// The clients of one account and region.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    pub(crate) s3: aws_sdk_s3::Client,
+    pub(crate) lambda: aws_sdk_lambda::Client,
+    pub(crate) api_gateway: aws_sdk_apigateway::Client,
+    sts: aws_sdk_sts::Client,
+    pub(crate) pace: retry::Pace,
+}
+
+/// Who is calling AWS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The account.
+    pub account: AccountId,
+    /// The ARN of the user or of the assumed role.
+    pub arn: String,
+}
+
+impl Aws {
+    /// Clients for `stage`; `local` is the embedded AWS where the stage is one.
+    pub async fn connect(stage: &Stage, local: Option<&LocalStage>) -> Self {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(stage.region.clone()))
+            .retry_config(retry::config());
+        if let Some(local) = local {
+            // The embedded AWS takes any secret; the key id selects the account.
+            let account = stage.account.as_str();
+            loader = loader.endpoint_url(&local.endpoint).credentials_provider(Credentials::new(
+                account,
+                "local",
+                None,
+                None,
+                "deployctl local stage",
+            ));
+        }
+        let config = loader.load().await;
+        let s3 = aws_sdk_s3::config::Builder::from(&config).retry_classifier(retry::Table).build();
+        let lambda = aws_sdk_lambda::config::Builder::from(&config).retry_classifier(retry::Table).build();
+        let gateway =
+            aws_sdk_apigateway::config::Builder::from(&config).retry_classifier(retry::Table).build();
+        Self {
+            s3: aws_sdk_s3::Client::from_conf(s3),
+            lambda: aws_sdk_lambda::Client::from_conf(lambda),
+            api_gateway: aws_sdk_apigateway::Client::from_conf(gateway),
+            sts: aws_sdk_sts::Client::new(&config),
+            pace: retry::Pace::new(stage.pacing),
+        }
+    }
+
+    /// Asks AWS who we are, and refuses any account but the stage's (I9).
+    ///
+    /// # Errors
+    /// `aws.credentials` when there are none or they are not accepted, `aws.wrong_account`; exit code 10.
+    pub async fn identify(&self, stage: &Stage) -> Result<Identity> {
+        let answer = self.sts.get_caller_identity().send().await.map_err(|error| {
+            let failure = Failure::new("GetCallerIdentity", "the credentials", &error);
+            Error::preflight("aws.credentials", "AWS does not accept the credentials, or there are none")
+                .because(failure)
+                .hint("set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; `aws sts get-caller-identity` must answer")
+        })?;
+        let account = answer.account().unwrap_or_default();
+        if account != stage.account.as_str() {
+            return Err(Error::preflight(
+                "aws.wrong_account",
+                format!(
+                    "the credentials are for account {account}, but stage {} lives in {}",
+                    stage.name, stage.account
+                ),
+            )
+            .hint("nothing was changed; switch the credentials, or correct `account` in deployctl.toml"));
+        }
+        Ok(Identity { account: stage.account.clone(), arn: answer.arn().unwrap_or_default().to_owned() })
+    }
+}

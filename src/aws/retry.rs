@@ -1,0 +1,162 @@
+//! What is tried again: one table for all clients, and the pace that stays ahead of the account's rates.
+//!
+//! The SDK retries what it knows to be transient (timeouts, 5xx, throttling by name). The table adds what is
+//! particular to a release: API Gateway's and Lambda's own throttling answers, which may name the time to
+//! wait, S3's 409 on a raced conditional write, and Lambda's refusal of a role that IAM has not spread yet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
+use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
+use aws_smithy_types::retry::ErrorKind;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+/// Attempts of each call. CreateDeployment is one per 5 s and account, shared with everybody else in it, so a
+/// queue of a few others must be sat out.
+const ATTEMPTS: u32 = 8;
+
+/// The SDK's schedule: exponential with jitter from half a second up to 10 s.
+pub fn config() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(ATTEMPTS)
+        .with_initial_backoff(Duration::from_millis(500))
+        .with_max_backoff(Duration::from_secs(10))
+}
+
+/// The table as the SDK asks it.
+#[derive(Debug)]
+pub struct Table;
+
+impl ClassifyRetry for Table {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let Some(response) = context.response() else { return RetryAction::NoActionIndicated };
+        let code = response
+            .headers()
+            .get("x-amzn-errortype")
+            .map(|code| code.split([':', ',']).next().unwrap_or(code).to_owned());
+        let body = response.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+        let after = response.headers().get("retry-after").and_then(|seconds| seconds.trim().parse().ok());
+        match verdict(response.status().as_u16(), code.as_deref(), &body) {
+            None => RetryAction::NoActionIndicated,
+            Some(kind) => match after {
+                Some(seconds) => {
+                    RetryAction::retryable_error_with_explicit_delay(kind, Duration::from_secs(seconds))
+                }
+                None => RetryAction::retryable_error(kind),
+            },
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "deployctl's retry table"
+    }
+}
+
+/// Whether an answer is worth another try, and as what. `None` leaves the decision to the SDK.
+fn verdict(status: u16, code: Option<&str>, body: &str) -> Option<ErrorKind> {
+    match (status, code) {
+        (429, _) => Some(ErrorKind::ThrottlingError),
+        // API Gateway's "limit exceeded" is a rate, not a quota, when it comes with 429 (above) or 503.
+        (503, _) => Some(ErrorKind::ThrottlingError),
+        // S3: two conditional writes met. The next attempt sees the winner and gets 412.
+        (409, None) if body.contains("ConditionalRequestConflict") => Some(ErrorKind::TransientError),
+        // Lambda: an update is in progress for the function.
+        (409, Some("ResourceConflictException")) if body.contains("in progress") => {
+            Some(ErrorKind::TransientError)
+        }
+        // Lambda, shortly after IAM made the role.
+        (400, Some("InvalidParameterValueException")) if body.contains("cannot be assumed by Lambda") => {
+            Some(ErrorKind::TransientError)
+        }
+        _ => None,
+    }
+}
+
+/// Keeps calls apart so that the account's rates are not met: Lambda's 15 changes a second, of which a third
+/// is left to others, and API Gateway's one CreateDeployment in 5 s.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    lambda: Option<Arc<Slots>>,
+}
+
+#[derive(Debug)]
+struct Slots {
+    every: Duration,
+    next: Mutex<Instant>,
+}
+
+impl Pace {
+    /// A pace that holds calls back, or one that never does.
+    pub fn new(enabled: bool) -> Self {
+        let slots =
+            || Arc::new(Slots { every: Duration::from_millis(100), next: Mutex::new(Instant::now()) });
+        Self { lambda: enabled.then(slots) }
+    }
+
+    /// Waits for the turn of a Lambda control-plane call.
+    pub async fn lambda(&self) {
+        if let Some(slots) = &self.lambda {
+            let mut next = slots.next.lock().await;
+            let turn = (*next).max(Instant::now());
+            *next = turn + slots.every;
+            drop(next);
+            sleep_until(turn).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table() {
+        use ErrorKind::{ThrottlingError, TransientError};
+        let table = [
+            (429, Some("TooManyRequestsException"), "", Some(ThrottlingError)),
+            (429, Some("LimitExceededException"), "", Some(ThrottlingError)),
+            (503, Some("ServiceUnavailableException"), "", Some(ThrottlingError)),
+            (503, None, "<Code>SlowDown</Code>", Some(ThrottlingError)),
+            (409, None, "<Code>ConditionalRequestConflict</Code>", Some(TransientError)),
+            (
+                409,
+                Some("ResourceConflictException"),
+                "An update is in progress for resource",
+                Some(TransientError),
+            ),
+            (409, Some("ResourceConflictException"), "Function already exist", None),
+            (409, Some("ConflictException"), "", None),
+            (
+                400,
+                Some("InvalidParameterValueException"),
+                "The role … cannot be assumed by Lambda.",
+                Some(TransientError),
+            ),
+            (400, Some("InvalidParameterValueException"), "CodeSHA256 is different", None),
+            (400, Some("BadRequestException"), "", None),
+            (403, Some("AccessDeniedException"), "", None),
+            (404, Some("NotFoundException"), "", None),
+            (412, Some("PreconditionFailedException"), "", None),
+            (500, None, "", None), // the SDK's own table
+        ];
+        for (status, code, body, expected) in table {
+            assert_eq!(verdict(status, code, body), expected, "{status} {code:?} {body}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pace_spreads_calls_and_can_be_off() {
+        let start = Instant::now();
+        let pace = Pace::new(true);
+        for _ in 0..11 {
+            pace.lambda().await;
+        }
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        let start = Instant::now();
+        Pace::new(false).lambda().await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,236 @@
+//! The artifact bucket, and the bucket of the Terraform state.
+
+use std::path::Path;
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{
+    BucketLocationConstraint, BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode,
+    CreateBucketConfiguration, PublicAccessBlockConfiguration, ServerSideEncryption,
+    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
+    VersioningConfiguration,
+};
+
+use super::Aws;
+use super::failure::{Failure, Meaning};
+use crate::artifact::Sha256;
+use crate::world::{Store, Stored, UploadError, Uploaded, Written};
+
+/// One bucket.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    s3: aws_sdk_s3::Client,
+    name: String,
+}
+
+impl Aws {
+    /// The bucket `name`.
+    pub fn bucket(&self, name: &str) -> Bucket {
+        Bucket { s3: self.s3.clone(), name: name.to_owned() }
+    }
+}
+
+impl Bucket {
+    fn about(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.name)
+    }
+
+    async fn put(&self, key: &str, body: &[u8], etag: Option<&str>) -> Result<Written, Failure> {
+        let request = self
+            .s3
+            .put_object()
+            .bucket(&self.name)
+            .key(key)
+            .content_type("application/json")
+            .body(ByteStream::from(body.to_vec()));
+        let request = match etag {
+            Some(etag) => request.if_match(etag),
+            None => request.if_none_match("*"),
+        };
+        match request.send().await {
+            Ok(answer) => Ok(Written::Done(answer.e_tag().unwrap_or_default().to_owned())),
+            Err(error) => {
+                let failure = Failure::new("PutObject", self.about(key), &error);
+                // With If-Match, a missing object answers 404.
+                let refused = failure.meaning == Meaning::Precondition
+                    || (etag.is_some() && failure.code.as_deref() == Some("NoSuchKey"));
+                if refused { Ok(Written::Refused) } else { Err(failure) }
+            }
+        }
+    }
+
+    /// Makes the bucket of the Terraform state: versioned, encrypted, private. Done again, it changes nothing.
+    ///
+    /// # Errors
+    /// Whatever AWS refuses, above all a name that belongs to somebody else.
+    pub async fn ensure_state_bucket(&self, region: &str) -> Result<bool, Failure> {
+        let about = format!("s3://{}", self.name);
+        let made = match self.s3.head_bucket().bucket(&self.name).send().await {
+            Ok(_) => false,
+            Err(error) => {
+                let failure = Failure::new("HeadBucket", &about, &error);
+                if failure.meaning != Meaning::NotFound {
+                    return Err(failure);
+                }
+                // us-east-1 is the one region that must not be named.
+                let place = (region != "us-east-1").then(|| {
+                    CreateBucketConfiguration::builder()
+                        .location_constraint(BucketLocationConstraint::from(region))
+                        .build()
+                });
+                self.s3
+                    .create_bucket()
+                    .bucket(&self.name)
+                    .set_create_bucket_configuration(place)
+                    .send()
+                    .await
+                    .map_err(|error| Failure::new("CreateBucket", &about, &error))?;
+                true
+            }
+        };
+        if made {
+            self.harden(&about).await?;
+        }
+        Ok(made)
+    }
+
+    async fn harden(&self, about: &str) -> Result<(), Failure> {
+        let built = |error: aws_sdk_s3::error::BuildError| {
+            Failure::rejected("PutBucketEncryption", about, error.to_string())
+        };
+        let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        self.s3
+            .put_bucket_versioning()
+            .bucket(&self.name)
+            .versioning_configuration(versioning)
+            .send()
+            .await
+            .map_err(|error| Failure::new("PutBucketVersioning", about, &error))?;
+        let default = ServerSideEncryptionByDefault::builder()
+            .sse_algorithm(ServerSideEncryption::Aes256)
+            .build()
+            .map_err(built)?;
+        let rule =
+            ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default).build();
+        let encryption = ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(built)?;
+        self.s3
+            .put_bucket_encryption()
+            .bucket(&self.name)
+            .server_side_encryption_configuration(encryption)
+            .send()
+            .await
+            .map_err(|error| Failure::new("PutBucketEncryption", about, &error))?;
+        let private = PublicAccessBlockConfiguration::builder()
+            .block_public_acls(true)
+            .block_public_policy(true)
+            .ignore_public_acls(true)
+            .restrict_public_buckets(true)
+            .build();
+        self.s3
+            .put_public_access_block()
+            .bucket(&self.name)
+            .public_access_block_configuration(private)
+            .send()
+            .await
+            .map_err(|error| Failure::new("PutPublicAccessBlock", about, &error))?;
+        Ok(())
+    }
+
+    /// What lies under `key`, by its checksum; for artifacts that somebody uploaded without one, by its bytes.
+    async fn digest(&self, key: &str) -> Result<(String, Option<String>), Failure> {
+        let head = self
+            .s3
+            .head_object()
+            .bucket(&self.name)
+            .key(key)
+            .checksum_mode(ChecksumMode::Enabled)
+            .send()
+            .await
+            .map_err(|error| Failure::new("HeadObject", self.about(key), &error))?;
+        let s3_version = head.version_id().map(str::to_owned);
+        if let Some(checksum) = head.checksum_sha256() {
+            return Ok((checksum.to_owned(), s3_version));
+        }
+        let bytes = self.read(key).await?.map(|object| object.body).unwrap_or_default();
+        Ok((Sha256::of(&bytes).base64(), s3_version))
+    }
+}
+
+impl Store for Bucket {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Stored>, Failure> {
+        let answer = match self.s3.get_object().bucket(&self.name).key(key).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let failure = Failure::new("GetObject", self.about(key), &error);
+                let absent = failure.code.as_deref() == Some("NoSuchKey");
+                return if absent { Ok(None) } else { Err(failure) };
+            }
+        };
+        let etag = answer.e_tag().unwrap_or_default().to_owned();
+        let body = answer.body.collect().await.map_err(|error| Failure {
+            operation: "GetObject",
+            subject: self.about(key),
+            meaning: Meaning::Unknown,
+            code: None,
+            message: error.to_string(),
+            request_id: None,
+        })?;
+        Ok(Some(Stored { body: body.to_vec(), etag }))
+    }
+
+    async fn create(&self, key: &str, body: &[u8]) -> Result<Written, Failure> {
+        self.put(key, body, None).await
+    }
+
+    async fn replace(&self, key: &str, body: &[u8], etag: &str) -> Result<Written, Failure> {
+        self.put(key, body, Some(etag)).await
+    }
+
+    async fn keys(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        let mut pages = self.s3.list_objects_v2().bucket(&self.name).prefix(prefix).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| Failure::new("ListObjectsV2", self.about(prefix), &error))?;
+            keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
+        }
+        Ok(keys)
+    }
+
+    async fn upload(&self, key: &str, file: &Path, sha256: &Sha256) -> Result<Uploaded, UploadError> {
+        let body = ByteStream::from_path(file)
+            .await
+            .map_err(|e| UploadError::File(file.to_owned(), std::io::Error::other(e)))?;
+        // One PutObject, never multipart: only then is S3's checksum the sha256 of the whole zip. Lambda's
+        // limits keep a zip far below PutObject's 5 GB.
+        let sent = self
+            .s3
+            .put_object()
+            .bucket(&self.name)
+            .key(key)
+            .content_type("application/zip")
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
+            .checksum_sha256(sha256.base64())
+            .if_none_match("*")
+            .body(body)
+            .send()
+            .await;
+        match sent {
+            Ok(answer) => Ok(Uploaded { s3_version: answer.version_id().map(str::to_owned), existed: false }),
+            Err(error) => {
+                let failure = Failure::new("PutObject", self.about(key), &error);
+                if failure.meaning != Meaning::Precondition {
+                    return Err(failure.into());
+                }
+                let (found, s3_version) = self.digest(key).await?;
+                if found == sha256.base64() {
+                    return Ok(Uploaded { s3_version, existed: true });
+                }
+                let found = found.parse::<Sha256>().map_or(found, |digest| digest.to_string());
+                Err(UploadError::OtherBytes { key: key.to_owned(), found, built: *sha256 })
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! `deployctl bootstrap`: the one thing that must exist before Terraform can run.
+
+use super::Context;
+use crate::error::{Error, Result};
+
+/// Runs it.
+pub(super) async fn run(context: &Context) -> Result<()> {
+    let session = context.session().await?;
+    let stage = &session.settings.stage;
+    let made = session.state_bucket().ensure_state_bucket(&stage.region).await.map_err(|failure| {
+        Error::preflight("state.not_made", format!("the bucket {} cannot be made", stage.state_bucket))
+            .because(failure)
+            .hint(
+                "bucket names are shared by all of AWS; choose another with `state_bucket` in deployctl.toml",
+            )
+    })?;
+    let text = if made { "made" } else { "is there already" };
+    context.report.show(
+        &serde_json::json!({ "schema": 1, "command": "bootstrap", "bucket": stage.state_bucket, "made": made }),
+        &format!("{}: the bucket of the Terraform state {text}: {}\n", stage.name, stage.state_bucket),
+    );
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! One file per verb. [`run`] is the front door: it makes the report, runs the verb, and turns what comes back
+//! into an exit code.
+
+mod bootstrap;
+mod history;
+mod local;
+mod redeploy;
+mod release;
+mod rollback;
+mod status;
+mod unlock;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Cli, Verb};
+use crate::error::{Error, Result};
+use crate::event::Events;
+use crate::report::{Document, Report};
+use crate::session::Session;
+use crate::settings::{Overrides, Settings};
+
+/// What a verb works with.
+#[derive(Debug)]
+struct Context {
+    overrides: Overrides,
+    report: Report,
+    events: Events,
+    cancel: CancellationToken,
+}
+
+impl Context {
+    fn settings(&self) -> Result<Settings> {
+        Settings::load(&self.overrides)
+    }
+
+    async fn session(&self) -> Result<Session> {
+        self.session_of(self.settings()?).await
+    }
+
+    async fn session_of(&self, settings: Settings) -> Result<Session> {
+        Session::open(settings, self.events.clone(), self.cancel.clone()).await
+    }
+}
+
+/// Runs a command to its end and returns the exit code.
+pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
+    let report = Report::new(cli.global.output);
+    let mut overrides =
+        Overrides { config: cli.global.config, stage: cli.global.stage, allow_destroy: Vec::new() };
+    if let Verb::Release { allow_destroy, .. } = &cli.verb {
+        overrides.allow_destroy.clone_from(allow_destroy);
+    }
+    let context = Context { overrides, report, events: report.events(), cancel };
+    match cli.verb {
+        Verb::Release { version, .. } => {
+            document(&context, "release", release::run(&context, &version)).await
+        }
+        Verb::Redeploy { if_stale } => {
+            document(&context, "redeploy", redeploy::run(&context, if_stale)).await
+        }
+        Verb::Rollback { to } => document(&context, "rollback", rollback::run(&context, to.as_deref())).await,
+        Verb::Status { exit_code } => {
+            let outcome = status::run(&context).await;
+            let changed = exit_code && outcome.as_ref().is_ok_and(status::needs_attention);
+            let code = document(&context, "status", std::future::ready(outcome)).await;
+            if code == 0 && changed { crate::error::EXIT_CHANGES } else { code }
+        }
+        Verb::History => plain(&context, history::run(&context).await),
+        Verb::Bootstrap => plain(&context, bootstrap::run(&context).await),
+        Verb::Unlock { yes } => plain(&context, unlock::run(&context, yes).await),
+        Verb::Local(verb) => plain(&context, local::run(&context, &verb).await),
+    }
+}
+
+/// Runs a verb whose result is the document; a failure has one too.
+async fn document(
+    context: &Context,
+    command: &'static str,
+    verb: impl Future<Output = Result<Document>>,
+) -> u8 {
+    match Box::pin(verb).await {
+        Ok(document) => context.report.finish(&document, None),
+        Err(error) => {
+            let stage = context.overrides.stage.as_deref().unwrap_or("local");
+            let mut document = Document::new(command, stage);
+            document.steps = context.events.times();
+            document.fail(&error);
+            context.report.finish(&document, Some(&error))
+        }
+    }
+}
+
+fn plain(context: &Context, result: Result<()>) -> u8 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => context.report.fail(&error),
+    }
+}
+
+/// Cancels `cancel` on the first Ctrl-C, SIGTERM or SIGHUP, and keeps doing so: later signals change nothing,
+/// since what is under way is already ending in the quickest safe way.
+pub async fn cancel_on_signal(cancel: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let streams = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = streams else { return };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        cancel.cancel();
+    }
+}
+
+/// Reads a version from the command line.
+fn version(text: &str) -> Result<crate::release::model::Version> {
+    text.parse()
+        .map_err(|problem| Error::usage("version.invalid", "this cannot be a version").because(problem))
+}

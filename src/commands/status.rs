@@ -1,0 +1,92 @@
+//! `deployctl status`: what runs, whether it is stale, what was changed behind our back, who holds the stage.
+
+use futures::try_join;
+
+use super::Context;
+use crate::error::Result;
+use crate::lease::{Lease, describe};
+use crate::ledger::Ledger;
+use crate::release::record::Record;
+use crate::report::Document;
+use crate::report::document::{Api, Freshness};
+use crate::stage;
+use crate::world::StageState;
+
+/// Runs it.
+pub(super) async fn run(context: &Context) -> Result<Document> {
+    let session = context.session().await?;
+    let contract = session.contract().await?;
+    let bucket = session.aws.bucket(&contract.artifact_bucket);
+    let site = session.site(&contract)?;
+    let name = &session.settings.stage.name;
+    let ledger = Ledger::new(bucket.clone(), name.clone());
+    let stage = async {
+        let found = stage::stage(&site).await?;
+        let freshness = stage::freshness(&site, &ledger, &found).await?;
+        Ok((found, freshness))
+    };
+    let work = async { try_join!(stage, ledger.current(), Lease::peek(&bucket, name)) };
+    let ((stage, freshness), (current, _), slip) = session.events.step("observe", work).await?;
+    let (state, note, changes) = match freshness {
+        stage::Freshness::Fresh(note) => (Freshness::Fresh, Some(note), Vec::new()),
+        stage::Freshness::Stale(note, changes) => (Freshness::Stale, Some(note), changes),
+        stage::Freshness::Unknown => (Freshness::Unknown, None, Vec::new()),
+    };
+
+    let mut document = Document::new("status", name.as_str());
+    document.url = Some(session.url(&contract));
+    if let Some(record) = &current {
+        document.describe(record);
+        document.previous = record.before.pointer.release().map(|version| version.to_string());
+    }
+    document.version = stage.pointer.release().map(|version| version.to_string());
+    document.api = Some(Api {
+        id: contract.rest_api_id.clone(),
+        deployment_id: stage.pointer.deployment_id.to_string(),
+        fingerprint: note.map(|note| note.fingerprint.to_string()),
+        state,
+        changes,
+    });
+    let mut drift = drift(&stage, current.as_ref());
+    let slip = slip.unwrap_or(crate::lease::Slip { schema: 1, holder: None, intent: None });
+    if let (Some(intent), None) = (&slip.intent, &slip.holder) {
+        drift.push(format!(
+            "a {} was interrupted around its switch; the next command settles it",
+            intent.release.version
+        ));
+    }
+    document.drift = Some(drift);
+    document.held = slip.holder.as_ref().map(describe);
+    document.steps = session.events.times();
+    Ok(document)
+}
+
+/// Whether `--exit-code` says 3.
+pub(super) fn needs_attention(document: &Document) -> bool {
+    let stale = document.api.as_ref().is_some_and(|api| api.state != Freshness::Fresh);
+    stale || document.drift.as_ref().is_some_and(|drift| !drift.is_empty())
+}
+
+/// How the stage differs from its record.
+fn drift(stage: &StageState, current: Option<&Record>) -> Vec<String> {
+    let mut drift = Vec::new();
+    if let Some(canary) = &stage.canary {
+        drift.push(format!("a canary is in progress: deployment {canary}"));
+    }
+    let Some(record) = current else { return drift };
+    let expected = &record.pointer;
+    if stage.pointer.deployment_id != expected.deployment_id {
+        drift.push(format!(
+            "somebody moved the stage: it serves deployment {}, the ledger says {}",
+            stage.pointer.deployment_id, expected.deployment_id
+        ));
+    }
+    for (name, value) in &expected.variables {
+        let found = stage.pointer.variables.get(name);
+        if found != Some(value) {
+            let found = found.map_or("nothing", String::as_str);
+            drift.push(format!("stage variable {name} is {found}, the ledger says {value}"));
+        }
+    }
+    drift
+}

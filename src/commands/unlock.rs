@@ -1,0 +1,39 @@
+//! `deployctl unlock`: frees a stage whose holder is dead.
+
+use super::Context;
+use crate::error::{Error, Result};
+use crate::lease::{self, Lease, describe};
+
+/// Runs it.
+pub(super) async fn run(context: &Context, yes: bool) -> Result<()> {
+    let session = context.session().await?;
+    let bucket = session.aws.bucket(&session.contract().await?.artifact_bucket);
+    let stage = &session.settings.stage.name;
+    let holder = Lease::peek(&bucket, stage).await?.and_then(|slip| slip.holder);
+    let Some(holder) = holder else {
+        say(context, stage.as_str(), false);
+        return Ok(());
+    };
+    if !yes {
+        let question = format!("{}\nfree stage {stage}? Type its name: ", describe(&holder));
+        let answer = context.report.ask(&question).ok_or_else(|| {
+            Error::usage("unlock.unconfirmed", "nobody is there to confirm").hint(format!(
+                "nothing was changed; if you are sure, use `deployctl unlock --stage {stage} --yes`"
+            ))
+        })?;
+        if answer != stage.as_str() {
+            return Err(Error::usage("unlock.unconfirmed", "not confirmed").hint("nothing was changed"));
+        }
+    }
+    let freed = lease::unlock(&bucket, stage).await?;
+    say(context, stage.as_str(), freed);
+    Ok(())
+}
+
+fn say(context: &Context, stage: &str, freed: bool) {
+    let text = if freed { "is free now" } else { "was not held" };
+    context.report.show(
+        &serde_json::json!({ "schema": 1, "command": "unlock", "stage": stage, "freed": freed }),
+        &format!("stage {stage} {text}\n"),
+    );
+}

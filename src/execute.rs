@@ -1,0 +1,448 @@
+//! The only place that changes a stage: prepare, switch, verify, record; and back if it must be.
+//!
+//! Prepare steps move no traffic and may be repeated (I3, I4). The switch is one call, made only after the
+//! lease has taken down what it is about to make true. What follows it either ends in a record or in the same
+//! call with the old values.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::failure::{Failure, Meaning};
+use crate::error::{Error, Kind, Result};
+use crate::event::Events;
+use crate::lease::Lease;
+use crate::ledger::Ledger;
+use crate::release::model::{DeploymentId, FunctionKey, Pointer, Version};
+use crate::release::note::Note;
+use crate::release::plan::{Observed, Plan, Step, Work};
+use crate::release::record::{FunctionRecord, Outcome, Record};
+use crate::settings::Probe;
+use crate::world::{Published, Seen, Store, World};
+
+/// Functions under way at once. The account's rate is kept by the pace, not by this.
+const AT_ONCE: usize = 16;
+
+/// Answers in a row that make a release verified: API Gateway's propagation is not everywhere at once.
+const ANSWERS: u32 = 3;
+
+/// Failures in a row, by the new release itself, that are not propagation any more.
+const FAILURES: u32 = 5;
+
+/// The time between two probes.
+const PROBE_EVERY: Duration = Duration::from_millis(200);
+
+/// What the prepare steps have made: everything of a release that is not live yet.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The published versions.
+    pub functions: BTreeMap<FunctionKey, FunctionRecord>,
+    /// The snapshot of the API, and the fingerprint of what it froze.
+    pub deployment: (DeploymentId, crate::artifact::Sha256),
+}
+
+/// A stage that this command holds the lease of.
+#[derive(Debug)]
+pub struct Engine<'a, W, S> {
+    /// Functions and API.
+    pub world: &'a W,
+    /// What was done.
+    pub ledger: &'a Ledger<S>,
+    /// The right to change it.
+    pub lease: &'a Lease<S>,
+    /// Who is told.
+    pub events: &'a Events,
+    /// Whether to stop.
+    pub cancel: &'a CancellationToken,
+}
+
+impl<W: World, S: Store + Clone> Engine<'_, W, S> {
+    /// Settles what a predecessor left that was killed between its switch and its record: if the stage shows
+    /// its intent, the record is written now (I6).
+    ///
+    /// # Errors
+    /// When stage or ledger cannot be read or written.
+    pub async fn settle(&self, intent: Option<Record>, last: u64) -> Result<Option<Record>> {
+        let Some(mut intent) = intent else { return Ok(None) };
+        let stage =
+            self.world.stage().await.map_err(|failure| not_switched("the stage cannot be read", failure))?;
+        if stage.pointer != intent.pointer {
+            self.events.note(format!(
+                "an earlier command was interrupted before it moved the stage to {}; nothing of it is live",
+                intent.release.version
+            ));
+            self.lease.settled().await;
+            return Ok(None);
+        }
+        self.events.note(format!(
+            "an earlier command was interrupted after it had moved the stage to {}; recording it now",
+            intent.release.version
+        ));
+        intent.recovered = true;
+        self.ledger.append(&mut intent, last).await?;
+        self.lease.settled().await;
+        Ok(Some(intent))
+    }
+
+    /// Makes everything of the release that moves no traffic: functions and API snapshot side by side.
+    ///
+    /// # Errors
+    /// The old release serves; what was prepared stays, unseen, and is used again by the next attempt.
+    pub async fn prepare(&self, plan: &Plan, observed: &Observed) -> Result<Prepared> {
+        let functions = stream::iter(&plan.functions)
+            .map(|(key, step)| async move {
+                let state = observed
+                    .functions
+                    .get(key)
+                    .ok_or_else(|| Error::bug(format!("{key} was not observed")))?;
+                let published = self.bring(step, &state.code_sha256).await?;
+                let record = FunctionRecord {
+                    name: step.target.name.clone(),
+                    artifact: step.target.artifact.clone(),
+                    version: published.version,
+                    code_sha256: published.code_sha256,
+                    config_sha256: state.config_sha256,
+                };
+                Ok((key.clone(), record))
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<BTreeMap<_, _>>();
+        let work = async { futures::try_join!(functions, self.snapshot(&plan.version)) };
+        let (functions, deployment) = self.unless_interrupted(work).await?;
+        Ok(Prepared { functions, deployment })
+    }
+
+    /// Brings one function to its published version.
+    async fn bring(&self, step: &Step, latest: &str) -> Result<Published> {
+        let name = &step.target.name;
+        let failed = |failure: Failure| {
+            let message = format!("function {name} cannot be brought to the new release");
+            not_switched(&message, failure)
+        };
+        let published = match &step.work {
+            Work::Keep(version) => {
+                return Ok(Published { version: version.clone(), code_sha256: latest.to_owned() });
+            }
+            Work::Publish => self.world.publish(name, latest).await.map_err(failed)?,
+            Work::Update { code, revision } => {
+                let wanted = code.sha256.base64();
+                let published = match self.world.update_code(name, code, revision).await {
+                    Err(failure) if failure.may_have_happened() => {
+                        // The answer may have been lost, and a repetition then meets another revision.
+                        let now = self.world.function(name).await.map_err(failed)?;
+                        if now.code_sha256 != wanted {
+                            return Err(failed(failure));
+                        }
+                        self.world.publish(name, &wanted).await.map_err(failed)?
+                    }
+                    answer => answer.map_err(failed)?,
+                };
+                if published.code_sha256 != wanted {
+                    let message =
+                        format!("it has CodeSha256 {} where {wanted} was sent", published.code_sha256);
+                    return Err(failed(Failure::rejected("UpdateFunctionCode", name.as_str(), message)));
+                }
+                published
+            }
+        };
+        self.world.wait_active(name, &published.version).await.map_err(failed)?;
+        Ok(published)
+    }
+
+    /// Takes a snapshot of the API whose fingerprint is known: an edit while it is taken is noticed, and the
+    /// snapshot taken again.
+    ///
+    /// # Errors
+    /// `api.empty`, `api.moving`, or AWS's refusal. The old release serves.
+    pub async fn snapshot(&self, version: &Version) -> Result<(DeploymentId, crate::artifact::Sha256)> {
+        let failed = |failure| not_switched("the API cannot be deployed", failure);
+        let mut definition = self.world.definition().await.map_err(failed)?;
+        for _ in 0..3 {
+            if !definition.has_routes() {
+                return Err(Error::new(
+                    Kind::OldReleaseServes,
+                    "api.empty",
+                    "the API has no methods, so there is nothing to deploy",
+                )
+                .hint("nothing that runs was changed; add a method with an integration in Terraform"));
+            }
+            let fingerprint = self.ledger.keep_definition(&definition).await?;
+            let note = Note { version: version.clone(), fingerprint, nonce: nonce() };
+            let id = self.deploy(&note.to_string()).await.map_err(failed)?;
+            let after = self.world.definition().await.map_err(failed)?;
+            if after.fingerprint() == fingerprint {
+                return Ok((id, fingerprint));
+            }
+            let changes = definition.changes(&after).join("\n  ");
+            self.events.warn(format!(
+                "the API was edited while it was being deployed; deploying again:\n  {changes}"
+            ));
+            definition = after;
+        }
+        Err(Error::new(
+            Kind::OldReleaseServes,
+            "api.moving",
+            "the API kept changing while it was being deployed",
+        )
+        .hint("nothing that runs was changed; find out who edits it, and run the command again"))
+    }
+
+    /// CreateDeployment has no idempotency token: after a lost answer its own note is looked for.
+    async fn deploy(&self, note: &str) -> std::result::Result<DeploymentId, Failure> {
+        match self.world.create_deployment(note).await {
+            Err(failure) if failure.may_have_happened() => {
+                let found =
+                    self.world.deployments().await?.into_iter().find(|there| there.description == note);
+                found.map(|deployment| deployment.id).ok_or(failure)
+            }
+            answer => answer,
+        }
+    }
+
+    /// The switch and what follows it: moves the stage to `record.pointer`, checks that the release answers,
+    /// and writes the record. The stage either ends there or where it was.
+    ///
+    /// # Errors
+    /// `release.not_switched` and `release.switched_back` (30: the old release serves), `release.stuck` (40),
+    /// `interrupted` (130: the old release serves).
+    pub async fn go_live(
+        &self,
+        mut record: Record,
+        last: u64,
+        cached: bool,
+        probe: &Probe,
+    ) -> Result<Record> {
+        let from = record.before.pointer.clone();
+        let to = record.pointer.clone();
+        if self.cancel.is_cancelled() {
+            return Err(interrupted());
+        }
+        record.number = last + 1;
+        self.events.step("intent", self.lease.intend(&record)).await?;
+        self.events.step("switch", self.switch(&from, &to)).await?;
+        let verified = self.events.step("verify", self.verify(&record.release.version, cached, probe)).await;
+        if let Err(error) = verified {
+            return Err(self.undo(record, last, cached, error).await);
+        }
+        record.steps = self.events.times();
+        if let Err(error) = self.events.step("ledger", self.ledger.append(&mut record, last)).await {
+            // The intent stays in the lease: the next command writes the record.
+            return Err(Error::new(
+                Kind::Preflight,
+                "ledger.unwritten",
+                format!("release {} is live and answers, but could not be recorded", record.release.version),
+            )
+            .because(error)
+            .hint(
+                "the new release serves; once the bucket can be written, the next command that changes this stage \
+                 completes the ledger",
+            ));
+        }
+        self.lease.settled().await;
+        Ok(record)
+    }
+
+    /// Moves the stage in one call. A lost answer is looked up in the stage itself.
+    async fn switch(&self, from: &Pointer, to: &Pointer) -> Result<()> {
+        let Err(failure) = self.world.switch(from, to).await else { return Ok(()) };
+        match self.world.stage().await {
+            Ok(stage) if stage.pointer == *to => Ok(()),
+            Ok(stage) if stage.pointer == *from => {
+                Err(not_switched("the stage could not be switched", failure))
+            }
+            _ => {
+                // Unknown: going back is the same call with the old values, and safe in either case.
+                match self.move_back(to, from).await {
+                    Ok(()) => Err(not_switched("the stage could not be switched", failure)),
+                    Err(second) => Err(stuck(from, &failure, &second)),
+                }
+            }
+        }
+    }
+
+    async fn move_back(&self, to: &Pointer, from: &Pointer) -> std::result::Result<(), Failure> {
+        let Err(failure) = self.world.switch(to, from).await else { return Ok(()) };
+        match self.world.stage().await {
+            Ok(stage) if stage.pointer == *from => Ok(()),
+            _ => Err(failure),
+        }
+    }
+
+    /// Undoes the switch, records that it was undone, and returns what the user is told.
+    async fn undo(&self, mut record: Record, last: u64, cached: bool, why: Error) -> Error {
+        let from = record.before.pointer.clone();
+        let back = self.events.step("switch back", self.move_back(&record.pointer, &from)).await;
+        let was_interrupted = why.kind == Kind::Interrupted;
+        let error = match back {
+            Err(failure) => {
+                record.outcome = Outcome::Stuck;
+                stuck(&from, &why, &failure)
+            }
+            Ok(()) => {
+                record.outcome = Outcome::SwitchedBack;
+                if let Err(failure) = self.world.flush_caches(cached).await {
+                    self.events
+                        .warn(format!("the stage is back, but its caches could not be flushed: {failure}"));
+                }
+                if was_interrupted {
+                    interrupted()
+                } else {
+                    let message = format!(
+                        "release {} did not pass its checks and was switched back",
+                        record.release.version
+                    );
+                    Error::new(Kind::OldReleaseServes, "release.switched_back", message).because(why).hint(
+                        format!("the stage serves {} again; `deployctl logs` may tell why", shown(&from)),
+                    )
+                }
+            }
+        };
+        record.steps = self.events.times();
+        if let Err(failure) = self.ledger.append(&mut record, last).await {
+            self.events.warn(format!("the ledger does not have this attempt: {failure}"));
+        }
+        if record.outcome == Outcome::SwitchedBack {
+            self.lease.settled().await;
+        }
+        error
+    }
+
+    /// Waits until the new release answers, over HTTP, several times in a row.
+    async fn verify(&self, version: &Version, cached: bool, probe: &Probe) -> Result<()> {
+        let not_flushed = |failure| not_switched("the stage's caches cannot be flushed", failure);
+        self.world.flush_caches(cached).await.map_err(not_flushed)?;
+        let deadline = Instant::now() + Duration::from_secs(probe.timeout_seconds);
+        let mut answers = 0;
+        let mut failures = 0;
+        loop {
+            let seen = tokio::select! {
+                seen = self.world.probe(&probe.path) => seen,
+                () = self.cancel.cancelled() => return Err(interrupted()),
+            };
+            let verdict = judge(&seen, version, probe);
+            answers = if verdict == Verdict::Answers { answers + 1 } else { 0 };
+            failures = if verdict == Verdict::Fails { failures + 1 } else { 0 };
+            if answers == ANSWERS {
+                return Ok(());
+            }
+            if failures == FAILURES {
+                return Err(unverified("release.fails", "the new release answers, but fails", &seen, probe));
+            }
+            if Instant::now() >= deadline {
+                let message = format!("the new release did not answer within {} s", probe.timeout_seconds);
+                return Err(unverified("release.silent", &message, &seen, probe));
+            }
+            if verdict != Verdict::Answers {
+                tokio::time::sleep(PROBE_EVERY).await;
+            }
+        }
+    }
+
+    async fn unless_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.cancel.cancelled() => Err(interrupted()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The new release answers.
+    Answers,
+    /// The new release answers with a server error.
+    Fails,
+    /// Something else answers, or nothing: it may still be spreading.
+    NotYet,
+}
+
+fn judge(seen: &Seen, version: &Version, probe: &Probe) -> Verdict {
+    let Seen::Answer(status, headers) = seen else { return Verdict::NotYet };
+    match &probe.release_header {
+        Some(name) => match headers.get(&name.to_ascii_lowercase()) {
+            Some(found) if found == version.as_str() && *status < 500 => Verdict::Answers,
+            Some(found) if found == version.as_str() => Verdict::Fails,
+            _ => Verdict::NotYet,
+        },
+        None if *status < 500 => Verdict::Answers,
+        None => Verdict::NotYet,
+    }
+}
+
+fn unverified(id: &'static str, message: &str, seen: &Seen, probe: &Probe) -> Error {
+    let last = match seen {
+        Seen::Nothing(why) => why.clone(),
+        Seen::Answer(status, headers) => {
+            let release =
+                probe.release_header.as_ref().and_then(|name| headers.get(&name.to_ascii_lowercase()));
+            format!("status {status} from release {}", release.map_or("unknown", String::as_str))
+        }
+    };
+    Error::new(Kind::OldReleaseServes, id, format!("{message}: GET {} gave {last}", probe.path))
+}
+
+/// A string that no other call has: time, process, and a count.
+pub fn nonce() -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let process = crate::lease::Process::current();
+    let text = format!(
+        "{} {} {} {}",
+        jiff::Timestamp::now().as_nanosecond(),
+        process.machine,
+        process.pid,
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
+    crate::artifact::Sha256::of(text.as_bytes()).short()
+}
+
+fn shown(pointer: &Pointer) -> String {
+    match pointer.release() {
+        Some(version) => format!("release {version}"),
+        None => format!("deployment {}", pointer.deployment_id),
+    }
+}
+
+/// The error of a command that was told to stop before its switch, or has undone it.
+pub fn interrupted() -> Error {
+    Error::new(Kind::Interrupted, "interrupted", "interrupted; the stage serves what it served before")
+        .hint("run the command again: what was prepared is used again")
+}
+
+fn not_switched(message: &str, failure: Failure) -> Error {
+    let hint = match failure.meaning {
+        Meaning::Denied => {
+            "the old release serves; the caller lacks a permission, which `deployctl doctor` names"
+        }
+        Meaning::Precondition => {
+            "the old release serves; somebody else changed it meanwhile, so run the command again"
+        }
+        _ => "the old release serves; run the command again: what was prepared is used again",
+    };
+    Error::new(Kind::OldReleaseServes, "release.not_switched", message).because(failure).hint(hint)
+}
+
+fn stuck(from: &Pointer, first: &dyn std::error::Error, second: &Failure) -> Error {
+    let variables: Vec<String> = from
+        .variables
+        .iter()
+        .map(|(name, value)| format!("op=replace,path=/variables/{name},value={value}"))
+        .collect();
+    Error::new(
+        Kind::Stuck,
+        "release.stuck",
+        format!("the switch went wrong ({first}) and could not be undone"),
+    )
+    .because(second.clone())
+    .hint(format!(
+        "a person must move the stage back to {}:\n  aws apigateway update-stage --rest-api-id <api> \
+             --stage-name <stage> --patch-operations op=replace,path=/deploymentId,value={} {}\nthen run \
+             `deployctl status`",
+        shown(from),
+        from.deployment_id,
+        variables.join(" ")
+    ))
+}

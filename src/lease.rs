@@ -1,0 +1,305 @@
+//! The lease: one command at a time changes a stage (I7).
+//!
+//! It is one object in the artifact bucket, written only on the condition that it is still as it was last
+//! read. Clocks decide only who may *try*: a holder whose lease was taken over, for whatever reason, fails its
+//! next conditional write, and there is one right before the switch.
+//!
+//! That last write also carries the *intent*: the record that the switch is about to make true. A command
+//! that is killed between switch and ledger leaves it behind, and the next one settles it (I6).
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::aws::failure::Failure;
+use crate::error::{Error, Kind, Result};
+use crate::ledger::PREFIX;
+use crate::release::model::StageName;
+use crate::release::record::{Record, Who};
+use crate::world::{Store, Written};
+
+/// How long a lease holds without being renewed.
+pub const TERM: Duration = Duration::from_secs(90);
+
+/// How often it is renewed: two renewals may fail before it runs out.
+const RENEWAL: Duration = Duration::from_secs(30);
+
+/// The lease object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Slip {
+    /// The form of this object.
+    pub schema: u32,
+    /// Who holds the stage; `None` when it is free.
+    pub holder: Option<Holder>,
+    /// What a switch was about to make true, until the ledger has it.
+    pub intent: Option<Record>,
+}
+
+/// Who holds a stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Unique to the command that holds it.
+    pub nonce: String,
+    /// Who runs it.
+    pub who: Who,
+    /// What it is doing, such as `release 1.4.2`.
+    pub command: String,
+    /// The process, so that a dead one on this machine can be told.
+    pub process: Process,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when, unless it is renewed.
+    pub expires: Timestamp,
+}
+
+/// A process on a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The machine: the id of its boot and of the namespace in which `pid` counts.
+    pub machine: String,
+    /// The machine's name, for people.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+}
+
+impl Process {
+    /// This process.
+    pub fn current() -> Self {
+        let read =
+            |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        Self {
+            machine: format!("{} {}", read("/proc/sys/kernel/random/boot_id"), namespace.display()),
+            host: read("/proc/sys/kernel/hostname"),
+            pid: std::process::id(),
+        }
+    }
+
+    /// Whether this process ran on this machine, as this very namespace counts, and is gone.
+    fn is_gone(&self) -> bool {
+        let here = Self::current();
+        // Without both ids nothing is known about it.
+        let known = here.machine.len() > 2 && here.machine == self.machine;
+        known && !std::path::Path::new(&format!("/proc/{}", self.pid)).exists()
+    }
+}
+
+/// A held lease.
+#[derive(Debug)]
+pub struct Lease<S> {
+    store: S,
+    key: String,
+    /// What is in the bucket, as far as we know; locked across each write, so that writes take turns.
+    written: Mutex<(Slip, String)>,
+}
+
+impl<S: Store + Clone> Lease<S> {
+    fn key(stage: &StageName) -> String {
+        format!("{PREFIX}{stage}/lease.json")
+    }
+
+    /// Reads who holds `stage`, without taking it.
+    ///
+    /// # Errors
+    /// `lease.unreadable`.
+    pub async fn peek(store: &S, stage: &StageName) -> Result<Option<Slip>> {
+        let stored = store.read(&Self::key(stage)).await.map_err(unreadable)?;
+        stored.map(|stored| parse(&stored.body)).transpose()
+    }
+
+    /// Takes `stage`, and returns the intent that its last holder left behind, if there is one.
+    ///
+    /// # Errors
+    /// `lease.held` (exit code 75) with the holder, `lease.unreadable`.
+    pub async fn acquire(
+        store: S,
+        stage: &StageName,
+        who: Who,
+        command: String,
+        nonce: String,
+    ) -> Result<(Self, Option<Record>)> {
+        let key = Self::key(stage);
+        // A write whose answer was lost is found on the second round; a third means a real race.
+        for _ in 0..3 {
+            let stored = store.read(&key).await.map_err(unreadable)?;
+            let (slip, etag) = match stored {
+                None => (None, None),
+                Some(stored) => (Some(parse(&stored.body)?), Some(stored.etag)),
+            };
+            let intent = slip.as_ref().and_then(|slip| slip.intent.clone());
+            if let Some(holder) = slip.and_then(|slip| slip.holder) {
+                if holder.nonce == nonce {
+                    let slip = Slip { schema: 1, holder: Some(holder), intent: intent.clone() };
+                    let written = Mutex::new((slip, etag.unwrap_or_default()));
+                    return Ok((Self { store, key, written }, intent));
+                }
+                if holder.expires > Timestamp::now() && !holder.process.is_gone() {
+                    return Err(held(stage, &holder));
+                }
+            }
+            let now = crate::ledger::now();
+            let slip = Slip {
+                schema: 1,
+                holder: Some(Holder {
+                    nonce: nonce.clone(),
+                    who: who.clone(),
+                    command: command.clone(),
+                    process: Process::current(),
+                    since: now,
+                    expires: expiry(now),
+                }),
+                intent: intent.clone(),
+            };
+            let body = body(&slip)?;
+            let written = match &etag {
+                None => store.create(&key, &body).await,
+                Some(etag) => store.replace(&key, &body, etag).await,
+            };
+            if let Written::Done(etag) = written.map_err(unreadable)? {
+                return Ok((Self { store, key, written: Mutex::new((slip, etag)) }, intent));
+            }
+        }
+        Err(Error::new(Kind::Held, "lease.held", format!("stage {stage} is being taken by somebody else"))
+            .hint("nothing was changed; run the command again in a moment"))
+    }
+
+    /// Does `work` while renewing the lease. Losing the lease ends the work.
+    ///
+    /// # Errors
+    /// What `work` returns, or `lease.lost`.
+    pub async fn keep<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(RENEWAL) => self.renew(None).await?,
+            }
+        }
+    }
+
+    /// Renews the lease and writes down what the switch is about to make true. After this has succeeded, the
+    /// switch may be made.
+    ///
+    /// # Errors
+    /// `lease.lost` when somebody took the stage over.
+    pub async fn intend(&self, record: &Record) -> Result<()> {
+        self.renew(Some(Some(record.clone()))).await
+    }
+
+    /// Remembers that ledger and stage agree again. It is written down with the next write: the stage's
+    /// return.
+    pub async fn settled(&self) {
+        self.written.lock().await.0.intent = None;
+    }
+
+    /// Gives the stage back. An intent that was not settled stays for the next holder.
+    ///
+    /// # Errors
+    /// `lease.lost`; the stage is somebody else's then, and nothing needs to be done.
+    pub async fn release(self) -> Result<()> {
+        let mut written = self.written.lock().await;
+        let slip = Slip { schema: 1, holder: None, intent: written.0.intent.clone() };
+        self.write(&mut written, slip).await
+    }
+
+    async fn renew(&self, intent: Option<Option<Record>>) -> Result<()> {
+        let mut written = self.written.lock().await;
+        let mut slip = written.0.clone();
+        if let Some(holder) = &mut slip.holder {
+            holder.expires = expiry(crate::ledger::now());
+        }
+        if let Some(intent) = intent {
+            slip.intent = intent;
+        }
+        self.write(&mut written, slip).await
+    }
+
+    async fn write(&self, written: &mut (Slip, String), slip: Slip) -> Result<()> {
+        let body = body(&slip)?;
+        match self.store.replace(&self.key, &body, &written.1).await.map_err(unreadable)? {
+            Written::Done(etag) => {
+                *written = (slip, etag);
+                Ok(())
+            }
+            Written::Refused => {
+                // Our own write, whose answer was lost, or somebody else's.
+                let stored = self.store.read(&self.key).await.map_err(unreadable)?;
+                match stored {
+                    Some(stored) if stored.body == body => {
+                        *written = (slip, stored.etag);
+                        Ok(())
+                    }
+                    _ => Err(Error::new(Kind::Held, "lease.lost", "somebody else took the stage over").hint(
+                        "the stage was not moved by this command; `deployctl status` tells what is live",
+                    )),
+                }
+            }
+        }
+    }
+}
+
+/// Frees `stage` whoever holds it; `false` when nobody did. The intent stays for the next command to settle.
+///
+/// # Errors
+/// `lease.unreadable`, or `lease.held` when the lease changed meanwhile.
+pub async fn unlock<S: Store + Clone>(store: &S, stage: &StageName) -> Result<bool> {
+    let key = Lease::<S>::key(stage);
+    let Some(stored) = store.read(&key).await.map_err(unreadable)? else { return Ok(false) };
+    let slip = parse(&stored.body)?;
+    if slip.holder.is_none() {
+        return Ok(false);
+    }
+    let free = Slip { holder: None, ..slip };
+    match store.replace(&key, &body(&free)?, &stored.etag).await.map_err(unreadable)? {
+        Written::Done(_) => Ok(true),
+        Written::Refused => {
+            Err(Error::new(Kind::Held, "lease.held", "the lease is being renewed: its holder is alive")
+                .hint("nothing was changed; wait for the holder, or stop it first"))
+        }
+    }
+}
+
+fn expiry(now: Timestamp) -> Timestamp {
+    now.checked_add(SignedDuration::try_from(TERM).unwrap_or_default()).unwrap_or(now)
+}
+
+fn body(slip: &Slip) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(slip).map_err(|error| Error::bug(error.to_string()))
+}
+
+fn parse(body: &[u8]) -> Result<Slip> {
+    serde_json::from_slice(body).map_err(|error| {
+        Error::preflight("lease.damaged", "the lease in the artifact bucket cannot be read")
+            .because(error)
+            .hint("nothing was changed; `deployctl history` tells what was done last")
+    })
+}
+
+/// Who holds the stage, as a sentence.
+pub fn describe(holder: &Holder) -> String {
+    let run = holder.who.run_url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
+    format!(
+        "{} holds it since {} for `{}` on {} (process {}{run})",
+        holder.who.arn, holder.since, holder.command, holder.process.host, holder.process.pid
+    )
+}
+
+fn held(stage: &StageName, holder: &Holder) -> Error {
+    Error::new(Kind::Held, "lease.held", format!("another command holds stage {stage}: {}", describe(holder)))
+        .hint(format!(
+            "nothing was changed; wait until it ends, or, if you know that it is dead, until {} or use \
+             `deployctl unlock --stage {stage}`",
+            holder.expires
+        ))
+}
+
+fn unreadable(failure: Failure) -> Error {
+    Error::preflight("lease.unreadable", "the lease in the artifact bucket cannot be read or written")
+        .because(failure)
+        .hint(
+            "the stage was not moved; the caller needs s3:GetObject and s3:PutObject on the artifact bucket",
+        )
+}

@@ -1,0 +1,187 @@
+//! The ledger: the append-only list of what was done to a stage, in the artifact bucket.
+//!
+//! Each record is an object of its own, created only if its number is free, so that two writers cannot take
+//! the same one and none can be overwritten. Numbers have no gaps. The full API definitions that records
+//! refer to lie beside them, under their fingerprint.
+
+use jiff::Timestamp;
+
+use crate::artifact::Sha256;
+use crate::aws::failure::Failure;
+use crate::error::{Error, Kind, Result};
+use crate::release::definition::Definition;
+use crate::release::model::StageName;
+use crate::release::record::{Outcome, Record, SCHEMA};
+use crate::world::{Store, Written};
+
+/// The prefix of everything that deployctl keeps in the bucket beside the zips.
+pub const PREFIX: &str = "deployctl/";
+
+/// The ledger of one stage.
+#[derive(Debug, Clone)]
+pub struct Ledger<S> {
+    store: S,
+    stage: StageName,
+}
+
+impl<S: Store> Ledger<S> {
+    /// The ledger of `stage` in `store`.
+    pub fn new(store: S, stage: StageName) -> Self {
+        Self { store, stage }
+    }
+
+    fn prefix(&self) -> String {
+        format!("{PREFIX}{}/ledger/", self.stage)
+    }
+
+    fn key(&self, number: u64) -> String {
+        format!("{}{number:08}.json", self.prefix())
+    }
+
+    /// The numbers of all records, oldest first.
+    ///
+    /// # Errors
+    /// `ledger.unreadable` when the bucket cannot be listed, `ledger.damaged` when a number is missing.
+    pub async fn numbers(&self) -> Result<Vec<u64>> {
+        let keys = self.store.keys(&self.prefix()).await.map_err(unreadable)?;
+        let numbers: Vec<u64> = keys
+            .iter()
+            .filter_map(|key| key.strip_prefix(&self.prefix())?.strip_suffix(".json")?.parse().ok())
+            .collect();
+        match numbers.iter().zip(1_u64..).find(|(found, expected)| *found != expected) {
+            None => Ok(numbers),
+            Some((_, missing)) => Err(Error::preflight(
+                "ledger.damaged",
+                format!("the ledger of stage {} has no record {missing}", self.stage),
+            )
+            .hint(format!(
+                "restore s3://{}/{} from the bucket's versions",
+                self.store.name(),
+                self.key(missing)
+            ))),
+        }
+    }
+
+    /// Reads record `number`.
+    ///
+    /// # Errors
+    /// `ledger.damaged`, or `ledger.newer` when a newer deployctl wrote it.
+    pub async fn record(&self, number: u64) -> Result<Record> {
+        let key = self.key(number);
+        let stored = self.store.read(&key).await.map_err(unreadable)?;
+        let place = format!("s3://{}/{key}", self.store.name());
+        let damaged = |why: String| {
+            Error::preflight("ledger.damaged", format!("the ledger record {place} cannot be read"))
+                .because(Damage(why))
+                .hint("nothing was changed; restore the object from the bucket's versions")
+        };
+        let stored = stored.ok_or_else(|| damaged("it is not there".to_owned()))?;
+        let value: serde_json::Value =
+            serde_json::from_slice(&stored.body).map_err(|error| damaged(error.to_string()))?;
+        let schema = value.get("schema").and_then(serde_json::Value::as_u64);
+        if schema.is_some_and(|schema| schema > u64::from(SCHEMA)) {
+            return Err(Error::preflight(
+                "ledger.newer",
+                format!("{place} was written by a newer deployctl"),
+            )
+            .hint("nothing was changed; install the version that the rest of the team uses"));
+        }
+        let record: Record = serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
+        if record.number == number {
+            Ok(record)
+        } else {
+            Err(damaged(format!("it says it is number {}", record.number)))
+        }
+    }
+
+    /// The newest record that says what is live, and the newest number of all (0 for an empty ledger).
+    ///
+    /// # Errors
+    /// As [`Ledger::numbers`] and [`Ledger::record`].
+    pub async fn current(&self) -> Result<(Option<Record>, u64)> {
+        let numbers = self.numbers().await?;
+        let last = numbers.last().copied().unwrap_or(0);
+        for number in numbers.into_iter().rev() {
+            let record = self.record(number).await?;
+            if record.outcome == Outcome::Live {
+                return Ok((Some(record), last));
+            }
+        }
+        Ok((None, last))
+    }
+
+    /// Appends `record` under the next free number after `last`, and returns that number. Appending the same
+    /// record again, because the first answer was lost, finds it and changes nothing.
+    ///
+    /// # Errors
+    /// `ledger.unwritten` when the bucket does not take it.
+    pub async fn append(&self, record: &mut Record, last: u64) -> Result<u64> {
+        record.number = last + 1;
+        loop {
+            let body = serde_json::to_vec_pretty(record).map_err(|error| Error::bug(error.to_string()))?;
+            match self.store.create(&self.key(record.number), &body).await.map_err(unwritten)? {
+                Written::Done(_) => return Ok(record.number),
+                Written::Refused => {
+                    let there = self.record(record.number).await?;
+                    if there.at == record.at && there.who == record.who && there.release == record.release {
+                        return Ok(record.number);
+                    }
+                    record.number += 1;
+                }
+            }
+        }
+    }
+
+    /// Keeps a definition for later comparison.
+    ///
+    /// # Errors
+    /// `ledger.unwritten` when the bucket does not take it.
+    pub async fn keep_definition(&self, definition: &Definition) -> Result<Sha256> {
+        let fingerprint = definition.fingerprint();
+        let body = serde_json::to_vec(definition).map_err(|error| Error::bug(error.to_string()))?;
+        // Already there means: the same definition.
+        self.store.create(&self.definition_key(&fingerprint), &body).await.map_err(unwritten)?;
+        Ok(fingerprint)
+    }
+
+    /// The definition with this fingerprint, if it was kept.
+    ///
+    /// # Errors
+    /// `ledger.unreadable`, or `ledger.damaged` when what is there has another fingerprint.
+    pub async fn definition(&self, fingerprint: &Sha256) -> Result<Option<Definition>> {
+        let key = self.definition_key(fingerprint);
+        let Some(stored) = self.store.read(&key).await.map_err(unreadable)? else { return Ok(None) };
+        serde_json::from_slice::<Definition>(&stored.body)
+            .ok()
+            .filter(|definition| definition.fingerprint() == *fingerprint)
+            .map(Some)
+            .ok_or_else(|| {
+                Error::preflight("ledger.damaged", format!("s3://{}/{key} is damaged", self.store.name()))
+                    .hint("delete the object: the next release writes what it needs again")
+            })
+    }
+
+    fn definition_key(&self, fingerprint: &Sha256) -> String {
+        format!("{PREFIX}{}/api/{fingerprint}.json", self.stage)
+    }
+}
+
+/// The present, as records have it: whole milliseconds.
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Damage(String);
+
+fn unreadable(failure: Failure) -> Error {
+    Error::preflight("ledger.unreadable", "the ledger cannot be read")
+        .because(failure)
+        .hint("nothing was changed; the caller needs s3:ListBucket and s3:GetObject on the artifact bucket")
+}
+
+fn unwritten(failure: Failure) -> Error {
+    Error::new(Kind::OldReleaseServes, "ledger.unwritten", "the ledger cannot be written").because(failure)
+}

@@ -1,0 +1,170 @@
+//! The embedded AWS of the local stage: MiniStack with AWS's stage semantics, and a Redis, both on 127.0.0.1.
+//!
+//! It is the one thing that survives between commands: [`up`] starts it, or finds it running within milliseconds;
+//! [`down`] stops it and all its Lambdas. `.deployctl/local/stage.json` remembers which processes it consists of;
+//! one that is not provably ours is never touched.
+//!
+//! It is a sandbox and keeps everything in memory: stopped is forgotten, Terraform's state included (which lives in
+//! the stage's own S3), so that what is left is always consistent. When a part of it has died, or the machine has
+//! been restarted, [`up`] starts an empty one.
+
+mod error;
+mod identity;
+mod redis_package;
+mod server;
+mod stage;
+mod start;
+mod state;
+
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+pub use self::error::LocalError;
+pub use self::identity::ProcessIdentity;
+use self::server::Server;
+pub use self::stage::{ACCOUNT, LocalStage};
+use self::state::State;
+use crate::event::Events;
+use crate::file_lock;
+use crate::toolbox::Toolbox;
+
+/// What `deployctl.toml` says about the local stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalConfig {
+    /// The port to answer on; a free one where none is given.
+    pub port: Option<u16>,
+    /// The region to be in.
+    pub region: String,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self { port: None, region: "us-east-1".to_owned() }
+    }
+}
+
+/// The running local stage of the project, started first where it does not run. Started at the same time by two
+/// commands, it starts once.
+///
+/// # Errors
+/// See [`LocalError`]. Whatever had been started is stopped again then.
+pub async fn up(
+    project_dir: &Path,
+    config: &LocalConfig,
+    tools: &Toolbox,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<LocalStage, LocalError> {
+    let folder = folder(project_dir)?;
+    if let Some(stage) = running(&folder, config, events).await? {
+        return Ok(stage);
+    }
+    let _lock = lock(&folder, events).await?;
+    if let Some(stage) = running(&folder, config, events).await? {
+        return Ok(stage);
+    }
+    if let Some(state) = State::read(&folder) {
+        if state.processes().any(|(_, process)| process.is_alive()) {
+            events.warn("a part of the local stage has died: it starts afresh, and empty");
+        }
+        stop(&folder, &state).await?;
+    }
+    events.step("start the local stage", start::start(&folder, config, tools, events, cancel)).await
+}
+
+/// The local stage of the project if it runs: looks, and changes nothing.
+///
+/// # Errors
+/// It runs on another port than configured, or does not answer.
+pub async fn find(
+    project_dir: &Path,
+    config: &LocalConfig,
+    events: &Events,
+) -> Result<Option<LocalStage>, LocalError> {
+    match folder_of(project_dir).canonicalize() {
+        Ok(folder) => running(&folder, config, events).await,
+        Err(_) => Ok(None),
+    }
+}
+
+/// Stops the local stage of the project with all its Lambdas and forgets what it held; its logs stay. Says whether
+/// there was one.
+///
+/// # Errors
+/// Its files cannot be read or removed.
+pub async fn down(project_dir: &Path, events: &Events) -> Result<bool, LocalError> {
+    let Ok(folder) = folder_of(project_dir).canonicalize() else { return Ok(false) };
+    let _lock = lock(&folder, events).await?;
+    match State::read(&folder) {
+        Some(state) => {
+            events.step("stop the local stage", stop(&folder, &state)).await?;
+            Ok(true)
+        }
+        None => Ok(false),
+    }
+}
+
+/// The stage, if all of it runs. One that runs but does not answer at once is waited for: starting another would
+/// throw away what it holds.
+async fn running(
+    folder: &Path,
+    config: &LocalConfig,
+    events: &Events,
+) -> Result<Option<LocalStage>, LocalError> {
+    let Some(state) = State::read(folder).filter(State::is_alive) else { return Ok(None) };
+    if let Some(configured) = config.port.filter(|port| *port != state.port) {
+        return Err(LocalError::OtherPort { running: state.port, configured });
+    }
+    for (server, port) in [(Server::Redis, state.redis_port), (Server::MiniStack, state.port)] {
+        if !server.answers(port).await && !server.answers(port).await {
+            let seconds = 4;
+            return Err(LocalError::Silent {
+                program: server.name(),
+                port,
+                seconds,
+                log: server.log(folder),
+            });
+        }
+    }
+    if state.made_by != state::maker() {
+        events.warn("the local stage was started by another version of deployctl; `local down` and `local up` renew it");
+    }
+    Ok(state.stage(&config.region))
+}
+
+/// MiniStack first: its Lambdas use the Redis.
+async fn stop(folder: &Path, state: &State) -> Result<(), LocalError> {
+    for (server, process) in state.processes() {
+        process.stop(server.grace()).await;
+        for left in identity::left_behind(process.pid, folder) {
+            left.stop(std::time::Duration::from_secs(1)).await;
+        }
+    }
+    State::forget(folder)?;
+    // Code of the Lambdas.
+    match std::fs::remove_dir_all(folder.join("tmp")) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(&folder.join("tmp"), e)),
+        _ => Ok(()),
+    }
+}
+
+fn folder_of(project_dir: &Path) -> PathBuf {
+    project_dir.join(".deployctl/local")
+}
+
+/// The stage's folder by its real path: processes are known by it.
+fn folder(project_dir: &Path) -> Result<PathBuf, LocalError> {
+    let folder = folder_of(project_dir);
+    std::fs::create_dir_all(&folder).and_then(|()| folder.canonicalize()).map_err(|e| io(&folder, e))
+}
+
+async fn lock(folder: &Path, events: &Events) -> Result<std::fs::File, LocalError> {
+    let path = folder.join("lock");
+    let waiting = || events.note("waiting for another deployctl that starts or stops the local stage");
+    file_lock::exclusive(&path, waiting).await.map_err(|e| io(&path, e))
+}
+
+fn io(path: &Path, source: std::io::Error) -> LocalError {
+    LocalError::Io { path: path.to_owned(), source }
+}

@@ -1,0 +1,168 @@
+//! How programs reach the running local stage: its addresses, and the environment that points them there.
+
+use std::fmt::Write as _;
+
+use crate::process::quoted;
+
+/// The account of the local stage. MiniStack takes a twelve-digit access key id for the account's number.
+pub const ACCOUNT: &str = "000000000000";
+
+/// Variables that would lead a program past the local stage, or to it with somebody's real credentials.
+const UNSET: [&str; 14] = [
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    // The stage speaks plain HTTP; the SDKs read this file all the same, and fail when it is missing.
+    "AWS_CA_BUNDLE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_S3_US_EAST_1_REGIONAL_ENDPOINT",
+];
+
+/// A running local stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalStage {
+    /// Where it answers for all of AWS, such as `http://127.0.0.1:4566`, without a slash at the end.
+    pub endpoint: String,
+    /// Its port.
+    pub port: u16,
+    /// The port of its Redis, on 127.0.0.1.
+    pub redis_port: u16,
+    /// Its region.
+    pub region: String,
+    /// The process that supervises MiniStack and its Lambdas.
+    pub pid: i32,
+    /// Redis.
+    pub redis_pid: i32,
+}
+
+impl LocalStage {
+    /// The variables with which Terraform, the AWS CLI and the SDKs reach the stage.
+    pub fn env(&self) -> Vec<(String, String)> {
+        self.env_with(std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy")).ok().as_deref())
+    }
+
+    fn env_with(&self, no_proxy: Option<&str>) -> Vec<(String, String)> {
+        let mut direct = no_proxy.unwrap_or_default().to_owned();
+        for host in ["127.0.0.1", "localhost"] {
+            if !direct.split(',').any(|known| known.trim() == host) {
+                if !direct.is_empty() {
+                    direct.push(',');
+                }
+                direct.push_str(host);
+            }
+        }
+        [
+            ("AWS_ENDPOINT_URL", self.endpoint.as_str()),
+            ("AWS_ACCESS_KEY_ID", ACCOUNT),
+            ("AWS_SECRET_ACCESS_KEY", "local"),
+            ("AWS_REGION", &self.region),
+            ("AWS_DEFAULT_REGION", &self.region),
+            // Nobody is to be asked for credentials over the network.
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("NO_PROXY", &direct),
+            ("no_proxy", &direct),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    /// The variables that must not be set beside those of [`LocalStage::env`]: some by name, and whatever the
+    /// environment holds of `AWS_ENDPOINT_URL_<SERVICE>`, which would win over `AWS_ENDPOINT_URL`.
+    pub fn unset(&self) -> Vec<String> {
+        unset_with(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
+    }
+
+    /// Lines for `eval "$(deployctl local env)"` in any POSIX shell.
+    pub fn shell(&self) -> String {
+        shell(&self.unset(), &self.env())
+    }
+
+    /// Where a stage of a REST API answers, without a slash at the end.
+    pub fn url(&self, rest_api_id: &str, stage_name: &str) -> String {
+        format!("{}/_aws/execute-api/{rest_api_id}/{stage_name}", self.endpoint)
+    }
+}
+
+fn unset_with(names: impl Iterator<Item = String>) -> Vec<String> {
+    // They end up in a shell's input.
+    let plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let mut specific: Vec<String> =
+        names.filter(|name| name.starts_with("AWS_ENDPOINT_URL_")).filter(plain).collect();
+    specific.sort();
+    UNSET.into_iter().map(str::to_owned).chain(specific).collect()
+}
+
+fn shell(unset: &[String], env: &[(String, String)]) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    for name in unset {
+        let _ok = writeln!(text, "unset {name}");
+    }
+    for (name, value) in env {
+        let _ok = writeln!(text, "export {name}={}", quoted(value));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage() -> LocalStage {
+        LocalStage {
+            endpoint: "http://127.0.0.1:4566".to_owned(),
+            port: 4566,
+            redis_port: 6379,
+            region: "eu-west-1".to_owned(),
+            pid: 1,
+            redis_pid: 2,
+        }
+    }
+
+    #[test]
+    fn a_shell_takes_the_environment_as_it_is() {
+        let mut env = stage().env_with(None);
+        env.push(("X".to_owned(), "it's $HOME `x`".to_owned()));
+        let script = format!(
+            "{}printf '%s|' \"$AWS_ENDPOINT_URL\" \"${{AWS_PROFILE-none}}\" \"$X\"",
+            shell(&stage().unset(), &env)
+        );
+        let output = std::process::Command::new("sh")
+            .args(["-euc", &script])
+            .env("AWS_PROFILE", "production")
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "http://127.0.0.1:4566|none|it's $HOME `x`|");
+    }
+
+    #[test]
+    fn a_proxy_is_gone_round_without_losing_the_users_exceptions() {
+        let direct = |before| {
+            let env = stage().env_with(before);
+            env.into_iter().find(|(name, _)| name == "NO_PROXY").unwrap().1
+        };
+        assert_eq!(direct(None), "127.0.0.1,localhost");
+        assert_eq!(direct(Some("localhost,.corp")), "localhost,.corp,127.0.0.1");
+    }
+
+    #[test]
+    fn endpoints_of_single_services_do_not_win() {
+        let names = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_x;rm", "PATH"];
+        let unset = unset_with(names.into_iter().map(str::to_owned));
+        assert!(unset.contains(&"AWS_ENDPOINT_URL_S3".to_owned()));
+        assert!(!unset.iter().any(|name| name == "AWS_ENDPOINT_URL" || name.contains(';')));
+    }
+
+    #[test]
+    fn a_url_names_api_and_stage() {
+        assert_eq!(stage().url("abc", "v1"), "http://127.0.0.1:4566/_aws/execute-api/abc/v1");
+    }
+}

@@ -1,0 +1,149 @@
+//! Starts the two servers of the local stage, and leaves nothing behind when that fails.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::LocalError;
+use super::identity::ProcessIdentity;
+use super::server::{self, LAUNCHER, MINISTACK, Server};
+use super::state::{self, State};
+use super::{LocalConfig, LocalStage, io, redis_package, stop};
+use crate::event::Events;
+use crate::process::Command;
+use crate::toolbox::Toolbox;
+
+/// How long a server may take until it answers. MiniStack needs about a second, on a busy machine several.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Starts both. The caller holds the lock, and nothing of the stage runs.
+pub async fn start(
+    folder: &Path,
+    config: &LocalConfig,
+    tools: &Toolbox,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<LocalStage, LocalError> {
+    let (venv, redis) =
+        tokio::try_join!(async { Ok(tools.venv(MINISTACK, events, cancel).await?) }, async {
+            redis_package::find_or_install(events, cancel).await
+        })?;
+    let tmp = folder.join("tmp");
+    std::fs::create_dir_all(&tmp).map_err(|e| io(&tmp, e))?;
+    let launcher = folder.join("launcher.py");
+    std::fs::write(&launcher, LAUNCHER).map_err(|e| io(&launcher, e))?;
+
+    // Both ports are held at the same time, so that they differ.
+    let (port, redis_port) = {
+        let gateway = reserve(config.port.unwrap_or(0))?;
+        let cache = reserve(0)?;
+        (local_port(&gateway)?, local_port(&cache)?)
+    };
+    let mut state =
+        State { made_by: state::maker(), port, redis_port, redis: None, ministack: None, ready: false };
+    let commands = [
+        (Server::Redis, redis_port, server::redis(&redis, folder, redis_port)),
+        (Server::MiniStack, port, server::ministack(&venv, folder, port, redis_port, &config.region)),
+    ];
+    match launch(folder, commands, &mut state, cancel).await {
+        Ok(()) => state.stage(&config.region).ok_or(LocalError::Interrupted),
+        Err(error) => {
+            stop(folder, &state).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Starts the servers side by side, then waits until both answer.
+async fn launch(
+    folder: &Path,
+    commands: [(Server, u16, Command); 2],
+    state: &mut State,
+    cancel: &CancellationToken,
+) -> Result<(), LocalError> {
+    let mut started = Vec::with_capacity(commands.len());
+    for (server, port, command) in commands {
+        let mut child = command.start_detached(&open_log(server, folder)?)?;
+        let identity = ProcessIdentity::of(child.id().cast_signed());
+        let Some(identity) = identity else { return Err(died(server, folder, &mut child)) };
+        match server {
+            Server::Redis => state.redis = Some(identity),
+            Server::MiniStack => state.ministack = Some(identity),
+        }
+        state.write(folder)?;
+        started.push((server, port, child));
+    }
+    for (server, port, child) in &mut started {
+        wait(*server, *port, child, folder, cancel).await?;
+    }
+    state.ready = true;
+    state.write(folder)
+}
+
+async fn wait(
+    server: Server,
+    port: u16,
+    child: &mut Child,
+    folder: &Path,
+    cancel: &CancellationToken,
+) -> Result<(), LocalError> {
+    let start = Instant::now();
+    loop {
+        let answers = server.answers(port).await;
+        // After the question: another server that took the port in between would answer in our child's place.
+        if !matches!(child.try_wait(), Ok(None)) {
+            return Err(died(server, folder, child));
+        }
+        if answers {
+            return Ok(());
+        }
+        if start.elapsed() > PATIENCE {
+            let seconds = PATIENCE.as_secs();
+            return Err(LocalError::Silent {
+                program: server.name(),
+                port,
+                seconds,
+                log: server.log(folder),
+            });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            () = cancel.cancelled() => return Err(LocalError::Interrupted),
+        }
+    }
+}
+
+fn died(server: Server, folder: &Path, child: &mut Child) -> LocalError {
+    let status = match child.try_wait() {
+        Ok(Some(status)) => status.to_string(),
+        Ok(None) => "gone".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    LocalError::Died { program: server.name(), status, log: server.log(folder) }
+}
+
+/// A fresh log; that of the run before, which may tell why it died, stays beside it as `….old`.
+fn open_log(server: Server, folder: &Path) -> Result<File, LocalError> {
+    let path = server.log(folder);
+    match std::fs::rename(&path, path.with_extension("log.old")) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(&path, e)),
+        _ => {}
+    }
+    File::options().create(true).append(true).open(&path).map_err(|e| io(&path, e))
+}
+
+/// Makes sure that `port` is free; 0 takes any that is.
+fn reserve(port: u16) -> Result<TcpListener, LocalError> {
+    TcpListener::bind(("127.0.0.1", port)).map_err(|source| LocalError::PortTaken { port, source })
+}
+
+fn local_port(listener: &TcpListener) -> Result<u16, LocalError> {
+    listener
+        .local_addr()
+        .map(|address| address.port())
+        .map_err(|source| LocalError::PortTaken { port: 0, source })
+}

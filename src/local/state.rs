@@ -1,0 +1,137 @@
+//! `.deployctl/local/stage.json`: which processes the local stage consists of, and where they listen.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::LocalError;
+use super::identity::ProcessIdentity;
+use super::server::{LAUNCHER, MINISTACK, Server};
+use super::{LocalStage, io};
+use crate::artifact::Sha256;
+
+/// What is remembered. Written after each start of a process, so that an interrupted start can be cleaned up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Which launcher and packages run: see [`maker`].
+    pub made_by: String,
+    /// MiniStack's port.
+    pub port: u16,
+    /// Redis's.
+    pub redis_port: u16,
+    /// Redis.
+    pub redis: Option<ProcessIdentity>,
+    /// MiniStack's supervisor.
+    pub ministack: Option<ProcessIdentity>,
+    /// Whether both have answered.
+    pub ready: bool,
+}
+
+impl State {
+    /// What the folder remembers. A file that cannot be understood is as good as none: it names no process that
+    /// could be proven to be ours.
+    pub fn read(folder: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(path(folder)).ok()?).ok()
+    }
+
+    /// Replaces what the folder remembers, whole or not at all.
+    pub fn write(&self, folder: &Path) -> Result<(), LocalError> {
+        let path = path(folder);
+        let write = |error| io(&path, error);
+        let text = serde_json::to_vec_pretty(self).map_err(|e| write(e.into()))?;
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(write)?;
+        file.write_all(&text).map_err(write)?;
+        file.persist(&path).map(drop).map_err(|error| write(error.error))
+    }
+
+    /// Removes the file.
+    pub fn forget(folder: &Path) -> Result<(), LocalError> {
+        let path = path(folder);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(&path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The processes in the order in which they are to be stopped.
+    pub fn processes(&self) -> impl Iterator<Item = (Server, &ProcessIdentity)> {
+        let ministack = self.ministack.iter().map(|process| (Server::MiniStack, process));
+        ministack.chain(self.redis.iter().map(|process| (Server::Redis, process)))
+    }
+
+    /// Whether the stage came up and all of it still runs.
+    pub fn is_alive(&self) -> bool {
+        self.ready && self.processes().count() == 2 && self.processes().all(|(_, process)| process.is_alive())
+    }
+
+    /// The stage, once both of its processes are known.
+    pub fn stage(&self, region: &str) -> Option<LocalStage> {
+        Some(LocalStage {
+            endpoint: format!("http://127.0.0.1:{}", self.port),
+            port: self.port,
+            redis_port: self.redis_port,
+            region: region.to_owned(),
+            pid: self.ministack.as_ref()?.pid,
+            redis_pid: self.redis.as_ref()?.pid,
+        })
+    }
+}
+
+/// What tells stages of different versions of deployctl apart: the hash of all that shapes their behaviour.
+pub fn maker() -> String {
+    Sha256::of([LAUNCHER, MINISTACK.text].concat().as_bytes()).short()
+}
+
+fn path(folder: &Path) -> PathBuf {
+    folder.join("stage.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(folder: &Path) -> State {
+        let own = ProcessIdentity::of(std::process::id().cast_signed());
+        let state = State {
+            made_by: maker(),
+            port: 1,
+            redis_port: 2,
+            redis: own.clone(),
+            ministack: own,
+            ready: true,
+        };
+        state.write(folder).unwrap();
+        state
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_then_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = state(dir.path());
+        assert_eq!(State::read(dir.path()), Some(state));
+        State::forget(dir.path()).unwrap();
+        State::forget(dir.path()).unwrap();
+        assert_eq!(State::read(dir.path()), None);
+    }
+
+    #[test]
+    fn half_a_file_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        state(dir.path());
+        let text = std::fs::read(path(dir.path())).unwrap();
+        std::fs::write(path(dir.path()), &text[..text.len() / 2]).unwrap();
+        assert_eq!(State::read(dir.path()), None);
+    }
+
+    #[test]
+    fn a_stage_that_never_answered_or_lost_a_part_does_not_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = state(dir.path());
+        assert!(whole.is_alive());
+        assert!(!State { ready: false, ..whole.clone() }.is_alive());
+        assert!(!State { redis: None, ..whole.clone() }.is_alive());
+        let dead = ProcessIdentity { pid: 1, started: "another boot".to_owned() };
+        assert!(!State { ministack: Some(dead), ..whole }.is_alive());
+    }
+}

@@ -1,0 +1,164 @@
+//! The definition of an API: what a deployment freezes, in a canonical form, its fingerprint, and what
+//! changed between two of them.
+//!
+//! A stage is *stale* when the live definition's fingerprint is not the one that its deployment was made
+//! from. Both are compared by digest; the words for a person come from the full definitions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::artifact::Sha256;
+
+/// An API, part by part: a route such as `GET /users`, an authorizer, a model, the API's own settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Definition(BTreeMap<String, Value>);
+
+impl Definition {
+    /// A definition of these parts, each under the name a person knows it by.
+    pub fn new(parts: BTreeMap<String, Value>) -> Self {
+        Self(parts)
+    }
+
+    /// The sha256 of the canonical form. Maps are sorted, so it does not depend on the order of anything.
+    pub fn fingerprint(&self) -> Sha256 {
+        let parts = self.0.iter().map(|(name, part)| (name.clone(), part.clone())).collect();
+        canonical_digest(&Value::Object(parts))
+    }
+
+    /// Whether the API has a route at all: API Gateway refuses to deploy one without.
+    pub fn has_routes(&self) -> bool {
+        self.0.keys().any(|part| part.contains(" /"))
+    }
+
+    /// What changes from `self` to `newer`, a line each, such as
+    /// `PATCH /demo/users/{userId}: integration timeout 29000 -> 5000`.
+    pub fn changes(&self, newer: &Self) -> Vec<String> {
+        let parts: BTreeSet<&String> = self.0.keys().chain(newer.0.keys()).collect();
+        let mut lines = Vec::new();
+        for part in parts {
+            match (self.0.get(part), newer.0.get(part)) {
+                (None, Some(_)) => lines.push(format!("{part}: added")),
+                (Some(_), None) => lines.push(format!("{part}: removed")),
+                (Some(old), Some(new)) => differences(part, "", old, new, &mut lines),
+                (None, None) => {}
+            }
+        }
+        lines
+    }
+}
+
+/// The sha256 of a JSON value, whatever the order of its fields.
+pub fn canonical_digest(value: &Value) -> Sha256 {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    Sha256::of(text.as_bytes())
+}
+
+/// serde_json keeps fields sorted only as long as no dependency switches its `preserve_order` on.
+fn write_canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(fields) => {
+            let sorted: BTreeMap<&String, &Value> = fields.iter().collect();
+            text.push('{');
+            for (name, value) in sorted {
+                text.push_str(&Value::String(name.clone()).to_string());
+                text.push(':');
+                write_canonical(value, text);
+                text.push(',');
+            }
+            text.push('}');
+        }
+        Value::Array(items) => {
+            text.push('[');
+            for item in items {
+                write_canonical(item, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        scalar => text.push_str(&scalar.to_string()),
+    }
+}
+
+fn differences(part: &str, at: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
+    if old == new {
+        return;
+    }
+    if let (Value::Object(old), Value::Object(new)) = (old, new) {
+        let fields: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for field in fields {
+            let at = if at.is_empty() { field.clone() } else { format!("{at} {field}") };
+            let absent = Value::Null;
+            differences(
+                part,
+                &at,
+                old.get(field).unwrap_or(&absent),
+                new.get(field).unwrap_or(&absent),
+                lines,
+            );
+        }
+        return;
+    }
+    lines.push(format!("{part}: {at} {} -> {}", shown(old), shown(new)));
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn definition(parts: &[(&str, Value)]) -> Definition {
+        Definition::new(parts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+    }
+
+    #[test]
+    fn changes_name_the_route_and_the_values() {
+        let old = definition(&[
+            ("PATCH /users/{id}", json!({"integration": {"timeout": 29000, "type": "AWS_PROXY"}})),
+            ("GET /old", json!({})),
+        ]);
+        let new = definition(&[
+            (
+                "PATCH /users/{id}",
+                json!({"authorization": "CUSTOM", "integration": {"timeout": 5000, "type": "AWS_PROXY"}}),
+            ),
+            ("GET /new", json!({})),
+        ]);
+        assert_eq!(
+            old.changes(&new),
+            [
+                "GET /new: added",
+                "GET /old: removed",
+                "PATCH /users/{id}: authorization none -> CUSTOM",
+                "PATCH /users/{id}: integration timeout 29000 -> 5000",
+            ]
+        );
+        assert!(old.changes(&old).is_empty());
+    }
+
+    #[test]
+    fn the_fingerprint_depends_on_content_and_not_on_order() {
+        let one: Definition = serde_json::from_str(r#"{"a": {"x": 1, "y": 2}, "b": 3}"#).unwrap();
+        let two: Definition = serde_json::from_str(r#"{"b": 3, "a": {"y": 2, "x": 1}}"#).unwrap();
+        let three: Definition = serde_json::from_str(r#"{"b": 3, "a": {"y": 2, "x": 9}}"#).unwrap();
+        assert_eq!(one.fingerprint(), two.fingerprint());
+        assert_ne!(one.fingerprint(), three.fingerprint());
+    }
+
+    #[test]
+    fn an_api_without_methods_has_no_routes() {
+        assert!(!definition(&[("api", json!({})), ("model Empty", json!({}))]).has_routes());
+        assert!(definition(&[("GET /", json!({}))]).has_routes());
+    }
+}

@@ -1,0 +1,183 @@
+//! The words of a release as types. Each checks its own form where it is made, so that no room below has to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A name that does not have the form it must have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {text:?} is not valid: {rule}")]
+pub struct Malformed {
+    what: &'static str,
+    text: String,
+    rule: &'static str,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Malformed;
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(Malformed { what: $what, text: text.to_owned(), rule: $rule })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Malformed;
+            fn try_from(text: String) -> Result<Self, Malformed> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+fn within(text: &str, max: usize, extra: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= max
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
+}
+
+name!(
+    /// A release's version. It becomes part of S3 keys, of a stage variable and of a response header, which
+    /// is why its alphabet is small.
+    Version,
+    "version",
+    "use 1 to 64 letters, digits, '.', '-' and '_', beginning with a letter or digit, without '..'",
+    |text| {
+        within(text, 64, ".-_")
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && !text.contains("..")
+    }
+);
+name!(
+    /// A target in `deployctl.toml`, such as `local` or `prd`. Part of names of buckets and of functions.
+    StageName,
+    "stage",
+    "use 1 to 32 lower-case letters, digits and '-', beginning with a letter",
+    |text| {
+        within(text, 32, "-")
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && !text.contains(|c: char| c.is_ascii_uppercase())
+    }
+);
+name!(
+    /// The key of a function in the Terraform contract: the name of its stage variable.
+    FunctionKey,
+    "function key",
+    "a stage variable's name has 1 to 64 letters, digits and '_', and 'release' is taken",
+    |text| within(text, 64, "_") && text != RELEASE_VARIABLE
+);
+name!(
+    /// A Lambda function's name.
+    FunctionName,
+    "function name",
+    "Lambda allows 1 to 64 letters, digits, '-' and '_'",
+    |text| within(text, 64, "-_")
+);
+name!(
+    /// A published version of a function, as Lambda numbers it.
+    FunctionVersion,
+    "function version",
+    "a published version is a number",
+    |text| !text.is_empty() && text.len() <= 20 && text.chars().all(|c| c.is_ascii_digit())
+);
+name!(
+    /// An API Gateway deployment: an immutable snapshot of the API.
+    DeploymentId,
+    "deployment id",
+    "API Gateway uses 1 to 64 letters, digits and '-'",
+    |text| within(text, 64, "-")
+);
+name!(
+    /// An AWS account.
+    AccountId,
+    "account",
+    "an AWS account id has 12 digits",
+    |text| text.len() == 12 && text.chars().all(|c| c.is_ascii_digit())
+);
+
+/// The stage variable that names the release a stage serves.
+pub const RELEASE_VARIABLE: &str = "release";
+
+/// The most functions a stage can hold: API Gateway allows 100 stage variables, and one names the release.
+pub const MAX_FUNCTIONS: usize = 99;
+
+/// Everything that `UpdateStage` moves: which deployment a stage serves, and with which variables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pointer {
+    /// The deployment whose snapshot is served.
+    pub deployment_id: DeploymentId,
+    /// The stage's variables: the release and a version for each function.
+    pub variables: BTreeMap<String, String>,
+}
+
+impl Pointer {
+    /// The release that this pointer names, if it names one.
+    pub fn release(&self) -> Option<Version> {
+        self.variables.get(RELEASE_VARIABLE)?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_with_a_path_a_space_or_a_plus_are_refused() {
+        for bad in ["", "a/b", "..", "1..2", "1 2", "1+2", "-1", ".1", "ü", &"9".repeat(65), "1\n"] {
+            assert!(bad.parse::<Version>().is_err(), "{bad:?}");
+        }
+        for good in ["1", "0.1.0", "2026-11-22_1", "v1.2.3-rc.1", &"9".repeat(64)] {
+            assert!(good.parse::<Version>().is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn the_release_variable_cannot_be_a_function() {
+        assert!("release".parse::<FunctionKey>().is_err());
+        assert!("users_get".parse::<FunctionKey>().is_ok());
+        assert!("users-get".parse::<FunctionKey>().is_err());
+    }
+
+    #[test]
+    fn a_malformed_name_says_its_rule() {
+        let error = "a/b".parse::<Version>().unwrap_err().to_string();
+        assert!(error.starts_with(r#"version "a/b" is not valid: use 1 to 64 letters"#), "{error}");
+    }
+
+    #[test]
+    fn reading_a_malformed_name_from_json_fails() {
+        assert!(serde_json::from_str::<Version>(r#""../x""#).is_err());
+    }
+}

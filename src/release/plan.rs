@@ -1,0 +1,217 @@
+//! The plan of a release: decided from values alone, shown, and then obeyed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::model::{FunctionKey, FunctionName, FunctionVersion, MAX_FUNCTIONS, Version};
+use super::record::{ArtifactRecord, Record};
+use crate::artifact::Architecture;
+use crate::world::{Code, FunctionState, StageState};
+
+/// What is to be live.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// Its version.
+    pub version: Version,
+    /// The zips, by name.
+    pub artifacts: BTreeMap<String, Zip>,
+    /// The functions, by stage variable.
+    pub functions: BTreeMap<FunctionKey, Target>,
+}
+
+/// A zip in the bucket and what it runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zip {
+    /// Where it lies and what it is.
+    pub record: ArtifactRecord,
+    /// What it was built for.
+    pub architecture: Architecture,
+}
+
+/// A function of the contract.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct Target {
+    /// The function's name.
+    pub name: FunctionName,
+    /// The artifact it runs.
+    pub artifact: String,
+}
+
+/// What is there.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// Each function's `$LATEST`.
+    pub functions: BTreeMap<FunctionKey, FunctionState>,
+    /// The stage.
+    pub stage: StageState,
+    /// The record of what is live, if there is one.
+    pub current: Option<Record>,
+}
+
+/// What a release will do before the switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The version to be live.
+    pub version: Version,
+    /// A step for each function.
+    pub functions: BTreeMap<FunctionKey, Step>,
+}
+
+/// What happens to one function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Which function and artifact.
+    pub target: Target,
+    /// What is done.
+    pub work: Work,
+}
+
+/// What is done to a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// New code, published.
+    Update {
+        /// The code.
+        code: Code,
+        /// The function must still be at this revision.
+        revision: String,
+    },
+    /// The code is there; its configuration changed, or nobody knows which version it is.
+    Publish,
+    /// The live version is just this.
+    Keep(FunctionVersion),
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Somebody shifts traffic by hand.
+    #[error("a canary is in progress on the stage (deployment {0})")]
+    Canary(String),
+    /// More functions than API Gateway has stage variables for.
+    #[error("{0} functions are more than the {MAX_FUNCTIONS} that fit into a stage's variables")]
+    TooMany(usize),
+    /// Nothing to release.
+    #[error("the contract names no function")]
+    NoFunctions,
+    /// The contract names an artifact that deployctl.toml does not.
+    #[error("function {key} runs artifact {artifact:?}, which deployctl.toml does not have")]
+    UnknownArtifact {
+        /// The function.
+        key: FunctionKey,
+        /// The artifact.
+        artifact: String,
+    },
+    /// The artifact would not run there.
+    #[error("function {key} is {function}, but artifact {artifact:?} is built for {built}")]
+    Architecture {
+        /// The function.
+        key: FunctionKey,
+        /// The function's architecture.
+        function: Architecture,
+        /// The artifact.
+        artifact: String,
+        /// The artifact's architecture.
+        built: Architecture,
+    },
+}
+
+/// Checks what can be checked before anything is read from Lambda.
+///
+/// # Errors
+/// The first thing that makes the release impossible.
+pub fn check(desired: &Desired) -> Result<(), Refusal> {
+    if desired.functions.is_empty() {
+        return Err(Refusal::NoFunctions);
+    }
+    if desired.functions.len() > MAX_FUNCTIONS {
+        return Err(Refusal::TooMany(desired.functions.len()));
+    }
+    for (key, target) in &desired.functions {
+        if !desired.artifacts.contains_key(&target.artifact) {
+            return Err(Refusal::UnknownArtifact { key: key.clone(), artifact: target.artifact.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Decides what a release does.
+///
+/// # Errors
+/// When the release cannot be made as things are.
+pub fn plan(desired: &Desired, observed: &Observed) -> Result<Plan, Refusal> {
+    check(desired)?;
+    if let Some(canary) = &observed.stage.canary {
+        return Err(Refusal::Canary(canary.clone()));
+    }
+    let mut functions = BTreeMap::new();
+    for (key, target) in &desired.functions {
+        let (Some(zip), Some(state)) = (desired.artifacts.get(&target.artifact), observed.functions.get(key))
+        else {
+            return Err(Refusal::UnknownArtifact { key: key.clone(), artifact: target.artifact.clone() });
+        };
+        if let Some(function) = state.architecture.filter(|function| *function != zip.architecture) {
+            return Err(Refusal::Architecture {
+                key: key.clone(),
+                function,
+                artifact: target.artifact.clone(),
+                built: zip.architecture,
+            });
+        }
+        let work = work(key, target, zip, state, observed.current.as_ref());
+        functions.insert(key.clone(), Step { target: target.clone(), work });
+    }
+    Ok(Plan { version: desired.version.clone(), functions })
+}
+
+fn work(
+    key: &FunctionKey,
+    target: &Target,
+    zip: &Zip,
+    state: &FunctionState,
+    current: Option<&Record>,
+) -> Work {
+    // A failed update left the old code running behind the new hash: it must be sent again.
+    if state.code_sha256 != zip.record.sha256.base64() || state.failed.is_some() {
+        let code = Code {
+            key: zip.record.key.clone(),
+            s3_version: zip.record.s3_version.clone(),
+            sha256: zip.record.sha256,
+        };
+        return Work::Update { code, revision: state.revision.clone() };
+    }
+    let live = current.and_then(|record| record.release.functions.get(key));
+    match live {
+        Some(live)
+            if live.name == target.name
+                && live.code_sha256 == state.code_sha256
+                && live.config_sha256 == state.config_sha256 =>
+        {
+            Work::Keep(live.version.clone())
+        }
+        _ => Work::Publish,
+    }
+}
+
+impl Plan {
+    /// Whether no function changes. A release still makes a new API deployment.
+    pub fn keeps_all(&self) -> bool {
+        self.functions.values().all(|step| matches!(step.work, Work::Keep(_)))
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, step) in &self.functions {
+            let name = &step.target.name;
+            match &step.work {
+                Work::Update { code, .. } => {
+                    writeln!(f, "  update  {key} ({name}): {} sha256 {}", code.key, code.sha256.short())?;
+                }
+                Work::Publish => writeln!(f, "  publish {key} ({name}): new, or its configuration changed")?,
+                Work::Keep(version) => writeln!(f, "  keep    {key} ({name}): version {version}")?,
+            }
+        }
+        write!(f, "  deploy  the API, then switch the stage to {}", self.version)
+    }
+}

@@ -1,0 +1,87 @@
+//! The only room that prints: progress to stderr, the result to stdout.
+
+pub mod document;
+mod human;
+
+use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+
+use crate::cli::Output;
+use crate::error::Error;
+use crate::event::Events;
+
+pub use document::Document;
+
+/// Writes what a command says.
+#[derive(Debug, Clone, Copy)]
+pub struct Report {
+    output: Output,
+}
+
+impl Report {
+    /// A report in the form the user asked for.
+    pub fn new(output: Output) -> Self {
+        Self { output }
+    }
+
+    /// The events whose listener is this report.
+    pub fn events(self) -> Events {
+        let progress = Mutex::new(human::Progress::new(std::io::stderr().is_terminal()));
+        Events::new(move |event| {
+            progress.lock().unwrap_or_else(PoisonError::into_inner).show(event);
+        })
+    }
+
+    /// Writes the result of a command that has a document, and returns the exit code.
+    pub fn finish(self, document: &Document, error: Option<&Error>) -> u8 {
+        match self.output {
+            Output::Json => self.json(document),
+            Output::Human if error.is_none() => write_out(&human::result(document)),
+            Output::Human => {}
+        }
+        error.map_or(0, |error| self.fail(error))
+    }
+
+    /// Writes any other JSON document, or its text for people.
+    pub fn show(self, value: &serde_json::Value, text: &str) {
+        match self.output {
+            Output::Json => self.json(value),
+            Output::Human => write_out(text),
+        }
+    }
+
+    /// Writes text as it is, in either form: for output that another program reads, such as shell exports.
+    pub fn raw(self, text: &str) {
+        write_out(text);
+    }
+
+    /// Says what failed, why, and what to do next; returns the exit code.
+    pub fn fail(self, error: &Error) -> u8 {
+        let text = human::error(error);
+        // A terminal that has gone away must not keep the exit code from being told.
+        let _gone = anstream::stderr().write_all(text.as_bytes());
+        error.kind.exit_code()
+    }
+
+    /// Asks on the terminal and returns the answer; `None` when nobody is there to ask.
+    pub fn ask(self, question: &str) -> Option<String> {
+        if !std::io::stdin().is_terminal() {
+            return None;
+        }
+        let mut stderr = anstream::stderr();
+        stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).ok()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).ok()?;
+        Some(answer.trim().to_owned())
+    }
+
+    fn json(self, value: &impl serde::Serialize) {
+        let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+        text.push('\n');
+        write_out(&text);
+    }
+}
+
+fn write_out(text: &str) {
+    let _gone = anstream::stdout().write_all(text.as_bytes());
+}

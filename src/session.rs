@@ -1,0 +1,246 @@
+//! What every command on a stage begins with: the settings, the embedded AWS where the stage is one, the
+//! clients, and the proof that they reach the right account.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::api_gateway::Site;
+use crate::aws::failure::Failure;
+use crate::aws::s3::Bucket;
+use crate::aws::{Aws, Identity};
+use crate::contract::{Contract, string_output};
+use crate::error::{Error, Result};
+use crate::event::Events;
+use crate::local::{self, LocalConfig, LocalStage};
+use crate::release::model::Version;
+use crate::release::record::Who;
+use crate::settings::{OutputName, Settings};
+use crate::stage::Actor;
+use crate::terraform::{Backend, Driver, Outputs, Shared, Terraform, outputs};
+use crate::toolbox::Toolbox;
+use crate::world::Store;
+
+/// A command's view of its stage.
+#[derive(Debug)]
+pub struct Session {
+    /// What deployctl.toml says.
+    pub settings: Settings,
+    /// The embedded AWS.
+    pub local: Option<LocalStage>,
+    /// The clients.
+    pub aws: Aws,
+    /// Who we are.
+    pub identity: Identity,
+    /// Who is told.
+    pub events: Events,
+    /// Whether to stop.
+    pub cancel: CancellationToken,
+}
+
+impl Session {
+    /// Connects to the stage, starting the embedded AWS where the stage is one.
+    ///
+    /// # Errors
+    /// What `local::up` and [`Aws::identify`] return; nothing was changed.
+    pub async fn open(settings: Settings, events: Events, cancel: CancellationToken) -> Result<Self> {
+        let local = match &settings.stage.local {
+            None => None,
+            Some(config) => {
+                let config = LocalConfig { port: config.port, region: settings.stage.region.clone() };
+                Some(local::up(&settings.root, &config, &Toolbox::from_env()?, &events, &cancel).await?)
+            }
+        };
+        let aws = Aws::connect(&settings.stage, local.as_ref()).await;
+        let identity = aws.identify(&settings.stage).await?;
+        Ok(Self { settings, local, aws, identity, events, cancel })
+    }
+
+    /// Who does this, to which stage.
+    pub fn actor(&self) -> Actor {
+        Actor {
+            stage: self.settings.stage.name.clone(),
+            who: Who { arn: self.identity.arn.clone(), run_url: ci_run_url() },
+            probe: self.settings.probe.clone(),
+            events: self.events.clone(),
+            cancel: self.cancel.clone(),
+        }
+    }
+
+    /// The functions and the API behind `contract`.
+    ///
+    /// # Errors
+    /// Only when no HTTP client can be made.
+    pub fn site(&self, contract: &Contract) -> Result<Site> {
+        self.aws.site(contract, &self.url(contract)).map_err(|failure| Error::bug(failure.to_string()))
+    }
+
+    /// The bucket of the Terraform state.
+    pub fn state_bucket(&self) -> Bucket {
+        self.aws.bucket(&self.settings.stage.state_bucket)
+    }
+
+    /// The S3 key of a layer's state.
+    pub fn state_key(&self, layer: &str) -> String {
+        format!("{}/{layer}.tfstate", self.settings.stage.state_prefix(&self.settings.project))
+    }
+
+    /// A layer's outputs, read from its state: one request instead of a Terraform process. `None` before the
+    /// first apply.
+    ///
+    /// # Errors
+    /// `state.missing` without a state bucket, `state.unreadable`.
+    pub async fn outputs(&self, layer: &str) -> Result<Option<Outputs>> {
+        let stored = self
+            .state_bucket()
+            .read(&self.state_key(layer))
+            .await
+            .map_err(|failure| self.no_state(failure))?;
+        let Some(stored) = stored else { return Ok(None) };
+        match outputs::from_state(&stored.body) {
+            Ok(outputs) => Ok(Some(outputs)),
+            // Encrypted by OpenTofu, or of a later form: Terraform itself can read it.
+            Err(_) => {
+                let driver = self.driver().await?;
+                let layer = self.settings.layers.iter().find(|known| known.name == layer);
+                let layer = layer.ok_or_else(|| Error::bug("outputs of an unknown layer"))?;
+                driver.init_if_needed(layer).await?;
+                Ok(Some(driver.outputs(layer).await?))
+            }
+        }
+    }
+
+    fn no_state(&self, failure: Failure) -> Error {
+        if failure.code.as_deref() == Some("NoSuchBucket") {
+            let name = &self.settings.stage.name;
+            return Error::preflight(
+                "state.missing",
+                format!(
+                    "stage {name} has no bucket for the Terraform state ({})",
+                    self.settings.stage.state_bucket
+                ),
+            )
+            .because(failure)
+            .hint(format!("nothing was changed; make it with `deployctl bootstrap --stage {name}`"));
+        }
+        Error::preflight("state.unreadable", "the Terraform state cannot be read")
+            .because(failure)
+            .hint("nothing was changed; the caller needs s3:GetObject and s3:ListBucket on the state bucket")
+    }
+
+    /// The artifact bucket's name, once the layer that makes it has been applied.
+    ///
+    /// # Errors
+    /// As [`Session::outputs`], and `contract.*` when the layer was applied without the output.
+    pub async fn artifact_bucket(&self) -> Result<Option<Bucket>> {
+        let output = &self.settings.bucket;
+        let Some(outputs) = self.outputs(&output.layer).await? else { return Ok(None) };
+        if outputs.is_empty() {
+            // Destroyed, or never fully applied.
+            return Ok(None);
+        }
+        let name =
+            string_output(output, outputs.get(&output.output).map(|found| &found.value), &names(&outputs))?;
+        Ok(Some(self.aws.bucket(&name)))
+    }
+
+    /// The contract of a stage that has been applied.
+    ///
+    /// # Errors
+    /// `stage.empty` before the first release, and as [`Session::outputs`] and [`Contract::read`].
+    pub async fn contract(&self) -> Result<Contract> {
+        let output: &OutputName = &self.settings.contract;
+        let outputs = self.outputs(&output.layer).await?.filter(|outputs| !outputs.is_empty());
+        let outputs = outputs.ok_or_else(|| crate::stage::empty(&self.settings.stage.name))?;
+        Contract::read(output, outputs.get(&output.output).map(|found| &found.value), &names(&outputs))
+    }
+
+    /// Where the stage answers.
+    pub fn url(&self, contract: &Contract) -> String {
+        match &self.local {
+            Some(local) => local.url(&contract.rest_api_id, &contract.stage_name),
+            None => contract.invoke_url.clone(),
+        }
+    }
+
+    /// The Terraform driver for this stage.
+    ///
+    /// # Errors
+    /// `terraform.*` when Terraform is missing or too old.
+    pub async fn driver(&self) -> Result<Driver> {
+        self.driver_for(None).await
+    }
+
+    /// The driver of a release: layers see its version as `var.release_version`.
+    ///
+    /// # Errors
+    /// As [`Session::driver`].
+    pub async fn driver_for(&self, version: Option<&Version>) -> Result<Driver> {
+        let work = self.settings.work_dir();
+        let program =
+            std::env::var_os("DEPLOYCTL_TERRAFORM").map_or_else(|| PathBuf::from("terraform"), PathBuf::from);
+        let terraform = Terraform::locate(&program, &work.join("terraform"), &self.cancel).await?;
+        let stage = &self.settings.stage;
+        let mut variables = stage.variables.clone();
+        let mut set = |name: &str, value: &str| {
+            variables.insert(name.to_owned(), value.into());
+        };
+        set("project", &self.settings.project);
+        set("stage", stage.name.as_str());
+        set("region", &stage.region);
+        set("state_bucket", &stage.state_bucket);
+        set("state_prefix", &stage.state_prefix(&self.settings.project));
+        if let Some(version) = version {
+            set("release_version", version.as_str());
+        }
+        let mut env: BTreeMap<String, Option<OsString>> = BTreeMap::new();
+        env.insert("AWS_REGION".into(), Some(stage.region.clone().into()));
+        if let Some(local) = &self.local {
+            env.extend(local.unset().into_iter().map(|name| (name, None)));
+            env.extend(local.env().into_iter().map(|(name, value)| (name, Some(value.into()))));
+        }
+        let settings = [
+            ("bucket", stage.state_bucket.as_str()),
+            ("region", stage.region.as_str()),
+            ("encrypt", "true"),
+            ("use_lockfile", "true"),
+        ];
+        Ok(Driver {
+            terraform,
+            stage: stage.name.to_string(),
+            data_root: work.join("terraform").join(stage.name.as_str()),
+            env,
+            backend: Backend {
+                settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+                key: Some(self.state_key("{layer}")),
+            },
+            variables,
+            provider_mirror: std::env::var_os("DEPLOYCTL_PROVIDER_MIRROR").map(PathBuf::from),
+            shared: Shared { lock_timeout: Some(LOCK_TIMEOUT), parallelism: None },
+            log_file: std::env::var_os("DEPLOYCTL_TERRAFORM_LOG").map(PathBuf::from),
+            events: self.events.clone(),
+            cancel: self.cancel.clone(),
+        })
+    }
+}
+
+/// How long Terraform waits for a state that somebody else has locked.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn names(outputs: &Outputs) -> Vec<String> {
+    outputs.iter().map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The page of the CI run that this command belongs to.
+fn ci_run_url() -> Option<String> {
+    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let (Some(server), Some(repository), Some(run)) =
+        (var("GITHUB_SERVER_URL"), var("GITHUB_REPOSITORY"), var("GITHUB_RUN_ID"))
+    {
+        return Some(format!("{server}/{repository}/actions/runs/{run}"));
+    }
+    var("CI_JOB_URL")
+}

@@ -1,0 +1,401 @@
+//! From arguments, environment and `deployctl.toml` to [`Settings`]: resolved, typed and checked, all
+//! problems reported at once.
+//!
+//! Precedence: argument > environment (`DEPLOYCTL_*`) > file > default. clap resolves the first two; what
+//! arrives here as an override has already won over the file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::artifact::{Architecture, Glibc, Origin, Recipe};
+use crate::error::{Error, Result};
+use crate::release::model::{AccountId, StageName};
+use crate::terraform::Layer;
+use crate::terraform::guard::GuardSettings;
+
+/// The file's name, looked for in the current folder and those above it.
+pub const FILE: &str = "deployctl.toml";
+
+/// Everything a command needs to know about project and stage.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The project's name: part of the names of buckets and functions.
+    pub project: String,
+    /// The folder that holds `deployctl.toml`; all paths in it are relative to this one.
+    pub root: PathBuf,
+    /// The stage that this command is about.
+    pub stage: Stage,
+    /// The Terraform layers, in the order of their names.
+    pub layers: Vec<Layer>,
+    /// Which layer's outputs tell the artifact bucket, and under which name.
+    pub bucket: OutputName,
+    /// Which layer's output is the contract between Terraform and deployctl.
+    pub contract: OutputName,
+    /// What is built and uploaded.
+    pub artifacts: Vec<ArtifactSettings>,
+    /// How a release is recognised from outside.
+    pub probe: Probe,
+    /// What Terraform may not do without being asked.
+    pub guard: GuardSettings,
+}
+
+/// A target of releases.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// Its name.
+    pub name: StageName,
+    /// The account it lives in; every command refuses another one.
+    pub account: AccountId,
+    /// Its region.
+    pub region: String,
+    /// The embedded AWS, and its port if one is wanted; `None` for a real account.
+    pub local: Option<LocalSettings>,
+    /// The bucket of the Terraform state.
+    pub state_bucket: String,
+    /// Terraform variables of this stage.
+    pub variables: BTreeMap<String, Value>,
+    /// Keep ahead of the account's API rates. Off for the embedded AWS, which has none.
+    pub pacing: bool,
+}
+
+impl Stage {
+    /// The S3 prefix below which this stage's Terraform states lie.
+    pub fn state_prefix(&self, project: &str) -> String {
+        format!("{project}/{}", self.name)
+    }
+}
+
+/// The embedded AWS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalSettings {
+    /// The port to listen on; a free one by default.
+    pub port: Option<u16>,
+}
+
+/// An output of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputName {
+    /// The layer.
+    pub layer: String,
+    /// The output.
+    pub output: String,
+}
+
+/// An artifact to build and upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactSettings {
+    /// How it is made.
+    pub recipe: Recipe,
+    /// Its S3 key; `{version}` stands for the release's version.
+    pub key: String,
+}
+
+/// How a release is recognised from outside, over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// The path to GET, below the stage's URL.
+    pub path: String,
+    /// The response header that names the release which answered. Without one, any answer below 500 counts.
+    pub release_header: Option<String>,
+    /// How long the new release may take to answer, in seconds.
+    pub timeout_seconds: u64,
+}
+
+/// `deployctl.toml` as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    project: String,
+    default_stage: Option<StageName>,
+    stages: BTreeMap<String, StageFile>,
+    layers: BTreeMap<String, LayerFile>,
+    artifacts: BTreeMap<String, ArtifactFile>,
+    #[serde(default)]
+    probe: ProbeFile,
+    #[serde(default)]
+    terraform: TerraformFile,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StageFile {
+    #[serde(default)]
+    local: bool,
+    port: Option<u16>,
+    account: Option<AccountId>,
+    region: Option<String>,
+    state_bucket: Option<String>,
+    #[serde(default)]
+    variables: BTreeMap<String, Value>,
+    pacing: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LayerFile {
+    path: Option<PathBuf>,
+    #[serde(default)]
+    depends_on: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArtifactFile {
+    package: Option<String>,
+    path: Option<PathBuf>,
+    #[serde(default)]
+    architecture: Architecture,
+    key: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ProbeFile {
+    path: String,
+    release_header: Option<String>,
+    timeout_seconds: u64,
+}
+
+impl Default for ProbeFile {
+    fn default() -> Self {
+        Self { path: "/".into(), release_header: None, timeout_seconds: 60 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TerraformFile {
+    bucket_layer: String,
+    bucket_output: String,
+    contract_layer: String,
+    contract_output: String,
+    protected: Option<Vec<String>>,
+    max_destroys: Option<usize>,
+}
+
+impl Default for TerraformFile {
+    fn default() -> Self {
+        Self {
+            bucket_layer: "base".into(),
+            bucket_output: "artifact_bucket".into(),
+            contract_layer: "app".into(),
+            contract_output: "deployctl".into(),
+            protected: None,
+            max_destroys: None,
+        }
+    }
+}
+
+/// What the command line and the environment say.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--stage`
+    pub stage: Option<String>,
+    /// `--allow-destroy`, any number of times.
+    pub allow_destroy: Vec<String>,
+}
+
+impl Settings {
+    /// Finds, reads and checks `deployctl.toml` for the stage that `overrides` or the file name.
+    ///
+    /// # Errors
+    /// `config.missing`, `config.syntax` (with line and column), `config.invalid` (all problems at once) and
+    /// `config.unknown_stage`; all exit code 2.
+    pub fn load(overrides: &Overrides) -> Result<Self> {
+        let path = match &overrides.config {
+            Some(path) => path.clone(),
+            None => find_upwards()?,
+        };
+        let text = std::fs::read_to_string(&path).map_err(|source| {
+            Error::usage("config.missing", format!("cannot read {}", path.display()))
+                .because(source)
+                .hint("name the file with --config, or run deployctl inside a project that has one")
+        })?;
+        let root = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let root = root.canonicalize().map_err(|source| {
+            Error::usage("config.missing", format!("cannot open {}", root.display())).because(source)
+        })?;
+        Self::parse(&text, &path, root, overrides)
+    }
+
+    fn parse(text: &str, path: &Path, root: PathBuf, overrides: &Overrides) -> Result<Self> {
+        let file: File = toml::from_str(text).map_err(|source| {
+            Error::usage("config.syntax", format!("{} is not valid", path.display()))
+                .because(SyntaxError(source.to_string().trim_end().to_owned()))
+                .hint("the line and column are above; README.md lists every key")
+        })?;
+        let mut problems = Vec::new();
+        let stage = file.stage(overrides, &mut problems)?;
+        let settings = file.resolve(root, stage, overrides, &mut problems);
+        if problems.is_empty() {
+            return Ok(settings);
+        }
+        let mut message = format!("{} has {} problem(s):", path.display(), problems.len());
+        for problem in &problems {
+            message.push_str("\n  - ");
+            message.push_str(problem);
+        }
+        Err(Error::usage("config.invalid", message))
+    }
+
+    /// The folder for everything deployctl keeps beside the project; never committed.
+    pub fn work_dir(&self) -> PathBuf {
+        self.root.join(".deployctl")
+    }
+}
+
+/// The text of a TOML error: it shows the line, the column and a pointer, and must stay in one piece.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct SyntaxError(String);
+
+fn find_upwards() -> Result<PathBuf> {
+    let here = std::env::current_dir()
+        .map_err(|source| Error::usage("config.missing", "cannot tell the current folder").because(source))?;
+    here.ancestors().map(|folder| folder.join(FILE)).find(|path| path.is_file()).ok_or_else(|| {
+        Error::usage("config.missing", format!("there is no {FILE} in {} or above it", here.display()))
+            .hint("run deployctl inside a project, or name the file with --config")
+    })
+}
+
+impl File {
+    fn stage(&self, overrides: &Overrides, problems: &mut Vec<String>) -> Result<Stage> {
+        let name = match &overrides.stage {
+            Some(name) => name.clone(),
+            None => self.default_stage.as_ref().map_or_else(|| "local".to_owned(), ToString::to_string),
+        };
+        let name: StageName = name.parse().map_err(|problem| {
+            Error::usage("config.unknown_stage", "the stage cannot have this name").because(problem)
+        })?;
+        let Some(stage) = self.stages.get(name.as_str()) else {
+            let known: Vec<_> = self.stages.keys().map(String::as_str).collect();
+            return Err(Error::usage(
+                "config.unknown_stage",
+                format!("there is no stage {name:?}", name = name.as_str()),
+            )
+            .hint(format!("{FILE} has: {}", known.join(", "))));
+        };
+        let mut problem = |text: String| problems.push(format!("stages.{name}: {text}"));
+        let local = stage.local.then_some(LocalSettings { port: stage.port });
+        if local.is_some() && stage.account.is_some() {
+            problem("a local stage has no account".into());
+        }
+        if local.is_none() && stage.port.is_some() {
+            problem("only a local stage has a port".into());
+        }
+        let account = match (&stage.account, local) {
+            (Some(account), _) => account.clone(),
+            (None, Some(_)) => crate::local::ACCOUNT
+                .parse()
+                .map_err(|_| Error::bug("the local stage's account is not an account"))?,
+            (None, None) => {
+                return Err(Error::usage("config.invalid", format!("stages.{name}: account is missing"))
+                    .hint("name the account: deployctl refuses to write to one that is not named"));
+            }
+        };
+        let region = match (&stage.region, local) {
+            (Some(region), _) => region.clone(),
+            (None, Some(_)) => "us-east-1".to_owned(),
+            (None, None) => {
+                problem("region is missing".into());
+                String::new()
+            }
+        };
+        let state_bucket = stage
+            .state_bucket
+            .clone()
+            .unwrap_or_else(|| format!("{}-{name}-tfstate-{account}", self.project));
+        Ok(Stage {
+            account,
+            region,
+            local,
+            state_bucket,
+            variables: stage.variables.clone(),
+            pacing: stage.pacing.unwrap_or(local.is_none()),
+            name,
+        })
+    }
+
+    fn resolve(
+        self,
+        root: PathBuf,
+        stage: Stage,
+        overrides: &Overrides,
+        problems: &mut Vec<String>,
+    ) -> Settings {
+        let name_rule = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.project.is_empty() || self.project.len() > 20 || !self.project.chars().all(name_rule) {
+            problems.push("project: use 1 to 20 lower-case letters, digits and '-'".into());
+        }
+        let layers: Vec<Layer> = self
+            .layers
+            .into_iter()
+            .map(|(name, layer)| Layer {
+                dir: root.join(layer.path.unwrap_or_else(|| Path::new("terraform").join(&name))),
+                name,
+                depends_on: layer.depends_on,
+            })
+            .collect();
+        let terraform = self.terraform;
+        for needed in [&terraform.bucket_layer, &terraform.contract_layer] {
+            if !layers.iter().any(|layer| layer.name == *needed) {
+                problems.push(format!("layers: there is no layer {needed:?}, which [terraform] names"));
+            }
+        }
+        let artifacts =
+            self.artifacts.into_iter().map(|(name, artifact)| artifact.resolve(name, problems)).collect();
+        if !self.probe.path.starts_with('/') {
+            problems.push("probe.path: must begin with '/'".into());
+        }
+        Settings {
+            project: self.project,
+            stage,
+            layers,
+            bucket: OutputName { layer: terraform.bucket_layer, output: terraform.bucket_output },
+            contract: OutputName { layer: terraform.contract_layer, output: terraform.contract_output },
+            artifacts,
+            probe: Probe {
+                path: self.probe.path,
+                release_header: self.probe.release_header,
+                timeout_seconds: self.probe.timeout_seconds,
+            },
+            guard: GuardSettings::new(
+                terraform.protected,
+                terraform.max_destroys,
+                overrides.allow_destroy.clone(),
+            ),
+            root,
+        }
+    }
+}
+
+impl ArtifactFile {
+    fn resolve(self, name: String, problems: &mut Vec<String>) -> ArtifactSettings {
+        let Self { package, path, architecture, key } = self;
+        if !key.contains("{version}") {
+            problems.push(format!(
+                "artifacts.{name}.key: must contain {{version}}, or one release would overwrite another"
+            ));
+        }
+        if key.starts_with("deployctl/") {
+            problems.push(format!("artifacts.{name}.key: deployctl/ is where the ledger lies"));
+        }
+        let origin = match (package, path) {
+            (Some(_), Some(_)) => {
+                problems.push(format!("artifacts.{name}: give either package or path"));
+                Origin::Package(name.clone())
+            }
+            (None, Some(path)) => Origin::Path(path),
+            (package, None) => Origin::Package(package.unwrap_or_else(|| name.clone())),
+        };
+        ArtifactSettings { recipe: Recipe { name, origin, architecture, glibc: Glibc::AL2023 }, key }
+    }
+}

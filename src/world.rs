@@ -1,0 +1,204 @@
+//! Where the engine meets the world: two ports in a release's own words.
+//!
+//! [`Store`] is the artifact bucket, [`World`] the functions and the API of one stage. AWS implements both
+//! (`aws::s3::Bucket`, `aws::Site`); the tests of the engine implement them in memory and make every call
+//! fail before it happens, after it happened, and happen twice.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::artifact::{Architecture, Sha256};
+use crate::aws::failure::Failure;
+use crate::release::definition::Definition;
+use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
+
+/// An object as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its bytes.
+    pub body: Vec<u8>,
+    /// What [`Store::replace`] wants to see again.
+    pub etag: String,
+}
+
+/// What became of a conditional write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// It is done; the object's new ETag.
+    Done(String),
+    /// The condition did not hold; nothing was written.
+    Refused,
+}
+
+/// An artifact in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uploaded {
+    /// The S3 version of the object, in a versioned bucket.
+    pub s3_version: Option<String>,
+    /// Whether the very bytes were there already.
+    pub existed: bool,
+}
+
+/// Why an upload did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// Another artifact lies under the key (I5).
+    #[error("{key} exists with other bytes (sha256 {found}, this build has {built})")]
+    OtherBytes {
+        /// The key.
+        key: String,
+        /// What lies there, as far as S3 tells.
+        found: String,
+        /// What was to be uploaded.
+        built: Sha256,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {0}")]
+    File(std::path::PathBuf, #[source] std::io::Error),
+    /// AWS says no.
+    #[error(transparent)]
+    Aws(#[from] Failure),
+}
+
+/// The artifact bucket.
+pub trait Store: Sync {
+    /// The bucket's name.
+    fn name(&self) -> &str;
+    /// Reads an object; `None` where there is none.
+    fn read(&self, key: &str) -> impl Future<Output = Result<Option<Stored>, Failure>> + Send;
+    /// Writes an object unless there is one.
+    fn create(&self, key: &str, body: &[u8]) -> impl Future<Output = Result<Written, Failure>> + Send;
+    /// Writes an object if it is still the one with `etag`.
+    fn replace(
+        &self,
+        key: &str,
+        body: &[u8],
+        etag: &str,
+    ) -> impl Future<Output = Result<Written, Failure>> + Send;
+    /// All keys that begin with `prefix`, in their order.
+    fn keys(&self, prefix: &str) -> impl Future<Output = Result<Vec<String>, Failure>> + Send;
+    /// Uploads an artifact under a key of its own: the same bytes are success, others an error.
+    fn upload(
+        &self,
+        key: &str,
+        file: &Path,
+        sha256: &Sha256,
+    ) -> impl Future<Output = Result<Uploaded, UploadError>> + Send;
+}
+
+/// A function as Lambda shows it: its `$LATEST`, settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionState {
+    /// Base64 of the sha256 of the zip.
+    pub code_sha256: String,
+    /// A digest of everything but the code that publishing freezes into a version.
+    pub config_sha256: Sha256,
+    /// What it runs on.
+    pub architecture: Option<Architecture>,
+    /// For optimistic concurrency.
+    pub revision: String,
+    /// Lambda's reason, where the last update failed: the code must be sent again.
+    pub failed: Option<String>,
+}
+
+/// Code in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Code {
+    /// Its key.
+    pub key: String,
+    /// Its S3 version, where the bucket keeps them.
+    pub s3_version: Option<String>,
+    /// What Lambda must find there.
+    pub sha256: Sha256,
+}
+
+/// A version that was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Lambda's number.
+    pub version: FunctionVersion,
+    /// Base64 of the sha256 of its zip.
+    pub code_sha256: String,
+}
+
+/// A stage as API Gateway shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageState {
+    /// What it serves.
+    pub pointer: Pointer,
+    /// The deployment of a canary in progress.
+    pub canary: Option<String>,
+    /// Whether responses are cached.
+    pub cached: bool,
+}
+
+/// A deployment as API Gateway shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// Its id.
+    pub id: DeploymentId,
+    /// Our note on it, if it is ours.
+    pub description: String,
+}
+
+/// What a probe saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// The stage answered with this status and these headers (names in lower case).
+    Answer(u16, BTreeMap<String, String>),
+    /// It could not be reached.
+    Nothing(String),
+}
+
+/// The functions and the API of one stage.
+pub trait World: Sync {
+    /// Reads a function's `$LATEST`, waiting until no update is under way.
+    fn function(&self, name: &FunctionName) -> impl Future<Output = Result<FunctionState, Failure>> + Send;
+    /// Reads what a published version runs: base64 of the sha256 of its zip; `None` where it is gone.
+    fn version(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+    ) -> impl Future<Output = Result<Option<String>, Failure>> + Send;
+    /// Gives a function new code and publishes it, if the function is still at `revision`.
+    fn update_code(
+        &self,
+        name: &FunctionName,
+        code: &Code,
+        revision: &str,
+    ) -> impl Future<Output = Result<Published, Failure>> + Send;
+    /// Publishes what `$LATEST` is, if it still runs `code_sha256`.
+    fn publish(
+        &self,
+        name: &FunctionName,
+        code_sha256: &str,
+    ) -> impl Future<Output = Result<Published, Failure>> + Send;
+    /// Waits until a version can be invoked; a failed one is an error at once.
+    fn wait_active(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Reads the live definition of the API.
+    fn definition(&self) -> impl Future<Output = Result<Definition, Failure>> + Send;
+    /// Takes a snapshot of the API. It serves nobody until a stage points to it.
+    fn create_deployment(
+        &self,
+        description: &str,
+    ) -> impl Future<Output = Result<DeploymentId, Failure>> + Send;
+    /// All deployments of the API.
+    fn deployments(&self) -> impl Future<Output = Result<Vec<Deployment>, Failure>> + Send;
+    /// Reads one deployment; `None` where it is gone.
+    fn deployment(
+        &self,
+        id: &DeploymentId,
+    ) -> impl Future<Output = Result<Option<Deployment>, Failure>> + Send;
+    /// Reads the stage.
+    fn stage(&self) -> impl Future<Output = Result<StageState, Failure>> + Send;
+    /// The switch: one call that moves the stage from one pointer to another.
+    fn switch(&self, from: &Pointer, to: &Pointer) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Forgets what authorizers, and the stage's cache where `cached`, remember.
+    fn flush_caches(&self, cached: bool) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Asks the stage over HTTP.
+    fn probe(&self, path: &str) -> impl Future<Output = Seen> + Send;
+}

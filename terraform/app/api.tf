@@ -1,0 +1,86 @@
+# The REST API: /demo, /demo/users and /demo/users/{userId}, with a method and an integration for every
+# function that has a route. What is defined here is not served until it has been deployed (stage.tf).
+
+resource "aws_api_gateway_rest_api" "this" {
+  name        = local.name
+  description = "Users API of ${local.name}"
+
+  endpoint_configuration {
+    types = ["REGIONAL"]
+  }
+}
+
+resource "aws_api_gateway_resource" "demo" {
+  rest_api_id = aws_api_gateway_rest_api.this.id
+  parent_id   = aws_api_gateway_rest_api.this.root_resource_id
+  path_part   = "demo"
+}
+
+resource "aws_api_gateway_resource" "users" {
+  rest_api_id = aws_api_gateway_rest_api.this.id
+  parent_id   = aws_api_gateway_resource.demo.id
+  path_part   = "users"
+}
+
+resource "aws_api_gateway_resource" "user" {
+  rest_api_id = aws_api_gateway_rest_api.this.id
+  parent_id   = aws_api_gateway_resource.users.id
+  path_part   = "{userId}"
+}
+
+locals {
+  routes = { for key, function in local.functions : key => function if function.http_method != null }
+
+  # The two resources by the names the map in functions.tf gives them.
+  resources = {
+    users = { id = aws_api_gateway_resource.users.id, path_parameters = [] }
+    user  = { id = aws_api_gateway_resource.user.id, path_parameters = ["userId"] }
+  }
+
+  # What API Gateway calls for each function. The version at its end is a stage variable named after the
+  # function's key, so that the stage's variables are the release: deployctl moves all functions, and the
+  # deployment, in one UpdateStage. Here the variable stays a name ("$${" is Terraform's way to write
+  # "${"), which is why this never changes from release to release.
+  invocation_uris = {
+    for key, arn in local.function_arns : key => join("", [
+      "arn:${local.partition}:apigateway:${var.region}:lambda:path/2015-03-31/functions/",
+      "${arn}:$${stageVariables.${key}}/invocations",
+    ])
+  }
+}
+
+resource "aws_api_gateway_method" "this" {
+  for_each = local.routes
+
+  rest_api_id = aws_api_gateway_rest_api.this.id
+  resource_id = local.resources[each.value.resource].id
+  http_method = each.value.http_method
+
+  # NONE is open to everyone, as the API was before it had an authorizer.
+  authorization = var.authorizer_enabled ? "CUSTOM" : "NONE"
+  authorizer_id = one(aws_api_gateway_authorizer.this[*].id)
+
+  request_parameters = {
+    for name in local.resources[each.value.resource].path_parameters :
+    "method.request.path.${name}" => true
+  }
+}
+
+resource "aws_api_gateway_integration" "this" {
+  for_each = aws_api_gateway_method.this
+
+  rest_api_id = each.value.rest_api_id
+  resource_id = each.value.resource_id
+  http_method = each.value.http_method
+
+  type                    = "AWS_PROXY"
+  integration_http_method = "POST" # how Lambda is called, whatever the caller's method is
+  uri                     = local.invocation_uris[each.key]
+  credentials             = aws_iam_role.api_gateway_invoke.arn
+  timeout_milliseconds    = var.integration_timeout_ms
+
+  request_parameters = {
+    for name in local.resources[local.routes[each.key].resource].path_parameters :
+    "integration.request.path.${name}" => "method.request.path.${name}"
+  }
+}

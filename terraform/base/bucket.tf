@@ -1,0 +1,73 @@
+# The artifact bucket: zips under keys that carry their version, and deployctl's ledger of releases.
+# Terraform owns the bucket; what is in it is deployctl's.
+
+resource "aws_s3_bucket" "artifacts" {
+  # Bucket names are global: the account id keeps two accounts with the same project apart.
+  bucket        = "${local.name}-artifacts-${local.account_id}"
+  force_destroy = var.artifact_bucket_force_destroy
+}
+
+# deployctl never overwrites an artifact; versions protect against everyone else.
+resource "aws_s3_bucket_versioning" "artifacts" {
+  bucket = aws_s3_bucket.artifacts.id
+
+  versioning_configuration {
+    status = "Enabled"
+  }
+}
+
+resource "aws_s3_bucket_server_side_encryption_configuration" "artifacts" {
+  bucket = aws_s3_bucket.artifacts.id
+
+  rule {
+    apply_server_side_encryption_by_default {
+      sse_algorithm = "AES256"
+    }
+  }
+}
+
+# No ACLs: whoever writes an object, the bucket's owner owns it.
+resource "aws_s3_bucket_ownership_controls" "artifacts" {
+  bucket = aws_s3_bucket.artifacts.id
+
+  rule {
+    object_ownership = "BucketOwnerEnforced"
+  }
+}
+
+resource "aws_s3_bucket_public_access_block" "artifacts" {
+  bucket = aws_s3_bucket.artifacts.id
+
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}
+
+data "aws_iam_policy_document" "artifacts" {
+  statement {
+    sid       = "TlsOnly"
+    effect    = "Deny"
+    actions   = ["s3:*"]
+    resources = [aws_s3_bucket.artifacts.arn, "${aws_s3_bucket.artifacts.arn}/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "Bool"
+      variable = "aws:SecureTransport"
+      values   = ["false"]
+    }
+  }
+}
+
+resource "aws_s3_bucket_policy" "artifacts" {
+  bucket = aws_s3_bucket.artifacts.id
+  policy = data.aws_iam_policy_document.artifacts.json
+
+  # S3 answers 409 when a bucket's policy and its public access block are changed at the same time.
+  depends_on = [aws_s3_bucket_public_access_block.artifacts]
+}

@@ -1,0 +1,62 @@
+# What the app layer and deployctl read. Only values that exist: no name is made up by the reader.
+
+output "artifact_bucket" {
+  description = "Bucket that holds the artifacts and the release ledger."
+  value       = aws_s3_bucket.artifacts.bucket
+
+  # A reader that got the name before the bucket had its policy could upload in the clear.
+  depends_on = [
+    aws_s3_bucket_policy.artifacts,
+    aws_s3_bucket_versioning.artifacts,
+    aws_s3_bucket_server_side_encryption_configuration.artifacts,
+    aws_s3_bucket_ownership_controls.artifacts,
+  ]
+}
+
+output "vpc_id" {
+  description = "Id of the VPC."
+  value       = aws_vpc.this.id
+}
+
+output "public_subnet_ids" {
+  description = "Ids of the public subnets, in the order of their availability zones."
+  value       = [for zone in local.zones : aws_subnet.public[zone].id]
+}
+
+output "private_subnet_ids" {
+  description = "Ids of the private subnets, in the order of their availability zones."
+  value       = [for zone in local.zones : aws_subnet.private[zone].id]
+}
+
+output "lambda_security_group_id" {
+  description = "Security group of the Lambda functions."
+  value       = aws_security_group.lambda.id
+}
+
+output "redis_security_group_id" {
+  description = "Security group of Redis."
+  value       = aws_security_group.redis.id
+}
+
+output "redis_port" {
+  description = "Port that the security groups open for Redis."
+  value       = local.redis_port
+}
+
+output "lambda_role_arn" {
+  description = "Role the Lambda functions run with."
+  value       = aws_iam_role.lambda.arn
+
+  # Lambda tests the role's permissions when a function is created, so its policy has to be there.
+  depends_on = [aws_iam_role_policy.lambda]
+}
+
+output "api_gateway_logs_role_arn" {
+  description = "Role API Gateway writes logs with; null where another stage of the account sets it."
+  value       = one(aws_iam_role.api_gateway_logs[*].arn)
+}
+
+output "nat_public_ip" {
+  description = "Address from which the functions appear on the internet."
+  value       = aws_eip.nat.public_ip
+}

@@ -1,0 +1,59 @@
+# Who may talk to whom. The rules are resources of their own, not blocks inside the groups: the two
+# groups name each other, which inline rules cannot do without a cycle.
+
+locals {
+  # Redis' own default. Not a variable: the app layer leaves the cluster's port at the default, for a
+  # reason given there.
+  redis_port = 6379
+}
+
+resource "aws_security_group" "lambda" {
+  name        = "${local.name}-lambda"
+  description = "Lambda functions of ${local.name}"
+  vpc_id      = aws_vpc.this.id
+
+  tags = { Name = "${local.name}-lambda" }
+
+  # For destroy, which runs backwards: Lambda needs its role to remove the network interfaces that keep
+  # this group alive, so the group has to be gone before the role loses its policy.
+  depends_on = [aws_iam_role_policy.lambda]
+}
+
+resource "aws_security_group" "redis" {
+  name        = "${local.name}-redis"
+  description = "Redis of ${local.name}"
+  vpc_id      = aws_vpc.this.id
+
+  tags = { Name = "${local.name}-redis" }
+}
+
+# Nothing calls a Lambda function through its network interface, so its group has no ingress at all.
+# Name resolution needs no rule: security groups do not apply to the VPC's own resolver.
+
+resource "aws_vpc_security_group_egress_rule" "lambda_to_redis" {
+  security_group_id            = aws_security_group.lambda.id
+  description                  = "Redis"
+  ip_protocol                  = "tcp"
+  from_port                    = local.redis_port
+  to_port                      = local.redis_port
+  referenced_security_group_id = aws_security_group.redis.id
+}
+
+resource "aws_vpc_security_group_egress_rule" "lambda_to_https" {
+  security_group_id = aws_security_group.lambda.id
+  description       = "AWS APIs"
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+  cidr_ipv4         = "0.0.0.0/0"
+}
+
+# Redis starts no connection of its own: no egress.
+resource "aws_vpc_security_group_ingress_rule" "redis_from_lambda" {
+  security_group_id            = aws_security_group.redis.id
+  description                  = "Lambda functions"
+  ip_protocol                  = "tcp"
+  from_port                    = local.redis_port
+  to_port                      = local.redis_port
+  referenced_security_group_id = aws_security_group.lambda.id
+}

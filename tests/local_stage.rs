@@ -1,0 +1,231 @@
+//! The local stage, for real: MiniStack and Redis are started, asked over HTTP, crashed and stopped.
+//!
+//! `DEPLOYCTL_TEST_ENDPOINT` has the semantics tested against another endpoint. What must fail there (an endpoint
+//! that serves the live API) is tested, too: otherwise nobody would know that these tests can see the pitfall.
+
+#![expect(clippy::unwrap_used, reason = "what fails in a test's helper fails the test")]
+
+mod semantics;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use deployctl::event::Events;
+use deployctl::local::{self, LocalConfig, LocalError, LocalStage, ProcessIdentity};
+use deployctl::toolbox::Toolbox;
+use tokio_util::sync::CancellationToken;
+
+/// A project of its own, whose stage ends with the test, however the test ends.
+struct Project {
+    dir: tempfile::TempDir,
+}
+
+impl Project {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    async fn try_up(&self, port: Option<u16>) -> Result<LocalStage, LocalError> {
+        let config = LocalConfig { port, ..LocalConfig::default() };
+        let tools = Toolbox::from_env().unwrap();
+        local::up(self.dir.path(), &config, &tools, &Events::silent(), &CancellationToken::new()).await
+    }
+
+    async fn up(&self) -> LocalStage {
+        self.try_up(None).await.unwrap()
+    }
+
+    async fn down(&self) -> bool {
+        local::down(self.dir.path(), &Events::silent()).await.unwrap()
+    }
+
+    /// Every process that works inside the project: the servers and all Lambdas.
+    fn processes(&self) -> Vec<i32> {
+        let folder = self.dir.path().canonicalize().unwrap();
+        pids().filter(|pid| cwd(*pid).is_some_and(|cwd| cwd.starts_with(&folder))).collect()
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        for pid in self.processes() {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).ok();
+        }
+    }
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn cwd(pid: i32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
+/// The Python of the stage's own environment.
+fn python_of(stage: &LocalStage) -> PathBuf {
+    let line = std::fs::read(format!("/proc/{}/cmdline", stage.pid)).unwrap();
+    let program = line.split(|byte| *byte == 0).next().unwrap();
+    PathBuf::from(String::from_utf8(program.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_stage_serves_its_deployment_with_its_variables() {
+    let project = Project::new();
+    let endpoint = match std::env::var("DEPLOYCTL_TEST_ENDPOINT") {
+        Ok(endpoint) => endpoint,
+        Err(_) => project.up().await.endpoint,
+    };
+    semantics::deployments_are_snapshots(&endpoint).await.unwrap();
+    semantics::variables_choose_versions(&endpoint).await.unwrap();
+    project.down().await;
+}
+
+#[tokio::test]
+async fn these_tests_see_an_endpoint_that_serves_the_live_api() {
+    let project = Project::new();
+    let stage = project.up().await;
+    let plain = project.dir.path().join("plain");
+    std::fs::create_dir(&plain).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let log = std::fs::File::create(plain.join("log")).unwrap();
+    // MiniStack as it comes, without the launcher.
+    let mut child = std::process::Command::new(python_of(&stage))
+        .args(["-I", "-m", "ministack"])
+        .current_dir(&plain)
+        .env("GATEWAY_PORT", port.to_string())
+        .env("BIND_HOST", "127.0.0.1")
+        .env("IOT_MTLS_ENABLED", "0")
+        .env("TMPDIR", &plain)
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    wait_for(port).await;
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let snapshots = semantics::deployments_are_snapshots(&endpoint).await;
+    let variables = semantics::variables_choose_versions(&endpoint).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    project.down().await;
+    assert_eq!(snapshots.unwrap_err(), "changed, not deployed: expected 200 A, got 200 B");
+    assert!(variables.unwrap_err().starts_with("the first release"));
+}
+
+async fn wait_for(port: u16) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        assert!(Instant::now() < deadline, "nothing answers on {port}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn it_starts_once_is_found_again_and_leaves_nothing_running() {
+    let project = Project::new();
+    // Two commands at the same moment.
+    let (one, two) = tokio::join!(project.up(), project.up());
+    assert_eq!(one, two);
+    let start = Instant::now();
+    assert_eq!(project.up().await, one);
+    let again = start.elapsed();
+    assert!(again < Duration::from_secs(1), "finding it again took {again:?}");
+
+    semantics::a_lambda_at_work(&one.endpoint).await.unwrap();
+    let running = project.processes();
+    assert!(running.contains(&one.pid) && running.contains(&one.redis_pid), "{running:?}");
+    assert!(running.len() > 3, "no Lambda is at work: {running:?}");
+    assert_eq!(foreign_listeners(&running), Vec::<String>::new());
+
+    assert!(project.down().await);
+    assert_eq!(project.processes(), Vec::<i32>::new());
+    for pid in running {
+        assert_eq!(ProcessIdentity::of(pid), None, "process {pid} is left");
+    }
+    let folder = project.dir.path().join(".deployctl/local");
+    assert!(folder.join("ministack.log").exists());
+    assert!(!folder.join("tmp").exists());
+    assert!(!project.down().await, "a second `down` finds nothing to do");
+}
+
+/// Sockets on which the processes listen for others than this machine.
+fn foreign_listeners(pids: &[i32]) -> Vec<String> {
+    let sockets: Vec<String> = pids
+        .iter()
+        .flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten())
+        .filter_map(|fd| {
+            std::fs::read_link(fd.path()).ok()?.to_str()?.strip_prefix("socket:[").map(str::to_owned)
+        })
+        .map(|inode| inode.trim_end_matches(']').to_owned())
+        .collect();
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    tables
+        .iter()
+        .flat_map(|table| table.lines().skip(1))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        // Field 3 is the state (0A: listening), 9 the inode, 1 the address, which is 127.0.0.1 backwards.
+        .filter(|fields| fields[3] == "0A" && sockets.iter().any(|inode| inode == fields[9]))
+        .map(|fields| fields[1].to_owned())
+        .filter(|address| !address.starts_with("0100007F:"))
+        .collect()
+}
+
+#[tokio::test]
+async fn after_a_crash_it_starts_afresh() {
+    let project = Project::new();
+    let first = project.up().await;
+    semantics::a_lambda_at_work(&first.endpoint).await.unwrap();
+    kill_9(first.pid);
+    // The supervisor cannot clean up when it is killed; what it leaves must not stay, either.
+    let second = project.up().await;
+    assert_ne!((first.pid, first.redis_pid), (second.pid, second.redis_pid));
+    // Empty: the function can be created anew.
+    semantics::a_lambda_at_work(&second.endpoint).await.unwrap();
+    kill_9(second.redis_pid);
+    let third = project.up().await;
+    assert_ne!(second.pid, third.pid, "a stage whose Redis has died is not whole");
+    project.down().await;
+    assert_eq!(project.processes(), Vec::<i32>::new());
+}
+
+fn kill_9(pid: i32) {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::wait::waitpid(pid, None).ok();
+}
+
+#[tokio::test]
+async fn a_taken_port_and_a_changed_one_are_named() {
+    let project = Project::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let error = project.try_up(Some(port)).await.unwrap_err();
+    assert!(matches!(error, LocalError::PortTaken { port: named, .. } if named == port), "{error}");
+    assert_eq!(project.processes(), Vec::<i32>::new());
+    drop(taken);
+    assert_eq!(project.try_up(Some(port)).await.unwrap().port, port);
+    let error = project.try_up(Some(1)).await.unwrap_err();
+    assert!(matches!(error, LocalError::OtherPort { running, configured: 1 } if running == port), "{error}");
+    project.down().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_start_leaves_nothing() {
+    let project = Project::new();
+    // So that the start itself is cancelled, not the installation.
+    project.up().await;
+    project.down().await;
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    let config = LocalConfig::default();
+    let (tools, events) = (Toolbox::from_env().unwrap(), Events::silent());
+    let (result, ()) =
+        tokio::join!(local::up(project.dir.path(), &config, &tools, &events, &cancel), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stop.cancel();
+        });
+    assert!(matches!(result, Err(LocalError::Interrupted)), "{result:?}");
+    assert_eq!(project.processes(), Vec::<i32>::new());
+    assert_eq!(local::find(Path::new(project.dir.path()), &config, &events).await.unwrap(), None);
+}
