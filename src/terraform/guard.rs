@@ -1,9 +1,9 @@
 //! The guard between plan and apply: what a plan may not do without being asked.
 //!
-//! *Ownership*: Terraform owns what exists, deployctl owns what runs. A plan that would move a stage or replace a
-//! function's code would undo a release silently, so it is refused with the line that cures it. *Protection*: what
-//! holds data or an address that others know is not destroyed unless its address is allowed. All objections are
-//! found at once.
+//! *Ownership*: Terraform owns what exists, deployctl owns what runs. A plan that would move a stage or
+//! replace a function's code would undo a release silently, so it is refused with the line that cures it.
+//! *Protection*: what holds data or an address that others know is not destroyed unless its address is
+//! allowed. All objections are found at once.
 
 use std::fmt;
 
