@@ -292,17 +292,21 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
                         record.release.version
                     );
                     Error::new(Kind::OldReleaseServes, "release.switched_back", message).because(why).hint(
-                        format!("the stage serves {} again; `deployctl logs` may tell why", shown(&from)),
+                        format!("the stage serves {} again; the functions' logs may tell why", shown(&from)),
                     )
                 }
             }
         };
         record.steps = self.events.times();
-        if let Err(failure) = self.ledger.append(&mut record, last).await {
-            self.events.warn(format!("the ledger does not have this attempt: {failure}"));
-        }
-        if record.outcome == Outcome::SwitchedBack {
-            self.lease.settled().await;
+        match self.ledger.append(&mut record, last).await {
+            // Settled also when stuck: the record says so, and the next command must not take it for live.
+            Ok(_) => self.lease.settled().await,
+            Err(failure) => {
+                self.events.warn(format!("the ledger does not have this attempt: {failure}"));
+                if record.outcome == Outcome::SwitchedBack {
+                    self.lease.settled().await;
+                }
+            }
         }
         error
     }
@@ -412,7 +416,7 @@ pub fn interrupted() -> Error {
 fn not_switched(message: &str, failure: Failure) -> Error {
     let hint = match failure.meaning {
         Meaning::Denied => {
-            "the old release serves; the caller lacks a permission, which `deployctl doctor` names"
+            "the old release serves; the caller lacks a permission: AWS's answer above names it"
         }
         Meaning::Precondition => {
             "the old release serves; somebody else changed it meanwhile, so run the command again"

@@ -172,18 +172,22 @@ impl<S: Store + Clone> Lease<S> {
             .hint("nothing was changed; run the command again in a moment"))
     }
 
-    /// Does `work` while renewing the lease. Losing the lease ends the work.
-    ///
-    /// # Errors
-    /// What `work` returns, or `lease.lost`.
-    pub async fn keep<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return done,
-                () = tokio::time::sleep(RENEWAL) => self.renew(None).await?,
+    /// Does `work` while renewing the lease beside it. A renewal that fails stops nothing: the write before the switch
+    /// is what decides whether this command may go on, and after the switch the work must come to its end.
+    pub async fn keep<T>(&self, work: impl Future<Output = T>) -> T {
+        let renewals = async {
+            let mut lost = false;
+            while !lost {
+                tokio::time::sleep(RENEWAL).await;
+                lost = matches!(self.renew(None).await, Err(error) if error.id == "lease.lost");
             }
+        };
+        tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => return done,
+            () = renewals => {}
         }
+        work.await
     }
 
     /// Renews the lease and writes down what the switch is about to make true. After this has succeeded, the

@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -209,11 +210,21 @@ impl Command {
     }
 
     /// Runs it with this terminal as its own, for programs that talk to the person in front of it.
-    pub async fn run_attached(&self) -> Result<ExitStatus, ProcessError> {
+    pub async fn run_attached(&self, cancel: &CancellationToken) -> Result<ExitStatus, ProcessError> {
         let mut std = self.std();
         std.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
         let mut child = tokio::process::Command::from(std).spawn().map_err(|e| self.spawn_error(e))?;
-        child.wait().await.map_err(|e| self.error(Failure::Io(e)))
+        let status = tokio::select! {
+            status = child.wait() => status,
+            () = cancel.cancelled() => {
+                // A terminal's Ctrl-C has reached it already: it shares our process group.
+                if let Some(pid) = child.id().filter(|_| !std::io::stdin().is_terminal()) {
+                    let _ended = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGINT);
+                }
+                child.wait().await
+            }
+        };
+        status.map_err(|e| self.error(Failure::Io(e)))
     }
 
     /// Starts it so that it outlives deployctl: in a session of its own, out of reach of this terminal's

@@ -75,8 +75,8 @@ fn verdict(status: u16, code: Option<&str>, body: &str) -> Option<ErrorKind> {
     }
 }
 
-/// Keeps calls apart so that the account's rates are not met: Lambda's 15 changes a second, of which a third
-/// is left to others, and API Gateway's one CreateDeployment in 5 s.
+/// Keeps calls apart so that the account's rate is not met: of Lambda's 15 calls a second, a third is left to others.
+/// CreateDeployment, one in 5 s, is made once per command and left to the retries.
 #[derive(Debug, Clone)]
 pub struct Pace {
     lambda: Option<Arc<Slots>>,

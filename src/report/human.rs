@@ -84,8 +84,11 @@ pub fn result(document: &Document) -> String {
         Outcome::Unchanged => format!("nothing to do: {version} is live and fresh"),
         Outcome::SwitchedBack | Outcome::Stuck | Outcome::Failed => "failed".to_owned(),
     };
-    let _ = writeln!(text, "{STRONG}{}{STRONG:#}: {headline}", document.stage);
-    if let Some(previous) = document.previous.as_deref().filter(|_| document.command != "status") {
+    let _ =
+        writeln!(text, "{STRONG}{}{STRONG:#}: {headline}", document.stage.as_deref().unwrap_or("unknown"));
+    if let Some(previous) =
+        document.previous.as_deref().filter(|previous| document.command != "status" && *previous != version)
+    {
         let _ = writeln!(text, "  before     {previous}");
     }
     for (key, function) in &document.functions {

@@ -19,14 +19,17 @@ const OWNED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Resource types that hold data, or an address that others know.
+/// Resource types that hold data, or an address that others know; and functions and stages, which serve until the
+/// switch and are needed for the way back, while Terraform destroys them before it.
 const PROTECTED: &[&str] = &[
     "aws_api_gateway_domain_name",
     "aws_api_gateway_rest_api",
+    "aws_api_gateway_stage",
     "aws_dynamodb_table",
     "aws_elasticache_cluster",
     "aws_elasticache_replication_group",
     "aws_elasticache_serverless_cache",
+    "aws_lambda_function",
     "aws_route53_zone",
     "aws_s3_bucket",
 ];
