@@ -39,6 +39,9 @@ pub struct Global {
     /// How the result is written to stdout; progress goes to stderr
     #[arg(long, short, global = true, env = "DEPLOYCTL_OUTPUT", value_enum, default_value_t = Output::Human)]
     pub output: Output,
+    /// How progress is written to stderr
+    #[arg(long, global = true, env = "DEPLOYCTL_PROGRESS", value_enum, default_value_t = ProgressMode::Auto, value_name = "FORM")]
+    pub progress: ProgressMode,
     /// The configuration; by default deployctl.toml in this folder or the nearest above it
     #[arg(long, global = true, env = "DEPLOYCTL_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -51,6 +54,19 @@ pub enum Output {
     Human,
     /// One JSON document
     Json,
+}
+
+/// The form of progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// A living line on a terminal, details in a CI log, a line for each step in a pipe
+    Auto,
+    /// Details, a line each
+    Plain,
+    /// Every event as a line of JSON
+    Json,
+    /// None
+    Quiet,
 }
 
 /// The commands.

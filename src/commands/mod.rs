@@ -48,7 +48,7 @@ impl Context {
 
 /// Runs a command to its end and returns the exit code.
 pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
-    let report = Report::new(cli.global.output);
+    let report = Report::new(cli.global.output, cli.global.progress);
     let mut overrides =
         Overrides { config: cli.global.config, stage: cli.global.stage, allow_destroy: Vec::new() };
     if let Verb::Release { allow_destroy, .. } | Verb::Plan { allow_destroy, .. } = &cli.verb {
