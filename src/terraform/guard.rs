@@ -234,10 +234,11 @@ mod tests {
         let fine = vec![
             change("aws_lambda_function.f", Action::Update, &["memory_size"]),
             change("aws_lambda_function.g", Action::Create, &["s3_key"]),
-            change("aws_lambda_function.h", Action::Delete, &["s3_key"]),
             change("aws_api_gateway_stage.live", Action::Create, &["deployment_id"]),
         ];
         assert_eq!(refusal(fine, &settings), "");
+        let gone = change("aws_lambda_function.h", Action::Delete, &["s3_key"]);
+        assert!(refusal(vec![gone], &settings).contains("--allow-destroy"), "the live release calls it");
     }
 
     #[test]
