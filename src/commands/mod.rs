@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Cli, Verb};
 use crate::error::{Error, Result};
 use crate::event::Events;
+use crate::report::document::ErrorDocument;
 use crate::report::{Document, Report};
 use crate::session::Session;
 use crate::settings::{Overrides, Settings};
@@ -65,10 +66,10 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
             let code = document(&context, "status", std::future::ready(outcome)).await;
             if code == 0 && changed { crate::error::EXIT_CHANGES } else { code }
         }
-        Verb::History => plain(&context, history::run(&context).await),
-        Verb::Bootstrap => plain(&context, bootstrap::run(&context).await),
-        Verb::Unlock { yes } => plain(&context, unlock::run(&context, yes).await),
-        Verb::Local(verb) => plain(&context, local::run(&context, &verb).await),
+        Verb::History => plain(&context, "history", history::run(&context).await),
+        Verb::Bootstrap => plain(&context, "bootstrap", bootstrap::run(&context).await),
+        Verb::Unlock { yes } => plain(&context, "unlock", unlock::run(&context, yes).await),
+        Verb::Local(verb) => plain(&context, "local", local::run(&context, &verb).await),
     }
 }
 
@@ -90,11 +91,14 @@ async fn document(
     }
 }
 
-fn plain(context: &Context, result: Result<()>) -> u8 {
-    match result {
-        Ok(()) => 0,
-        Err(error) => context.report.fail(&error),
-    }
+/// Ends a verb that has shown its own result; a failure has a document here, too.
+fn plain(context: &Context, command: &'static str, result: Result<()>) -> u8 {
+    let Err(error) = result else { return 0 };
+    let failure = serde_json::json!({
+        "schema": 1, "command": command, "outcome": "failed", "error": ErrorDocument::of(&error)
+    });
+    context.report.show(&failure, "");
+    context.report.fail(&error)
 }
 
 /// Cancels `cancel` on the first Ctrl-C, SIGTERM or SIGHUP, and keeps doing so: later signals change nothing,
