@@ -26,9 +26,9 @@ Examples:
   deployctl status --stage prd --output json        what runs, for a script
   deployctl rollback --stage prd                    back to what served before, in one call
 
-Exit codes: 0 done · 2 usage or configuration · 10 preflight or build failed, nothing changed ·
-20 Terraform failed · 30 the old release serves · 40 stuck, act now · 75 another release holds the
-stage · 130 interrupted · 1 a bug";
+Exit codes: 0 done · 2 usage or configuration · 3 changes (with --exit-code) · 10 preflight or build failed, nothing changed ·
+20 Terraform failed · 30 the old release serves · 40 stuck, act now ·
+75 another release holds the stage · 130 interrupted · 1 a bug";
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
@@ -39,6 +39,9 @@ pub struct Global {
     /// How the result is written to stdout; progress goes to stderr
     #[arg(long, short, global = true, env = "DEPLOYCTL_OUTPUT", value_enum, default_value_t = Output::Human)]
     pub output: Output,
+    /// How progress is written to stderr
+    #[arg(long, global = true, env = "DEPLOYCTL_PROGRESS", value_enum, default_value_t = ProgressMode::Auto, value_name = "FORM")]
+    pub progress: ProgressMode,
     /// The configuration; by default deployctl.toml in this folder or the nearest above it
     #[arg(long, global = true, env = "DEPLOYCTL_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -53,6 +56,19 @@ pub enum Output {
     Json,
 }
 
+/// The form of progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// A living line on a terminal, details in a CI log, a line for each step in a pipe
+    Auto,
+    /// Details, a line each
+    Plain,
+    /// Every event as a line of JSON
+    Json,
+    /// None
+    Quiet,
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -63,6 +79,21 @@ pub enum Verb {
         #[arg(long, env = "DEPLOYCTL_VERSION", value_name = "V")]
         version: String,
         /// Let Terraform destroy or replace this protected resource (may be given several times)
+        #[arg(long, value_name = "ADDRESS")]
+        allow_destroy: Vec<String>,
+    },
+    /// Print everything a release would do, Terraform included, and change nothing
+    Plan {
+        /// The version to plan for; the live one by default
+        #[arg(long, value_name = "V")]
+        version: Option<String>,
+        /// Exit with 3 when a release would change something
+        #[arg(long)]
+        exit_code: bool,
+        /// Markdown instead of plain text, for a comment on a pull request
+        #[arg(long)]
+        markdown: bool,
+        /// Allow the plan to destroy or replace this protected resource (may be given several times)
         #[arg(long, value_name = "ADDRESS")]
         allow_destroy: Vec<String>,
     },
@@ -86,6 +117,35 @@ pub enum Verb {
     },
     /// What was done to the stage
     History,
+    /// The outputs of all Terraform layers, as one JSON with --output json
+    Output {
+        /// Only this layer's
+        #[arg(long, value_name = "LAYER")]
+        layer: Option<String>,
+        /// Show secrets as well
+        #[arg(long)]
+        show_sensitive: bool,
+        /// Only this output, bare
+        name: Option<String>,
+    },
+    /// Run any Terraform command in a layer, with the stage's state, variables and environment
+    #[command(after_help = "Example:\n  deployctl terraform app --stage dev -- state list")]
+    Terraform {
+        /// The layer
+        layer: String,
+        /// Terraform's own arguments
+        #[arg(last = true, required = true)]
+        args: Vec<std::ffi::OsString>,
+    },
+    /// Destroy everything of a stage, last layer first
+    Destroy {
+        /// Do not ask for the stage's name
+        #[arg(long)]
+        yes: bool,
+        /// Delete zips and ledger from the artifact bucket, so that it can be destroyed
+        #[arg(long)]
+        delete_releases: bool,
+    },
     /// Make the bucket of the Terraform state where it is missing: versioned, encrypted, private
     Bootstrap,
     /// Free a stage whose holder is dead

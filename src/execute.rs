@@ -207,7 +207,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
     ///
     /// # Errors
     /// `release.not_switched` and `release.switched_back` (30: the old release serves), `release.stuck` (40),
-    /// `interrupted` (130: the old release serves).
+    /// `interrupted` (130: the old release serves). A live release that cannot be recorded is a warning.
     pub async fn go_live(
         &self,
         mut record: Record,
@@ -229,17 +229,14 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         }
         record.steps = self.events.times();
         if let Err(error) = self.events.step("ledger", self.ledger.append(&mut record, last)).await {
-            // The intent stays in the lease: the next command writes the record.
-            return Err(Error::new(
-                Kind::Preflight,
-                "ledger.unwritten",
-                format!("release {} is live and answers, but could not be recorded", record.release.version),
-            )
-            .because(error)
-            .hint(
-                "the new release serves; once the bucket can be written, the next command that changes this stage \
+            // The intent stays in the lease, and the next command that changes this stage writes the record. The
+            // release is live and answers: failing now would only make somebody release it again.
+            self.events.warn(format!(
+                "release {} is live, but could not be recorded ({error}); the next command that changes this stage \
                  completes the ledger",
+                record.release.version
             ));
+            return Ok(record);
         }
         self.lease.settled().await;
         Ok(record)
@@ -295,17 +292,21 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
                         record.release.version
                     );
                     Error::new(Kind::OldReleaseServes, "release.switched_back", message).because(why).hint(
-                        format!("the stage serves {} again; `deployctl logs` may tell why", shown(&from)),
+                        format!("the stage serves {} again; the functions' logs may tell why", shown(&from)),
                     )
                 }
             }
         };
         record.steps = self.events.times();
-        if let Err(failure) = self.ledger.append(&mut record, last).await {
-            self.events.warn(format!("the ledger does not have this attempt: {failure}"));
-        }
-        if record.outcome == Outcome::SwitchedBack {
-            self.lease.settled().await;
+        match self.ledger.append(&mut record, last).await {
+            // Settled also when stuck: the record says so, and the next command must not take it for live.
+            Ok(_) => self.lease.settled().await,
+            Err(failure) => {
+                self.events.warn(format!("the ledger does not have this attempt: {failure}"));
+                if record.outcome == Outcome::SwitchedBack {
+                    self.lease.settled().await;
+                }
+            }
         }
         error
     }
@@ -415,7 +416,7 @@ pub fn interrupted() -> Error {
 fn not_switched(message: &str, failure: Failure) -> Error {
     let hint = match failure.meaning {
         Meaning::Denied => {
-            "the old release serves; the caller lacks a permission, which `deployctl doctor` names"
+            "the old release serves; the caller lacks a permission: AWS's answer above names it"
         }
         Meaning::Precondition => {
             "the old release serves; somebody else changed it meanwhile, so run the command again"

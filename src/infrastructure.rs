@@ -2,14 +2,25 @@
 
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::terraform::plan::{Action, Plan};
-use crate::terraform::{Driver, Layer, PlanOptions, PlanOutcome, guard, layers};
+use crate::terraform::plan::Plan;
+use crate::terraform::{Driver, Layer, PlanMode, PlanOptions, PlanOutcome, guard, layers, render};
 
 /// A layer that has been planned, and may have to be applied.
 #[derive(Debug)]
 pub struct Planned<'a> {
     layer: &'a Layer,
     outcome: PlanOutcome,
+}
+
+/// What `deployctl plan` can say of a layer.
+#[derive(Debug)]
+pub enum LayerPlan {
+    /// The world is as the layer says.
+    NoChanges,
+    /// There is something to do.
+    Changes(Plan),
+    /// It reads the outputs of these layers, which have never been applied.
+    NotYet(Vec<String>),
 }
 
 /// The layers of a stage and the driver that applies them.
@@ -54,7 +65,7 @@ impl<'a> Infrastructure<'a> {
             let step = format!("terraform plan {}", layer.name);
             let outcome = events.step(&step, self.driver.plan(layer, PlanOptions::default())).await?;
             if let PlanOutcome::Changes(planned) = &outcome {
-                events.note(format!("{}: {}", layer.name, counts(&planned.plan)));
+                events.note(format!("{}: {}", layer.name, render::numbers(&planned.plan)));
                 guard::check(&planned.plan, &self.session.settings.guard)?;
             }
             Ok(Planned { layer, outcome })
@@ -67,30 +78,78 @@ impl<'a> Infrastructure<'a> {
     /// # Errors
     /// Terraform's: what runs is unchanged, the infrastructure is perhaps partly applied.
     pub async fn apply(&self, planned: Vec<Planned<'a>>) -> Result<()> {
-        futures::future::try_join_all(planned.into_iter().map(|planned| async move {
+        // All come to their end: a layer that fails must not interrupt its neighbour in the middle of an apply.
+        let applied = futures::future::join_all(planned.into_iter().map(|planned| async move {
             let PlanOutcome::Changes(file) = planned.outcome else { return Ok(()) };
             let step = format!("terraform apply {}", planned.layer.name);
             self.session.events.step(&step, self.driver.apply(planned.layer, file)).await?;
             Ok::<_, Error>(())
         }))
-        .await?;
+        .await;
+        applied.into_iter().collect()
+    }
+
+    /// Plans all layers for show, wave by wave, with real outputs only: a layer whose dependencies have never been
+    /// applied cannot be planned. The plan files are gone when this returns.
+    ///
+    /// # Errors
+    /// As [`Infrastructure::plan`], guards included: a plan that would be refused is not shown as if it could be.
+    pub async fn plan_all(&self) -> Result<Vec<(String, LayerPlan)>> {
+        let mut plans = Vec::new();
+        for wave in &self.waves {
+            let (ready, waiting) = self.ready(wave).await?;
+            plans.extend(
+                waiting.into_iter().map(|(layer, needed)| (layer.name.clone(), LayerPlan::NotYet(needed))),
+            );
+            for planned in self.plan(&ready).await? {
+                let plan = match planned.outcome {
+                    PlanOutcome::NoChanges => LayerPlan::NoChanges,
+                    PlanOutcome::Changes(file) => LayerPlan::Changes(file.plan),
+                };
+                plans.push((planned.layer.name.clone(), plan));
+            }
+        }
+        Ok(plans)
+    }
+
+    /// Divides layers into those whose dependencies have outputs, and the others with what they miss.
+    async fn ready(&self, wave: &[&'a Layer]) -> Result<(Vec<&'a Layer>, Vec<(&'a Layer, Vec<String>)>)> {
+        let mut ready = Vec::new();
+        let mut waiting = Vec::new();
+        for layer in wave {
+            let mut needed = Vec::new();
+            for name in &layer.depends_on {
+                let outputs = self.session.outputs(name).await;
+                // Without a bucket for the state nothing has ever been applied.
+                let applied = match outputs {
+                    Err(error) if error.id == "state.missing" => false,
+                    other => other?.is_some_and(|outputs| !outputs.is_empty()),
+                };
+                if !applied {
+                    needed.push(name.clone());
+                }
+            }
+            if needed.is_empty() { ready.push(*layer) } else { waiting.push((*layer, needed)) }
+        }
+        Ok((ready, waiting))
+    }
+
+    /// Destroys the layers of one wave. Asking for it was the guard.
+    ///
+    /// # Errors
+    /// Terraform's; what could be destroyed is gone.
+    pub async fn destroy(&self, wave: &[&'a Layer]) -> Result<()> {
+        for layer in wave {
+            self.driver.init_if_needed(layer).await?;
+            let options = PlanOptions { mode: PlanMode::Destroy, ..PlanOptions::default() };
+            let step = format!("terraform plan destroy {}", layer.name);
+            if let PlanOutcome::Changes(planned) =
+                self.session.events.step(&step, self.driver.plan(layer, options)).await?
+            {
+                let step = format!("terraform destroy {}", layer.name);
+                self.session.events.step(&step, self.driver.apply(layer, planned)).await?;
+            }
+        }
         Ok(())
     }
-}
-
-/// How much a plan does, in a line.
-fn counts(plan: &Plan) -> String {
-    let kinds = [
-        (Action::Create, "to create"),
-        (Action::Update, "to change"),
-        (Action::Replace, "to replace"),
-        (Action::Delete, "to destroy"),
-    ];
-    let counts: Vec<String> = kinds
-        .into_iter()
-        .map(|(action, words)| (plan.count(action), words))
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, words)| format!("{count} {words}"))
-        .collect();
-    if counts.is_empty() { "only outputs change".to_owned() } else { counts.join(", ") }
 }

@@ -158,26 +158,36 @@ impl<S: Store + Clone> Lease<S> {
                 None => store.create(&key, &body).await,
                 Some(etag) => store.replace(&key, &body, etag).await,
             };
-            if let Written::Done(etag) = written.map_err(unreadable)? {
-                return Ok((Self { store, key, written: Mutex::new((slip, etag)) }, intent));
+            match written {
+                Ok(Written::Done(etag)) => {
+                    return Ok((Self { store, key, written: Mutex::new((slip, etag)) }, intent));
+                }
+                // Somebody was faster, or this write's answer was lost: the next round tells which.
+                Ok(Written::Refused) => {}
+                Err(failure) if failure.may_have_happened() => {}
+                Err(failure) => return Err(unreadable(failure)),
             }
         }
         Err(Error::new(Kind::Held, "lease.held", format!("stage {stage} is being taken by somebody else"))
             .hint("nothing was changed; run the command again in a moment"))
     }
 
-    /// Does `work` while renewing the lease. Losing the lease ends the work.
-    ///
-    /// # Errors
-    /// What `work` returns, or `lease.lost`.
-    pub async fn keep<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return done,
-                () = tokio::time::sleep(RENEWAL) => self.renew(None).await?,
+    /// Does `work` while renewing the lease beside it. A renewal that fails stops nothing: the write before the switch
+    /// is what decides whether this command may go on, and after the switch the work must come to its end.
+    pub async fn keep<T>(&self, work: impl Future<Output = T>) -> T {
+        let renewals = async {
+            let mut lost = false;
+            while !lost {
+                tokio::time::sleep(RENEWAL).await;
+                lost = matches!(self.renew(None).await, Err(error) if error.id == "lease.lost");
             }
+        };
+        tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => return done,
+            () = renewals => {}
         }
+        work.await
     }
 
     /// Renews the lease and writes down what the switch is about to make true. After this has succeeded, the
@@ -219,19 +229,25 @@ impl<S: Store + Clone> Lease<S> {
 
     async fn write(&self, written: &mut (Slip, String), slip: Slip) -> Result<()> {
         let body = body(&slip)?;
-        match self.store.replace(&self.key, &body, &written.1).await.map_err(unreadable)? {
-            Written::Done(etag) => {
+        match self.store.replace(&self.key, &body, &written.1).await {
+            Ok(Written::Done(etag)) => {
                 *written = (slip, etag);
                 Ok(())
             }
-            Written::Refused => {
-                // Our own write, whose answer was lost, or somebody else's.
+            Err(failure) if !failure.may_have_happened() => Err(unreadable(failure)),
+            // Our own write, whose answer was lost, or somebody else's.
+            Ok(Written::Refused) | Err(_) => {
                 let stored = self.store.read(&self.key).await.map_err(unreadable)?;
                 match stored {
                     Some(stored) if stored.body == body => {
                         *written = (slip, stored.etag);
                         Ok(())
                     }
+                    Some(stored) if stored.etag == written.1 => Err(Error::preflight(
+                        "lease.unwritten",
+                        "the lease in the artifact bucket could not be renewed",
+                    )
+                    .hint("the stage was not moved by this command; run it again")),
                     _ => Err(Error::new(Kind::Held, "lease.lost", "somebody else took the stage over").hint(
                         "the stage was not moved by this command; `deployctl status` tells what is live",
                     )),

@@ -183,5 +183,7 @@ fn unreadable(failure: Failure) -> Error {
 }
 
 fn unwritten(failure: Failure) -> Error {
-    Error::new(Kind::OldReleaseServes, "ledger.unwritten", "the ledger cannot be written").because(failure)
+    Error::new(Kind::OldReleaseServes, "ledger.unwritten", "the ledger cannot be written")
+        .because(failure)
+        .hint("the stage was not moved; the caller needs s3:PutObject on the artifact bucket; then run it again")
 }

@@ -8,8 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // One thread: deployctl waits more than it computes, and a started program's life is tied to the thread
-    // that started it (see `process`).
+    // One thread: deployctl waits more than it computes.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(_) => return ExitCode::from(1),

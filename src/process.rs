@@ -5,16 +5,17 @@
 //! keeps the tail of stderr for the error, and ends it politely when deployctl is interrupted: one SIGINT, a
 //! grace time, then SIGKILL to the whole process group.
 //!
-//! A program never outlives deployctl, even one killed by SIGKILL: a guard, a few lines of shell with a pipe to
-//! deployctl, sees the pipe close and ends the program in the same polite way. The kernel could send the
-//! signal itself (`PR_SET_PDEATHSIG`), but a program whose output pipes broke with deployctl dies of SIGPIPE when
-//! it says that it is shutting down: Terraform then leaves its state locked, and its children alive. The guard
-//! keeps the pipes open and empty meanwhile. The exception are the servers of the local stage, which are to survive
-//! between commands ([`Command::start_detached`]).
+//! A program never outlives deployctl, even one killed by SIGKILL: a guard, a few lines of shell with a pipe
+//! to deployctl, sees the pipe close and ends the program in the same polite way. The kernel could send the
+//! signal itself (`PR_SET_PDEATHSIG`), but a program whose output pipes broke with deployctl dies of SIGPIPE
+//! when it says that it is shutting down: Terraform then leaves its state locked, and its children alive. The
+//! guard keeps the pipes open and empty meanwhile. The exception are the servers of the local stage, which
+//! are to survive between commands ([`Command::start_detached`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -37,8 +38,8 @@ pub fn grace() -> Duration {
 /// How long a program that has ended may have somebody else write to its pipes: per line, and in all.
 const DRAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// Lines longer than this are cut in what is passed on, unless the command says otherwise; what follows is read
-/// and dropped.
+/// Lines longer than this are cut in what is passed on, unless the command says otherwise; what follows is
+/// read and dropped.
 const LONGEST_LINE: usize = 8 * 1024 * 1024;
 
 /// How many of the last lines of stderr an error keeps.
@@ -209,15 +210,25 @@ impl Command {
     }
 
     /// Runs it with this terminal as its own, for programs that talk to the person in front of it.
-    pub async fn run_attached(&self) -> Result<ExitStatus, ProcessError> {
+    pub async fn run_attached(&self, cancel: &CancellationToken) -> Result<ExitStatus, ProcessError> {
         let mut std = self.std();
         std.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
         let mut child = tokio::process::Command::from(std).spawn().map_err(|e| self.spawn_error(e))?;
-        child.wait().await.map_err(|e| self.error(Failure::Io(e)))
+        let status = tokio::select! {
+            status = child.wait() => status,
+            () = cancel.cancelled() => {
+                // A terminal's Ctrl-C has reached it already: it shares our process group.
+                if let Some(pid) = child.id().filter(|_| !std::io::stdin().is_terminal()) {
+                    let _ended = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGINT);
+                }
+                child.wait().await
+            }
+        };
+        status.map_err(|e| self.error(Failure::Io(e)))
     }
 
-    /// Starts it so that it outlives deployctl: in a session of its own, out of reach of this terminal's signals and
-    /// of its end, with both pipes going to `log`.
+    /// Starts it so that it outlives deployctl: in a session of its own, out of reach of this terminal's
+    /// signals and of its end, with both pipes going to `log`.
     pub fn start_detached(&self, log: &std::fs::File) -> Result<std::process::Child, ProcessError> {
         let pipe = || log.try_clone().map(Stdio::from).map_err(|e| self.error(Failure::Io(e)));
         let mut std = self.std();
@@ -275,17 +286,23 @@ struct Guard {
 }
 
 impl Guard {
-    /// `$1` is the program's process and group, `$2` the grace time in seconds. Its standard output and error are
-    /// the reading ends of the program's pipes.
+    /// `$1` is the program's process and group, `$2` the grace time in seconds. Its standard output and error
+    /// are the reading ends of the program's pipes. A program that has ended is perhaps not buried yet: in a
+    /// container nobody may do that.
     const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 read -r _ && exit 0
 cat <&1 >/dev/null 2>/dev/null & out=$!
 cat <&2 >/dev/null 2>/dev/null & err=$!
-kill -INT "$1" 2>/dev/null
+kill -s INT "$1" 2>/dev/null
 left=$(($2 * 10))
-while [ "$left" -gt 0 ] && kill -0 "$1" 2>/dev/null; do sleep 0.1; left=$((left - 1)); done
-kill -KILL -- "-$1" 2>/dev/null
+alive() {
+  kill -0 "$1" 2>/dev/null || return 1
+  read -r stat <"/proc/$1/stat" || return 0
+  case "$stat" in *') Z '*) return 1 ;; esac
+}
+while [ "$left" -gt 0 ] && alive "$1"; do sleep 0.1; left=$((left - 1)); done
+kill -s KILL -- "-$1" 2>/dev/null
 kill "$out" "$err" 2>/dev/null
 "#;
 

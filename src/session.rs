@@ -20,6 +20,7 @@ use crate::release::model::Version;
 use crate::release::record::Who;
 use crate::settings::{OutputName, Settings};
 use crate::stage::Actor;
+use crate::terraform::version::Feature;
 use crate::terraform::{Backend, Driver, Outputs, Shared, Terraform, outputs};
 use crate::toolbox::Toolbox;
 use crate::world::Store;
@@ -105,8 +106,7 @@ impl Session {
             // Encrypted by OpenTofu, or of a later form: Terraform itself can read it.
             Err(_) => {
                 let driver = self.driver().await?;
-                let layer = self.settings.layers.iter().find(|known| known.name == layer);
-                let layer = layer.ok_or_else(|| Error::bug("outputs of an unknown layer"))?;
+                let layer = self.settings.layer(layer)?;
                 driver.init_if_needed(layer).await?;
                 Ok(Some(driver.outputs(layer).await?))
             }
@@ -152,10 +152,42 @@ impl Session {
     /// # Errors
     /// `stage.empty` before the first release, and as [`Session::outputs`] and [`Contract::read`].
     pub async fn contract(&self) -> Result<Contract> {
+        self.applied_contract().await?.ok_or_else(|| crate::stage::empty(&self.settings.stage.name))
+    }
+
+    /// The contract, if the layer that has it was applied.
+    ///
+    /// # Errors
+    /// As [`Session::outputs`] and [`Contract::read`].
+    pub async fn applied_contract(&self) -> Result<Option<Contract>> {
         let output: &OutputName = &self.settings.contract;
-        let outputs = self.outputs(&output.layer).await?.filter(|outputs| !outputs.is_empty());
-        let outputs = outputs.ok_or_else(|| crate::stage::empty(&self.settings.stage.name))?;
-        Contract::read(output, outputs.get(&output.output).map(|found| &found.value), &names(&outputs))
+        let outputs = match self.outputs(&output.layer).await {
+            // The local stage makes its own bucket for states, at its first release.
+            Err(error) if error.id == "state.missing" && self.local.is_some() => None,
+            other => other?.filter(|outputs| !outputs.is_empty()),
+        };
+        let Some(outputs) = outputs else { return Ok(None) };
+        let found = outputs.get(&output.output).map(|found| &found.value);
+        Contract::read(output, found, &names(&outputs)).map(Some)
+    }
+
+    /// The version that the stage serves, if it was released to.
+    ///
+    /// # Errors
+    /// As [`Session::applied_contract`], or when the stage cannot be read.
+    pub async fn live_version(&self) -> Result<Option<Version>> {
+        let Some(contract) = self.applied_contract().await? else { return Ok(None) };
+        Ok(crate::stage::stage(&self.site(&contract)?).await?.pointer.release())
+    }
+
+    /// The driver for work beside releases: layers see the version that is live.
+    ///
+    /// # Errors
+    /// As [`Session::driver_for`] and [`Session::live_version`].
+    pub async fn driver_for_live(&self) -> Result<Driver> {
+        let live = self.live_version().await?;
+        let version = live.map_or_else(|| UNRELEASED.parse().ok(), Some);
+        self.driver_for(version.as_ref()).await
     }
 
     /// Where the stage answers.
@@ -183,6 +215,7 @@ impl Session {
         let program =
             std::env::var_os("DEPLOYCTL_TERRAFORM").map_or_else(|| PathBuf::from("terraform"), PathBuf::from);
         let terraform = Terraform::locate(&program, &work.join("terraform"), &self.cancel).await?;
+        terraform.require(LOCKFILE)?;
         let stage = &self.settings.stage;
         let mut variables = stage.variables.clone();
         let mut set = |name: &str, value: &str| {
@@ -226,6 +259,13 @@ impl Session {
         })
     }
 }
+
+/// The version that layers see where nothing has been released.
+pub const UNRELEASED: &str = "unreleased";
+
+/// What locks the states.
+const LOCKFILE: Feature =
+    Feature { name: "use_lockfile of the S3 backend", terraform: Some((1, 10)), opentofu: Some((1, 10)) };
 
 /// How long Terraform waits for a state that somebody else has locked.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);

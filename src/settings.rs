@@ -246,6 +246,18 @@ impl Settings {
         Err(Error::usage("config.invalid", message))
     }
 
+    /// The layer called `name`.
+    ///
+    /// # Errors
+    /// `layers.unknown` with those that there are.
+    pub fn layer(&self, name: &str) -> Result<&Layer> {
+        self.layers.iter().find(|layer| layer.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.layers.iter().map(|layer| layer.name.as_str()).collect();
+            Error::usage("layers.unknown", format!("there is no layer {name:?}"))
+                .hint(format!("{FILE} has: {}", known.join(", ")))
+        })
+    }
+
     /// The folder for everything deployctl keeps beside the project; never committed.
     pub fn work_dir(&self) -> PathBuf {
         self.root.join(".deployctl")

@@ -88,7 +88,7 @@ impl<'a, S: Store + Clone> Held<'a, S> {
     /// # Errors
     /// What `work` returns, or `lease.lost`.
     pub async fn during<T>(self, work: impl AsyncFnOnce(&Self) -> Result<T>) -> Result<T> {
-        let result = self.lease.keep(Box::pin(work(&self))).await;
+        let result: Result<T> = self.lease.keep(Box::pin(work(&self))).await;
         match self.lease.release().await {
             Ok(()) => {}
             Err(error) if error.id == "lease.lost" => {}
@@ -280,7 +280,13 @@ pub async fn stage(world: &impl World) -> Result<StageState> {
 }
 
 /// Reads the functions, side by side.
-async fn functions(world: &impl World, desired: &Desired) -> Result<BTreeMap<FunctionKey, FunctionState>> {
+///
+/// # Errors
+/// `aws.read`.
+pub async fn functions(
+    world: &impl World,
+    desired: &Desired,
+) -> Result<BTreeMap<FunctionKey, FunctionState>> {
     let reads = desired.functions.iter().map(|(key, target)| async move {
         let state = world
             .function(&target.name)
@@ -333,7 +339,8 @@ pub fn empty(stage: &StageName) -> Error {
         .hint(format!("`deployctl release --version <V> --stage {stage}` makes the first release"))
 }
 
-fn refused(refusal: plan::Refusal) -> Error {
+/// The error of a release that cannot be planned.
+pub fn refused(refusal: plan::Refusal) -> Error {
     let hint = match &refusal {
         plan::Refusal::Canary(_) => "the old release serves; finish or remove the canary first",
         _ => "the old release serves; correct deployctl.toml or the contract in Terraform",

@@ -1,9 +1,11 @@
 //! What is wrong is told, by name and with its exit code, before anything is changed.
 
-#![expect(clippy::unwrap_used, reason = "what fails in a test's helper fails the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/sdk.rs"]
+mod sdk;
 #[path = "support/small.rs"]
 mod small;
 
@@ -240,13 +242,7 @@ async fn local(small: &Small) -> String {
 }
 
 fn store(endpoint: &str, account: &str) -> s3::Client {
-    let config = s3::Config::builder()
-        .behavior_version(s3::config::BehaviorVersion::latest())
-        .region(s3::config::Region::new("us-east-1"))
-        .credentials_provider(s3::config::Credentials::new(account, "local", None, None, "test"))
-        .endpoint_url(endpoint)
-        .force_path_style(true);
-    s3::Client::from_conf(config.build())
+    s3::Client::new(&sdk::config(endpoint, account))
 }
 
 /// This very test, made to ask for a glibc that does not exist yet.

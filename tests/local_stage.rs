@@ -7,10 +7,10 @@
 
 mod semantics;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use deployctl::event::Events;
+use deployctl::event::{Event, Events};
 use deployctl::local::{self, LocalConfig, LocalError, LocalStage, ProcessIdentity};
 use deployctl::toolbox::Toolbox;
 use tokio_util::sync::CancellationToken;
@@ -219,13 +219,14 @@ async fn a_cancelled_start_leaves_nothing() {
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
     let config = LocalConfig::default();
-    let (tools, events) = (Toolbox::from_env().unwrap(), Events::silent());
-    let (result, ()) =
-        tokio::join!(local::up(project.dir.path(), &config, &tools, &events, &cancel), async {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    let tools = Toolbox::from_env().unwrap();
+    let events = Events::new(move |event| {
+        if matches!(event, Event::StepStarted { step: "start the local stage" }) {
             stop.cancel();
-        });
+        }
+    });
+    let result = local::up(project.dir.path(), &config, &tools, &events, &cancel).await;
     assert!(matches!(result, Err(LocalError::Interrupted)), "{result:?}");
     assert_eq!(project.processes(), Vec::<i32>::new());
-    assert_eq!(local::find(Path::new(project.dir.path()), &config, &events).await.unwrap(), None);
+    assert_eq!(local::find(project.dir.path(), &config, &events).await.unwrap(), None);
 }

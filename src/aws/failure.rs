@@ -7,7 +7,6 @@ use std::fmt;
 
 use aws_sdk_s3::error::SdkError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
@@ -73,9 +72,8 @@ impl Failure {
         let service = error.as_service_error();
         let status = error.raw_response().map(|response| response.status().as_u16());
         let code = service.and_then(|service| service.code()).map(str::to_owned);
-        let message = service
-            .and_then(|service| service.message())
-            .map_or_else(|| DisplayErrorContext(error).to_string(), str::to_owned);
+        let message =
+            service.and_then(|service| service.message()).map_or_else(|| chain(error), str::to_owned);
         let request_id = error.raw_response().and_then(|response| response.request_id()).map(str::to_owned);
         let meaning = match error {
             SdkError::ConstructionFailure(_) => construction(&message),
@@ -100,6 +98,21 @@ impl Failure {
     pub fn may_have_happened(&self) -> bool {
         matches!(self.meaning, Meaning::Unknown | Meaning::Precondition | Meaning::Busy)
     }
+}
+
+/// An error and its causes in one line, each said once. The SDK's own form is a dump of its structures.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
 }
 
 /// The table: HTTP status and error code to meaning. A code that is not listed counts by its status.

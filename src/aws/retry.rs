@@ -75,8 +75,8 @@ fn verdict(status: u16, code: Option<&str>, body: &str) -> Option<ErrorKind> {
     }
 }
 
-/// Keeps calls apart so that the account's rates are not met: Lambda's 15 changes a second, of which a third
-/// is left to others, and API Gateway's one CreateDeployment in 5 s.
+/// Keeps calls apart so that the account's rate is not met: of Lambda's 15 calls a second, a third is left to others.
+/// CreateDeployment, one in 5 s, is made once per command and left to the retries.
 #[derive(Debug, Clone)]
 pub struct Pace {
     lambda: Option<Arc<Slots>>,
@@ -147,16 +147,15 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_pace_spreads_calls_and_can_be_off() {
         let start = Instant::now();
         let pace = Pace::new(true);
-        for _ in 0..11 {
+        for _ in 0..4 {
             pace.lambda().await;
         }
-        assert_eq!(start.elapsed(), Duration::from_secs(1));
-        let start = Instant::now();
-        Pace::new(false).lambda().await;
-        assert_eq!(start.elapsed(), Duration::ZERO);
+        // The first call is free. A slow machine only makes it longer.
+        assert!(start.elapsed() >= Duration::from_millis(300));
+        assert!(Pace::new(false).lambda.is_none());
     }
 }

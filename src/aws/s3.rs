@@ -5,9 +5,9 @@ use std::path::Path;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode,
-    CreateBucketConfiguration, PublicAccessBlockConfiguration, ServerSideEncryption,
-    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
-    VersioningConfiguration,
+    CreateBucketConfiguration, Delete, ObjectIdentifier, PublicAccessBlockConfiguration,
+    ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
+    ServerSideEncryptionRule, VersioningConfiguration,
 };
 
 use super::Aws;
@@ -87,9 +87,8 @@ impl Bucket {
                 true
             }
         };
-        if made {
-            self.harden(&about).await?;
-        }
+        // Also where it was there: an earlier attempt may have ended between the two.
+        self.harden(&about).await?;
         Ok(made)
     }
 
@@ -133,6 +132,70 @@ impl Bucket {
             .await
             .map_err(|error| Failure::new("PutPublicAccessBlock", about, &error))?;
         Ok(())
+    }
+
+    /// Deletes every version of every object under `prefixes`, and returns how many there were.
+    ///
+    /// # Errors
+    /// AWS's; what was deleted until then is gone.
+    pub async fn purge(&self, prefixes: &[String]) -> Result<usize, Failure> {
+        let mut deleted = 0;
+        for prefix in prefixes {
+            let about = self.about(prefix);
+            let mut next: (Option<String>, Option<String>) = (None, None);
+            loop {
+                let page = self
+                    .s3
+                    .list_object_versions()
+                    .bucket(&self.name)
+                    .prefix(prefix)
+                    .set_key_marker(next.0)
+                    .set_version_id_marker(next.1)
+                    .send()
+                    .await
+                    .map_err(|error| Failure::new("ListObjectVersions", &about, &error))?;
+                let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
+                let markers = page.delete_markers().iter().map(|m| (m.key(), m.version_id()));
+                let objects: Vec<ObjectIdentifier> = versions
+                    .chain(markers)
+                    .filter_map(|(key, version)| {
+                        let version = version.map(str::to_owned);
+                        ObjectIdentifier::builder().key(key?).set_version_id(version).build().ok()
+                    })
+                    .collect();
+                deleted += objects.len();
+                self.delete(&about, objects).await?;
+                if !page.is_truncated().unwrap_or_default() {
+                    break;
+                }
+                next = (
+                    page.next_key_marker().map(str::to_owned),
+                    page.next_version_id_marker().map(str::to_owned),
+                );
+            }
+        }
+        Ok(deleted)
+    }
+
+    async fn delete(&self, about: &str, objects: Vec<ObjectIdentifier>) -> Result<(), Failure> {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let batch = Delete::builder()
+            .set_objects(Some(objects))
+            .quiet(true)
+            .build()
+            .map_err(|error| Failure::rejected("DeleteObjects", about, error.to_string()))?;
+        let answer = self.s3.delete_objects().bucket(&self.name).delete(batch).send().await;
+        let answer = answer.map_err(|error| Failure::new("DeleteObjects", about, &error))?;
+        match answer.errors().first() {
+            None => Ok(()),
+            Some(error) => {
+                let text =
+                    format!("{}: {}", error.key().unwrap_or_default(), error.message().unwrap_or_default());
+                Err(Failure::rejected("DeleteObjects", about, text))
+            }
+        }
     }
 
     /// What lies under `key`, by its checksum; for artifacts that somebody uploaded without one, by its bytes.

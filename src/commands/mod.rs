@@ -2,12 +2,16 @@
 //! into an exit code.
 
 mod bootstrap;
+mod destroy;
 mod history;
 mod local;
+mod output;
+mod plan;
 mod redeploy;
 mod release;
 mod rollback;
 mod status;
+mod terraform;
 mod unlock;
 
 use tokio_util::sync::CancellationToken;
@@ -45,10 +49,10 @@ impl Context {
 
 /// Runs a command to its end and returns the exit code.
 pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
-    let report = Report::new(cli.global.output);
+    let report = Report::new(cli.global.output, cli.global.progress);
     let mut overrides =
         Overrides { config: cli.global.config, stage: cli.global.stage, allow_destroy: Vec::new() };
-    if let Verb::Release { allow_destroy, .. } = &cli.verb {
+    if let Verb::Release { allow_destroy, .. } | Verb::Plan { allow_destroy, .. } = &cli.verb {
         overrides.allow_destroy.clone_from(allow_destroy);
     }
     let context = Context { overrides, report, events: report.events(), cancel };
@@ -66,6 +70,23 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
             let code = document(&context, "status", std::future::ready(outcome)).await;
             if code == 0 && changed { crate::error::EXIT_CHANGES } else { code }
         }
+        Verb::Plan { version, exit_code, markdown, .. } => {
+            match Box::pin(plan::run(&context, version.as_deref(), markdown)).await {
+                Ok(true) if exit_code => crate::error::EXIT_CHANGES,
+                result => plain(&context, "plan", result.map(drop)),
+            }
+        }
+        Verb::Output { layer, show_sensitive, name } => {
+            let request = output::Request { layer: layer.as_deref(), name: name.as_deref(), show_sensitive };
+            plain(&context, "output", output::run(&context, request).await)
+        }
+        Verb::Terraform { layer, args } => match Box::pin(terraform::run(&context, &layer, &args)).await {
+            Ok(code) => code,
+            Err(error) => context.report.fail(&error),
+        },
+        Verb::Destroy { yes, delete_releases } => {
+            plain(&context, "destroy", Box::pin(destroy::run(&context, yes, delete_releases)).await)
+        }
         Verb::History => plain(&context, "history", history::run(&context).await),
         Verb::Bootstrap => plain(&context, "bootstrap", bootstrap::run(&context).await),
         Verb::Unlock { yes } => plain(&context, "unlock", unlock::run(&context, yes).await),
@@ -82,8 +103,9 @@ async fn document(
     match Box::pin(verb).await {
         Ok(document) => context.report.finish(&document, None),
         Err(error) => {
-            let stage = context.overrides.stage.as_deref().unwrap_or("local");
-            let mut document = Document::new(command, stage);
+            let mut document = Document::new(command, "");
+            let configured = || context.settings().ok().map(|settings| settings.stage.name.to_string());
+            document.stage = context.overrides.stage.clone().or_else(configured);
             document.steps = context.events.times();
             document.fail(&error);
             context.report.finish(&document, Some(&error))

@@ -116,15 +116,24 @@ fn missing_bucket(session: &Session) -> Error {
     .hint(format!("give it an output {:?} with the name of the artifact bucket", output.output))
 }
 
+/// What was built, and from which source.
+pub(super) struct Built {
+    /// The zips, in the order of the settings.
+    pub artifacts: Vec<Artifact>,
+    git: Option<Git>,
+}
+
 /// Builds the zips, and tells which source they come from.
-async fn build(session: &Session) -> Result<(Vec<Artifact>, Option<Git>)> {
+pub(super) async fn build(session: &Session) -> Result<Built> {
     let Session { settings, events, cancel, .. } = session;
     let recipes: Vec<_> = settings.artifacts.iter().map(|artifact| artifact.recipe.clone()).collect();
     let make = async {
         let tools = Toolbox::from_env()?;
         Ok::<_, Error>(artifact::make(&settings.root, &recipes, &tools, events, cancel).await?)
     };
-    events.step("build", async { try_join!(make, async { Ok(crate::git::head(session).await) }) }).await
+    let both = async { try_join!(make, async { Ok(crate::git::head(session).await) }) };
+    let (artifacts, git) = events.step("build", both).await?;
+    Ok(Built { artifacts, git })
 }
 
 /// Uploads each zip under a key of its own version.
@@ -132,27 +141,27 @@ async fn upload(
     session: &Session,
     held: &Held<'_, Bucket>,
     version: &Version,
-    built: &(Vec<Artifact>, Option<Git>),
+    built: &Built,
 ) -> Result<(BTreeMap<String, Zip>, Option<Git>)> {
-    let (artifacts, git) = built;
-    let uploads = artifacts.iter().zip(&session.settings.artifacts).map(|(artifact, settings)| async move {
-        let key = settings.key.replace("{version}", version.as_str());
-        let uploaded = held
-            .store
-            .upload(&key, &artifact.path, &artifact.sha256)
-            .await
-            .map_err(|error| not_uploaded(version, error))?;
-        let record = ArtifactRecord {
-            key,
-            s3_version: uploaded.s3_version,
-            sha256: artifact.sha256,
-            size: artifact.size,
-        };
-        let recipe = &settings.recipe;
-        Ok::<_, Error>((recipe.name.clone(), Zip { record, architecture: recipe.architecture }))
-    });
+    let uploads =
+        built.artifacts.iter().zip(&session.settings.artifacts).map(|(artifact, settings)| async move {
+            let key = settings.key.replace("{version}", version.as_str());
+            let uploaded = held
+                .store
+                .upload(&key, &artifact.path, &artifact.sha256)
+                .await
+                .map_err(|error| not_uploaded(version, error))?;
+            let record = ArtifactRecord {
+                key,
+                s3_version: uploaded.s3_version,
+                sha256: artifact.sha256,
+                size: artifact.size,
+            };
+            let recipe = &settings.recipe;
+            Ok::<_, Error>((recipe.name.clone(), Zip { record, architecture: recipe.architecture }))
+        });
     let zips = session.events.step("upload", try_join_all(uploads)).await?;
-    Ok((zips.into_iter().collect(), git.clone()))
+    Ok((zips.into_iter().collect(), built.git.clone()))
 }
 
 fn not_uploaded(version: &Version, error: UploadError) -> Error {

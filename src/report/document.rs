@@ -20,8 +20,8 @@ pub struct Document {
     pub command: &'static str,
     /// How it ended.
     pub outcome: Outcome,
-    /// The stage.
-    pub stage: String,
+    /// The stage; `None` when not even that could be told.
+    pub stage: Option<String>,
     /// The release that the command is about; `None` when the stage has none.
     pub version: Option<String>,
     /// Where the stage answers.
@@ -122,7 +122,7 @@ impl Document {
             schema: SCHEMA,
             command,
             outcome: Outcome::Unchanged,
-            stage: stage.to_owned(),
+            stage: Some(stage.to_owned()),
             version: None,
             url: None,
             functions: BTreeMap::new(),

@@ -2,11 +2,12 @@
 
 pub mod document;
 mod human;
+mod progress;
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
-use crate::cli::Output;
+use crate::cli::{Output, ProgressMode};
 use crate::error::Error;
 use crate::event::Events;
 
@@ -16,17 +17,18 @@ pub use document::Document;
 #[derive(Debug, Clone, Copy)]
 pub struct Report {
     output: Output,
+    progress: ProgressMode,
 }
 
 impl Report {
     /// A report in the form the user asked for.
-    pub fn new(output: Output) -> Self {
-        Self { output }
+    pub fn new(output: Output, progress: ProgressMode) -> Self {
+        Self { output, progress }
     }
 
     /// The events whose listener is this report.
     pub fn events(self) -> Events {
-        let progress = Mutex::new(human::Progress::new(std::io::stderr().is_terminal()));
+        let progress = Mutex::new(progress::Progress::new(self.progress));
         Events::new(move |event| {
             progress.lock().unwrap_or_else(PoisonError::into_inner).show(event);
         })

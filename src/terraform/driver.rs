@@ -1,7 +1,8 @@
 //! Runs Terraform in a layer: `init` when it is needed, `plan` to a file, `apply` of that file, `output`.
 //!
-//! A driver is a value: program, stage, environment, backend and variables are fixed when it is made, so that two
-//! layers can be worked on at once. Every line of Terraform's goes out as an event; its errors come back typed.
+//! A driver is a value: program, stage, environment, backend and variables are fixed when it is made, so that
+//! two layers can be worked on at once. Every line of Terraform's goes out as an event; its errors come back
+//! typed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -39,8 +40,8 @@ pub struct Driver {
     pub backend: Backend,
     /// Values of Terraform variables. Each layer takes those that it declares.
     pub variables: BTreeMap<String, Value>,
-    /// A folder to install providers from (`DEPLOYCTL_PROVIDER_MIRROR`). `None`: the registry, and a mirror only
-    /// where the registry cannot be reached.
+    /// A folder to install providers from (`DEPLOYCTL_PROVIDER_MIRROR`). `None`: the registry, and a mirror
+    /// only where the registry cannot be reached.
     pub provider_mirror: Option<PathBuf>,
     /// How long to wait for a state lock, and how much to do at once.
     pub shared: Shared,
@@ -122,6 +123,15 @@ impl PlanFile {
     fn path(&self) -> PathBuf {
         self.folder.path().join("plan")
     }
+
+    /// Whether the file ends as a zip archive does, with its directory.
+    fn is_whole(&self) -> bool {
+        const DIRECTORY_END: &[u8; 4] = b"PK\x05\x06";
+        const LENGTH: usize = 22;
+        let bytes = std::fs::read(self.path()).unwrap_or_default();
+        let end = bytes.len().checked_sub(LENGTH).map(|start| &bytes[start..]);
+        end.is_some_and(|end| end.starts_with(DIRECTORY_END))
+    }
 }
 
 impl Driver {
@@ -147,6 +157,10 @@ impl Driver {
         if code == 0 {
             return Ok(PlanOutcome::NoChanges);
         }
+        // Terraform does not look whether what it wrote arrived.
+        if !file.is_whole() {
+            return Err(Failure::new(Reason::PlanNotWritten));
+        }
         let json = self.read(layer, &Subcommand::Show { plan: Some(file.path()) }).await?;
         Ok(PlanOutcome::Changes(PlannedLayer { plan: Plan::parse(json.as_bytes())?, file }))
     }
@@ -171,8 +185,8 @@ impl Driver {
         self.placed(layer, self.read(layer, subcommand)).await
     }
 
-    /// The command line and environment of `subcommand` in `layer`: for printing, for running it attached to a
-    /// terminal, and for what everything above runs.
+    /// The command line and environment of `subcommand` in `layer`: for printing, for running it attached to
+    /// a terminal, and for what everything above runs.
     pub fn command(&self, layer: &Layer, subcommand: &Subcommand) -> Result<Command, Failure> {
         let data_dir = self.data_dir(layer);
         let cli_config = mirror::configuration(self);
@@ -220,7 +234,8 @@ impl Driver {
         }))
     }
 
-    /// Runs a command that speaks JSON lines, and passes them on. `is_fine` tells which exit codes are no failure.
+    /// Runs a command that speaks JSON lines, and passes them on. `is_fine` tells which exit codes are no
+    /// failure.
     pub(super) async fn stream(
         &self,
         layer: &Layer,

@@ -1,5 +1,5 @@
-//! The environment that Terraform gets: inherited, but for the variables that would change behind our back what
-//! it does. Each of those is ours, with its reason.
+//! The environment that Terraform gets: inherited, but for the variables that would change behind our back
+//! what it does. Each of those is ours, with its reason.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -78,7 +78,8 @@ fn is_missing(file: &OsString) -> bool {
     !Path::new(file).exists()
 }
 
-/// A value as `TF_VAR_…` takes it: strings as they are, anything else as JSON, which is an HCL expression too.
+/// A value as `TF_VAR_…` takes it: strings as they are, anything else as JSON, which is an HCL expression
+/// too.
 fn variable(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

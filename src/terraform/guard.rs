@@ -1,9 +1,9 @@
 //! The guard between plan and apply: what a plan may not do without being asked.
 //!
-//! *Ownership*: Terraform owns what exists, deployctl owns what runs. A plan that would move a stage or replace a
-//! function's code would undo a release silently, so it is refused with the line that cures it. *Protection*: what
-//! holds data or an address that others know is not destroyed unless its address is allowed. All objections are
-//! found at once.
+//! *Ownership*: Terraform owns what exists, deployctl owns what runs. A plan that would move a stage or
+//! replace a function's code would undo a release silently, so it is refused with the line that cures it.
+//! *Protection*: what holds data or an address that others know is not destroyed unless its address is
+//! allowed. All objections are found at once.
 
 use std::fmt;
 
@@ -19,14 +19,17 @@ const OWNED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Resource types that hold data, or an address that others know.
+/// Resource types that hold data, or an address that others know; and functions and stages, which serve until the
+/// switch and are needed for the way back, while Terraform destroys them before it.
 const PROTECTED: &[&str] = &[
     "aws_api_gateway_domain_name",
     "aws_api_gateway_rest_api",
+    "aws_api_gateway_stage",
     "aws_dynamodb_table",
     "aws_elasticache_cluster",
     "aws_elasticache_replication_group",
     "aws_elasticache_serverless_cache",
+    "aws_lambda_function",
     "aws_route53_zone",
     "aws_s3_bucket",
 ];

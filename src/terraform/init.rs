@@ -1,8 +1,8 @@
 //! `init`, only when something that it depends on has changed.
 //!
 //! Its inputs are the lock file, the `terraform` and `module` blocks of the layer and of the local modules it
-//! uses, the backend's settings, the program and the place that providers come from. Their hash is kept in the
-//! layer's data folder, beside what `init` made of them.
+//! uses, the backend's settings, the program and the place that providers come from. Their hash is kept in
+//! the layer's data folder, beside what `init` made of them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -133,8 +133,8 @@ fn configuration(root: &Path) -> Vec<(PathBuf, String)> {
     files
 }
 
-/// What `init` reads of a file: its `terraform` and `module` blocks, without comments and layout; the whole file
-/// where it cannot be parsed here, which costs an `init` too many and never one too few.
+/// What `init` reads of a file: its `terraform` and `module` blocks, without comments and layout; the whole
+/// file where it cannot be parsed here, which costs an `init` too many and never one too few.
 fn relevant(path: &Path, text: &str) -> String {
     let is_hcl = path.extension().is_some_and(|ending| ending == "tf" || ending == "tofu");
     match hcl::parse(text) {

@@ -1,8 +1,8 @@
 //! Terraform's `-json` stream, message by message.
 //!
 //! A line is parsed in one pass over its bytes. What this version does not know is kept whole as
-//! [`Message::Other`]; a line that is no message at all is nobody's: [`Message::parse`] answers `None`, and the
-//! caller passes the line on as text. The stream never holds the values of outputs marked sensitive.
+//! [`Message::Other`]; a line that is no message at all is nobody's: [`Message::parse`] answers `None`, and
+//! the caller passes the line on as text. The stream never holds the values of outputs marked sensitive.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,7 +1,8 @@
 //! Where providers come from when the registry cannot be reached: a filesystem mirror, given or found.
 //!
-//! Terraform is told about it by a CLI configuration of our own, in the stage's data folder and for our processes
-//! only. Being there, it is used by all later commands too, which therefore need not try the registry again.
+//! Terraform is told about it by a CLI configuration of our own, in the stage's data folder and for our
+//! processes only. Being there, it is used by all later commands too, which therefore need not try the
+//! registry again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;

@@ -14,10 +14,13 @@
 //! | `init`, `mirror` | when `init` is needed, and where providers come from |
 //! | [`messages`] | the `-json` stream |
 //! | [`plan`], [`guard`] | a plan as data, and what it may not do |
+//! | [`render`], [`progress`] | a plan for people, and how far an apply is |
 //! | [`outputs`] | a layer's outputs, secrets kept secret |
 //! | [`layers`] | dependency order |
-//! | [`failure`] | what can go wrong, and what to do about it |
+//! | [`failure`], `classify`, `advice` | what can go wrong, how it is recognised, what to do about it |
 
+mod advice;
+mod classify;
 pub mod commands;
 pub mod driver;
 mod environment;
@@ -29,6 +32,8 @@ pub mod messages;
 mod mirror;
 pub mod outputs;
 pub mod plan;
+pub mod progress;
+pub mod render;
 pub mod version;
 
 pub use commands::{PlanMode, PlanOptions, Shared, Subcommand};

@@ -1,7 +1,7 @@
 //! The outputs of a layer.
 //!
-//! Values marked sensitive are secrets: they can be asked for by name, but nothing prints or serialises them by
-//! accident, because neither `Debug` nor `Serialize` shows them.
+//! Values marked sensitive are secrets: they can be asked for by name, but nothing prints or serialises them
+//! by accident, because neither `Debug` nor `Serialize` shows them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -66,8 +66,8 @@ impl Outputs {
     }
 }
 
-/// Reads the outputs out of a state, as Terraform stores it: no process needed. A state of another version is an
-/// error, so that the caller can ask Terraform instead.
+/// Reads the outputs out of a state, as Terraform stores it: no process needed. A state of another version is
+/// an error, so that the caller can ask Terraform instead.
 pub fn from_state(json: &[u8]) -> Result<Outputs, Failure> {
     let state: State = serde_json::from_slice(json).map_err(|e| Failure::json("the state", &e))?;
     match state.version {

@@ -1,7 +1,7 @@
 //! A plan as data: what `terraform show -json` says about a plan file.
 //!
-//! Secrets are masked while it is read, so that nothing further on can show them. An attribute is listed where
-//! its value differs or will only be known after the apply.
+//! Secrets are masked while it is read, so that nothing further on can show them. An attribute is listed
+//! where its value differs or will only be known after the apply.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -119,8 +119,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Hides copies of secrets: Terraform does not mark all of them, such as the `output` of a `terraform_data` whose
-    /// `input` is marked.
+    /// Hides copies of secrets: Terraform does not mark all of them, such as the `output` of a
+    /// `terraform_data` whose `input` is marked.
     fn hide(&mut self, secrets: &BTreeSet<String>) {
         let resources = self.changes.iter_mut().chain(&mut self.drift);
         let attributes = resources.flat_map(|change| change.attributes.values_mut());

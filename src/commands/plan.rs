@@ -1,0 +1,190 @@
+//! `deployctl plan`: everything a release would do, computed and printed; nothing is changed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use futures::try_join;
+use serde_json::{Value, json};
+
+use super::release::{Built, build};
+use super::{Context, version};
+use crate::error::{Error, Result};
+use crate::infrastructure::{Infrastructure, LayerPlan};
+use crate::ledger::Ledger;
+use crate::release::model::Version;
+use crate::release::plan::{self, Desired, Observed, Plan, Work, Zip};
+use crate::release::record::ArtifactRecord;
+use crate::session::{Session, UNRELEASED};
+use crate::stage::{self, Freshness};
+use crate::terraform::render;
+
+/// What a release would do to the functions and the API.
+struct ReleasePlan {
+    plan: Plan,
+    freshness: Freshness,
+}
+
+/// Runs it; tells whether a release would change anything.
+pub(super) async fn run(context: &Context, text: Option<&str>, markdown: bool) -> Result<bool> {
+    let asked = text.map(version).transpose()?;
+    let session = context.session().await?;
+    let live = session.live_version().await?;
+    let version = match asked.or(live) {
+        Some(version) => version,
+        None => UNRELEASED.parse().map_err(|_| Error::bug("the version of nothing is no version"))?,
+    };
+    let driver = session.driver_for(Some(&version)).await?;
+    let infrastructure = Infrastructure::new(&session, driver)?;
+    let (layers, built) = try_join!(infrastructure.plan_all(), build(&session))?;
+    // Without its infrastructure, a first release has nothing to be compared with.
+    let release = match session.applied_contract().await? {
+        Some(contract) => Some(release(&session, &contract, &version, &built).await?),
+        None => None,
+    };
+    let changes = layers.iter().any(|(_, plan)| !matches!(plan, LayerPlan::NoChanges))
+        || release.as_ref().is_none_or(|release| {
+            !release.plan.keeps_all() || !matches!(release.freshness, Freshness::Fresh(_))
+        });
+    let document = document(&session, &version, &layers, release.as_ref(), changes);
+    let text =
+        if markdown { as_markdown(&layers, release.as_ref()) } else { as_text(&layers, release.as_ref()) };
+    context.report.show(&document, &text);
+    Ok(changes)
+}
+
+async fn release(
+    session: &Session,
+    contract: &crate::contract::Contract,
+    version: &Version,
+    built: &Built,
+) -> Result<ReleasePlan> {
+    let site = session.site(contract)?;
+    let ledger =
+        Ledger::new(session.aws.bucket(&contract.artifact_bucket), session.settings.stage.name.clone());
+    let artifacts: BTreeMap<String, Zip> = built
+        .artifacts
+        .iter()
+        .zip(&session.settings.artifacts)
+        .map(|(artifact, settings)| {
+            let key = settings.key.replace("{version}", version.as_str());
+            let record =
+                ArtifactRecord { key, s3_version: None, sha256: artifact.sha256, size: artifact.size };
+            (artifact.name.clone(), Zip { record, architecture: settings.recipe.architecture })
+        })
+        .collect();
+    let desired = Desired { version: version.clone(), artifacts, functions: contract.functions.clone() };
+    plan::check(&desired).map_err(stage::refused)?;
+    let api = async {
+        let found = stage::stage(&site).await?;
+        let freshness = stage::freshness(&site, &ledger, &found).await?;
+        Ok((found, freshness))
+    };
+    let (functions, (found, freshness), (current, _)) =
+        try_join!(stage::functions(&site, &desired), api, ledger.current())?;
+    let observed = Observed { functions, stage: found, current };
+    let plan = plan::plan(&desired, &observed).map_err(stage::refused)?;
+    Ok(ReleasePlan { plan, freshness })
+}
+
+fn document(
+    session: &Session,
+    version: &Version,
+    layers: &[(String, LayerPlan)],
+    release: Option<&ReleasePlan>,
+    changes: bool,
+) -> Value {
+    let layers: Vec<Value> = layers
+        .iter()
+        .map(|(name, plan)| match plan {
+            LayerPlan::NoChanges => json!({ "layer": name, "state": "no_changes" }),
+            LayerPlan::Changes(plan) => json!({ "layer": name, "state": "changes", "plan": plan }),
+            LayerPlan::NotYet(needed) => json!({ "layer": name, "state": "not_yet", "needs": needed }),
+        })
+        .collect();
+    let functions: Option<BTreeMap<String, &str>> = release.map(|release| {
+        let word = |work: &Work| match work {
+            Work::Update { .. } => "update",
+            Work::Publish => "publish",
+            Work::Keep(_) => "keep",
+        };
+        release.plan.functions.iter().map(|(key, step)| (key.to_string(), word(&step.work))).collect()
+    });
+    let api = release.map(|release| match &release.freshness {
+        Freshness::Fresh(_) => json!({ "state": "fresh", "changes": [] }),
+        Freshness::Stale(_, changes) => json!({ "state": "stale", "changes": changes }),
+        Freshness::Unknown => json!({ "state": "unknown", "changes": [] }),
+    });
+    json!({
+        "schema": 1,
+        "command": "plan",
+        "stage": session.settings.stage.name,
+        "version": version,
+        "changes": changes,
+        "layers": layers,
+        "functions": functions,
+        "api": api,
+    })
+}
+
+fn not_yet(name: &str, needed: &[String]) -> String {
+    format!(
+        "layer {name} cannot be planned yet: it reads the outputs of {}, not applied so far\n",
+        needed.join(", ")
+    )
+}
+
+fn as_text(layers: &[(String, LayerPlan)], release: Option<&ReleasePlan>) -> String {
+    let mut text = String::new();
+    for (name, plan) in layers {
+        match plan {
+            LayerPlan::NoChanges => {
+                let _ = writeln!(text, "layer {name}: no changes");
+            }
+            LayerPlan::Changes(plan) => {
+                let _ = writeln!(text, "layer {name}: {}\n{}", render::numbers(plan), render::summary(plan));
+            }
+            LayerPlan::NotYet(needed) => text.push_str(&not_yet(name, needed)),
+        }
+    }
+    match release {
+        None => text.push_str("release: the first one; every function is published and the API deployed\n"),
+        Some(release) => {
+            let _ = writeln!(text, "release {}:\n{}", release.plan.version, release.plan);
+            if let Freshness::Stale(_, changes) = &release.freshness {
+                let _ = writeln!(
+                    text,
+                    "the API has changed since its deployment was made:\n  {}",
+                    changes.join("\n  ")
+                );
+            }
+        }
+    }
+    text
+}
+
+fn as_markdown(layers: &[(String, LayerPlan)], release: Option<&ReleasePlan>) -> String {
+    let mut text = String::from("### deployctl plan\n\n");
+    for (name, plan) in layers {
+        match plan {
+            LayerPlan::NoChanges => {
+                let _ = writeln!(text, "#### Terraform `{name}`: no changes\n");
+            }
+            LayerPlan::Changes(plan) => {
+                let _ = writeln!(text, "{}", render::markdown(name, plan));
+            }
+            LayerPlan::NotYet(needed) => {
+                let _ = writeln!(text, "{}", not_yet(name, needed));
+            }
+        }
+    }
+    if let Some(release) = release {
+        let _ = writeln!(text, "#### Release\n\n```text\n{}\n```", release.plan);
+        if let Freshness::Stale(_, changes) = &release.freshness {
+            let _ = writeln!(text, "\nThe API has changed since its deployment was made:\n");
+            for change in changes {
+                let _ = writeln!(text, "- {change}");
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,249 @@
+//! A failure in words: what happened, who must act, and what to do next.
+
+use std::fmt;
+
+use super::failure::{Failure, LockInfo, Reason};
+use super::messages::Diagnostic;
+use crate::error::{Error, Kind};
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(layer) = &self.layer {
+            write!(f, "terraform {layer}: ")?;
+        }
+        match &*self.reason {
+            Reason::NotFound(program) => write!(f, "{} was not found", program.display()),
+            Reason::NotTerraform(program) => {
+                write!(f, "{} is neither Terraform nor OpenTofu", program.display())
+            }
+            Reason::TooOld { found, .. } => write!(f, "version {found} is too old"),
+            Reason::OptionTooNew { option, found, .. } => write!(f, "version {found} does not have {option}"),
+            Reason::BadFolder(dir) => write!(f, "{} has no .tf or .tofu files", dir.display()),
+            Reason::UnknownLayer(name) => write!(f, "there is no layer {name:?}"),
+            Reason::BadLayerName(name) => write!(f, "{name:?} cannot be the name of a layer"),
+            Reason::LayerCycle(names) => {
+                write!(f, "the layers {} depend on each other in a circle", names.join(", "))
+            }
+            Reason::SecretInBackend(name) => write!(f, "the backend setting {name} is a secret"),
+            Reason::StateLocked(LockInfo { who, created, operation, .. }) => {
+                write!(f, "the state is locked by {who} since {created} ({operation})")
+            }
+            Reason::StalePlan => f.write_str("the state changed after the plan was made"),
+            Reason::MissingVariables(names) => write!(f, "no value for {}", names.join(", ")),
+            Reason::NotInitialised => f.write_str("the layer is not initialised"),
+            Reason::BackendChanged => f.write_str("the backend's settings have changed"),
+            Reason::NotInstallable => f.write_str("a provider or a module cannot be installed"),
+            Reason::RegistryUnreachable => f.write_str("the provider registry cannot be reached"),
+            Reason::LockFileOutdated => f.write_str(".terraform.lock.hcl does not cover what is needed here"),
+            Reason::BackendUnreachable => f.write_str("the state cannot be reached"),
+            Reason::Authentication => f.write_str("AWS does not accept the credentials"),
+            Reason::Throttled => f.write_str("AWS throttled the calls, or a quota is exhausted"),
+            Reason::VersionConstraint => f.write_str("a version constraint is not met"),
+            Reason::ResourceCycle => f.write_str("resources depend on each other in a circle"),
+            Reason::DiskFull => f.write_str("the disk is full"),
+            Reason::PlanNotWritten => f.write_str("the plan file is not whole: the disk is perhaps full"),
+            Reason::Format { what, problem } => write!(f, "cannot read {what}: {problem}"),
+            Reason::Interrupted { killed: false } => f.write_str("interrupted"),
+            Reason::Interrupted { killed: true } => {
+                f.write_str("interrupted, and killed because it did not stop in time")
+            }
+            Reason::Io { purpose, source } => write!(f, "cannot {purpose}: {source}"),
+            Reason::Failed(process) => match (self.diagnostics.first(), process) {
+                (Some(first), _) => f.write_str(&first.summary),
+                (None, Some(process)) => write!(f, "{process}"),
+                (None, None) => f.write_str("failed without saying why"),
+            },
+        }
+    }
+}
+
+impl Failure {
+    fn kind(&self) -> Kind {
+        match *self.reason {
+            Reason::Interrupted { .. } => Kind::Interrupted,
+            Reason::UnknownLayer(_) | Reason::BadLayerName(_) | Reason::LayerCycle(_) => Kind::Usage,
+            Reason::NotFound(_)
+            | Reason::NotTerraform(_)
+            | Reason::TooOld { .. }
+            | Reason::OptionTooNew { .. }
+            | Reason::BadFolder(_)
+            | Reason::SecretInBackend(_) => Kind::Preflight,
+            _ => Kind::Terraform,
+        }
+    }
+
+    /// The failure's stable name.
+    const fn id(reason: &Reason) -> &'static str {
+        match reason {
+            Reason::NotFound(_) => "terraform.not_found",
+            Reason::NotTerraform(_) => "terraform.not_terraform",
+            Reason::TooOld { .. } => "terraform.too_old",
+            Reason::OptionTooNew { .. } => "terraform.option_too_new",
+            Reason::BadFolder(_) => "terraform.bad_folder",
+            Reason::UnknownLayer(_) => "terraform.unknown_layer",
+            Reason::BadLayerName(_) => "terraform.bad_layer_name",
+            Reason::LayerCycle(_) => "terraform.layer_cycle",
+            Reason::SecretInBackend(_) => "terraform.secret_in_backend",
+            Reason::StateLocked(_) => "terraform.state_locked",
+            Reason::StalePlan => "terraform.stale_plan",
+            Reason::MissingVariables(_) => "terraform.missing_variable",
+            Reason::NotInitialised => "terraform.not_initialised",
+            Reason::BackendChanged => "terraform.backend_changed",
+            Reason::NotInstallable => "terraform.not_installable",
+            Reason::RegistryUnreachable => "terraform.registry_unreachable",
+            Reason::LockFileOutdated => "terraform.lock_file_outdated",
+            Reason::BackendUnreachable => "terraform.backend_unreachable",
+            Reason::Authentication => "terraform.authentication",
+            Reason::Throttled => "terraform.throttled",
+            Reason::VersionConstraint => "terraform.version_constraint",
+            Reason::ResourceCycle => "terraform.resource_cycle",
+            Reason::DiskFull => "terraform.disk_full",
+            Reason::PlanNotWritten => "terraform.plan_not_written",
+            Reason::Format { .. } => "terraform.format",
+            Reason::Interrupted { .. } => "interrupted",
+            Reason::Io { .. } => "terraform.io",
+            Reason::Failed(_) => "terraform.failed",
+        }
+    }
+
+    /// What to do next.
+    fn hint(&self) -> Option<String> {
+        let layer = self.layer.as_deref().unwrap_or("<layer>");
+        let stage = self.stage.as_deref().unwrap_or("<stage>");
+        let by_hand = |args: &str| format!("deployctl terraform {layer} --stage {stage} -- {args}");
+        let hint = match &*self.reason {
+            Reason::NotFound(_) => "install Terraform or OpenTofu, or name it with DEPLOYCTL_TERRAFORM",
+            Reason::NotTerraform(_) => "DEPLOYCTL_TERRAFORM must name a terraform or tofu program",
+            Reason::BadFolder(_) => "correct the layer's path in deployctl.toml",
+            Reason::UnknownLayer(_) => "correct depends_on in deployctl.toml, or the layer's name",
+            Reason::BadLayerName(_) => "use letters, digits, '-' and '_', each name once",
+            Reason::LayerCycle(_) => "remove one depends_on of the circle in deployctl.toml",
+            Reason::SecretInBackend(_) => {
+                "pass credentials in the environment (AWS_PROFILE, AWS_ACCESS_KEY_ID, …)"
+            }
+            Reason::StalePlan => "run the command again: it makes a new plan",
+            Reason::NotInitialised => "run the command again: it starts with init",
+            Reason::NotInstallable => {
+                "check the sources and versions in required_providers and module blocks"
+            }
+            Reason::RegistryUnreachable => {
+                "check network and proxy, or set DEPLOYCTL_PROVIDER_MIRROR to a folder that \
+                 `terraform providers mirror` has filled"
+            }
+            Reason::BackendUnreachable => {
+                "check the bucket's name, region and credentials; `deployctl bootstrap` makes the bucket"
+            }
+            Reason::Authentication => "check the credentials, and what they are allowed to do",
+            Reason::Throttled => "run it again later, or ask AWS for a higher quota",
+            Reason::VersionConstraint => {
+                "install a version that meets the constraint, or change the constraint"
+            }
+            Reason::ResourceCycle => "break the circle between the resources named above",
+            Reason::DiskFull | Reason::PlanNotWritten => "free some space and run it again",
+            Reason::Format { .. } => "this Terraform is perhaps too new for this deployctl",
+            Reason::TooOld { minimum, .. } => return Some(format!("install version {minimum} or later")),
+            Reason::OptionTooNew { since, .. } => {
+                return Some(format!("use {since} or later, or leave it out"));
+            }
+            Reason::StateLocked(lock) => {
+                let unlock = by_hand(&format!("force-unlock {}", lock.id));
+                return Some(format!("wait for it to end; if it has died: {unlock}"));
+            }
+            Reason::MissingVariables(names) => {
+                let first = names.first().map_or("<name>", String::as_str);
+                return Some(format!(
+                    "set {} in deployctl.toml, or TF_VAR_{first} in the environment",
+                    names.join(", ")
+                ));
+            }
+            Reason::BackendChanged => {
+                let (migrate, reconfigure) = (by_hand("init -migrate-state"), by_hand("init -reconfigure"));
+                return Some(format!(
+                    "to move the state: {migrate}; to use the one that is there: {reconfigure}"
+                ));
+            }
+            Reason::LockFileOutdated => {
+                let lock = by_hand("providers lock -platform=linux_amd64");
+                return Some(format!("{lock}, and commit .terraform.lock.hcl"));
+            }
+            Reason::Interrupted { killed: true } => {
+                let unlock = by_hand("force-unlock <id>");
+                return Some(format!(
+                    "a lock may be left: the next run tells its id, and {unlock} removes it"
+                ));
+            }
+            Reason::Interrupted { killed: false } | Reason::Io { .. } | Reason::Failed(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let mut error = Self::new(failure.kind(), Failure::id(&failure.reason), failure.to_string());
+        error.hint = failure.hint();
+        if failure.diagnostics.is_empty() {
+            return error;
+        }
+        error.because(failure.diagnostics.iter().map(told).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// A diagnostic as people read it: summary, place, detail.
+fn told(diagnostic: &Diagnostic) -> String {
+    let Diagnostic { summary, detail, address, range, .. } = diagnostic;
+    let mut text = summary.clone();
+    if let Some(range) = range {
+        text.push_str(&format!(" ({}:{})", range.filename, range.start.line));
+    }
+    if let Some(address) = address {
+        text.push_str(&format!(" in {address}"));
+    }
+    if !detail.is_empty() {
+        text.push_str(&format!(": {}", detail.trim()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terraform::messages::Message;
+
+    fn recorded(name: &str) -> Failure {
+        let path = format!("{}/tests/fixtures/terraform/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let errors = text.lines().filter_map(|line| Message::parse(line)?.error().cloned());
+        Failure::from_run(errors.collect(), None).at("app", "dev")
+    }
+
+    #[test]
+    fn a_locked_state_tells_who_holds_it_and_how_to_unlock_it() {
+        let failure = recorded("locked");
+        let Reason::StateLocked(lock) = &*failure.reason else { panic!("{failure:?}") };
+        assert_eq!((lock.who.as_str(), lock.operation.as_str()), ("root@vm", "apply"));
+        let error = Error::from(failure);
+        assert_eq!((error.id, error.kind.exit_code()), ("terraform.state_locked", 20));
+        let unlock =
+            "deployctl terraform app --stage dev -- force-unlock c2236b1e-bd85-ed27-ae6f-9573b33618e5";
+        assert!(error.hint.unwrap().ends_with(unlock));
+    }
+
+    #[test]
+    fn recorded_failures_are_recognised() {
+        assert!(
+            matches!(&*recorded("missing").reason, Reason::MissingVariables(names) if names == &["name"])
+        );
+        assert!(matches!(*recorded("stale").reason, Reason::StalePlan));
+        assert!(matches!(*recorded("no-registry").reason, Reason::RegistryUnreachable));
+        assert!(matches!(*recorded("not-initialised").reason, Reason::NotInitialised));
+        assert!(matches!(*recorded("sigint").reason, Reason::Failed(_)));
+    }
+
+    #[test]
+    fn what_is_not_recognised_keeps_its_diagnostics() {
+        let error = Error::from(recorded("sigint"));
+        assert_eq!(error.to_string(), "terraform app: local-exec provisioner error");
+        assert!(error.causes()[0].contains("(main.tf:2) in terraform_data.slow: Error running command"));
+    }
+}

@@ -1,0 +1,125 @@
+//! From Terraform's diagnostics to a reason. Summaries are few and stable, details are prose of Terraform, of
+//! providers and of AWS: whatever is not recognised stays what it is.
+
+use super::failure::{LockInfo, Reason};
+use super::messages::Diagnostic;
+
+impl LockInfo {
+    /// Reads the `Lock Info` of Terraform's message; `None` where there is none.
+    fn parse(detail: &str) -> Option<Self> {
+        let (_, info) = detail.split_once("Lock Info:")?;
+        let field = |name: &str| {
+            let line = info.lines().find_map(|line| line.trim().strip_prefix(name));
+            line.map(|value| value.trim().to_owned()).unwrap_or_default()
+        };
+        let operation = field("Operation:");
+        let operation = operation.strip_prefix("OperationType").map(str::to_lowercase).unwrap_or(operation);
+        Some(Self { id: field("ID:"), who: field("Who:"), created: field("Created:"), operation })
+    }
+}
+
+/// The reason that all errors of a run come down to; `None` where they are nothing special.
+pub(super) fn classify(diagnostics: &[Diagnostic], last_words: &str) -> Option<Reason> {
+    let summary = |text: &str| diagnostics.iter().find(|diagnostic| diagnostic.summary.contains(text));
+    // Comes together with others, which are not to be trusted before it is cured.
+    if summary("Inconsistent dependency lock file").is_some() {
+        return Some(Reason::NotInitialised);
+    }
+    if summary("No value for required variable").is_some() {
+        let names = diagnostics.iter().filter_map(|diagnostic| {
+            let rest = diagnostic.detail.split_once("variable \"")?.1;
+            rest.split_once('"').map(|(name, _)| name.to_owned())
+        });
+        return Some(Reason::MissingVariables(names.collect()));
+    }
+    if let Some(locked) = summary("Error acquiring the state lock") {
+        // Without lock information it is the backend that failed, not somebody else who holds the lock.
+        return Some(LockInfo::parse(&locked.detail).map_or(Reason::BackendUnreachable, Reason::StateLocked));
+    }
+    let mut text: String = diagnostics
+        .iter()
+        .map(|diagnostic| format!("{}\n{}\n", diagnostic.summary, diagnostic.detail))
+        .collect();
+    text.push_str(last_words);
+    let has = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
+    let reason = if has(&["Saved plan is stale"]) {
+        Reason::StalePlan
+    } else if has(&["no space left on device"]) {
+        Reason::DiskFull
+    } else if has(&["Backend configuration changed", "Backend type changed"]) {
+        Reason::BackendChanged
+    } else if has(UNREACHABLE_REGISTRY) {
+        Reason::RegistryUnreachable
+    } else if has(&["Provider dependency changes detected", "checksums recorded in the dependency lock file"])
+    {
+        Reason::LockFileOutdated
+    } else if has(NOT_INITIALISED) {
+        Reason::NotInitialised
+    } else if has(&[
+        "Unsupported Terraform Core version",
+        "no available releases match the given constraints",
+    ]) {
+        Reason::VersionConstraint
+    } else if has(NOT_INSTALLABLE) {
+        Reason::NotInstallable
+    } else if diagnostics.iter().any(|diagnostic| diagnostic.summary.starts_with("Cycle")) {
+        Reason::ResourceCycle
+    } else if has(THROTTLED) {
+        Reason::Throttled
+    } else if has(AUTHENTICATION) {
+        Reason::Authentication
+    } else if has(BACKEND_UNREACHABLE) {
+        Reason::BackendUnreachable
+    } else {
+        return None;
+    };
+    Some(reason)
+}
+
+const UNREACHABLE_REGISTRY: &[&str] = &[
+    "could not connect to registry",
+    "failed to request discovery document",
+    "Failed to request discovery document",
+    "could not query provider registry",
+];
+const NOT_INITIALISED: &[&str] = &[
+    "Backend initialization required",
+    "Module not installed",
+    "Required plugins are not installed",
+    "run \"terraform init\"",
+    "run: terraform init",
+];
+const NOT_INSTALLABLE: &[&str] = &[
+    "Failed to query available provider packages",
+    "Failed to install provider",
+    "Incompatible provider version",
+    "Failed to download module",
+    "Error accessing remote module registry",
+];
+const THROTTLED: &[&str] = &[
+    "Throttling",
+    "TooManyRequestsException",
+    "LimitExceeded",
+    "QuotaExceeded",
+    "Rate exceeded",
+    "RequestLimitExceeded",
+];
+const AUTHENTICATION: &[&str] = &[
+    "No valid credential sources found",
+    "ExpiredToken",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "SignatureDoesNotMatch",
+    "AccessDenied",
+    "UnauthorizedOperation",
+    "Retrieving AWS account details",
+];
+const BACKEND_UNREACHABLE: &[&str] = &[
+    "Error refreshing state",
+    "Failed to get existing workspaces",
+    "Failed to load state",
+    "Error loading state",
+    "NoSuchBucket",
+    "S3 bucket does not exist",
+    "Failed to save state",
+];

@@ -1,0 +1,175 @@
+//! A plan for people: a short text for the terminal, and Markdown for a pull request. (As JSON, a plan is itself.)
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::plan::{Action, Plan, ResourceChange, ValueChange};
+
+/// Values longer than this are cut: nobody reads a policy document in a summary.
+const LONGEST_VALUE: usize = 60;
+
+/// Attributes beyond this number are only counted.
+const MOST_ATTRIBUTES: usize = 8;
+
+/// The numbers, such as `1 to create, 2 to update`.
+pub fn numbers(plan: &Plan) -> String {
+    let words = [
+        (Action::Create, "to create"),
+        (Action::Update, "to update"),
+        (Action::Replace, "to replace"),
+        (Action::Delete, "to destroy"),
+        (Action::Forget, "to forget"),
+        (Action::Unknown, "of an unknown kind"),
+    ];
+    let counted = words.iter().map(|(action, words)| (plan.count(*action), *words));
+    let mut parts: Vec<String> =
+        counted.filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}")).collect();
+    if !plan.outputs.is_empty() {
+        parts.push(format!("{} to change among the outputs", plan.outputs.len()));
+    }
+    if parts.is_empty() { "no changes".to_owned() } else { parts.join(", ") }
+}
+
+/// A line per resource, and one per attribute that differs.
+pub fn summary(plan: &Plan) -> String {
+    let mut text = String::new();
+    for change in plan.changes.iter().filter(|change| change.action != Action::Read) {
+        line(&mut text, format_args!("{} {}", sign(change.action), headline(change)));
+        // What is made or destroyed is all new or all gone: its attributes are not news.
+        if matches!(change.action, Action::Update | Action::Replace) {
+            attributes(&mut text, change);
+        }
+    }
+    for (name, change) in &plan.outputs {
+        line(&mut text, format_args!("  output {name}: {}", arrow(change)));
+    }
+    for change in &plan.drift {
+        let names: Vec<&str> = change.attributes.keys().map(String::as_str).collect();
+        line(
+            &mut text,
+            format_args!("! {} was changed by somebody else: {}", change.address, names.join(", ")),
+        );
+    }
+    text
+}
+
+/// A heading with the numbers, and the summary folded away below it.
+pub fn markdown(layer: &str, plan: &Plan) -> String {
+    let heading = format!("#### Terraform `{layer}`: {}\n", numbers(plan));
+    let summary = summary(plan);
+    if summary.is_empty() {
+        return heading;
+    }
+    // Every line of the summary starts with a sign or a space, so that no value can close the fence.
+    format!("{heading}\n<details><summary>Changes</summary>\n\n```diff\n{summary}```\n\n</details>\n")
+}
+
+const fn sign(action: Action) -> &'static str {
+    match action {
+        Action::Create => "+",
+        Action::Delete | Action::Replace => "-",
+        Action::Update => "!",
+        Action::Read | Action::Forget | Action::NoOp | Action::Unknown => " ",
+    }
+}
+
+fn headline(change: &ResourceChange) -> String {
+    let ResourceChange { address, action, replace_paths, previous_address, import, .. } = change;
+    let mut text = match action {
+        Action::Create => format!("create {address}"),
+        Action::Update => format!("update {address}"),
+        Action::Delete => format!("destroy {address}"),
+        Action::Replace => format!("replace {address}"),
+        Action::Read => format!("read {address}"),
+        Action::Forget => format!("forget {address}"),
+        Action::NoOp => format!("keep {address}"),
+        Action::Unknown => format!("do something unknown to {address}"),
+    };
+    if !replace_paths.is_empty() {
+        write_to(&mut text, format_args!(" because of {}", replace_paths.join(", ")));
+    }
+    if let Some(previous) = previous_address {
+        write_to(&mut text, format_args!(" (moved from {previous})"));
+    }
+    if *import {
+        text.push_str(" (imported)");
+    }
+    text
+}
+
+fn attributes(text: &mut String, change: &ResourceChange) {
+    for (name, value) in change.attributes.iter().take(MOST_ATTRIBUTES) {
+        line(text, format_args!("    {name}: {}", arrow(value)));
+    }
+    let more = change.attributes.len().saturating_sub(MOST_ATTRIBUTES);
+    if more > 0 {
+        line(text, format_args!("    and {more} more"));
+    }
+}
+
+fn arrow(change: &ValueChange) -> String {
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => format!("{} → {}", short(before), short(after)),
+        (None, Some(after)) => short(after),
+        (Some(before), None) => format!("{} → nothing", short(before)),
+        (None, None) => "nothing".to_owned(),
+    }
+}
+
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    write_to(text, line);
+    text.push('\n');
+}
+
+fn write_to(text: &mut String, what: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _cannot_fail = text.write_fmt(what);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replan() -> Plan {
+        Plan::parse(include_bytes!("../../tests/fixtures/terraform/show-replan.json")).unwrap()
+    }
+
+    #[test]
+    fn a_summary_tells_what_changes_and_why() {
+        assert_eq!(
+            summary(&replan()),
+            "! update terraform_data.one\n\
+            \u{20}   input: \"x\" → \"y\"\n\
+            \u{20}   output: \"x\" → \"(known after apply)\"\n\
+             - replace terraform_data.two because of triggers_replace\n\
+            \u{20}   id: \"c707bd3b-a0f0-ef27-72fc-b0635c8a252c\" → \"(known after apply)\"\n\
+            \u{20}   output: \"(sensitive)\" → \"(known after apply)\"\n\
+            \u{20}   triggers_replace: [\"x\"] → [\"y\"]\n\
+            \u{20} output name: \"x\" → \"(known after apply)\"\n"
+        );
+    }
+
+    #[test]
+    fn markdown_has_the_numbers_in_its_heading() {
+        let text = markdown("app", &replan());
+        let heading = "#### Terraform `app`: 1 to update, 1 to replace, 1 to change among the outputs\n";
+        assert!(text.starts_with(heading), "{text}");
+        assert!(text.ends_with("```\n\n</details>\n"));
+        assert_eq!(markdown("app", &Plan::default()), "#### Terraform `app`: no changes\n");
+    }
+
+    #[test]
+    fn no_value_is_too_long_and_none_is_cut_inside_a_character() {
+        let value = Value::from("ä".repeat(1000));
+        assert_eq!(short(&value).chars().count(), LONGEST_VALUE + 1);
+    }
+}

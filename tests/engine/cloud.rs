@@ -1,0 +1,355 @@
+//! A cloud in memory, with AWS's semantics as far as a release can see them, and with a fault at one chosen call.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use deployctl::artifact::{Architecture, Sha256};
+use deployctl::aws::failure::{Failure, Meaning};
+use deployctl::release::definition::Definition;
+use deployctl::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
+use deployctl::world::{
+    Code, Deployment, FunctionState, Published, Seen, StageState, Store, Stored, UploadError, Uploaded,
+    World, Written,
+};
+use tokio::sync::Notify;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The call fails and has no effect.
+    Refused,
+    /// The call takes effect, and its answer is lost.
+    AnswerLost,
+    /// The call takes effect twice, as when the SDK repeats it after a lost answer.
+    Repeated,
+    /// deployctl is killed before the call.
+    KilledBefore,
+    /// deployctl is killed after the call took effect.
+    KilledAfter,
+}
+
+pub const FAULTS: [Fault; 5] =
+    [Fault::Refused, Fault::AnswerLost, Fault::Repeated, Fault::KilledBefore, Fault::KilledAfter];
+
+/// The cloud. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Cloud {
+    pub state: Arc<Mutex<State>>,
+    /// Told when a fault kills deployctl.
+    pub killed: Arc<Notify>,
+}
+
+#[derive(Debug)]
+pub struct State {
+    pub objects: BTreeMap<String, (Vec<u8>, u64)>,
+    pub functions: BTreeMap<String, Function>,
+    pub definition: Definition,
+    pub deployments: Vec<(Deployment, Definition)>,
+    pub pointer: Pointer,
+    /// The names of all calls since the last [`Cloud::arm`].
+    pub calls: Vec<&'static str>,
+    /// Calls of `UpdateStage` that took effect.
+    pub switches: usize,
+    /// What a release answers with: its status by version, 200 where none is given.
+    pub status: BTreeMap<String, u16>,
+    faults: Vec<(usize, Fault)>,
+    tick: u64,
+}
+
+/// A function: the code of `$LATEST`, its revision, and the code of each published version.
+#[derive(Debug, Clone)]
+pub struct Function {
+    pub latest: String,
+    pub config: Sha256,
+    pub revision: u64,
+    pub versions: Vec<(String, Sha256)>,
+}
+
+impl Cloud {
+    pub fn new(functions: &[&str]) -> Self {
+        let definition = definition(29000);
+        let id: DeploymentId = "bootstrap".parse().unwrap();
+        let bootstrap = Deployment { id: id.clone(), description: "made by Terraform".into() };
+        let function = Function {
+            latest: Sha256::of(b"created").base64(),
+            config: Sha256::of(b"config"),
+            revision: 1,
+            versions: Vec::new(),
+        };
+        let state = State {
+            objects: BTreeMap::new(),
+            functions: functions.iter().map(|name| ((*name).to_owned(), function.clone())).collect(),
+            deployments: vec![(bootstrap, definition.clone())],
+            definition,
+            pointer: Pointer { deployment_id: id, variables: [("owner".into(), "somebody".into())].into() },
+            calls: Vec::new(),
+            switches: 0,
+            status: BTreeMap::new(),
+            faults: Vec::new(),
+            tick: 0,
+        };
+        Self { state: Arc::new(Mutex::new(state)), killed: Arc::new(Notify::new()) }
+    }
+
+    /// Starts counting calls anew; the call with each given number fails.
+    pub fn arm(&self, faults: &[(usize, Fault)]) {
+        let mut state = self.state.lock().unwrap();
+        state.calls.clear();
+        state.switches = 0;
+        state.faults = faults.to_vec();
+    }
+
+    pub fn calls(&self) -> Vec<&'static str> {
+        self.state.lock().unwrap().calls.clone()
+    }
+
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        mut effect: impl FnMut(&mut State) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        // As every call over a network does, it lets others run.
+        tokio::task::yield_now().await;
+        let (result, killed) = {
+            let mut state = self.state.lock().unwrap();
+            let number = state.calls.len();
+            state.calls.push(name);
+            let fault = state.faults.iter().find(|(at, _)| *at == number).map(|(_, fault)| *fault);
+            match fault {
+                None => (effect(&mut state), false),
+                Some(Fault::Refused) => (Err(lost(name)), false),
+                Some(Fault::KilledBefore) => (Err(lost(name)), true),
+                Some(Fault::AnswerLost) => {
+                    drop(effect(&mut state));
+                    (Err(lost(name)), false)
+                }
+                Some(Fault::Repeated) => {
+                    drop(effect(&mut state));
+                    (effect(&mut state), false)
+                }
+                Some(Fault::KilledAfter) => {
+                    drop(effect(&mut state));
+                    (Err(lost(name)), true)
+                }
+            }
+        };
+        if killed {
+            self.killed.notify_one();
+            std::future::pending::<()>().await;
+        }
+        result
+    }
+}
+
+pub fn definition(timeout: u64) -> Definition {
+    Definition::new(
+        [("GET /users".to_owned(), serde_json::json!({ "integration": { "timeout": timeout } }))].into(),
+    )
+}
+
+fn failure(operation: &'static str, meaning: Meaning) -> Failure {
+    Failure {
+        operation,
+        subject: "the cloud in memory".into(),
+        meaning,
+        code: None,
+        message: "as the test wants it".into(),
+        request_id: None,
+    }
+}
+
+fn lost(operation: &'static str) -> Failure {
+    failure(operation, Meaning::Unknown)
+}
+
+impl State {
+    fn tick(&mut self) -> u64 {
+        self.tick += 1;
+        self.tick
+    }
+
+    fn write(&mut self, key: &str, body: &[u8]) -> Written {
+        let etag = self.tick();
+        self.objects.insert(key.to_owned(), (body.to_vec(), etag));
+        Written::Done(etag.to_string())
+    }
+
+    fn function(&mut self, name: &FunctionName, operation: &'static str) -> Result<&mut Function, Failure> {
+        self.functions.get_mut(name.as_str()).ok_or_else(|| failure(operation, Meaning::NotFound))
+    }
+}
+
+/// Publishing what was published before gives the same version, as on AWS.
+fn publish(function: &mut Function) -> Published {
+    let latest = (function.latest.clone(), function.config);
+    if function.versions.last() != Some(&latest) {
+        function.versions.push(latest);
+    }
+    Published {
+        version: function.versions.len().to_string().parse().unwrap(),
+        code_sha256: function.latest.clone(),
+    }
+}
+
+impl Store for Cloud {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Stored>, Failure> {
+        self.call("GetObject", |state| {
+            let object = state.objects.get(key);
+            Ok(object.map(|(body, etag)| Stored { body: body.clone(), etag: etag.to_string() }))
+        })
+        .await
+    }
+
+    async fn create(&self, key: &str, body: &[u8]) -> Result<Written, Failure> {
+        self.call("PutObject", |state| {
+            Ok(if state.objects.contains_key(key) { Written::Refused } else { state.write(key, body) })
+        })
+        .await
+    }
+
+    async fn replace(&self, key: &str, body: &[u8], etag: &str) -> Result<Written, Failure> {
+        self.call("PutObject", |state| {
+            let same = state.objects.get(key).is_some_and(|(_, found)| found.to_string() == etag);
+            Ok(if same { state.write(key, body) } else { Written::Refused })
+        })
+        .await
+    }
+
+    async fn keys(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        self.call("ListObjectsV2", |state| {
+            Ok(state.objects.keys().filter(|key| key.starts_with(prefix)).cloned().collect())
+        })
+        .await
+    }
+
+    async fn upload(&self, _key: &str, _file: &Path, _sha256: &Sha256) -> Result<Uploaded, UploadError> {
+        Ok(Uploaded { s3_version: None, existed: false })
+    }
+}
+
+impl World for Cloud {
+    async fn function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
+        self.call("GetFunctionConfiguration", |state| {
+            let function = state.function(name, "GetFunctionConfiguration")?;
+            Ok(FunctionState {
+                code_sha256: function.latest.clone(),
+                config_sha256: function.config,
+                architecture: Some(Architecture::X86_64),
+                revision: function.revision.to_string(),
+                failed: None,
+            })
+        })
+        .await
+    }
+
+    async fn version(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+    ) -> Result<Option<String>, Failure> {
+        self.call("GetFunctionConfiguration", |state| {
+            let number: usize = version.as_str().parse().unwrap();
+            let function = state.function(name, "GetFunctionConfiguration")?;
+            Ok(function.versions.get(number - 1).map(|(code, _)| code.clone()))
+        })
+        .await
+    }
+
+    async fn update_code(
+        &self,
+        name: &FunctionName,
+        code: &Code,
+        revision: &str,
+    ) -> Result<Published, Failure> {
+        self.call("UpdateFunctionCode", |state| {
+            let next = state.tick();
+            let function = state.function(name, "UpdateFunctionCode")?;
+            if function.revision.to_string() != revision {
+                return Err(failure("UpdateFunctionCode", Meaning::Precondition));
+            }
+            function.revision = next;
+            function.latest = code.sha256.base64();
+            Ok(publish(function))
+        })
+        .await
+    }
+
+    async fn publish(&self, name: &FunctionName, code_sha256: &str) -> Result<Published, Failure> {
+        self.call("PublishVersion", |state| {
+            let function = state.function(name, "PublishVersion")?;
+            if function.latest != code_sha256 {
+                return Err(failure("PublishVersion", Meaning::Rejected));
+            }
+            Ok(publish(function))
+        })
+        .await
+    }
+
+    async fn wait_active(&self, _name: &FunctionName, _version: &FunctionVersion) -> Result<(), Failure> {
+        self.call("GetFunctionConfiguration", |_| Ok(())).await
+    }
+
+    async fn definition(&self) -> Result<Definition, Failure> {
+        self.call("GetResources", |state| Ok(state.definition.clone())).await
+    }
+
+    async fn create_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {
+        self.call("CreateDeployment", |state| {
+            let id: DeploymentId = format!("d{}", state.deployments.len()).parse().unwrap();
+            let deployment = Deployment { id: id.clone(), description: description.to_owned() };
+            let frozen = state.definition.clone();
+            state.deployments.push((deployment, frozen));
+            Ok(id)
+        })
+        .await
+    }
+
+    async fn deployments(&self) -> Result<Vec<Deployment>, Failure> {
+        self.call("GetDeployments", |state| {
+            Ok(state.deployments.iter().map(|(deployment, _)| deployment.clone()).collect())
+        })
+        .await
+    }
+
+    async fn deployment(&self, id: &DeploymentId) -> Result<Option<Deployment>, Failure> {
+        self.call("GetDeployment", |state| {
+            Ok(state.deployments.iter().find(|(there, _)| there.id == *id).map(|(there, _)| there.clone()))
+        })
+        .await
+    }
+
+    async fn stage(&self) -> Result<StageState, Failure> {
+        self.call("GetStage", |state| {
+            Ok(StageState { pointer: state.pointer.clone(), canary: None, cached: false })
+        })
+        .await
+    }
+
+    async fn switch(&self, _from: &Pointer, to: &Pointer) -> Result<(), Failure> {
+        self.call("UpdateStage", |state| {
+            if !state.deployments.iter().any(|(deployment, _)| deployment.id == to.deployment_id) {
+                return Err(failure("UpdateStage", Meaning::Rejected));
+            }
+            state.pointer = to.clone();
+            state.switches += 1;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn flush_caches(&self, _cached: bool) -> Result<(), Failure> {
+        self.call("FlushStageAuthorizersCache", |_| Ok(())).await
+    }
+
+    async fn probe(&self, _path: &str) -> Seen {
+        let state = self.state.lock().unwrap();
+        let release = state.pointer.variables.get("release").cloned().unwrap_or_default();
+        let status = state.status.get(&release).copied().unwrap_or(200);
+        Seen::Answer(status, [("x-release".to_owned(), release)].into())
+    }
+}

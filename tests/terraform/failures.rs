@@ -1,0 +1,78 @@
+//! What goes wrong, and how it is told.
+
+use deployctl::terraform::{PlanOutcome, Reason};
+
+use crate::project::{CONFIGURATION, Project, pretend};
+
+#[tokio::test]
+async fn a_plan_that_the_world_has_overtaken_is_stale() {
+    let mut project = Project::ready(CONFIGURATION).await;
+    project.set("name", "x");
+    let first = project.planned().await;
+    project.apply().await;
+    let failure = project.driver.apply(&project.layer, first).await.unwrap_err();
+    assert!(matches!(*failure.reason, Reason::StalePlan), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_missing_variable_is_named() {
+    let project = Project::ready(CONFIGURATION).await;
+    let failure = project.plan().await.unwrap_err();
+    assert!(matches!(&*failure.reason, Reason::MissingVariables(names) if names == &["name"]), "{failure:?}");
+    assert_eq!(failure.to_string(), "terraform app: no value for name");
+    assert_eq!(project.plan_files(), 0);
+}
+
+#[tokio::test]
+async fn a_broken_configuration_is_told_with_file_and_line() {
+    let project = Project::ready("").await;
+    std::fs::write(project.layer.dir.join("more.tf"), "\noutput \"x\" { value = nothing.here }\n").unwrap();
+    let error = deployctl::error::Error::from(project.plan().await.unwrap_err());
+    assert!(error.causes()[0].contains("(more.tf:2)"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_terraform_that_dies_half_way_is_a_failure_with_its_last_words() {
+    let project = Project::ready(CONFIGURATION).await;
+    pretend(
+        &project,
+        r#"echo '{"type":"version","terraform":"1.11.4","ui":"1.2"}'; echo 'panic: oh no' >&2; kill -9 $$"#,
+    );
+    let failure = project.plan().await.unwrap_err();
+    assert!(failure.to_string().contains("signal: 9"), "{failure}");
+    assert!(failure.to_string().contains("panic: oh no"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_stream_of_another_format_and_half_a_plan_are_refused() {
+    let project = Project::ready(CONFIGURATION).await;
+    pretend(&project, r#"echo '{"type":"version","terraform":"2.0.0","ui":"2.0"}'; exit 2"#);
+    let failure = project.plan().await.unwrap_err();
+    assert!(matches!(*failure.reason, Reason::Format { .. }), "{failure:?}");
+    let whole = r#"for arg; do case "$arg" in -out=*) printf 'PK\005\006%018d' 0 >"${arg#-out=}"; exit 2;; esac; done"#;
+    pretend(&project, &format!("{whole}\necho '{{\"format_version\":\"1.2\",\"resource_cha'"));
+    let failure = project.plan().await.unwrap_err();
+    assert!(matches!(*failure.reason, Reason::Format { .. }), "{failure:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_json_and_not_even_utf_8_is_passed_on() {
+    let project = Project::ready(CONFIGURATION).await;
+    pretend(&project, r#"printf 'hello \377\n{"type":"log"'; head -c 1048576 /dev/zero | tr '\0' x; exit 0"#);
+    assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges));
+    let heard = project.heard.lock().unwrap();
+    assert!(heard.iter().any(|line| line.contains("hello \u{fffd}")));
+    assert!(heard.iter().any(|line| line.len() > 1_048_576));
+}
+
+#[tokio::test]
+async fn a_plan_that_did_not_fit_on_the_disk_is_refused() {
+    let mut project = Project::ready(CONFIGURATION).await;
+    project.set("name", "x");
+    let file = project.driver.terraform.program.clone();
+    let script = std::fs::read_to_string(&file).unwrap();
+    // No file may grow beyond half a kilobyte: Terraform does not notice, and says that all went well.
+    pretend(&project, &format!("ulimit -f 1\n{script}"));
+    let failure = project.plan().await.unwrap_err();
+    assert!(matches!(*failure.reason, Reason::PlanNotWritten), "{failure:?}");
+}

@@ -1,0 +1,122 @@
+//! What goes well: what is run, what is left behind, and what comes back.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use deployctl::terraform::{PlanMode, PlanOptions, PlanOutcome, Subcommand};
+
+use crate::project::{CONFIGURATION, Project, pretend};
+
+#[tokio::test]
+async fn a_run_without_changes_costs_one_process() {
+    let mut project = Project::new(CONFIGURATION).await;
+    project.set("name", "x");
+    assert!(project.driver.init_if_needed(&project.layer).await.unwrap());
+    project.apply().await;
+    assert_eq!(project.calls(), ["init", "plan", "show", "apply"]);
+
+    assert!(!project.driver.init_if_needed(&project.layer).await.unwrap());
+    assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges));
+    assert_eq!(project.calls(), ["plan"]);
+    assert_eq!(project.plan_files(), 0);
+}
+
+#[tokio::test]
+async fn init_runs_again_when_what_it_depends_on_changes_and_only_then() {
+    let mut project = Project::ready(CONFIGURATION).await;
+    let file = project.layer.dir.join("main.tf");
+    let with = |text: &str| std::fs::write(&file, format!("{CONFIGURATION}\n{text}")).unwrap();
+    with("# a comment\noutput \"more\" { value = 1 }\n");
+    assert!(!project.driver.init_if_needed(&project.layer).await.unwrap());
+    with("terraform {\n  required_version = \">= 1.5\"\n}\n");
+    assert!(project.driver.init_if_needed(&project.layer).await.unwrap());
+
+    let module = project.layer.dir.join("module");
+    std::fs::create_dir(&module).unwrap();
+    std::fs::write(module.join("main.tf"), "").unwrap();
+    with("module \"m\" {\n  source = \"./module\"\n}\n");
+    assert!(project.driver.init_if_needed(&project.layer).await.unwrap());
+    std::fs::write(module.join("main.tf"), "terraform {\n  required_version = \">= 1.4\"\n}\n").unwrap();
+    assert!(project.driver.init_if_needed(&project.layer).await.unwrap());
+    assert!(!project.driver.init_if_needed(&project.layer).await.unwrap());
+
+    project.driver.backend.settings.insert("path".into(), "other.tfstate".into());
+    assert!(project.driver.init_if_needed(&project.layer).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_plan_file_is_private_and_goes_with_the_plan() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut project = Project::ready(CONFIGURATION).await;
+    project.set("name", "x");
+    let planned = project.planned().await;
+    let data_dir = project.driver.data_dir(&project.layer);
+    let folders = std::fs::read_dir(&data_dir).unwrap().flatten().map(|entry| entry.path());
+    let folder = folders.into_iter().find(|path| path.to_string_lossy().contains("/plan-")).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&data_dir), mode(&folder), mode(&folder.join("plan"))), (0o700, 0o700, 0o600));
+    drop(planned);
+    assert!(!folder.exists());
+}
+
+#[tokio::test]
+async fn changed_outputs_alone_are_changes() {
+    let mut project = Project::ready(CONFIGURATION).await;
+    project.set("name", "x");
+    project.apply().await;
+    let file = project.layer.dir.join("main.tf");
+    std::fs::write(file, format!("{CONFIGURATION}\noutput \"more\" {{ value = 1 }}\n")).unwrap();
+    let planned = project.planned().await;
+    assert!(planned.plan.changes.is_empty());
+    assert_eq!(planned.plan.outputs.keys().collect::<Vec<_>>(), ["more"]);
+}
+
+#[tokio::test]
+async fn outputs_are_the_same_from_the_program_and_from_the_state() {
+    let mut project = Project::ready(CONFIGURATION).await;
+    project.set("name", "x");
+    project.apply().await;
+    let outputs = project.driver.outputs(&project.layer).await.unwrap();
+    let state = project.driver.run(&project.layer, &Subcommand::StatePull).await.unwrap();
+    assert_eq!(outputs, deployctl::terraform::outputs::from_state(state.as_bytes()).unwrap());
+    assert_eq!(outputs.get("name").unwrap().value, "x");
+    assert_eq!(outputs.get("secret").unwrap().value, "correct horse");
+    let heard = project.heard.lock().unwrap().join("\n");
+    assert!(!heard.contains("correct horse"), "{heard}");
+}
+
+#[tokio::test]
+async fn everything_can_be_destroyed_again() {
+    let mut project = Project::ready(CONFIGURATION).await;
+    project.set("name", "x");
+    project.apply().await;
+    let options = PlanOptions { mode: PlanMode::Destroy, ..PlanOptions::default() };
+    let PlanOutcome::Changes(planned) = project.driver.plan(&project.layer, options).await.unwrap() else {
+        panic!("nothing to destroy");
+    };
+    project.driver.apply(&project.layer, planned).await.unwrap();
+    assert_eq!(
+        project.driver.run(&project.layer, &Subcommand::StateList { addresses: vec![] }).await.unwrap(),
+        ""
+    );
+}
+
+#[tokio::test]
+async fn our_own_time_around_a_process_is_short() {
+    let project = Project::ready(CONFIGURATION).await;
+    pretend(&project, "exit 0");
+    let program = &project.driver.terraform.program;
+    let mut extra = Vec::new();
+    for _ in 0..15 {
+        let start = Instant::now();
+        assert!(std::process::Command::new(program).status().unwrap().success());
+        let bare = start.elapsed();
+        let start = Instant::now();
+        assert!(!project.driver.init_if_needed(&project.layer).await.unwrap());
+        assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges));
+        extra.push(start.elapsed().saturating_sub(bare));
+    }
+    extra.sort();
+    // Other tests run at the same time: the quicker half is what we are responsible for.
+    assert!(extra[extra.len() / 4] < Duration::from_millis(20), "{extra:?}");
+}
