@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Cli, Verb};
 use crate::error::{Error, Result};
 use crate::event::Events;
+use crate::report::document::ErrorDocument;
 use crate::report::{Document, Report};
 use crate::session::Session;
 use crate::settings::{Overrides, Settings};
@@ -72,25 +73,24 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
         Verb::Plan { version, exit_code, markdown, .. } => {
             match Box::pin(plan::run(&context, version.as_deref(), markdown)).await {
                 Ok(true) if exit_code => crate::error::EXIT_CHANGES,
-                Ok(_) => 0,
-                Err(error) => context.report.fail(&error),
+                result => plain(&context, "plan", result.map(drop)),
             }
         }
         Verb::Output { layer, show_sensitive, name } => {
             let request = output::Request { layer: layer.as_deref(), name: name.as_deref(), show_sensitive };
-            plain(&context, output::run(&context, request).await)
+            plain(&context, "output", output::run(&context, request).await)
         }
         Verb::Terraform { layer, args } => match Box::pin(terraform::run(&context, &layer, &args)).await {
             Ok(code) => code,
             Err(error) => context.report.fail(&error),
         },
         Verb::Destroy { yes, delete_releases } => {
-            plain(&context, Box::pin(destroy::run(&context, yes, delete_releases)).await)
+            plain(&context, "destroy", Box::pin(destroy::run(&context, yes, delete_releases)).await)
         }
-        Verb::History => plain(&context, history::run(&context).await),
-        Verb::Bootstrap => plain(&context, bootstrap::run(&context).await),
-        Verb::Unlock { yes } => plain(&context, unlock::run(&context, yes).await),
-        Verb::Local(verb) => plain(&context, local::run(&context, &verb).await),
+        Verb::History => plain(&context, "history", history::run(&context).await),
+        Verb::Bootstrap => plain(&context, "bootstrap", bootstrap::run(&context).await),
+        Verb::Unlock { yes } => plain(&context, "unlock", unlock::run(&context, yes).await),
+        Verb::Local(verb) => plain(&context, "local", local::run(&context, &verb).await),
     }
 }
 
@@ -113,11 +113,14 @@ async fn document(
     }
 }
 
-fn plain(context: &Context, result: Result<()>) -> u8 {
-    match result {
-        Ok(()) => 0,
-        Err(error) => context.report.fail(&error),
-    }
+/// Ends a verb that has shown its own result; a failure has a document here, too.
+fn plain(context: &Context, command: &'static str, result: Result<()>) -> u8 {
+    let Err(error) = result else { return 0 };
+    let failure = serde_json::json!({
+        "schema": 1, "command": command, "outcome": "failed", "error": ErrorDocument::of(&error)
+    });
+    context.report.show(&failure, "");
+    context.report.fail(&error)
 }
 
 /// Cancels `cancel` on the first Ctrl-C, SIGTERM or SIGHUP, and keeps doing so: later signals change nothing,

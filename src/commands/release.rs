@@ -8,6 +8,7 @@ use futures::try_join;
 use super::{Context, version};
 use crate::artifact::{self, Artifact};
 use crate::aws::s3::Bucket;
+use crate::contract::Contract;
 use crate::error::{Error, Kind, Result};
 use crate::infrastructure::{Infrastructure, Planned};
 use crate::release::model::Version;
@@ -72,7 +73,11 @@ async fn finish(
     for wave in &infrastructure.waves[next_wave..] {
         infrastructure.apply(infrastructure.plan(wave).await?).await?;
     }
-    let contract = session.contract().await?;
+    let contract = match session.contract().await {
+        // Applied just now, so it is not the release that is missing, but the output.
+        Err(error) if error.id == "stage.empty" => Contract::read(&session.settings.contract, None, &[])?,
+        other => other?,
+    };
     let site = session.site(&contract)?;
     let (artifacts, git) = zips;
     let desired = Desired { version: version.clone(), artifacts, functions: contract.functions.clone() };
@@ -94,6 +99,9 @@ async fn known_bucket(session: &Session) -> Result<Option<Bucket>> {
                 .map_err(|failure| unreadable("the bucket of the Terraform state", failure))?;
             Ok(None)
         }
+        // A bucket under a wrong name was never released to, and only the layer, once corrected, can tell the
+        // right one: it is to be applied, not to be waited for.
+        Err(error) if error.id.starts_with("contract.") => Ok(None),
         other => other,
     }
 }

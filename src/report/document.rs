@@ -178,11 +178,18 @@ impl Document {
             "release.stuck" => Outcome::Stuck,
             _ => Outcome::Failed,
         };
-        self.error = Some(ErrorDocument {
+        self.error = Some(ErrorDocument::of(error));
+    }
+}
+
+impl ErrorDocument {
+    /// What a document says of `error`.
+    pub fn of(error: &Error) -> Self {
+        Self {
             id: error.id,
             message: error.message.clone(),
             causes: error.causes(),
             hint: error.hint.clone(),
-        });
+        }
     }
 }

@@ -78,6 +78,7 @@ def check(v1, lambdas, scoped_dict):
         "_delete_deployment": "api_id, deployment_id", "_create_stage": "api_id, data",
         "_update_stage": "api_id, stage_name, data", "_apply_stage_patch": "stage, patch_ops",
         "_try_apply_method_settings_patch": "stage, op", "_update_method": "api_id, resource_id, http_method, data",
+        "_update_integration": "api_id, resource_id, http_method, data",
     }, lambdas: {
         "_update_code": "name: str, data: dict", "_update_config": "name: str, data: dict",
         "_publish_version": "name: str, data: dict", "_check_revision": "current: dict, data: dict",
@@ -285,6 +286,15 @@ def install_stages(v1, scoped_dict):
             for op in data.get("patchOperations") or []:
                 if op.get("path") == "/apiKeyRequired":
                     op["value"] = str(op.get("value")).lower() == "true"  # clients read a boolean
+            return original(api_id, resource_id, http_method, data)
+        return update
+
+    @patched(v1, "_update_integration")
+    def update_integration(original):
+        def update(api_id, resource_id, http_method, data):
+            for op in data.get("patchOperations") or []:
+                if op.get("path") == "/timeoutInMillis" and str(op.get("value")).isdigit():
+                    op["value"] = int(op["value"])  # clients read a number
             return original(api_id, resource_id, http_method, data)
         return update
 

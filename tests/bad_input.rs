@@ -1,0 +1,259 @@
+//! What is wrong is told, by name and with its exit code, before anything is changed.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/sdk.rs"]
+mod sdk;
+#[path = "support/small.rs"]
+mod small;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3 as s3;
+
+use program::Program;
+use small::{SETTINGS, Small, executable};
+
+/// Runs a release that must fail with `code` and `id`, both for people and for programs, and say `texts`.
+async fn refused(small: &Small, program: &Program, args: &[&str], code: i32, id: &str, texts: &[&str]) {
+    let human = program.run(args).await.exit(code).says(&[&format!("error [{id}]: ")]).says(texts);
+    assert_eq!(human.stdout, "", "stdout is for results");
+    let json = program.run(&[args, &["--output", "json"]].concat()).await.exit(code).json();
+    assert_eq!(json["error"]["id"], id);
+    assert_eq!(json["outcome"], "failed");
+    assert!(json["error"]["message"].is_string() && json["error"]["causes"].is_array(), "{json:#}");
+    let told = json["error"].to_string();
+    for path in [small.path().join(".deployctl/artifacts"), small.path().join("terraform.tfstate")] {
+        assert!(!path.exists() || code == 20, "{} was made; {told}", path.display());
+    }
+}
+
+/// A release of a good version to the default stage.
+const RELEASE: [&str; 3] = ["release", "--version", "1.0.0"];
+
+#[tokio::test]
+async fn versions_that_cannot_be_part_of_a_key() {
+    let small = Small::new();
+    let long = "9".repeat(65);
+    for version in ["a/b", "..", "1..2", "1 2", " 1", "1+2", "", "ü", "1\n", &long] {
+        let release = ["release", "--version", version];
+        let rule = "use 1 to 64 letters, digits, '.', '-' and '_'";
+        refused(&small, &small.program, &release, 2, "version.invalid", &["this cannot be a version", rule])
+            .await;
+    }
+    let rollback = ["rollback", "--to", "../1"];
+    refused(&small, &small.program, &rollback, 2, "version.invalid", &[r#""../1""#]).await;
+    assert!(!small.path().join(".deployctl").exists(), "nothing was begun");
+}
+
+#[tokio::test]
+async fn stages_that_are_not_there() {
+    let small = Small::new();
+    for stage in ["prd", "Prd", "../dev", ""] {
+        let release = ["release", "--version", "1.0.0", "--stage", stage];
+        refused(&small, &small.program, &release, 2, "config.unknown_stage", &[stage]).await;
+    }
+    let status = small.run(&["status", "--stage", "prd"]).await.exit(2);
+    status.says(&["there is no stage \"prd\"", "deployctl.toml has: dev, local"]);
+    let env = small.program.clone().with("DEPLOYCTL_STAGE", "prd");
+    env.run(&RELEASE).await.exit(2).says(&["there is no stage \"prd\""]);
+    let local = small.run(&["local", "up", "--stage", "dev", "--output", "json"]).await.exit(2);
+    assert_eq!(local.json()["error"]["id"], "local.not_local");
+}
+
+#[tokio::test]
+async fn settings_that_are_missing_or_broken() {
+    let small = Small::new();
+    let refuse = |id: &'static str, texts: &'static [&'static str]| {
+        let small = &small;
+        async move { refused(small, &small.program, &RELEASE, 2, id, texts).await }
+    };
+    std::fs::remove_file(small.path().join("deployctl.toml")).unwrap();
+    refuse("config.missing", &["there is no deployctl.toml in ", "or above it"]).await;
+    let named = ["release", "--version", "1.0.0", "--config", "other.toml"];
+    refused(&small, &small.program, &named, 2, "config.missing", &["cannot read other.toml"]).await;
+
+    small.settings("region = \"us-east-1\"", "region = us-east-1");
+    refuse("config.syntax", &["line 9, column 10", "region = us-east-1"]).await;
+    small.settings("local = true", "local = true\nlocall = 1");
+    refuse("config.syntax", &["line 6, column 1", "unknown field `locall`"]).await;
+    small.settings("path = \"dist", "paht = \"dist");
+    refuse("config.syntax", &["line 17, column 1", "unknown field `paht`"]).await;
+    small.settings("local = true", "local = \"yes\"");
+    refuse("config.syntax", &["line 5, column 9", "invalid type: string \"yes\", expected a boolean"]).await;
+    small.settings("\"111111111111\"", "\"1111\"");
+    refuse("config.syntax", &["line 8, column 11", "an AWS account id has 12 digits"]).await;
+    small.write("deployctl.toml", [0x70, 0xff, 0x0a]);
+    refuse("config.missing", &["valid UTF-8"]).await;
+
+    // All at once.
+    let broken = SETTINGS.replace("{version}", "same").replace("\"small\"", "\"Small Project\"");
+    small.write("deployctl.toml", broken.replace("[layers.base]\n\n", ""));
+    refuse(
+        "config.invalid",
+        &["has 3 problem(s)", "project: ", "there is no layer \"base\"", "must contain {version}"],
+    )
+    .await;
+    assert!(!small.path().join(".deployctl").exists(), "nothing was begun");
+}
+
+#[tokio::test]
+async fn credentials_that_are_missing_or_of_another_account() {
+    let small = Small::new();
+    let dev = ["release", "--version", "1.0.0", "--stage", "dev"];
+    let start = Instant::now();
+    refused(&small, &small.program, &dev, 10, "aws.credentials", &["or there are none", "AWS_PROFILE"]).await;
+    // Nobody is to wait for a network that holds no credentials.
+    assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
+
+    let endpoint = local(&small).await;
+    let foreign = small.program.clone().with("AWS_ENDPOINT_URL", &endpoint);
+    let foreign = foreign.with("AWS_ACCESS_KEY_ID", "222222222222").with("AWS_SECRET_ACCESS_KEY", "x");
+    let accounts = ["the credentials are for account 222222222222, but stage dev lives in 111111111111"];
+    for command in [&dev[..], &["status", "--stage", "dev"], &["rollback", "--stage", "dev"]] {
+        refused(&small, &foreign, command, 10, "aws.wrong_account", &accounts).await;
+    }
+    for command in ["history", "bootstrap", "unlock"] {
+        let ended = foreign.run(&[command, "--stage", "dev", "--output", "json"]).await.exit(10);
+        assert_eq!(ended.json()["error"]["id"], "aws.wrong_account", "{command}");
+    }
+    for account in ["111111111111", "222222222222"] {
+        let buckets = store(&endpoint, account).list_buckets().send().await.unwrap();
+        assert!(buckets.buckets().is_empty(), "written to {account}");
+    }
+}
+
+#[tokio::test]
+async fn a_terraform_that_cannot_be_used() {
+    let small = Small::new();
+    let with = |program: &std::path::Path| small.program.clone().with("DEPLOYCTL_TERRAFORM", program);
+    let missing = with(std::path::Path::new("/nonexistent/terraform"));
+    let texts = ["/nonexistent/terraform was not found", "DEPLOYCTL_TERRAFORM"];
+    refused(&small, &missing, &RELEASE, 10, "terraform.not_found", &texts).await;
+    let named = |name: &str| {
+        let program = small.write("tools/terraform", format!("#!/bin/sh\necho '{name}'\n"));
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        with(&program)
+    };
+    let old = named("Terraform v1.4.0");
+    let texts = ["version 1.4.0 is too old", "install version 1.5.0 or later"];
+    refused(&small, &old, &RELEASE, 10, "terraform.too_old", &texts).await;
+    let other = named("Packer v1.12.0");
+    refused(&small, &other, &RELEASE, 10, "terraform.not_terraform", &["neither Terraform nor OpenTofu"])
+        .await;
+}
+
+#[tokio::test]
+async fn artifacts_that_lambda_could_not_run() {
+    let small = Small::new();
+    let endpoint = local(&small).await;
+    let bucket = store(&endpoint, "000000000000");
+    bucket.create_bucket().bucket("small-artifacts").send().await.unwrap();
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    small.settings("key = ", &format!("architecture = {architecture:?}\nkey = "));
+    let refuse = async |id: &str, texts: &[&str]| {
+        refused(&small, &small.program, &RELEASE, 10, id, texts).await;
+    };
+
+    std::fs::remove_file(small.path().join("dist/bootstrap")).unwrap();
+    refuse("artifact.io", &["dist/bootstrap", "No such file"]).await;
+    small.write("dist/bootstrap", "#!/bin/sh\n");
+    refuse("artifact.not_elf", &["not a 64-bit Linux executable"]).await;
+    let other = if cfg!(target_arch = "aarch64") { "x86_64" } else { "aarch64" };
+    small.write("dist/bootstrap", executable(other));
+    refuse("artifact.arch", &["hello: its bootstrap is for ", "but the function runs on "]).await;
+    small.write("dist/bootstrap", of_a_newer_glibc());
+    refuse("artifact.glibc", &["needs glibc 2.99, but the runtime has 2.34"]).await;
+    let large = std::fs::File::create(small.path().join("dist/bootstrap")).unwrap();
+    large.set_len(262_144_001).unwrap();
+    refuse("artifact.too_large", &["262144001 bytes", "at most 262144000"]).await;
+
+    // Before anything is changed: no state of Terraform, no zip.
+    let objects = bucket.list_objects_v2().bucket("small-artifacts").send().await.unwrap();
+    assert_eq!(objects.key_count(), Some(0));
+    let states = bucket.list_objects_v2().bucket("small-local-tfstate-000000000000").send().await.unwrap();
+    let keys: Vec<&str> = states.contents().iter().filter_map(|object| object.key()).collect();
+    assert!(!keys.iter().any(|key| key.ends_with(".tfstate")), "{keys:?}");
+}
+
+#[tokio::test]
+async fn outputs_that_are_missing_or_of_the_wrong_type() {
+    let small = Small::new();
+    let endpoint = local(&small).await;
+    store(&endpoint, "000000000000").create_bucket().bucket("small-artifacts").send().await.unwrap();
+    let output = |name: &str, value: &str| format!("output \"{name}\" {{\n  value = {value}\n}}\n");
+    // Each of these is found, and none stands in the way of the next, which corrects it.
+    for (layer, outputs, id, texts) in [
+        (
+            "base",
+            output("vpc_id", "\"vpc-1\""),
+            "contract.missing",
+            &["layer \"base\" has no output \"artifact_bucket\"; it has: vpc_id"][..],
+        ),
+        (
+            "base",
+            output("artifact_bucket", "7"),
+            "contract.invalid",
+            &["output \"artifact_bucket\" of layer \"base\": expected a string, found a number"],
+        ),
+        (
+            "base",
+            output("artifact_bucket", "\"small-artifacts\""),
+            "contract.missing",
+            &["layer \"app\" has no output \"deployctl\"; it has: no outputs"],
+        ),
+        (
+            "app",
+            output("url", "\"x\""),
+            "contract.missing",
+            &["layer \"app\" has no output \"deployctl\"; it has: url"],
+        ),
+        (
+            "app",
+            output("deployctl", "\"text\""),
+            "contract.invalid",
+            &["rest_api_id: expected a string, found nothing", "functions: expected an object"],
+        ),
+        (
+            "app",
+            output(
+                "deployctl",
+                "{ rest_api_id = 7, stage_name = \"local\", functions = { \"a-b\" = true } }",
+            ),
+            "contract.invalid",
+            &["rest_api_id: expected a string, found a number", "functions.a-b: function key"],
+        ),
+    ] {
+        small.layer(layer, &outputs);
+        let human = small.run(&RELEASE).await.exit(20).says(&[&format!("error [{id}]: ")]).says(texts);
+        assert_eq!(human.stdout, "");
+        let json = small.run(&[&RELEASE[..], &["--output", "json"]].concat()).await.exit(20).json();
+        assert_eq!(json["error"]["id"], id);
+    }
+}
+
+/// Starts the local stage; its endpoint.
+async fn local(small: &Small) -> String {
+    let up = small.run(&["local", "up", "--stage", "local", "--output", "json"]).await.exit(0).json();
+    up["endpoint"].as_str().unwrap().to_owned()
+}
+
+fn store(endpoint: &str, account: &str) -> s3::Client {
+    s3::Client::new(&sdk::config(endpoint, account))
+}
+
+/// This very test, made to ask for a glibc that does not exist yet.
+fn of_a_newer_glibc() -> Vec<u8> {
+    let mut bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    let name = b"\0GLIBC_2.";
+    let found: Vec<usize> =
+        (0..bytes.len() - 12).filter(|at| bytes[*at..].starts_with(name) && bytes[at + 11] == 0).collect();
+    assert!(!found.is_empty(), "a test that does not use glibc");
+    for at in found {
+        bytes[at + 9..at + 11].copy_from_slice(b"99");
+    }
+    bytes
+}

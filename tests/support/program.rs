@@ -1,0 +1,120 @@
+//! The real program, in an environment that holds nothing by chance.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+/// What of the environment reaches deployctl: where tools and their caches are, and how the network is reached. No
+/// credentials, no `DEPLOYCTL_STAGE`, no settings of Terraform but where its providers come from.
+const KEPT: [&str; 21] = [
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "XDG_CACHE_HOME",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "DEPLOYCTL_CACHE_DIR",
+    "DEPLOYCTL_PROVIDER_MIRROR",
+    "TF_CLI_CONFIG_FILE",
+    "PIP_INDEX_URL",
+    "PIP_FIND_LINKS",
+    "PIP_CERT",
+    "PYENV_ROOT",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "https_proxy",
+];
+
+/// deployctl in a folder.
+#[derive(Debug, Clone)]
+pub struct Program {
+    dir: PathBuf,
+    env: Vec<(String, OsString)>,
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Program {
+    /// deployctl in `dir`.
+    pub fn new(dir: &Path) -> Self {
+        let kept = KEPT.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)));
+        let program = Self { dir: dir.to_owned(), env: kept.collect() };
+        // The home folder is real, for the sake of caches; what it says about AWS must not count.
+        program
+            .with("AWS_CONFIG_FILE", "/nonexistent")
+            .with("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+            .with("AWS_EC2_METADATA_DISABLED", "true")
+            .with("NO_COLOR", "1")
+    }
+
+    /// The same with a variable set.
+    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The command, ready to be started; it dies with its handle.
+    pub fn command(&self, args: &[&str]) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_deployctl"));
+        command.args(args).current_dir(&self.dir).env_clear().envs(self.env.iter().cloned());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, args: &[&str]) -> Ended {
+        Ended::of(self.command(args).output().await.unwrap())
+    }
+}
+
+impl Ended {
+    /// What the process left.
+    pub fn of(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Fails the test unless the command ended with `code`.
+    #[track_caller]
+    pub fn exit(self, code: i32) -> Self {
+        let Self { stdout, stderr, .. } = &self;
+        assert_eq!(self.code, Some(code), "the exit code\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+        self
+    }
+
+    /// stdout, which must be one JSON document and nothing else.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("not one JSON document ({error}):\n{}", self.stdout))
+    }
+
+    /// Fails the test unless stderr has all these texts.
+    #[track_caller]
+    pub fn says(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.stderr.contains(text), "{text:?} is not in:\n{}", self.stderr);
+        }
+        self
+    }
+}

@@ -1,0 +1,125 @@
+//! Callers who use the API all the while, and what they saw.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::site::{Answer, Site};
+
+/// What one client saw, in its order: the function that was to answer, and the answer.
+#[derive(Debug, Default)]
+pub struct Seen {
+    answers: Vec<(&'static str, Answer)>,
+    failed: Vec<String>,
+}
+
+/// What a release looks like from outside.
+#[derive(Debug, Clone)]
+pub struct Look {
+    version: String,
+    content_type: String,
+    functions: BTreeMap<String, String>,
+}
+
+impl Look {
+    /// The look of the release in deployctl's `document`, which answers with `content_type`.
+    pub fn of(document: &Value, content_type: &str) -> Self {
+        let functions = document["functions"].as_object().expect("functions").iter();
+        let version = |function: &Value| function["version"].as_str().expect("a version").to_owned();
+        Self {
+            version: document["version"].as_str().expect("a version").to_owned(),
+            content_type: content_type.to_owned(),
+            functions: functions.map(|(key, function)| (key.clone(), version(function))).collect(),
+        }
+    }
+
+    /// Whether `answer`, of the function `key`, is this release's and no other's.
+    pub fn is_of(&self, key: &str, answer: &Answer) -> bool {
+        answer.release == self.version
+            && answer.content_type == self.content_type
+            && self.functions.get(key) == Some(&answer.function_version)
+    }
+}
+
+/// Two clients, one request after the other each, until `stop`: the first goes through all six routes.
+pub async fn drive(site: &Site, stop: &CancellationToken) -> [Seen; 2] {
+    let (mut all, mut reader) = (Seen::default(), Seen::default());
+    let first = async {
+        while !stop.is_cancelled() {
+            all.round(site).await;
+        }
+    };
+    let second = async {
+        while !stop.is_cancelled() {
+            reader.send(site, "user_get", "GET", "/demo/users/nobody", None, 404).await;
+            reader.send(site, "users_get", "GET", "/demo/users", None, 200).await;
+        }
+    };
+    tokio::join!(first, second);
+    [all, reader]
+}
+
+impl Seen {
+    async fn round(&mut self, site: &Site) {
+        let made = self.send(site, "users_post", "POST", "/demo/users", Some(r#"{"name":"x"}"#), 201).await;
+        let Some(id) = made.and_then(|answer| answer.json()["id"].as_str().map(str::to_owned)) else {
+            return;
+        };
+        let user = format!("/demo/users/{id}");
+        self.send(site, "users_get", "GET", "/demo/users", None, 200).await;
+        self.send(site, "user_get", "GET", &user, None, 200).await;
+        self.send(site, "user_patch", "PATCH", &user, Some(r#"{"name":"y"}"#), 200).await;
+        self.send(site, "user_delete", "DELETE", &user, None, 200).await;
+        self.send(site, "users_delete", "DELETE", "/demo/users", None, 200).await;
+    }
+
+    async fn send(
+        &mut self,
+        site: &Site,
+        key: &'static str,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+        status: u16,
+    ) -> Option<Answer> {
+        match site.send(method, path, body).await {
+            Ok(answer) if answer.status == status => {
+                self.answers.push((key, answer.clone()));
+                return Some(answer);
+            }
+            Ok(answer) => self.failed.push(format!("{method} {path}: {answer:?}")),
+            Err(error) => self.failed.push(format!("{method} {path}: {error}")),
+        }
+        None
+    }
+}
+
+/// Counts what the clients saw while the stage moved along `releases`, each once, and fails the test for a failed
+/// request, an answer that is of none of them, or a client that saw an earlier one again.
+#[track_caller]
+pub fn judge(seen: &[Seen], releases: &[Look]) -> String {
+    let mut counts = vec![0_usize; releases.len()];
+    for client in seen {
+        assert_eq!(client.failed, Vec::<String>::new(), "failed requests");
+        let mut newest = 0;
+        for (key, answer) in &client.answers {
+            let of = releases.iter().position(|release| release.is_of(key, answer));
+            let of = of.unwrap_or_else(|| panic!("a mixture, by {key}: {answer:?}\nreleases: {releases:#?}"));
+            assert!(of >= newest, "{} came back: {answer:?}", releases[of].version);
+            newest = of;
+            counts[of] += 1;
+        }
+    }
+    let shown: Vec<String> = releases
+        .iter()
+        .zip(&counts)
+        .map(|(release, count)| format!("{count} by {}", release.version))
+        .collect();
+    assert!(counts.iter().all(|count| *count > 0), "a release that nobody saw: {shown:?}");
+    format!(
+        "{} requests ({}), 0 failed, 0 mixed, 0 steps back",
+        counts.iter().sum::<usize>(),
+        shown.join(", ")
+    )
+}
