@@ -46,7 +46,7 @@ impl Kind {
     }
 }
 
-/// Exit code of `plan`, `status` and `diff` with `--exit-code` when there are changes.
+/// Exit code of `plan` and `status` with `--exit-code` when there are changes.
 pub const EXIT_CHANGES: u8 = 3;
 
 type Source = Box<dyn StdError + Send + Sync + 'static>;

@@ -133,7 +133,7 @@ impl Command {
         else {
             return Err(self.error(Failure::Io(std::io::Error::other("the child has no pipes"))));
         };
-        let guard = Guard::watch(pid, &stdout, &stderr).map_err(|e| self.error(Failure::Io(e)))?;
+        let guard = Guard::of_pipes(pid, &stdout, &stderr).map_err(|e| self.error(Failure::Io(e)))?;
         let pid = Pid::from_raw(pid.cast_signed());
         let mut stdout = Lines::new(stdout, self.longest_line);
         let mut stderr = Lines::new(stderr, self.longest_line);
@@ -214,6 +214,12 @@ impl Command {
         let mut std = self.std();
         std.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
         let mut child = tokio::process::Command::from(std).spawn().map_err(|e| self.spawn_error(e))?;
+        let guard = match child.id() {
+            Some(pid) => Some(
+                Guard::watch(pid, Stdio::null(), Stdio::null()).map_err(|e| self.error(Failure::Io(e)))?,
+            ),
+            None => None,
+        };
         let status = tokio::select! {
             status = child.wait() => status,
             () = cancel.cancelled() => {
@@ -224,6 +230,9 @@ impl Command {
                 child.wait().await
             }
         };
+        if let Some(guard) = guard {
+            guard.dismiss().await;
+        }
         status.map_err(|e| self.error(Failure::Io(e)))
     }
 
@@ -287,7 +296,8 @@ struct Guard {
 
 impl Guard {
     /// `$1` is the program's process and group, `$2` the grace time in seconds. Its standard output and error
-    /// are the reading ends of the program's pipes. A program that has ended is perhaps not buried yet: in a
+    /// are the reading ends of the program's pipes, where it has any. A program that shares our group is only asked
+    /// to end. A program that has ended is perhaps not buried yet: in a
     /// container nobody may do that.
     const SCRIPT: &str = r#"
 trap '' INT TERM HUP
@@ -306,12 +316,20 @@ kill -s KILL -- "-$1" 2>/dev/null
 kill "$out" "$err" 2>/dev/null
 "#;
 
-    fn watch(pid: u32, stdout: &ChildStdout, stderr: &ChildStderr) -> std::io::Result<Self> {
+    fn of_pipes(pid: u32, stdout: &ChildStdout, stderr: &ChildStderr) -> std::io::Result<Self> {
+        Self::watch(
+            pid,
+            stdout.as_fd().try_clone_to_owned()?.into(),
+            stderr.as_fd().try_clone_to_owned()?.into(),
+        )
+    }
+
+    fn watch(pid: u32, stdout: Stdio, stderr: Stdio) -> std::io::Result<Self> {
         let mut std = std::process::Command::new("sh");
         std.args(["-c", Self::SCRIPT, "deployctl-guard", &pid.to_string(), &grace().as_secs().to_string()])
             .stdin(Stdio::piped())
-            .stdout(stdout.as_fd().try_clone_to_owned()?)
-            .stderr(stderr.as_fd().try_clone_to_owned()?);
+            .stdout(stdout)
+            .stderr(stderr);
         // Whatever ends the group of deployctl or of the program must not end the guard.
         std::os::unix::process::CommandExt::process_group(&mut std, 0);
         let mut child = tokio::process::Command::from(std).spawn()?;

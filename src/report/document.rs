@@ -1,4 +1,4 @@
-//! The JSON document of `release`, `redeploy`, `rollback`, `promote` and `status`.
+//! The JSON document of `release`, `redeploy`, `rollback` and `status`.
 
 use std::collections::BTreeMap;
 

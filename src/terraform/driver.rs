@@ -26,7 +26,7 @@ use crate::event::{Event, Events};
 use crate::process::{Command, Stream};
 
 /// Everything that running Terraform for a stage takes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Driver {
     /// The program.
     pub terraform: Terraform,
@@ -78,6 +78,19 @@ impl Backend {
             Some(name) => Err(Failure::new(Reason::SecretInBackend(name.clone()))),
             None => Ok(()),
         }
+    }
+}
+
+/// Values of variables and of the environment may be secrets: only their names are shown.
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver")
+            .field("terraform", &self.terraform)
+            .field("stage", &self.stage)
+            .field("data_root", &self.data_root)
+            .field("env", &self.env.keys())
+            .field("variables", &self.variables.keys())
+            .finish_non_exhaustive()
     }
 }
 
