@@ -12,21 +12,24 @@
 //! guard keeps the pipes open and empty meanwhile. The exception are the servers of the local stage, which
 //! are to survive between commands ([`Command::start_detached`]).
 
+mod guard;
+mod lines;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::IsTerminal;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
-use tokio::process::{ChildStderr, ChildStdout};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use self::guard::Guard;
+use self::lines::Lines;
 
 /// How long a program may take to end after SIGINT. GitHub Actions kills a cancelled job 10 s after its own
 /// SIGINT (7.5 s, SIGTERM, 2.5 s), so there the whole must fit in less.
@@ -288,62 +291,6 @@ impl Command {
     }
 }
 
-/// Ends a program whose deployctl has died, or has lost interest in it.
-struct Guard {
-    /// Closes with deployctl; a line on it means that all is well.
-    lifeline: tokio::process::ChildStdin,
-}
-
-impl Guard {
-    /// `$1` is the program's process and group, `$2` the grace time in seconds. Its standard output and error
-    /// are the reading ends of the program's pipes, where it has any. A program that shares our group is only asked
-    /// to end. A program that has ended is perhaps not buried yet: in a
-    /// container nobody may do that.
-    const SCRIPT: &str = r#"
-trap '' INT TERM HUP
-read -r _ && exit 0
-cat <&1 >/dev/null 2>/dev/null & out=$!
-cat <&2 >/dev/null 2>/dev/null & err=$!
-kill -s INT "$1" 2>/dev/null
-left=$(($2 * 10))
-alive() {
-  kill -0 "$1" 2>/dev/null || return 1
-  read -r stat <"/proc/$1/stat" || return 0
-  case "$stat" in *') Z '*) return 1 ;; esac
-}
-while [ "$left" -gt 0 ] && alive "$1"; do sleep 0.1; left=$((left - 1)); done
-kill -s KILL -- "-$1" 2>/dev/null
-kill "$out" "$err" 2>/dev/null
-"#;
-
-    fn of_pipes(pid: u32, stdout: &ChildStdout, stderr: &ChildStderr) -> std::io::Result<Self> {
-        Self::watch(
-            pid,
-            stdout.as_fd().try_clone_to_owned()?.into(),
-            stderr.as_fd().try_clone_to_owned()?.into(),
-        )
-    }
-
-    fn watch(pid: u32, stdout: Stdio, stderr: Stdio) -> std::io::Result<Self> {
-        let mut std = std::process::Command::new("sh");
-        std.args(["-c", Self::SCRIPT, "deployctl-guard", &pid.to_string(), &grace().as_secs().to_string()])
-            .stdin(Stdio::piped())
-            .stdout(stdout)
-            .stderr(stderr);
-        // Whatever ends the group of deployctl or of the program must not end the guard.
-        std::os::unix::process::CommandExt::process_group(&mut std, 0);
-        let mut child = tokio::process::Command::from(std).spawn()?;
-        let lifeline = child.stdin.take().ok_or_else(|| std::io::Error::other("the guard has no pipe"))?;
-        Ok(Self { lifeline })
-    }
-
-    /// The program has ended: there is nothing to guard any more.
-    async fn dismiss(mut self) {
-        // A guard that is gone already needs no message.
-        drop(self.lifeline.write_all(b"\n").await);
-    }
-}
-
 #[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
 fn leave_session(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
@@ -357,57 +304,6 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Lines of a pipe in bounded memory: bytes that are not UTF-8 are replaced, overlong lines are cut.
-struct Lines<R> {
-    reader: BufReader<R>,
-    buffer: Vec<u8>,
-    longest: usize,
-    ended: bool,
-}
-
-impl<R: AsyncRead + Unpin> Lines<R> {
-    fn new(reader: R, longest: usize) -> Self {
-        Self {
-            reader: BufReader::with_capacity(64 * 1024, reader),
-            buffer: Vec::new(),
-            longest,
-            ended: false,
-        }
-    }
-
-    /// The next line without its end; `None` at the end of the pipe. Safe to cancel: what was read stays
-    /// in the buffer.
-    async fn next(&mut self) -> std::io::Result<Option<String>> {
-        loop {
-            let chunk = self.reader.fill_buf().await?;
-            if chunk.is_empty() {
-                self.ended = true;
-                return Ok((!self.buffer.is_empty()).then(|| self.take()));
-            }
-            let (used, complete) = match chunk.iter().position(|byte| *byte == b'\n') {
-                Some(end) => (end + 1, true),
-                None => (chunk.len(), false),
-            };
-            let room = self.longest.saturating_sub(self.buffer.len());
-            let text = &chunk[..used - usize::from(complete)];
-            self.buffer.extend_from_slice(&text[..text.len().min(room)]);
-            self.reader.consume(used);
-            if complete {
-                return Ok(Some(self.take()));
-            }
-        }
-    }
-
-    fn take(&mut self) -> String {
-        if self.buffer.last() == Some(&b'\r') {
-            self.buffer.pop();
-        }
-        let line = String::from_utf8_lossy(&self.buffer).into_owned();
-        self.buffer.clear();
-        line
     }
 }
 
