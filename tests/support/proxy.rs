@@ -1,0 +1,178 @@
+//! A proxy between deployctl and the local stage, which lets one request go wrong.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What happens to the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not passed on, and the connection is closed.
+    Refused,
+    /// It takes effect, and the connection is closed without an answer.
+    Swallowed,
+    /// It takes effect, and the answer ends in the middle.
+    Cut,
+    /// It is not passed on, and answered with this status.
+    Status(u16),
+    /// It is not passed on, and deployctl is killed.
+    KilledBefore,
+    /// It takes effect, and deployctl is killed before it learns so.
+    KilledAfter,
+}
+
+/// The proxy.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    upstream: u16,
+    plan: Mutex<Option<(usize, Fault)>>,
+    client: Mutex<Option<u32>>,
+    count: AtomicUsize,
+    fired: AtomicBool,
+}
+
+impl Proxy {
+    /// Starts a proxy to `upstream` on this machine, for as long as the runtime lives.
+    pub async fn start(upstream: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let state = Arc::new(State {
+            upstream,
+            plan: Mutex::new(None),
+            client: Mutex::new(None),
+            count: AtomicUsize::new(0),
+            fired: AtomicBool::new(false),
+        });
+        let proxy = Self { port: listener.local_addr().unwrap().port(), state: Arc::clone(&state) };
+        drop(tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let state = Arc::clone(&state);
+                // A client that has gone away is the point of it.
+                drop(tokio::spawn(async move { state.serve(client).await.ok() }));
+            }
+        }));
+        proxy
+    }
+
+    /// Lets the `number`th request from now on go wrong.
+    pub fn arm(&self, number: usize, fault: Fault) {
+        *self.state.plan.lock().unwrap() = Some((number, fault));
+        *self.state.client.lock().unwrap() = None;
+        self.state.count.store(0, Ordering::SeqCst);
+        self.state.fired.store(false, Ordering::SeqCst);
+    }
+
+    /// The process that is to be killed, should the fault say so.
+    pub fn aim(&self, pid: u32) {
+        *self.state.client.lock().unwrap() = Some(pid);
+    }
+
+    /// Lets everything pass; whether the fault happened.
+    pub fn disarm(&self) -> bool {
+        *self.state.plan.lock().unwrap() = None;
+        self.state.fired.load(Ordering::SeqCst)
+    }
+}
+
+impl State {
+    async fn serve(&self, mut client: TcpStream) -> std::io::Result<()> {
+        let Some((head, body)) = read_request(&mut client).await? else { return Ok(()) };
+        let fault = self.fault_of(&head);
+        match fault {
+            Some(Fault::Refused) => return Ok(()),
+            Some(Fault::Status(status)) => {
+                let text = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                return client.write_all(text.as_bytes()).await;
+            }
+            Some(Fault::KilledBefore) => {
+                self.kill();
+                return Ok(());
+            }
+            _ => {}
+        }
+        let mut server = TcpStream::connect(("127.0.0.1", self.upstream)).await?;
+        server.write_all(once(&head).as_bytes()).await?;
+        server.write_all(&body).await?;
+        let mut answer = Vec::new();
+        server.read_to_end(&mut answer).await?;
+        match fault {
+            Some(Fault::Swallowed) => Ok(()),
+            Some(Fault::KilledAfter) => {
+                self.kill();
+                Ok(())
+            }
+            Some(Fault::Cut) => client.write_all(&answer[..answer.len() / 2]).await,
+            _ => client.write_all(&answer).await,
+        }
+    }
+
+    fn fault_of(&self, head: &str) -> Option<Fault> {
+        // How deployctl asks whether the stage still runs; it has no part in what it does there.
+        if head.contains("/_ministack/health") {
+            return None;
+        }
+        let (number, fault) = (*self.plan.lock().unwrap())?;
+        let mine = self.count.fetch_add(1, Ordering::SeqCst) + 1 == number;
+        self.fired.fetch_or(mine, Ordering::SeqCst);
+        mine.then_some(fault)
+    }
+
+    fn kill(&self) {
+        let pid = self.client.lock().unwrap().expect("a process to kill");
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+    }
+}
+
+/// A request: its head, and as many bytes as the head announces. `None` when none came.
+async fn read_request(client: &mut TcpStream) -> std::io::Result<Option<(String, Vec<u8>)>> {
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if client.read_buf(&mut bytes).await? == 0 {
+            return Ok(None);
+        }
+    };
+    let mut body = bytes.split_off(end);
+    let head = String::from_utf8_lossy(&bytes).into_owned();
+    let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+    assert!(header(&head, "transfer-encoding").is_none(), "a body without a length: {head}");
+    if header(&head, "expect").is_some() {
+        client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+    }
+    while body.len() < length {
+        if client.read_buf(&mut body).await? == 0 {
+            return Ok(None);
+        }
+    }
+    Ok(Some((head, body)))
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+}
+
+/// The head of a request whose connection ends with its answer.
+fn once(head: &str) -> String {
+    let kept = head.lines().filter(|line| {
+        let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        !line.is_empty() && name != "connection" && name != "expect"
+    });
+    let mut text: String = kept.flat_map(|line| [line, "\r\n"]).collect();
+    text.push_str("Connection: close\r\n\r\n");
+    text
+}
