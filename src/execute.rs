@@ -324,9 +324,17 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
                 () = self.cancel.cancelled() => return Err(interrupted()),
             };
             let verdict = judge(&seen, version, probe);
-            answers = if verdict == Verdict::Answers { answers + 1 } else { 0 };
+            let answered = matches!(verdict, Verdict::Answers | Verdict::AsksWho);
+            answers = if answered { answers + 1 } else { 0 };
             failures = if verdict == Verdict::Fails { failures + 1 } else { 0 };
             if answers == ANSWERS {
+                if verdict == Verdict::AsksWho {
+                    self.events.warn(format!(
+                        "GET {} asks for credentials, so it cannot be seen which release answered; give the probe \
+                         some in DEPLOYCTL_PROBE_AUTHORIZATION",
+                        probe.path
+                    ));
+                }
                 return Ok(());
             }
             if failures == FAILURES {
@@ -336,7 +344,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
                 let message = format!("the new release did not answer within {} s", probe.timeout_seconds);
                 return Err(unverified("release.silent", &message, &seen, probe));
             }
-            if verdict != Verdict::Answers {
+            if !answered {
                 tokio::time::sleep(PROBE_EVERY).await;
             }
         }
@@ -354,6 +362,8 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
 enum Verdict {
     /// The new release answers.
     Answers,
+    /// API Gateway itself wants credentials before it asks the release: 401 is all that it shows to strangers.
+    AsksWho,
     /// The new release answers with a server error.
     Fails,
     /// Something else answers, or nothing: it may still be spreading.
@@ -366,6 +376,7 @@ fn judge(seen: &Seen, version: &Version, probe: &Probe) -> Verdict {
         Some(name) => match headers.get(&name.to_ascii_lowercase()) {
             Some(found) if found == version.as_str() && *status < 500 => Verdict::Answers,
             Some(found) if found == version.as_str() => Verdict::Fails,
+            None if *status == 401 => Verdict::AsksWho,
             _ => Verdict::NotYet,
         },
         None if *status < 500 => Verdict::Answers,

@@ -16,6 +16,9 @@ use crate::world::{Code, Deployment, FunctionState, Published, Seen, StageState,
 /// takes long is better sent again.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What the probe shows to an authorizer. In the environment, because it is a secret.
+const PROBE_AUTHORIZATION: &str = "DEPLOYCTL_PROBE_AUTHORIZATION";
+
 /// One stage's functions and API in AWS.
 #[derive(Debug, Clone)]
 pub struct Site {
@@ -232,7 +235,11 @@ impl World for Site {
     }
 
     async fn probe(&self, path: &str) -> Seen {
-        match self.http.get(format!("{}{path}", self.url)).send().await {
+        let mut request = self.http.get(format!("{}{path}", self.url));
+        if let Ok(credentials) = std::env::var(PROBE_AUTHORIZATION) {
+            request = request.header("Authorization", credentials);
+        }
+        match request.send().await {
             Ok(answer) => {
                 let headers = answer
                     .headers()

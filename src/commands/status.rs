@@ -49,9 +49,9 @@ pub(super) async fn run(context: &Context) -> Result<Document> {
     });
     let mut drift = drift(&stage, current.as_ref());
     let slip = slip.unwrap_or(crate::lease::Slip { schema: 1, holder: None, intent: None });
-    if let (Some(intent), None) = (&slip.intent, &slip.holder) {
+    if let Some(intent) = &slip.intent {
         drift.push(format!(
-            "a {} was interrupted around its switch; the next command settles it",
+            "the switch to {} is under way, or was interrupted; the next command that changes the stage settles it",
             intent.release.version
         ));
     }

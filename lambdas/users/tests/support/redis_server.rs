@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use redis::{Connection, FromRedisValue};
@@ -23,6 +24,7 @@ impl RedisServer {
     }
 
     pub fn start_on(port: u16) -> TestResult<Self> {
+        installed()?;
         let directory = tempfile::tempdir()?;
         let process = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
@@ -54,6 +56,33 @@ impl RedisServer {
         Ok(redis::Client::open(("127.0.0.1", self.port))?
             .get_connection_with_timeout(Duration::from_secs(1))?)
     }
+}
+
+/// Makes sure, once, that there is a `redis-server`: as root on Debian it is installed, elsewhere it is asked for.
+fn installed() -> TestResult {
+    static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
+    let installed = INSTALLED.get_or_init(|| {
+        let is_there =
+            || Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
+        if is_there() {
+            return Ok(());
+        }
+        // RUNLEVEL=1: the package's own service is not started.
+        let install = "apt-get update -q && apt-get install -q -y --no-install-recommends redis-server";
+        let status = Command::new("sh")
+            .args(["-c", install])
+            .envs([("DEBIAN_FRONTEND", "noninteractive"), ("RUNLEVEL", "1")])
+            .stdout(Stdio::null())
+            .status();
+        match status {
+            Ok(status) if status.success() && is_there() => Ok(()),
+            other => Err(format!(
+                "these tests need redis-server, are never skipped, and could not install it ({other:?}): \
+                 install it (Debian: redis-server, macOS: brew install redis)"
+            )),
+        }
+    });
+    installed.clone().map_err(Into::into)
 }
 
 impl Drop for RedisServer {
