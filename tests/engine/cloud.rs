@@ -350,6 +350,9 @@ impl World for Cloud {
         let state = self.state.lock().unwrap();
         let release = state.pointer.variables.get("release").cloned().unwrap_or_default();
         let status = state.status.get(&release).copied().unwrap_or(200);
-        Seen::Answer(status, [("x-release".to_owned(), release)].into())
+        // API Gateway answers strangers itself, and knows nothing of the functions' headers.
+        let headers =
+            if status == 401 { BTreeMap::new() } else { [("x-release".to_owned(), release)].into() };
+        Seen::Answer(status, headers)
     }
 }

@@ -7,10 +7,12 @@
 
 mod cloud;
 
+use std::sync::{Arc, Mutex};
+
 use cloud::{Cloud, FAULTS, Fault, definition};
 use deployctl::artifact::{Architecture, Sha256};
 use deployctl::error::{Error, Kind, Result};
-use deployctl::event::Events;
+use deployctl::event::{Event, Events};
 use deployctl::lease::{self, Lease};
 use deployctl::ledger::Ledger;
 use deployctl::release::plan::{Desired, Target, Zip};
@@ -214,6 +216,25 @@ async fn a_release_that_fails_its_checks_is_switched_back() {
         assert_eq!(ledger.current().await.unwrap().0.unwrap().release.version.as_str(), "2");
         assert!(explained(&cloud).await);
     }
+}
+
+#[tokio::test]
+async fn a_stage_that_asks_for_credentials_can_be_released_to() {
+    let cloud = two_releases().await;
+    cloud.state.lock().unwrap().status.insert("3".into(), 401);
+    let warned = Arc::new(Mutex::new(Vec::new()));
+    let hear = Arc::clone(&warned);
+    let events = Events::new(move |event| {
+        if let Event::Warning(text) = event {
+            hear.lock().unwrap().push(text.clone());
+        }
+    });
+    run(&cloud, &Actor { events, ..actor() }, Deed::Release("3")).await.unwrap();
+    assert_eq!(served(&cloud), "3");
+    assert!(
+        warned.lock().unwrap().concat().contains("asks for credentials"),
+        "nobody is told what was not seen"
+    );
 }
 
 #[tokio::test]
