@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::try_join;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::failure::{Failure, Meaning};
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
-use crate::lease::Lease;
-use crate::ledger::Ledger;
+use crate::lease::{Lease, Left};
+use crate::ledger::{Head, Ledger};
+use crate::release::check::{Answer, Ask, Invocation, Request};
 use crate::release::model::{DeploymentId, FunctionKey, Pointer, Version};
 use crate::release::note::Note;
 use crate::release::plan::{Observed, Plan, Step, Work};
@@ -61,30 +63,40 @@ pub struct Engine<'a, W, S> {
 
 impl<W: World, S: Store + Clone> Engine<'_, W, S> {
     /// Settles what a predecessor left that was killed between its switch and its record: if the stage shows
-    /// its intent, the record is written now (I6).
+    /// its intent, the record is written now (I6). Returns where the ledger ends then.
     ///
     /// # Errors
     /// When stage or ledger cannot be read or written.
-    pub async fn settle(&self, intent: Option<Record>, last: u64) -> Result<Option<Record>> {
-        let Some(mut intent) = intent else { return Ok(None) };
-        let stage =
-            self.world.stage().await.map_err(|failure| not_switched("the stage cannot be read", failure))?;
-        if stage.pointer != intent.pointer {
+    pub async fn settle(&self, left: Left) -> Result<Head> {
+        let Left { intent, head } = left;
+        let Some(mut intent) = intent else {
+            return match head {
+                Some(head) => Ok(head),
+                None => self.ledger.head().await,
+            };
+        };
+        let stage = async {
+            self.world.stage().await.map_err(|failure| not_switched("the stage cannot be read", failure))
+        };
+        let (stage, mut head) = try_join!(stage, self.ledger.head())?;
+        let version = &intent.release.version;
+        let recorded = head.current.as_ref().is_some_and(|record| record.is_the_deed_of(&intent));
+        if recorded {
+            // Killed between its record and the stage's return.
+        } else if stage.pointer == intent.pointer {
             self.events.note(format!(
-                "an earlier command was interrupted before it moved the stage to {}; nothing of it is live",
-                intent.release.version
+                "an earlier command was interrupted after it had moved the stage to {version}; recording it now"
             ));
-            self.lease.settled().await;
-            return Ok(None);
+            intent.recovered = true;
+            self.ledger.append(&mut intent, head.last).await?;
+            head = head.after(&intent);
+        } else {
+            self.events.note(format!(
+                "an earlier command was interrupted before it moved the stage to {version}; nothing of it is live"
+            ));
         }
-        self.events.note(format!(
-            "an earlier command was interrupted after it had moved the stage to {}; recording it now",
-            intent.release.version
-        ));
-        intent.recovered = true;
-        self.ledger.append(&mut intent, last).await?;
-        self.lease.settled().await;
-        Ok(Some(intent))
+        self.lease.settled(head.clone()).await;
+        Ok(head)
     }
 
     /// Makes everything of the release that moves no traffic: functions and API snapshot side by side.
@@ -110,7 +122,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
             })
             .buffer_unordered(AT_ONCE)
             .try_collect::<BTreeMap<_, _>>();
-        let work = async { futures::try_join!(functions, self.snapshot(&plan.version)) };
+        let work = async { try_join!(functions, self.snapshot(&plan.version)) };
         let (functions, deployment) = self.unless_interrupted(work).await?;
         Ok(Prepared { functions, deployment })
     }
@@ -202,33 +214,80 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         }
     }
 
+    /// Invokes the new versions before anybody else does. Nothing that runs is touched.
+    ///
+    /// # Errors
+    /// `check.failed` with what was expected and what came; the old release serves.
+    pub async fn try_out(
+        &self,
+        functions: &BTreeMap<FunctionKey, FunctionRecord>,
+        version: &Version,
+        invocations: &[Invocation],
+    ) -> Result<()> {
+        for check in invocations {
+            let function = functions.get(&check.function).ok_or_else(|| {
+                Error::bug(format!(
+                    "check {:?} is about {}, which is not released",
+                    check.name, check.function
+                ))
+            })?;
+            let invoke = async {
+                let invoked = self
+                    .world
+                    .invoke(&function.name, &function.version, &check.payload(version))
+                    .await
+                    .map_err(|failure| {
+                        not_switched(&format!("check {:?} cannot be made", check.name), failure)
+                    })?;
+                check.judge(&invoked, version).map_err(|why| {
+                    let Invocation { name, .. } = check;
+                    let FunctionRecord { name: function, version: number, .. } = function;
+                    let message = format!("check {name:?} of {function}:{number} failed: {why}");
+                    Error::new(Kind::OldReleaseServes, "check.failed", message).hint(
+                        "the old release serves, the new one was never live; the function's log may tell why",
+                    )
+                })
+            };
+            let work = self.unless_interrupted(invoke);
+            self.events.step(&format!("check {}", check.name), work).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what is about to become true, and then makes it so: [`Engine::switch_over`].
+    ///
+    /// # Errors
+    /// As [`Engine::switch_over`], and `lease.lost`.
+    pub async fn go_live(&self, mut record: Record, head: Head, checks: &LiveChecks<'_>) -> Result<Record> {
+        if self.cancel.is_cancelled() {
+            return Err(interrupted());
+        }
+        record.number = head.last + 1;
+        self.events.step("intent", self.lease.intend(&record)).await?;
+        self.switch_over(record, head, checks).await
+    }
+
     /// The switch and what follows it: moves the stage to `record.pointer`, checks that the release answers,
-    /// and writes the record. The stage either ends there or where it was.
+    /// and writes the record. The stage either ends there or where it was. The lease must hold the intent.
     ///
     /// # Errors
     /// `release.not_switched` and `release.switched_back` (30: the old release serves), `release.stuck` (40),
     /// `interrupted` (130: the old release serves). A live release that cannot be recorded is a warning.
-    pub async fn go_live(
+    pub async fn switch_over(
         &self,
         mut record: Record,
-        last: u64,
-        cached: bool,
-        probe: &Probe,
+        head: Head,
+        checks: &LiveChecks<'_>,
     ) -> Result<Record> {
         let from = record.before.pointer.clone();
         let to = record.pointer.clone();
-        if self.cancel.is_cancelled() {
-            return Err(interrupted());
-        }
-        record.number = last + 1;
-        self.events.step("intent", self.lease.intend(&record)).await?;
         self.events.step("switch", self.switch(&from, &to)).await?;
-        let verified = self.events.step("verify", self.verify(&record.release.version, cached, probe)).await;
+        let verified = self.events.step("verify", self.verify(&record.release.version, checks)).await;
         if let Err(error) = verified {
-            return Err(self.undo(record, last, cached, error).await);
+            return Err(self.undo(record, head, checks.cached, error).await);
         }
         record.steps = self.events.times();
-        if let Err(error) = self.events.step("ledger", self.ledger.append(&mut record, last)).await {
+        if let Err(error) = self.events.step("ledger", self.ledger.append(&mut record, head.last)).await {
             // The intent stays in the lease, and the next command that changes this stage writes the record. The
             // release is live and answers: failing now would only make somebody release it again.
             self.events.warn(format!(
@@ -238,7 +297,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
             ));
             return Ok(record);
         }
-        self.lease.settled().await;
+        self.lease.settled(head.after(&record)).await;
         Ok(record)
     }
 
@@ -269,7 +328,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
     }
 
     /// Undoes the switch, records that it was undone, and returns what the user is told.
-    async fn undo(&self, mut record: Record, last: u64, cached: bool, why: Error) -> Error {
+    async fn undo(&self, mut record: Record, head: Head, cached: bool, why: Error) -> Error {
         let from = record.before.pointer.clone();
         let back = self.events.step("switch back", self.move_back(&record.pointer, &from)).await;
         let was_interrupted = why.kind == Kind::Interrupted;
@@ -298,51 +357,78 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
             }
         };
         record.steps = self.events.times();
-        match self.ledger.append(&mut record, last).await {
+        match self.ledger.append(&mut record, head.last).await {
             // Settled also when stuck: the record says so, and the next command must not take it for live.
-            Ok(_) => self.lease.settled().await,
+            Ok(_) => self.lease.settled(head.after(&record)).await,
             Err(failure) => {
+                // The intent stays, and the next command finds that it did not come true.
                 self.events.warn(format!("the ledger does not have this attempt: {failure}"));
-                if record.outcome == Outcome::SwitchedBack {
-                    self.lease.settled().await;
-                }
             }
         }
         error
     }
 
-    /// Waits until the new release answers, over HTTP, several times in a row.
-    async fn verify(&self, version: &Version, cached: bool, probe: &Probe) -> Result<()> {
+    /// Waits until the new release answers, over HTTP, several times in a row, and then makes the project's own
+    /// checks, one after the other.
+    async fn verify(&self, version: &Version, checks: &LiveChecks<'_>) -> Result<()> {
         let not_flushed = |failure| not_switched("the stage's caches cannot be flushed", failure);
-        self.world.flush_caches(cached).await.map_err(not_flushed)?;
+        self.world.flush_caches(checks.cached).await.map_err(not_flushed)?;
+        let probe = checks.probe;
+        let judge = |seen: &Seen| judge(seen, version, probe);
+        let last = self.ask_until(&Ask::get(&probe.path), ANSWERS, probe, judge).await?;
+        if last == Verdict::AsksWho {
+            self.events.warn(format!(
+                "GET {} asks for credentials, so it cannot be seen which release answered; give the probe some in \
+                 DEPLOYCTL_PROBE_AUTHORIZATION",
+                probe.path
+            ));
+        }
+        for check in checks.requests {
+            let judge = |seen: &Seen| judge_check(seen, check, version, probe);
+            let ask = check.ask(version);
+            let work = self.ask_until(&ask, 1, probe, judge);
+            self.events.step(&format!("check {}", check.name), work).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks until `enough` answers in a row are good. A failure of the new release itself counts after a few of them;
+    /// anything else may still be spreading, and is waited for.
+    async fn ask_until(
+        &self,
+        ask: &Ask,
+        enough: u32,
+        probe: &Probe,
+        judge: impl Fn(&Seen) -> Verdict,
+    ) -> Result<Verdict> {
         let deadline = Instant::now() + Duration::from_secs(probe.timeout_seconds);
         let mut answers = 0;
         let mut failures = 0;
         loop {
             let seen = tokio::select! {
-                seen = self.world.probe(&probe.path) => seen,
+                seen = self.world.ask(ask) => seen,
                 () = self.cancel.cancelled() => return Err(interrupted()),
             };
-            let verdict = judge(&seen, version, probe);
+            let verdict = judge(&seen);
             let answered = matches!(verdict, Verdict::Answers | Verdict::AsksWho);
             answers = if answered { answers + 1 } else { 0 };
-            failures = if verdict == Verdict::Fails { failures + 1 } else { 0 };
-            if answers == ANSWERS {
-                if verdict == Verdict::AsksWho {
-                    self.events.warn(format!(
-                        "GET {} asks for credentials, so it cannot be seen which release answered; give the probe \
-                         some in DEPLOYCTL_PROBE_AUTHORIZATION",
-                        probe.path
-                    ));
-                }
-                return Ok(());
+            if answers == enough {
+                return Ok(verdict);
             }
+            failures = if let Verdict::Fails(_) = verdict { failures + 1 } else { 0 };
             if failures == FAILURES {
-                return Err(unverified("release.fails", "the new release answers, but fails", &seen, probe));
+                return Err(unverified(
+                    "release.fails",
+                    "the new release answers, but fails",
+                    ask,
+                    &seen,
+                    verdict,
+                    probe,
+                ));
             }
             if Instant::now() >= deadline {
                 let message = format!("the new release did not answer within {} s", probe.timeout_seconds);
-                return Err(unverified("release.silent", &message, &seen, probe));
+                return Err(unverified("release.silent", &message, ask, &seen, verdict, probe));
             }
             if !answered {
                 tokio::time::sleep(PROBE_EVERY).await;
@@ -358,42 +444,77 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What must hold once the stage is switched.
+#[derive(Debug, Clone, Copy)]
+pub struct LiveChecks<'a> {
+    /// How the release is recognised.
+    pub probe: &'a Probe,
+    /// What the project wants to see.
+    pub requests: &'a [Request],
+    /// Whether the stage caches responses.
+    pub cached: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Verdict {
     /// The new release answers.
     Answers,
     /// API Gateway itself wants credentials before it asks the release: 401 is all that it shows to strangers.
     AsksWho,
-    /// The new release answers with a server error.
-    Fails,
+    /// The new release answers, but not as it should.
+    Fails(String),
     /// Something else answers, or nothing: it may still be spreading.
     NotYet,
 }
 
 fn judge(seen: &Seen, version: &Version, probe: &Probe) -> Verdict {
-    let Seen::Answer(status, headers) = seen else { return Verdict::NotYet };
-    match &probe.release_header {
-        Some(name) => match headers.get(&name.to_ascii_lowercase()) {
-            Some(found) if found == version.as_str() && *status < 500 => Verdict::Answers,
-            Some(found) if found == version.as_str() => Verdict::Fails,
-            None if *status == 401 => Verdict::AsksWho,
-            _ => Verdict::NotYet,
-        },
-        None if *status < 500 => Verdict::Answers,
-        None => Verdict::NotYet,
+    let Seen::Answer(answer) = seen else { return Verdict::NotYet };
+    let status = answer.status;
+    match (&probe.release_header, released_by(answer, probe)) {
+        (Some(_), Some(found)) if found != version.as_str() => Verdict::NotYet,
+        (Some(_), Some(_)) if status < 500 => Verdict::Answers,
+        (Some(_), Some(_)) => Verdict::Fails(format!("status {status}")),
+        (Some(_), None) if status == 401 => Verdict::AsksWho,
+        (None, _) if status < 500 => Verdict::Answers,
+        _ => Verdict::NotYet,
     }
 }
 
-fn unverified(id: &'static str, message: &str, seen: &Seen, probe: &Probe) -> Error {
-    let last = match seen {
-        Seen::Nothing(why) => why.clone(),
-        Seen::Answer(status, headers) => {
-            let release =
-                probe.release_header.as_ref().and_then(|name| headers.get(&name.to_ascii_lowercase()));
-            format!("status {status} from release {}", release.map_or("unknown", String::as_str))
+fn judge_check(seen: &Seen, check: &Request, version: &Version, probe: &Probe) -> Verdict {
+    let Seen::Answer(answer) = seen else { return Verdict::NotYet };
+    // The old release may still answer here and there; what it says is no verdict on the new one.
+    if released_by(answer, probe).is_some_and(|found| found != version.as_str()) {
+        return Verdict::NotYet;
+    }
+    match check.judge(answer, version) {
+        Ok(()) => Verdict::Answers,
+        Err(why) => Verdict::Fails(why),
+    }
+}
+
+fn released_by<'a>(answer: &'a Answer, probe: &Probe) -> Option<&'a str> {
+    answer.header(probe.release_header.as_ref()?)
+}
+
+fn unverified(
+    id: &'static str,
+    message: &str,
+    ask: &Ask,
+    seen: &Seen,
+    verdict: Verdict,
+    probe: &Probe,
+) -> Error {
+    let last = match (seen, verdict) {
+        (Seen::Nothing(why), _) => why.clone(),
+        (Seen::Answer(answer), Verdict::Fails(why)) => {
+            format!("{why}, from release {}", released_by(answer, probe).unwrap_or("unknown"))
+        }
+        (Seen::Answer(answer), _) => {
+            let release = released_by(answer, probe).unwrap_or("unknown");
+            format!("status {} from release {release}", answer.status)
         }
     };
-    Error::new(Kind::OldReleaseServes, id, format!("{message}: GET {} gave {last}", probe.path))
+    Error::new(Kind::OldReleaseServes, id, format!("{message}: {} {} gave {last}", ask.method, ask.path))
 }
 
 /// A string that no other call has: time, process, and a count.

@@ -6,6 +6,9 @@
 //!
 //! That last write also carries the *intent*: the record that the switch is about to make true. A command
 //! that is killed between switch and ledger leaves it behind, and the next one settles it (I6).
+//!
+//! Whoever gives the lease back writes down where the ledger ends. Nobody appends to it without the lease, so the
+//! next command need not read it; after a holder that died, only the ledger itself is believed.
 
 use std::time::Duration;
 
@@ -15,7 +18,7 @@ use tokio::sync::Mutex;
 
 use crate::aws::failure::Failure;
 use crate::error::{Error, Kind, Result};
-use crate::ledger::PREFIX;
+use crate::ledger::{Head, PREFIX};
 use crate::release::model::StageName;
 use crate::release::record::{Record, Who};
 use crate::world::{Store, Written};
@@ -27,7 +30,7 @@ pub const TERM: Duration = Duration::from_secs(90);
 const RENEWAL: Duration = Duration::from_secs(30);
 
 /// The lease object.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slip {
     /// The form of this object.
     pub schema: u32,
@@ -35,6 +38,28 @@ pub struct Slip {
     pub holder: Option<Holder>,
     /// What a switch was about to make true, until the ledger has it.
     pub intent: Option<Record>,
+    /// Where the ledger ended when the lease was last given back.
+    #[serde(default)]
+    pub head: Option<Head>,
+}
+
+/// The form of the slips that this tool writes, and the newest it reads.
+const SCHEMA: u32 = 1;
+
+impl Slip {
+    /// Where the ledger ends, unless somebody may have appended to it since.
+    pub fn head(&self) -> Option<&Head> {
+        self.head.as_ref().filter(|_| self.holder.is_none() && self.intent.is_none())
+    }
+}
+
+/// A lease as it was read, before anybody takes it.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// The lease object; `None` before the first release.
+    pub slip: Option<Slip>,
+    /// Its ETag.
+    etag: Option<String>,
 }
 
 /// Who holds a stage.
@@ -52,6 +77,14 @@ pub struct Holder {
     pub since: Timestamp,
     /// Until when, unless it is renewed.
     pub expires: Timestamp,
+}
+
+impl Holder {
+    /// This process as a holder, from now on.
+    pub fn new(nonce: String, who: Who, command: String) -> Self {
+        let since = crate::ledger::now();
+        Self { nonce, who, command, process: Process::current(), since, expires: expiry(since) }
+    }
 }
 
 /// A process on a machine.
@@ -87,6 +120,15 @@ impl Process {
     }
 }
 
+/// What the last holder left.
+#[derive(Debug, Clone, Default)]
+pub struct Left {
+    /// What it was about to make true, when it was killed.
+    pub intent: Option<Record>,
+    /// Where the ledger ends, if it gave the lease back in order.
+    pub head: Option<Head>,
+}
+
 /// A held lease.
 #[derive(Debug)]
 pub struct Lease<S> {
@@ -104,72 +146,83 @@ impl<S: Store + Clone> Lease<S> {
     /// Reads who holds `stage`, without taking it.
     ///
     /// # Errors
-    /// `lease.unreadable`.
-    pub async fn peek(store: &S, stage: &StageName) -> Result<Option<Slip>> {
+    /// `lease.unreadable`, `lease.damaged`, `lease.newer`.
+    pub async fn peek(store: &S, stage: &StageName) -> Result<Found> {
         let stored = store.read(&Self::key(stage)).await.map_err(unreadable)?;
-        stored.map(|stored| parse(&stored.body)).transpose()
+        let Some(stored) = stored else { return Ok(Found::default()) };
+        Ok(Found { slip: Some(parse(&stored.body)?), etag: Some(stored.etag) })
     }
 
-    /// Takes `stage`, and returns the intent that its last holder left behind, if there is one.
+    /// Takes `stage` for `holder`.
     ///
     /// # Errors
-    /// `lease.held` (exit code 75) with the holder, `lease.unreadable`.
-    pub async fn acquire(
-        store: S,
-        stage: &StageName,
-        who: Who,
-        command: String,
-        nonce: String,
-    ) -> Result<(Self, Option<Record>)> {
-        let key = Self::key(stage);
+    /// `lease.held` (exit code 75) with the holder, and as [`Lease::peek`].
+    pub async fn acquire(store: S, stage: &StageName, holder: Holder) -> Result<(Self, Left)> {
         // A write whose answer was lost is found on the second round; a third means a real race.
         for _ in 0..3 {
-            let stored = store.read(&key).await.map_err(unreadable)?;
-            let (slip, etag) = match stored {
-                None => (None, None),
-                Some(stored) => (Some(parse(&stored.body)?), Some(stored.etag)),
-            };
-            let intent = slip.as_ref().and_then(|slip| slip.intent.clone());
-            if let Some(holder) = slip.and_then(|slip| slip.holder) {
-                if holder.nonce == nonce {
-                    let slip = Slip { schema: 1, holder: Some(holder), intent: intent.clone() };
-                    let written = Mutex::new((slip, etag.unwrap_or_default()));
-                    return Ok((Self { store, key, written }, intent));
+            let found = Self::peek(&store, stage).await?;
+            if let Some(other) = found.slip.as_ref().and_then(|slip| slip.holder.as_ref()) {
+                if other.nonce == holder.nonce {
+                    return Ok(Self::taken(store, stage, found));
                 }
-                if holder.expires > Timestamp::now() && !holder.process.is_gone() {
-                    return Err(held(stage, &holder));
+                if other.expires > Timestamp::now() && !other.process.is_gone() {
+                    return Err(held(stage, other));
                 }
             }
-            let now = crate::ledger::now();
+            let slip = found.slip.as_ref();
             let slip = Slip {
-                schema: 1,
-                holder: Some(Holder {
-                    nonce: nonce.clone(),
-                    who: who.clone(),
-                    command: command.clone(),
-                    process: Process::current(),
-                    since: now,
-                    expires: expiry(now),
-                }),
-                intent: intent.clone(),
+                schema: SCHEMA,
+                holder: Some(holder.clone()),
+                intent: slip.and_then(|slip| slip.intent.clone()),
+                head: slip.and_then(|slip| slip.head().cloned()),
             };
-            let body = body(&slip)?;
-            let written = match &etag {
-                None => store.create(&key, &body).await,
-                Some(etag) => store.replace(&key, &body, etag).await,
-            };
-            match written {
-                Ok(Written::Done(etag)) => {
-                    return Ok((Self { store, key, written: Mutex::new((slip, etag)) }, intent));
-                }
-                // Somebody was faster, or this write's answer was lost: the next round tells which.
-                Ok(Written::Refused) => {}
-                Err(failure) if failure.may_have_happened() => {}
-                Err(failure) => return Err(unreadable(failure)),
+            if let Some(etag) = Self::put(&store, stage, &slip, found.etag.as_deref()).await? {
+                return Ok(Self::taken(store, stage, Found { slip: Some(slip), etag: Some(etag) }));
             }
         }
         Err(Error::new(Kind::Held, "lease.held", format!("stage {stage} is being taken by somebody else"))
             .hint("nothing was changed; run the command again in a moment"))
+    }
+
+    /// Takes `stage` and writes down what is about to become true, both in the one write; `None` when the lease is no
+    /// longer as `found`, or nobody knows.
+    ///
+    /// # Errors
+    /// `lease.unreadable`.
+    pub async fn acquire_intending(
+        store: S,
+        stage: &StageName,
+        found: &Found,
+        holder: Holder,
+        intent: Record,
+    ) -> Result<Option<Self>> {
+        let head = found.slip.as_ref().and_then(|slip| slip.head().cloned());
+        let slip = Slip { schema: SCHEMA, holder: Some(holder), intent: Some(intent), head };
+        let etag = Self::put(&store, stage, &slip, found.etag.as_deref()).await?;
+        Ok(etag.map(|etag| Self { store, key: Self::key(stage), written: Mutex::new((slip, etag)) }))
+    }
+
+    fn taken(store: S, stage: &StageName, found: Found) -> (Self, Left) {
+        let Found { slip, etag } = found;
+        let slip = slip.unwrap_or_default();
+        let left = Left { intent: slip.intent.clone(), head: slip.head.clone() };
+        let written = Mutex::new((slip, etag.unwrap_or_default()));
+        (Self { store, key: Self::key(stage), written }, left)
+    }
+
+    /// Writes `slip` over the one with `etag`; `None` when somebody was faster, or the answer was lost.
+    async fn put(store: &S, stage: &StageName, slip: &Slip, etag: Option<&str>) -> Result<Option<String>> {
+        let (key, body) = (Self::key(stage), body(slip)?);
+        let written = match etag {
+            None => store.create(&key, &body).await,
+            Some(etag) => store.replace(&key, &body, etag).await,
+        };
+        match written {
+            Ok(Written::Done(etag)) => Ok(Some(etag)),
+            Ok(Written::Refused) => Ok(None),
+            Err(failure) if failure.may_have_happened() => Ok(None),
+            Err(failure) => Err(unreadable(failure)),
+        }
     }
 
     /// Does `work` while renewing the lease beside it. A renewal that fails stops nothing: the write before the switch
@@ -199,10 +252,12 @@ impl<S: Store + Clone> Lease<S> {
         self.renew(Some(Some(record.clone()))).await
     }
 
-    /// Remembers that ledger and stage agree again. It is written down with the next write: the stage's
-    /// return.
-    pub async fn settled(&self) {
-        self.written.lock().await.0.intent = None;
+    /// Remembers that ledger and stage agree again, and where the ledger ends. It is written down with the next
+    /// write: the stage's return.
+    pub async fn settled(&self, head: Head) {
+        let mut written = self.written.lock().await;
+        written.0.intent = None;
+        written.0.head = Some(head);
     }
 
     /// Gives the stage back. An intent that was not settled stays for the next holder.
@@ -211,7 +266,7 @@ impl<S: Store + Clone> Lease<S> {
     /// `lease.lost`; the stage is somebody else's then, and nothing needs to be done.
     pub async fn release(self) -> Result<()> {
         let mut written = self.written.lock().await;
-        let slip = Slip { schema: 1, holder: None, intent: written.0.intent.clone() };
+        let slip = Slip { holder: None, ..written.0.clone() };
         self.write(&mut written, slip).await
     }
 
@@ -268,7 +323,8 @@ pub async fn unlock<S: Store + Clone>(store: &S, stage: &StageName) -> Result<bo
     if slip.holder.is_none() {
         return Ok(false);
     }
-    let free = Slip { holder: None, ..slip };
+    // Whoever held it may have appended to the ledger.
+    let free = Slip { holder: None, head: None, ..slip };
     match store.replace(&key, &body(&free)?, &stored.etag).await.map_err(unreadable)? {
         Written::Done(_) => Ok(true),
         Written::Refused => {
@@ -287,11 +343,24 @@ fn body(slip: &Slip) -> Result<Vec<u8>> {
 }
 
 fn parse(body: &[u8]) -> Result<Slip> {
-    serde_json::from_slice(body).map_err(|error| {
+    let damaged = |error: serde_json::Error| {
         Error::preflight("lease.damaged", "the lease in the artifact bucket cannot be read")
             .because(error)
             .hint("nothing was changed; `deployctl history` tells what was done last")
-    })
+    };
+    let value: serde_json::Value = serde_json::from_slice(body).map_err(damaged)?;
+    if value
+        .get("schema")
+        .and_then(serde_json::Value::as_u64)
+        .is_some_and(|schema| schema > u64::from(SCHEMA))
+    {
+        return Err(Error::preflight(
+            "lease.newer",
+            "the lease in the artifact bucket was written by a newer deployctl",
+        )
+        .hint("nothing was changed; install the version that the rest of the team uses"));
+    }
+    serde_json::from_value(value).map_err(damaged)
 }
 
 /// Who holds the stage, as a sentence.

@@ -5,12 +5,13 @@
 //! refer to lie beside them, under their fingerprint.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::artifact::Sha256;
 use crate::aws::failure::Failure;
 use crate::error::{Error, Kind, Result};
 use crate::release::definition::Definition;
-use crate::release::model::StageName;
+use crate::release::model::{StageName, Version};
 use crate::release::record::{Outcome, Record, SCHEMA};
 use crate::world::{Store, Written};
 
@@ -22,6 +23,29 @@ pub const PREFIX: &str = "deployctl/";
 pub struct Ledger<S> {
     store: S,
     stage: StageName,
+}
+
+/// Where a ledger ends: what a command needs of it to do the next thing, or to go back.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    /// The newest number; 0 for an empty ledger.
+    pub last: u64,
+    /// The record of what is live.
+    pub current: Option<Record>,
+    /// The record of what served before that, as far as it was at hand.
+    pub previous: Option<Record>,
+}
+
+impl Head {
+    /// The head after `record` was appended.
+    #[must_use]
+    pub fn after(self, record: &Record) -> Self {
+        if record.outcome != Outcome::Live {
+            return Self { last: record.number, ..self };
+        }
+        let previous = self.current.filter(|former| record.before.record == Some(former.number));
+        Self { last: record.number, current: Some(record.clone()), previous }
+    }
 }
 
 impl<S: Store> Ledger<S> {
@@ -94,20 +118,34 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// The newest record that says what is live, and the newest number of all (0 for an empty ledger).
+    /// Reads where the ledger ends.
     ///
     /// # Errors
     /// As [`Ledger::numbers`] and [`Ledger::record`].
-    pub async fn current(&self) -> Result<(Option<Record>, u64)> {
+    pub async fn head(&self) -> Result<Head> {
         let numbers = self.numbers().await?;
         let last = numbers.last().copied().unwrap_or(0);
         for number in numbers.into_iter().rev() {
             let record = self.record(number).await?;
             if record.outcome == Outcome::Live {
-                return Ok((Some(record), last));
+                return Ok(Head { last, current: Some(record), previous: None });
             }
         }
-        Ok((None, last))
+        Ok(Head { last, ..Head::default() })
+    }
+
+    /// The newest record of `version` that went live, among the first `last` records.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`].
+    pub async fn newest_of(&self, version: &Version, last: u64) -> Result<Option<Record>> {
+        for number in (1..=last).rev() {
+            let record = self.record(number).await?;
+            if record.release.version == *version && record.outcome == Outcome::Live {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
     }
 
     /// Appends `record` under the next free number after `last`, and returns that number. Appending the same
@@ -123,7 +161,7 @@ impl<S: Store> Ledger<S> {
                 Written::Done(_) => return Ok(record.number),
                 Written::Refused => {
                     let there = self.record(record.number).await?;
-                    if there.at == record.at && there.who == record.who && there.release == record.release {
+                    if there.is_the_deed_of(record) {
                         return Ok(record.number);
                     }
                     record.number += 1;

@@ -34,8 +34,8 @@ pub struct Session {
     pub local: Option<LocalStage>,
     /// The clients.
     pub aws: Aws,
-    /// Who we are.
-    pub identity: Identity,
+    /// Who we are. Nobody can take a stage without being asked (I9).
+    pub identity: Option<Identity>,
     /// Who is told.
     pub events: Events,
     /// Whether to stop.
@@ -43,11 +43,29 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects to the stage, starting the embedded AWS where the stage is one.
+    /// Connects to the stage, starting the embedded AWS where the stage is one, and asks who we are there.
     ///
     /// # Errors
     /// What `local::up` and [`Aws::identify`] return; nothing was changed.
     pub async fn open(settings: Settings, events: Events, cancel: CancellationToken) -> Result<Self> {
+        let mut session = Self::connect(settings, events, cancel).await?;
+        session.identity = Some(session.identify().await?);
+        Ok(session)
+    }
+
+    /// Asks AWS who we are, and refuses any account but the stage's.
+    ///
+    /// # Errors
+    /// As [`Aws::identify`].
+    pub async fn identify(&self) -> Result<Identity> {
+        self.aws.identify(&self.settings.stage).await
+    }
+
+    /// Connects to the stage without asking who we are: enough to look at it.
+    ///
+    /// # Errors
+    /// What `local::up` returns.
+    pub async fn connect(settings: Settings, events: Events, cancel: CancellationToken) -> Result<Self> {
         let local = match &settings.stage.local {
             None => None,
             Some(config) => {
@@ -56,19 +74,24 @@ impl Session {
             }
         };
         let aws = Aws::connect(&settings.stage, local.as_ref()).await;
-        let identity = aws.identify(&settings.stage).await?;
-        Ok(Self { settings, local, aws, identity, events, cancel })
+        Ok(Self { settings, local, aws, identity: None, events, cancel })
     }
 
     /// Who does this, to which stage.
-    pub fn actor(&self) -> Actor {
-        Actor {
+    ///
+    /// # Errors
+    /// Only in a command that forgot to ask who it is.
+    pub fn actor(&self) -> Result<Actor> {
+        let identity =
+            self.identity.as_ref().ok_or_else(|| Error::bug("a command that changes a stage is nobody"))?;
+        Ok(Actor {
             stage: self.settings.stage.name.clone(),
-            who: Who { arn: self.identity.arn.clone(), run_url: ci_run_url() },
+            who: Who { arn: identity.arn.clone(), run_url: ci_run_url() },
             probe: self.settings.probe.clone(),
+            checks: self.settings.checks.clone(),
             events: self.events.clone(),
             cancel: self.cancel.clone(),
-        }
+        })
     }
 
     /// The functions and the API behind `contract`.
@@ -231,6 +254,12 @@ impl Session {
         }
         let mut env: BTreeMap<String, Option<OsString>> = BTreeMap::new();
         env.insert("AWS_REGION".into(), Some(stage.region.clone().into()));
+        if let Some(profile) = &stage.profile {
+            // Keys in the environment would come first.
+            let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+            env.extend(keys.map(|name| (name.to_owned(), None)));
+            env.insert("AWS_PROFILE".into(), Some(profile.into()));
+        }
         if let Some(local) = &self.local {
             env.extend(local.unset().into_iter().map(|name| (name, None)));
             env.extend(local.env().into_iter().map(|(name, value)| (name, Some(value.into()))));

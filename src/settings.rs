@@ -4,6 +4,8 @@
 //! Precedence: argument > environment (`DEPLOYCTL_*`) > file > default. clap resolves the first two; what
 //! arrives here as an override has already won over the file.
 
+mod checks;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +14,11 @@ use serde_json::Value;
 
 use crate::artifact::{Architecture, Glibc, Origin, Recipe};
 use crate::error::{Error, Result};
+use crate::release::check::Checks;
 use crate::release::model::{AccountId, StageName};
 use crate::terraform::Layer;
 use crate::terraform::guard::GuardSettings;
+use checks::CheckFile;
 
 /// The file's name, looked for in the current folder and those above it.
 pub const FILE: &str = "deployctl.toml";
@@ -38,6 +42,8 @@ pub struct Settings {
     pub artifacts: Vec<ArtifactSettings>,
     /// How a release is recognised from outside.
     pub probe: Probe,
+    /// What a new release must show.
+    pub checks: Checks,
     /// What Terraform may not do without being asked.
     pub guard: GuardSettings,
 }
@@ -51,6 +57,8 @@ pub struct Stage {
     pub account: AccountId,
     /// Its region.
     pub region: String,
+    /// The profile of the AWS configuration with the stage's credentials, where it is not the caller's own.
+    pub profile: Option<String>,
     /// The embedded AWS, and its port if one is wanted; `None` for a real account.
     pub local: Option<LocalSettings>,
     /// The bucket of the Terraform state.
@@ -116,6 +124,8 @@ struct File {
     #[serde(default)]
     probe: ProbeFile,
     #[serde(default)]
+    checks: Vec<CheckFile>,
+    #[serde(default)]
     terraform: TerraformFile,
 }
 
@@ -127,6 +137,7 @@ struct StageFile {
     port: Option<u16>,
     account: Option<AccountId>,
     region: Option<String>,
+    profile: Option<String>,
     state_bucket: Option<String>,
     #[serde(default)]
     variables: BTreeMap<String, Value>,
@@ -300,6 +311,9 @@ impl File {
         if local.is_some() && stage.account.is_some() {
             problem("a local stage has no account".into());
         }
+        if local.is_some() && stage.profile.is_some() {
+            problem("a local stage needs no profile".into());
+        }
         if local.is_none() && stage.port.is_some() {
             problem("only a local stage has a port".into());
         }
@@ -328,6 +342,7 @@ impl File {
         Ok(Stage {
             account,
             region,
+            profile: stage.profile.clone(),
             local,
             state_bucket,
             variables: stage.variables.clone(),
@@ -364,6 +379,10 @@ impl File {
         }
         let artifacts =
             self.artifacts.into_iter().map(|(name, artifact)| artifact.resolve(name, problems)).collect();
+        let mut checks = Checks::default();
+        for (check, number) in self.checks.into_iter().zip(1..) {
+            check.resolve(&format!("checks[{number}]"), &root, &mut checks, problems);
+        }
         if !self.probe.path.starts_with('/') {
             problems.push("probe.path: must begin with '/'".into());
         }
@@ -379,6 +398,7 @@ impl File {
                 release_header: self.probe.release_header,
                 timeout_seconds: self.probe.timeout_seconds,
             },
+            checks,
             guard: GuardSettings::new(
                 terraform.protected,
                 terraform.max_destroys,

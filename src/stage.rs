@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
-use futures::try_join;
+use futures::{join, try_join};
 use tokio_util::sync::CancellationToken;
 
+use crate::artifact::Sha256;
 use crate::aws::failure::Failure;
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
-use crate::execute::{Engine, nonce};
-use crate::lease::Lease;
-use crate::ledger::Ledger;
+use crate::execute::{Engine, LiveChecks, nonce};
+use crate::lease::{Holder, Lease, Left};
+use crate::ledger::{Head, Ledger};
+use crate::release::check::{Checks, Request};
 use crate::release::definition::Definition;
 use crate::release::model::{FunctionKey, Pointer, StageName, Version};
 use crate::release::note::Note;
@@ -30,6 +32,8 @@ pub struct Actor {
     pub who: Who,
     /// How a release is recognised from outside.
     pub probe: Probe,
+    /// What a new release must show before and after the switch.
+    pub checks: Checks,
     /// Who is told.
     pub events: Events,
     /// Whether to stop.
@@ -45,26 +49,29 @@ pub struct Held<'a, S> {
     /// What was done to the stage.
     pub ledger: Ledger<S>,
     lease: Lease<S>,
-    /// What a killed predecessor was about to do.
-    intent: Option<Record>,
+    /// What the last holder left.
+    left: Left,
 }
 
-/// The stage as the ledger knows it, once what was left behind is settled.
+/// What is released beside the functions and their code: where it came from, and where it goes.
 #[derive(Debug, Clone)]
-pub struct Known {
-    /// The record of what is live.
-    pub current: Option<Record>,
-    /// The newest number of the ledger.
-    pub last: u64,
+pub struct Origin<'a> {
+    /// The source, where that was a git repository.
+    pub git: Option<Git>,
+    /// The stage whose bytes these are, in a promotion.
+    pub promoted_from: Option<StageName>,
+    /// The REST API and its stage.
+    pub api: (&'a str, &'a str),
 }
 
 /// Whether a stage serves the API as it is defined now.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Freshness {
-    /// It does.
-    Fresh(Note),
-    /// The API has changed since: how, as far as the frozen definition is still there.
-    Stale(Note, Vec<String>),
+    /// It does; the definition's fingerprint.
+    Fresh(Sha256),
+    /// The API has changed since: what its deployment was made from, and how it changed, as far as the frozen
+    /// definition is still there.
+    Stale(Sha256, Vec<String>),
     /// deployctl did not make the deployment.
     Unknown,
 }
@@ -75,12 +82,19 @@ impl<'a, S: Store + Clone> Held<'a, S> {
     /// # Errors
     /// `lease.held`, exit code 75, with the holder.
     pub async fn take(actor: &'a Actor, store: S, command: String) -> Result<Self> {
-        let (lease, intent) = actor
-            .events
-            .step("lease", Lease::acquire(store.clone(), &actor.stage, actor.who.clone(), command, nonce()))
-            .await?;
+        let holder = Holder::new(nonce(), actor.who.clone(), command);
+        Self::take_as(actor, store, holder).await
+    }
+
+    async fn take_as(actor: &'a Actor, store: S, holder: Holder) -> Result<Self> {
+        let acquire = Lease::acquire(store.clone(), &actor.stage, holder);
+        let (lease, left) = actor.events.step("lease", acquire).await?;
+        Ok(Self::new(actor, store, lease, left))
+    }
+
+    fn new(actor: &'a Actor, store: S, lease: Lease<S>, left: Left) -> Self {
         let ledger = Ledger::new(store.clone(), actor.stage.clone());
-        Ok(Self { actor, store, ledger, lease, intent })
+        Self { actor, store, ledger, lease, left }
     }
 
     /// Does `work` under the lease, and gives the lease back however it ends.
@@ -105,47 +119,44 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         Engine { world, ledger: &self.ledger, lease: &self.lease, events, cancel }
     }
 
-    /// Settles what was left behind, and reads what is live.
+    /// Settles what was left behind, and reads where the ledger ends.
     ///
     /// # Errors
     /// When the ledger is damaged, or cannot be read.
-    pub async fn known(&self, world: &impl World) -> Result<Known> {
-        let (current, last) = self.ledger.current().await?;
-        match self.engine(world).settle(self.intent.clone(), last).await? {
-            Some(recovered) => Ok(Known { last: recovered.number, current: Some(recovered) }),
-            None => Ok(Known { current, last }),
-        }
+    pub async fn head(&self, world: &impl World) -> Result<Head> {
+        self.engine(world).settle(self.left.clone()).await
     }
 
-    /// Releases `desired`, whose zips are in the store: observe, plan, prepare, switch, verify, record.
+    /// Releases `desired`, whose zips are in the store: observe, plan, prepare, try out, switch, verify, record.
     ///
     /// # Errors
-    /// `release.refused` before anything is changed, and as [`Engine::prepare`] and [`Engine::go_live`].
-    pub async fn release<W: World>(
-        &self,
-        world: &W,
-        desired: Desired,
-        git: Option<Git>,
-        (api, api_stage): (&str, &str),
-    ) -> Result<Record> {
+    /// `release.refused` before anything is changed, and as [`Engine::prepare`], [`Engine::try_out`] and
+    /// [`Engine::go_live`].
+    pub async fn release<W: World>(&self, world: &W, desired: Desired, origin: Origin<'_>) -> Result<Record> {
+        let Actor { events, checks, .. } = self.actor;
         plan::check(&desired).map_err(refused)?;
-        let observe = async { try_join!(self.known(world), functions(world, &desired), stage(world)) };
-        let (known, functions, stage) = self.actor.events.step("observe", observe).await?;
-        let observed = Observed { functions, stage, current: known.current.clone() };
+        plan::check_invocations(&desired, &checks.invocations).map_err(refused)?;
+        let observe = async { try_join!(self.head(world), functions(world, &desired), stage(world)) };
+        let (head, functions, stage) = events.step("observe", observe).await?;
+        let observed = Observed { functions, stage, current: head.current.clone() };
         let plan: Plan = plan::plan(&desired, &observed).map_err(refused)?;
-        self.actor.events.note(format!("plan:\n{plan}"));
+        events.note(format!("plan:\n{plan}"));
 
         let engine = self.engine(world);
-        let prepared = self.actor.events.step("prepare", engine.prepare(&plan, &observed)).await?;
+        let prepared = events.step("prepare", engine.prepare(&plan, &observed)).await?;
+        engine.try_out(&prepared.functions, &plan.version, &checks.invocations).await?;
         let (deployment_id, fingerprint) = prepared.deployment;
+        let (api, api_stage) = origin.api;
+        let action = if origin.promoted_from.is_some() { Action::Promote } else { Action::Release };
         let release = Release {
             version: desired.version,
-            git,
+            git: origin.git,
+            promoted_from: origin.promoted_from,
             artifacts: desired.artifacts.into_iter().map(|(name, zip)| (name, zip.record)).collect(),
             functions: prepared.functions,
             api: ApiRecord { id: api.to_owned(), stage: api_stage.to_owned(), deployment_id, fingerprint },
         };
-        self.go_live(world, Action::Release, release, &known).await
+        self.go_live(world, action, release, head).await
     }
 
     /// Makes a new deployment of the API live under the functions that are live. With `if_stale`, a fresh stage
@@ -158,10 +169,9 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         world: &W,
         if_stale: bool,
     ) -> Result<(Record, Option<Vec<String>>)> {
-        let known = self.known(world).await?;
-        let current = known.current.clone().ok_or_else(|| empty(&self.actor.stage))?;
-        let stage = stage(world).await?;
-        let freshness = freshness(world, &self.ledger, &stage).await?;
+        let (head, stage, live) = try_join!(self.head(world), stage(world), definition(world))?;
+        let current = head.current.clone().ok_or_else(|| empty(&self.actor.stage))?;
+        let freshness = freshness(world, &self.ledger, &stage, Some(&current), &live).await?;
         let changes = match freshness {
             Freshness::Fresh(_) if if_stale => return Ok((current, None)),
             Freshness::Stale(_, changes) => changes,
@@ -173,24 +183,66 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         let (deployment_id, fingerprint) = self.actor.events.step("deploy API", snapshot).await?;
         release.api.deployment_id = deployment_id;
         release.api.fingerprint = fingerprint;
-        let record = self.go_live(world, Action::Redeploy, release, &known).await?;
+        let record = self.go_live(world, Action::Redeploy, release, head).await?;
         Ok((record, Some(changes)))
     }
 
     /// Moves the stage back: to what served before, or to the newest release of version `to`.
     ///
+    /// A way back is taken in a hurry, so the usual one needs few round trips: where the lease tells what served
+    /// before, the target is checked while the lease is taken, and the write that takes it holds the intent already.
+    ///
     /// # Errors
     /// `rollback.no_target`, `rollback.unknown_version`, `rollback.gone`, and as [`Engine::go_live`].
-    pub async fn rollback<W: World>(&self, world: &W, to: Option<&Version>) -> Result<Record> {
-        let known = self.known(world).await?;
-        let target = self.actor.events.step("find release", self.target(&known, to)).await?;
-        self.actor.events.step("check release", exists(world, &target.release)).await?;
-        self.go_live(world, Action::Rollback, target.release, &known).await
+    pub async fn rollback<W: World>(
+        actor: &'a Actor,
+        store: S,
+        world: &W,
+        to: Option<&Version>,
+    ) -> Result<Record> {
+        let holder = Holder::new(nonce(), actor.who.clone(), "rollback".to_owned());
+        let look = async { try_join!(Lease::peek(&store, &actor.stage), stage(world)) };
+        let (found, now) = actor.events.step("observe", look).await?;
+        let head = found.slip.as_ref().and_then(|slip| slip.head().cloned()).filter(|_| to.is_none());
+        let at_hand = head.and_then(|head| {
+            let number = head.current.as_ref()?.before.record?;
+            let target = head.previous.clone().filter(|record| record.number == number)?;
+            Some((head, target.release))
+        });
+        if let Some((head, target)) = at_hand {
+            let mut record = record(actor, Action::Rollback, target, &head, &now)?;
+            record.number = head.last + 1;
+            let acquire =
+                Lease::acquire_intending(store.clone(), &actor.stage, &found, holder.clone(), record.clone());
+            // Both to their ends: a lease that was taken must be given back, whatever the check says.
+            let both = async { Ok::<_, Error>(join!(acquire, exists(world, &record.release))) };
+            let (lease, exists) = actor.events.step("check release", both).await?;
+            if let Some(lease) = lease? {
+                let held = Self::new(actor, store, lease, Left { intent: None, head: Some(head.clone()) });
+                return held
+                    .during(async |held| {
+                        if let Err(gone) = exists {
+                            held.lease.settled(head).await;
+                            return Err(gone);
+                        }
+                        held.engine(world).switch_over(record, head, &held.live_checks(&[], now.cached)).await
+                    })
+                    .await;
+            }
+        }
+        let held = Self::take_as(actor, store, holder).await?;
+        held.during(async |held| {
+            let head = held.head(world).await?;
+            let target = actor.events.step("find release", held.target(&head, to)).await?;
+            actor.events.step("check release", exists(world, &target.release)).await?;
+            held.go_live(world, Action::Rollback, target.release, head).await
+        })
+        .await
     }
 
     /// The record to go back to.
-    async fn target(&self, known: &Known, to: Option<&Version>) -> Result<Record> {
-        let current = known.current.as_ref().ok_or_else(|| empty(&self.actor.stage))?;
+    async fn target(&self, head: &Head, to: Option<&Version>) -> Result<Record> {
+        let current = head.current.as_ref().ok_or_else(|| empty(&self.actor.stage))?;
         let Some(to) = to else {
             let number = current.before.record.ok_or_else(|| {
                 Error::preflight(
@@ -201,14 +253,11 @@ impl<'a, S: Store + Clone> Held<'a, S> {
             })?;
             return self.ledger.record(number).await;
         };
-        for number in (1..=known.last).rev() {
-            let record = self.ledger.record(number).await?;
-            if record.release.version == *to && record.outcome == Outcome::Live {
-                return Ok(record);
-            }
-        }
-        Err(Error::usage("rollback.unknown_version", format!("version {to} was never live on this stage"))
-            .hint("nothing was changed; `deployctl history` lists the releases"))
+        let found = self.ledger.newest_of(to, head.last).await?;
+        found.ok_or_else(|| {
+            Error::usage("rollback.unknown_version", format!("version {to} was never live on this stage"))
+                .hint("nothing was changed; `deployctl history` lists the releases")
+        })
     }
 
     /// Moves the stage to `release` and records it.
@@ -217,34 +266,54 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         world: &W,
         action: Action,
         release: Release,
-        known: &Known,
+        head: Head,
     ) -> Result<Record> {
         // Read right before the switch: preparing may have taken minutes.
         let stage = stage(world).await?;
-        if let Some(canary) = &stage.canary {
-            return Err(refused(plan::Refusal::Canary(canary.clone())));
-        }
-        let from: Pointer = stage.pointer;
-        let former = known.current.as_ref();
-        let record = Record {
-            schema: SCHEMA,
-            number: 0,
-            action,
-            outcome: Outcome::Live,
-            pointer: release.pointer(&from, former.map(|record| &record.release)),
-            before: Before {
-                record: former.filter(|record| record.pointer == from).map(|record| record.number),
-                pointer: from,
-            },
-            release,
-            at: crate::ledger::now(),
-            who: self.actor.who.clone(),
-            tool: env!("CARGO_PKG_VERSION").to_owned(),
-            steps: Vec::new(),
-            recovered: false,
-        };
-        self.engine(world).go_live(record, known.last, stage.cached, &self.actor.probe).await
+        let record = record(self.actor, action, release, &head, &stage)?;
+        // An earlier release need not know what is asked of new ones.
+        let requests = if action == Action::Rollback { &[] } else { self.actor.checks.requests.as_slice() };
+        self.engine(world).go_live(record, head, &self.live_checks(requests, stage.cached)).await
     }
+
+    fn live_checks<'b>(&'b self, requests: &'b [Request], cached: bool) -> LiveChecks<'b> {
+        LiveChecks { probe: &self.actor.probe, requests, cached }
+    }
+}
+
+/// What the ledger will say once `stage` serves `release`.
+///
+/// # Errors
+/// `release.refused` while a canary is in progress.
+fn record(
+    actor: &Actor,
+    action: Action,
+    release: Release,
+    head: &Head,
+    stage: &StageState,
+) -> Result<Record> {
+    if let Some(canary) = &stage.canary {
+        return Err(refused(plan::Refusal::Canary(canary.clone())));
+    }
+    let from: Pointer = stage.pointer.clone();
+    let former = head.current.as_ref();
+    Ok(Record {
+        schema: SCHEMA,
+        number: 0,
+        action,
+        outcome: Outcome::Live,
+        pointer: release.pointer(&from, former.map(|record| &record.release)),
+        before: Before {
+            record: former.filter(|record| record.pointer == from).map(|record| record.number),
+            pointer: from,
+        },
+        release,
+        at: crate::ledger::now(),
+        who: actor.who.clone(),
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        steps: Vec::new(),
+        recovered: false,
+    })
 }
 
 /// Compares the live definition of the API with the one that the stage's deployment froze.
@@ -255,20 +324,37 @@ pub async fn freshness<S: Store>(
     world: &impl World,
     ledger: &Ledger<S>,
     stage: &StageState,
+    current: Option<&Record>,
+    live: &Definition,
 ) -> Result<Freshness> {
-    let (deployment, live) = try_join!(world.deployment(&stage.pointer.deployment_id), world.definition())
-        .map_err(|failure| unreadable("the API", failure))?;
-    let note = deployment.and_then(|deployment| deployment.description.parse::<Note>().ok());
-    let Some(note) = note else { return Ok(Freshness::Unknown) };
-    if live.fingerprint() == note.fingerprint {
-        return Ok(Freshness::Fresh(note));
+    let deployment_id = &stage.pointer.deployment_id;
+    let frozen = match current.map(|record| &record.release.api) {
+        Some(api) if api.deployment_id == *deployment_id => api.fingerprint,
+        // Somebody else moved the stage. If deployctl made the deployment, it says so itself.
+        _ => {
+            let found = world.deployment(deployment_id).await;
+            let found = found.map_err(|failure| unreadable("the deployment", failure))?;
+            let note = found.and_then(|deployment| deployment.description.parse::<Note>().ok());
+            let Some(note) = note else { return Ok(Freshness::Unknown) };
+            note.fingerprint
+        }
+    };
+    if live.fingerprint() == frozen {
+        return Ok(Freshness::Fresh(frozen));
     }
-    let frozen: Option<Definition> = ledger.definition(&note.fingerprint).await?;
-    let changes = match frozen {
-        Some(frozen) => frozen.changes(&live),
+    let changes = match ledger.definition(&frozen).await? {
+        Some(definition) => definition.changes(live),
         None => vec!["the definition that it was made from is no longer in the bucket".to_owned()],
     };
-    Ok(Freshness::Stale(note, changes))
+    Ok(Freshness::Stale(frozen, changes))
+}
+
+/// Reads the live definition of the API.
+///
+/// # Errors
+/// `aws.read`.
+pub async fn definition(world: &impl World) -> Result<Definition> {
+    world.definition().await.map_err(|failure| unreadable("the API", failure))
 }
 
 /// Reads the stage.

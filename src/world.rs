@@ -4,11 +4,13 @@
 //! (`aws::s3::Bucket`, `aws::Site`); the tests of the engine implement them in memory and make every call
 //! fail before it happens, after it happened, and happen twice.
 
-use std::collections::BTreeMap;
 use std::path::Path;
+
+use serde_json::Value;
 
 use crate::artifact::{Architecture, Sha256};
 use crate::aws::failure::Failure;
+use crate::release::check::{Answer, Ask, Invoked};
 use crate::release::definition::Definition;
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
 
@@ -141,11 +143,11 @@ pub struct Deployment {
     pub description: String,
 }
 
-/// What a probe saw.
+/// What was seen of the stage over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// The stage answered with this status and these headers (names in lower case).
-    Answer(u16, BTreeMap<String, String>),
+    /// It answered.
+    Answer(Answer),
     /// It could not be reached.
     Nothing(String),
 }
@@ -200,5 +202,12 @@ pub trait World: Sync {
     /// Forgets what authorizers, and the stage's cache where `cached`, remember.
     fn flush_caches(&self, cached: bool) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Asks the stage over HTTP.
-    fn probe(&self, path: &str) -> impl Future<Output = Seen> + Send;
+    fn ask(&self, ask: &Ask) -> impl Future<Output = Seen> + Send;
+    /// Invokes a published version and waits for its result.
+    fn invoke(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        payload: &Value,
+    ) -> impl Future<Output = Result<Invoked, Failure>> + Send;
 }

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_apigateway::types::{Op, PatchOperation};
+use serde_json::Value;
 
 use super::Aws;
 use super::failure::{Failure, Meaning};
 use crate::contract::Contract;
+use crate::release::check::{Answer, Ask, Invoked};
 use crate::release::definition::Definition;
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
 use crate::world::{Code, Deployment, FunctionState, Published, Seen, StageState, World};
@@ -119,6 +121,7 @@ impl World for Site {
     async fn create_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {
         // Without a stage name: with one, the call would move the stage, and create it if it is misspelt.
         let about = format!("API {}", self.rest_api_id);
+        self.aws.pace.deployment().await;
         let answer = self
             .gateway()
             .create_deployment()
@@ -234,22 +237,52 @@ impl World for Site {
         Ok(())
     }
 
-    async fn probe(&self, path: &str) -> Seen {
-        let mut request = self.http.get(format!("{}{path}", self.url));
-        if let Ok(credentials) = std::env::var(PROBE_AUTHORIZATION) {
-            request = request.header("Authorization", credentials);
-        }
-        match request.send().await {
-            Ok(answer) => {
-                let headers = answer
-                    .headers()
-                    .iter()
-                    .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
-                    .collect();
-                Seen::Answer(answer.status().as_u16(), headers)
-            }
+    async fn ask(&self, ask: &Ask) -> Seen {
+        match self.request(ask).await {
+            Ok(answer) => Seen::Answer(answer),
             Err(error) => Seen::Nothing(error.without_url().to_string()),
         }
+    }
+
+    async fn invoke(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        payload: &Value,
+    ) -> Result<Invoked, Failure> {
+        self.invoke_version(name, version, payload).await
+    }
+}
+
+impl Site {
+    async fn request(&self, ask: &Ask) -> reqwest::Result<Answer> {
+        let mut headers: BTreeMap<String, String> =
+            ask.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+        if let (false, Ok(credentials)) =
+            (headers.contains_key("authorization"), std::env::var(PROBE_AUTHORIZATION))
+        {
+            headers.insert("authorization".to_owned(), credentials);
+        }
+        let method = ask.method.parse().unwrap_or_default();
+        let mut request = self.http.request(method, format!("{}{}", self.url, ask.path));
+        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
+            request = request.header(name, value);
+        }
+        if let Some(body) = &ask.body {
+            if !headers.contains_key("content-type") {
+                request = request.header("content-type", "application/json");
+            }
+            request = request.body(body.to_string());
+        }
+        let answer = request.send().await?;
+        let status = answer.status().as_u16();
+        let headers = answer
+            .headers()
+            .iter()
+            .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+            .collect();
+        let body = answer.bytes().await?.to_vec();
+        Ok(Answer { status, headers, body })
     }
 }
 

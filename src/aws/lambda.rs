@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use aws_sdk_lambda::client::Waiters;
 use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
+use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
 use serde_json::{Value, json};
 
 use super::api_gateway::Site;
 use super::failure::{Failure, Meaning};
 use crate::artifact::Architecture;
+use crate::release::check::Invoked;
 use crate::release::definition::canonical_digest;
 use crate::release::model::{FunctionName, FunctionVersion};
 use crate::world::{Code, FunctionState, Published};
@@ -116,6 +118,28 @@ impl Site {
             .await
             .map_err(|error| Failure::new("PublishVersion", name.as_str(), &error))?;
         published("PublishVersion", name, answer.version(), answer.code_sha256())
+    }
+
+    pub(super) async fn invoke_version(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        payload: &Value,
+    ) -> Result<Invoked, Failure> {
+        let answer = self
+            .aws
+            .lambda
+            .invoke()
+            .function_name(name.as_str())
+            .qualifier(version.as_str())
+            .payload(Blob::new(payload.to_string()))
+            .send()
+            .await
+            .map_err(|error| Failure::new("Invoke", about(name, Some(version)), &error))?;
+        let bytes = answer.payload().map(AsRef::<[u8]>::as_ref).unwrap_or_default();
+        let result = serde_json::from_slice(bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()));
+        Ok(Invoked { error: answer.function_error().map(str::to_owned), result })
     }
 
     pub(super) async fn wait_until_active(

@@ -11,6 +11,7 @@ pub mod lambda;
 pub mod retry;
 pub mod s3;
 
+use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_sts::config::Credentials;
 
@@ -46,6 +47,11 @@ impl Aws {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(stage.region.clone()))
             .retry_config(retry::config());
+        if let Some(profile) = &stage.profile {
+            // Asked for by name, so it comes before keys in the environment.
+            let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+            loader = loader.profile_name(profile).credentials_provider(credentials);
+        }
         if let Some(local) = local {
             // The embedded AWS takes any secret; the key id selects the account.
             let account = stage.account.as_str();

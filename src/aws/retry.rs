@@ -75,11 +75,12 @@ fn verdict(status: u16, code: Option<&str>, body: &str) -> Option<ErrorKind> {
     }
 }
 
-/// Keeps calls apart so that the account's rate is not met: of Lambda's 15 calls a second, a third is left to others.
-/// CreateDeployment, one in 5 s, is made once per command and left to the retries.
+/// Keeps calls apart so that the account's rates are not met: of Lambda's 15 calls a second, a third is left to
+/// others; a second CreateDeployment of one command waits for its turn, 5 s after the first.
 #[derive(Debug, Clone)]
 pub struct Pace {
     lambda: Option<Arc<Slots>>,
+    deployment: Option<Arc<Slots>>,
 }
 
 #[derive(Debug)]
@@ -88,22 +89,42 @@ struct Slots {
     next: Mutex<Instant>,
 }
 
+impl Slots {
+    fn new(every: Duration) -> Arc<Self> {
+        Arc::new(Self { every, next: Mutex::new(Instant::now()) })
+    }
+
+    async fn turn(&self) {
+        let mut next = self.next.lock().await;
+        let turn = (*next).max(Instant::now());
+        *next = turn + self.every;
+        drop(next);
+        sleep_until(turn).await;
+    }
+}
+
 impl Pace {
     /// A pace that holds calls back, or one that never does.
     pub fn new(enabled: bool) -> Self {
-        let slots =
-            || Arc::new(Slots { every: Duration::from_millis(100), next: Mutex::new(Instant::now()) });
-        Self { lambda: enabled.then(slots) }
+        let slots = |every| enabled.then(|| Slots::new(every));
+        Self {
+            lambda: slots(Duration::from_millis(100)),
+            // A little more than AWS asks for: its clock is not ours.
+            deployment: slots(Duration::from_millis(5100)),
+        }
     }
 
     /// Waits for the turn of a Lambda control-plane call.
     pub async fn lambda(&self) {
         if let Some(slots) = &self.lambda {
-            let mut next = slots.next.lock().await;
-            let turn = (*next).max(Instant::now());
-            *next = turn + slots.every;
-            drop(next);
-            sleep_until(turn).await;
+            slots.turn().await;
+        }
+    }
+
+    /// Waits for the turn of a CreateDeployment.
+    pub async fn deployment(&self) {
+        if let Some(slots) = &self.deployment {
+            slots.turn().await;
         }
     }
 }
@@ -156,6 +177,7 @@ mod tests {
         }
         // The first call is free. A slow machine only makes it longer.
         assert!(start.elapsed() >= Duration::from_millis(300));
-        assert!(Pace::new(false).lambda.is_none());
+        let off = Pace::new(false);
+        assert!(off.lambda.is_none() && off.deployment.is_none());
     }
 }

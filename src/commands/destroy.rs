@@ -15,7 +15,7 @@ pub(super) async fn run(context: &Context, yes: bool, delete_releases: bool) -> 
     let infrastructure = Infrastructure::new(&session, driver)?;
     let first = infrastructure.bucket_wave()?;
     let bucket = session.artifact_bucket().await?;
-    let actor = session.actor();
+    let actor = session.actor()?;
     if let Some(bucket) = &bucket {
         let held = Held::take(&actor, bucket.clone(), "destroy".to_owned()).await?;
         held.during(async |_| {
@@ -69,7 +69,7 @@ fn confirm(context: &Context, session: &Session, yes: bool) -> Result<()> {
     }
     let question = format!(
         "this destroys everything of stage {stage} in account {}. Type its name: ",
-        session.identity.account
+        session.settings.stage.account
     );
     match context.report.ask(&question) {
         Some(answer) if answer == stage => Ok(()),

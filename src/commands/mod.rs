@@ -17,6 +17,7 @@ mod unlock;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Verb};
+use crate::contract::Contract;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::report::document::ErrorDocument;
@@ -40,6 +41,19 @@ impl Context {
 
     async fn session(&self) -> Result<Session> {
         self.session_of(self.settings()?).await
+    }
+
+    /// A session of a command that only looks, and does not ask who it is.
+    async fn session_to_look(&self) -> Result<Session> {
+        Session::connect(self.settings()?, self.events.clone(), self.cancel.clone()).await
+    }
+
+    /// A session and the contract of its stage, both asked for at once.
+    async fn session_of_released(&self) -> Result<(Session, Contract)> {
+        let mut session = self.session_to_look().await?;
+        let (identity, contract) = futures::join!(session.identify(), session.contract());
+        session.identity = Some(identity?);
+        Ok((session, contract?))
     }
 
     async fn session_of(&self, settings: Settings) -> Result<Session> {

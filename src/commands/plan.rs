@@ -74,14 +74,14 @@ async fn release(
         .collect();
     let desired = Desired { version: version.clone(), artifacts, functions: contract.functions.clone() };
     plan::check(&desired).map_err(stage::refused)?;
-    let api = async {
-        let found = stage::stage(&site).await?;
-        let freshness = stage::freshness(&site, &ledger, &found).await?;
-        Ok((found, freshness))
-    };
-    let (functions, (found, freshness), (current, _)) =
-        try_join!(stage::functions(&site, &desired), api, ledger.current())?;
-    let observed = Observed { functions, stage: found, current };
+    let (functions, found, live, head) = try_join!(
+        stage::functions(&site, &desired),
+        stage::stage(&site),
+        stage::definition(&site),
+        ledger.head()
+    )?;
+    let freshness = stage::freshness(&site, &ledger, &found, head.current.as_ref(), &live).await?;
+    let observed = Observed { functions, stage: found, current: head.current };
     let plan = plan::plan(&desired, &observed).map_err(stage::refused)?;
     Ok(ReleasePlan { plan, freshness })
 }

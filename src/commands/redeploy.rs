@@ -8,10 +8,9 @@ use crate::stage::Held;
 
 /// Runs it.
 pub(super) async fn run(context: &Context, if_stale: bool) -> Result<Document> {
-    let session = context.session().await?;
-    let contract = session.contract().await?;
+    let (session, contract) = context.session_of_released().await?;
     let site = session.site(&contract)?;
-    let actor = session.actor();
+    let actor = session.actor()?;
     let held =
         Held::take(&actor, session.aws.bucket(&contract.artifact_bucket), "redeploy".to_owned()).await?;
     let (record, changes) = held.during(async |held| held.redeploy(&site, if_stale).await).await?;

@@ -17,7 +17,7 @@ use crate::release::record::{ArtifactRecord, Git};
 use crate::report::Document;
 use crate::report::document::Outcome;
 use crate::session::Session;
-use crate::stage::{Held, unreadable};
+use crate::stage::{Held, Origin, unreadable};
 use crate::toolbox::Toolbox;
 use crate::world::{Store, UploadError};
 
@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, text: &str) -> Result<Document> {
     let infrastructure = Infrastructure::new(&session, driver)?;
     let bucket = known_bucket(&session).await?;
     let command = format!("release {version}");
-    let actor = session.actor();
+    let actor = session.actor()?;
 
     let Some(bucket) = bucket else {
         // The first release: there is no bucket yet, so neither ledger nor lease, and nothing live to protect.
@@ -82,7 +82,7 @@ async fn finish(
     let (artifacts, git) = zips;
     let desired = Desired { version: version.clone(), artifacts, functions: contract.functions.clone() };
     let api = (contract.rest_api_id.as_str(), contract.stage_name.as_str());
-    let record = held.release(&site, desired, git, api).await?;
+    let record = held.release(&site, desired, Origin { git, promoted_from: None, api }).await?;
     let name = session.settings.stage.name.as_str();
     Ok(Document::moved("release", Outcome::Released, name, &session.url(&contract), &record))
 }

@@ -9,13 +9,10 @@ use crate::stage::Held;
 /// Runs it.
 pub(super) async fn run(context: &Context, to: Option<&str>) -> Result<Document> {
     let to = to.map(version).transpose()?;
-    let session = context.session().await?;
-    let contract = session.contract().await?;
+    let (session, contract) = context.session_of_released().await?;
     let site = session.site(&contract)?;
-    let actor = session.actor();
-    let held =
-        Held::take(&actor, session.aws.bucket(&contract.artifact_bucket), "rollback".to_owned()).await?;
-    let record = held.during(async |held| held.rollback(&site, to.as_ref()).await).await?;
+    let bucket = session.aws.bucket(&contract.artifact_bucket);
+    let record = Held::rollback(&session.actor()?, bucket, &site, to.as_ref()).await?;
     let stage = session.settings.stage.name.as_str();
     Ok(Document::moved("rollback", Outcome::RolledBack, stage, &session.url(&contract), &record))
 }

@@ -3,33 +3,50 @@
 use futures::try_join;
 
 use super::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lease::{Lease, describe};
 use crate::ledger::Ledger;
 use crate::release::record::Record;
 use crate::report::Document;
 use crate::report::document::{Api, Freshness};
+use crate::session::Session;
 use crate::stage;
 use crate::world::StageState;
 
 /// Runs it.
 pub(super) async fn run(context: &Context) -> Result<Document> {
-    let session = context.session().await?;
+    let session = context.session_to_look().await?;
+    let result = observe(&session).await;
+    // Nothing is written, so the identity is only asked for when it may be what is wrong.
+    if result.is_err() {
+        session.identify().await?;
+    }
+    result
+}
+
+async fn observe(session: &Session) -> Result<Document> {
     let contract = session.contract().await?;
     let bucket = session.aws.bucket(&contract.artifact_bucket);
     let site = session.site(&contract)?;
     let name = &session.settings.stage.name;
     let ledger = Ledger::new(bucket.clone(), name.clone());
-    let stage = async {
-        let found = stage::stage(&site).await?;
-        let freshness = stage::freshness(&site, &ledger, &found).await?;
-        Ok((found, freshness))
+    let work = async {
+        let head = async {
+            let slip = Lease::peek(&bucket, name).await?.slip.unwrap_or_default();
+            let head = match slip.head() {
+                Some(head) => head.clone(),
+                None => ledger.head().await?,
+            };
+            Ok((slip, head.current))
+        };
+        let (stage, live, (slip, current)) = try_join!(stage::stage(&site), stage::definition(&site), head)?;
+        let freshness = stage::freshness(&site, &ledger, &stage, current.as_ref(), &live).await?;
+        Ok::<_, Error>((stage, freshness, slip, current))
     };
-    let work = async { try_join!(stage, ledger.current(), Lease::peek(&bucket, name)) };
-    let ((stage, freshness), (current, _), slip) = session.events.step("observe", work).await?;
-    let (state, note, changes) = match freshness {
-        stage::Freshness::Fresh(note) => (Freshness::Fresh, Some(note), Vec::new()),
-        stage::Freshness::Stale(note, changes) => (Freshness::Stale, Some(note), changes),
+    let (stage, freshness, slip, current) = session.events.step("observe", work).await?;
+    let (state, fingerprint, changes) = match freshness {
+        stage::Freshness::Fresh(fingerprint) => (Freshness::Fresh, Some(fingerprint), Vec::new()),
+        stage::Freshness::Stale(fingerprint, changes) => (Freshness::Stale, Some(fingerprint), changes),
         stage::Freshness::Unknown => (Freshness::Unknown, None, Vec::new()),
     };
 
@@ -43,12 +60,11 @@ pub(super) async fn run(context: &Context) -> Result<Document> {
     document.api = Some(Api {
         id: contract.rest_api_id.clone(),
         deployment_id: stage.pointer.deployment_id.to_string(),
-        fingerprint: note.map(|note| note.fingerprint.to_string()),
+        fingerprint: fingerprint.map(|fingerprint| fingerprint.to_string()),
         state,
         changes,
     });
     let mut drift = drift(&stage, current.as_ref());
-    let slip = slip.unwrap_or(crate::lease::Slip { schema: 1, holder: None, intent: None });
     if let Some(intent) = &slip.intent {
         drift.push(format!(
             "the switch to {} is under way, or was interrupted; the next command that changes the stage settles it",

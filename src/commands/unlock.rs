@@ -9,7 +9,7 @@ pub(super) async fn run(context: &Context, yes: bool) -> Result<()> {
     let session = context.session().await?;
     let bucket = session.aws.bucket(&session.contract().await?.artifact_bucket);
     let stage = &session.settings.stage.name;
-    let holder = Lease::peek(&bucket, stage).await?.and_then(|slip| slip.holder);
+    let holder = Lease::peek(&bucket, stage).await?.slip.and_then(|slip| slip.holder);
     let Some(holder) = holder else {
         say(context, stage.as_str(), false);
         return Ok(());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::check::Invocation;
 use super::model::{FunctionKey, FunctionName, FunctionVersion, MAX_FUNCTIONS, Version};
 use super::record::{ArtifactRecord, Record};
 use crate::artifact::Architecture;
@@ -102,6 +103,14 @@ pub enum Refusal {
         /// The artifact.
         artifact: String,
     },
+    /// A check of a function that the contract does not have.
+    #[error("check {check:?} invokes function {key}, which the contract does not have")]
+    UnknownFunction {
+        /// The check.
+        check: String,
+        /// The function.
+        key: FunctionKey,
+    },
     /// The artifact would not run there.
     #[error("function {key} is {function}, but artifact {artifact:?} is built for {built}")]
     Architecture {
@@ -133,6 +142,20 @@ pub fn check(desired: &Desired) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// Checks that what is to be invoked will be released.
+///
+/// # Errors
+/// The first check of a function that the contract does not have.
+pub fn check_invocations(desired: &Desired, invocations: &[Invocation]) -> Result<(), Refusal> {
+    let unknown = invocations.iter().find(|check| !desired.functions.contains_key(&check.function));
+    match unknown {
+        None => Ok(()),
+        Some(check) => {
+            Err(Refusal::UnknownFunction { check: check.name.clone(), key: check.function.clone() })
+        }
+    }
 }
 
 /// Decides what a release does.

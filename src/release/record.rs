@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::model::{
-    DeploymentId, FunctionKey, FunctionName, FunctionVersion, Pointer, RELEASE_VARIABLE, Version,
+    DeploymentId, FunctionKey, FunctionName, FunctionVersion, Pointer, RELEASE_VARIABLE, StageName, Version,
 };
 use crate::artifact::Sha256;
 use crate::event::StepTime;
@@ -45,6 +45,13 @@ pub struct Record {
     pub recovered: bool,
 }
 
+impl Record {
+    /// Whether both tell of one and the same thing that was done, however much of it each knows.
+    pub fn is_the_deed_of(&self, other: &Self) -> bool {
+        (self.at, &self.who, &self.release) == (other.at, &other.who, &other.release)
+    }
+}
+
 /// What was done to a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,6 +85,9 @@ pub struct Release {
     pub version: Version,
     /// The source it was built from, where that was a git repository.
     pub git: Option<Git>,
+    /// The stage that ran these bytes before, where they were promoted and not built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_from: Option<StageName>,
     /// The zips.
     pub artifacts: BTreeMap<String, ArtifactRecord>,
     /// The function versions.

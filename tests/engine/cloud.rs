@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use deployctl::artifact::{Architecture, Sha256};
 use deployctl::aws::failure::{Failure, Meaning};
+use deployctl::release::check::{Answer, Ask, Invoked};
 use deployctl::release::definition::Definition;
 use deployctl::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
 use deployctl::world::{
     Code, Deployment, FunctionState, Published, Seen, StageState, Store, Stored, UploadError, Uploaded,
     World, Written,
 };
+use serde_json::Value;
 use tokio::sync::Notify;
 
 /// What goes wrong.
@@ -346,13 +348,29 @@ impl World for Cloud {
         self.call("FlushStageAuthorizersCache", |_| Ok(())).await
     }
 
-    async fn probe(&self, _path: &str) -> Seen {
+    async fn ask(&self, ask: &Ask) -> Seen {
         let state = self.state.lock().unwrap();
         let release = state.pointer.variables.get("release").cloned().unwrap_or_default();
         let status = state.status.get(&release).copied().unwrap_or(200);
+        let body = serde_json::json!({ "path": ask.path, "release": release }).to_string();
         // API Gateway answers strangers itself, and knows nothing of the functions' headers.
         let headers =
             if status == 401 { BTreeMap::new() } else { [("x-release".to_owned(), release)].into() };
-        Seen::Answer(status, headers)
+        Seen::Answer(Answer { status, headers, body: body.into() })
+    }
+
+    async fn invoke(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        payload: &Value,
+    ) -> Result<Invoked, Failure> {
+        self.call("Invoke", |state| {
+            let number: usize = version.as_str().parse().unwrap();
+            let (code, _) = state.function(name, "Invoke")?.versions[number - 1].clone();
+            let error = payload.get("fail").map(|_| "Unhandled".to_owned());
+            Ok(Invoked { error, result: serde_json::json!({ "code": code }) })
+        })
+        .await
     }
 }

@@ -7,6 +7,7 @@
 
 mod cloud;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use cloud::{Cloud, FAULTS, Fault, definition};
@@ -15,10 +16,12 @@ use deployctl::error::{Error, Kind, Result};
 use deployctl::event::{Event, Events};
 use deployctl::lease::{self, Lease};
 use deployctl::ledger::Ledger;
+use deployctl::release::check::{Ask, Checks, Invocation, Request};
 use deployctl::release::plan::{Desired, Target, Zip};
 use deployctl::release::record::{ArtifactRecord, Outcome, Record, Who};
 use deployctl::settings::Probe;
-use deployctl::stage::{Actor, Held};
+use deployctl::stage::{Actor, Held, Origin};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 const FUNCTIONS: [&str; 3] = ["users_get", "users_post", "user_get"];
@@ -28,6 +31,7 @@ fn actor() -> Actor {
         stage: "dev".parse().unwrap(),
         who: Who { arn: "arn:aws:iam::000000000000:user/test".into(), run_url: None },
         probe: Probe { path: "/users".into(), release_header: Some("X-Release".into()), timeout_seconds: 5 },
+        checks: Checks::default(),
         events: Events::silent(),
         cancel: CancellationToken::new(),
     }
@@ -57,16 +61,33 @@ fn desired(version: &str) -> Desired {
 #[derive(Debug, Clone, Copy)]
 enum Deed {
     Release(&'static str),
+    Promote(&'static str),
     Redeploy,
-    Rollback,
+    Rollback(Option<&'static str>),
+}
+
+/// Every way to change a stage.
+const DEEDS: [Deed; 5] =
+    [Deed::Release("3"), Deed::Promote("3"), Deed::Redeploy, Deed::Rollback(None), Deed::Rollback(Some("1"))];
+
+/// Where the release comes from and goes to.
+fn origin() -> Origin<'static> {
+    Origin { git: None, promoted_from: None, api: ("api", "dev") }
 }
 
 async fn run(cloud: &Cloud, actor: &Actor, deed: Deed) -> Result<Record> {
+    if let Deed::Rollback(to) = deed {
+        let to = to.map(|version| version.parse().unwrap());
+        return Held::rollback(actor, cloud.clone(), cloud, to.as_ref()).await;
+    }
     let held = Held::take(actor, cloud.clone(), format!("{deed:?}")).await?;
     held.during(async |held| match deed {
-        Deed::Release(version) => held.release(cloud, desired(version), None, ("api", "dev")).await,
-        Deed::Redeploy => held.redeploy(cloud, false).await.map(|(record, _)| record),
-        Deed::Rollback => held.rollback(cloud, None).await,
+        Deed::Release(version) => held.release(cloud, desired(version), origin()).await,
+        Deed::Promote(version) => {
+            let promoted_from = Some("test".parse().unwrap());
+            held.release(cloud, desired(version), Origin { promoted_from, ..origin() }).await
+        }
+        Deed::Redeploy | Deed::Rollback(_) => held.redeploy(cloud, false).await.map(|(record, _)| record),
     })
     .await
 }
@@ -107,10 +128,10 @@ fn served(cloud: &Cloud) -> String {
 async fn explained(cloud: &Cloud) -> bool {
     let stage = "dev".parse().unwrap();
     let ledger = Ledger::new(cloud.clone(), "dev".parse().unwrap());
-    let (current, _) = ledger.current().await.unwrap();
+    let current = ledger.head().await.unwrap().current;
     let pointer = cloud.state.lock().unwrap().pointer.clone();
     let slip = Lease::peek(cloud, &stage).await.unwrap();
-    let intent = slip.and_then(|slip| slip.intent);
+    let intent = slip.slip.and_then(|slip| slip.intent);
     current.is_some_and(|record| record.pointer == pointer)
         || intent.is_some_and(|intent| intent.pointer == pointer)
 }
@@ -121,7 +142,7 @@ async fn every_fault_at_every_call_leaves_one_release_and_a_way_on() {
     let mut failed = 0;
     let mut killed = 0;
     let mut left = 0;
-    for deed in [Deed::Release("3"), Deed::Redeploy, Deed::Rollback] {
+    for deed in DEEDS {
         let calm = two_releases().await;
         calm.arm(&[]);
         run(&calm, &actor(), deed).await.unwrap();
@@ -158,10 +179,21 @@ async fn every_fault_at_every_call_leaves_one_release_and_a_way_on() {
                 let next = run(&cloud, &actor(), Deed::Release("4")).await;
                 let next = next.unwrap_or_else(|error| panic!("{place}: the next release failed: {error:?}"));
                 assert_eq!(served(&cloud), "4", "{place}");
-                let (current, last) =
-                    Ledger::new(cloud.clone(), "dev".parse().unwrap()).current().await.unwrap();
-                assert_eq!(current.unwrap(), next, "{place}");
-                assert_eq!(last, next.number, "{place}: the ledger has gaps or more than was done");
+                let ledger = Ledger::new(cloud.clone(), "dev".parse().unwrap());
+                let head = ledger.head().await.unwrap();
+                assert_eq!(head.current.unwrap(), next, "{place}");
+                assert_eq!(head.last, next.number, "{place}: the ledger has gaps");
+                let slip = Lease::peek(&cloud, &"dev".parse().unwrap()).await.unwrap().slip.unwrap();
+                let told = slip.head().unwrap();
+                assert_eq!((told.last, told.current.as_ref()), (next.number, Some(&next)), "{place}");
+                let mut deeds = BTreeSet::new();
+                for number in 1..=head.last {
+                    let record = ledger.record(number).await.unwrap();
+                    assert!(
+                        deeds.insert(record.at),
+                        "{place}: record {number} tells what another told before"
+                    );
+                }
             }
         }
     }
@@ -178,7 +210,7 @@ async fn every_fault_at_every_call_leaves_one_release_and_a_way_on() {
 async fn a_switch_is_one_call_and_nothing_is_published_twice() {
     let cloud = two_releases().await;
     cloud.arm(&[]);
-    run(&cloud, &actor(), Deed::Rollback).await.unwrap();
+    run(&cloud, &actor(), Deed::Rollback(None)).await.unwrap();
     assert_eq!(cloud.state.lock().unwrap().switches, 1);
     let writes = |calls: &[&str]| {
         calls
@@ -189,7 +221,7 @@ async fn a_switch_is_one_call_and_nothing_is_published_twice() {
     assert_eq!(writes(&cloud.calls()), 0, "{:?}", cloud.calls());
     assert_eq!(served(&cloud), "1");
 
-    run(&cloud, &actor(), Deed::Rollback).await.unwrap();
+    run(&cloud, &actor(), Deed::Rollback(None)).await.unwrap();
     assert_eq!(served(&cloud), "2", "rolling back a rollback goes forward again");
 
     cloud.arm(&[]);
@@ -213,7 +245,7 @@ async fn a_release_that_fails_its_checks_is_switched_back() {
         let ledger = Ledger::new(cloud.clone(), "dev".parse().unwrap());
         let last = ledger.record(3).await.unwrap();
         assert_eq!(last.outcome, Outcome::SwitchedBack);
-        assert_eq!(ledger.current().await.unwrap().0.unwrap().release.version.as_str(), "2");
+        assert_eq!(ledger.head().await.unwrap().current.unwrap().release.version.as_str(), "2");
         assert!(explained(&cloud).await);
     }
 }
@@ -282,7 +314,7 @@ async fn a_holder_that_was_taken_over_does_not_switch() {
     run(&cloud, &actor, Deed::Release("4")).await.unwrap();
     cloud.arm(&[]);
     let late: Result<Record, Error> =
-        held.during(async |held| held.release(&cloud, desired("3"), None, ("api", "dev")).await).await;
+        held.during(async |held| held.release(&cloud, desired("3"), origin()).await).await;
     assert_eq!(late.unwrap_err().id, "lease.lost");
     assert_eq!(cloud.state.lock().unwrap().switches, 0);
     assert_eq!(served(&cloud), "4");
@@ -303,12 +335,14 @@ async fn what_is_gone_is_not_switched_to() {
     let cloud = two_releases().await;
     cloud.state.lock().unwrap().functions.get_mut("user_get").unwrap().versions[0].0 = "other".into();
     cloud.state.lock().unwrap().deployments.retain(|(deployment, _)| deployment.id.as_str() != "d1");
-    let error = run(&cloud, &actor(), Deed::Rollback).await.unwrap_err();
+    let error = run(&cloud, &actor(), Deed::Rollback(None)).await.unwrap_err();
     assert_eq!(error.id, "rollback.gone");
     assert!(error.message.contains("user_get:1 runs other code"), "{error}");
     assert!(error.message.contains("API deployment d1 is gone"), "{error}");
     assert_eq!(cloud.state.lock().unwrap().pointer.variables["release"], "2");
 }
+
+const LEASE: &str = "deployctl/dev/lease.json";
 
 #[tokio::test]
 async fn a_damaged_or_newer_ledger_stops_everything_before_it_starts() {
@@ -318,7 +352,9 @@ async fn a_damaged_or_newer_ledger_stops_everything_before_it_starts() {
         let cloud = two_releases().await;
         let key = "deployctl/dev/ledger/00000002.json".to_owned();
         cloud.state.lock().unwrap().objects.insert(key, (body.as_bytes().to_vec(), 999));
-        for deed in [Deed::Release("3"), Deed::Redeploy, Deed::Rollback] {
+        for deed in DEEDS {
+            // As after a holder that died: only the ledger itself is believed.
+            cloud.state.lock().unwrap().objects.remove(LEASE);
             let before = cloud.state.lock().unwrap().pointer.clone();
             let error = run(&cloud, &actor(), deed).await.unwrap_err();
             assert_eq!(error.id, id);
@@ -327,5 +363,170 @@ async fn a_damaged_or_newer_ledger_stops_everything_before_it_starts() {
     }
     let cloud = two_releases().await;
     cloud.state.lock().unwrap().objects.remove("deployctl/dev/ledger/00000001.json");
+    cloud.state.lock().unwrap().objects.remove(LEASE);
     assert_eq!(run(&cloud, &actor(), Deed::Release("3")).await.unwrap_err().id, "ledger.damaged");
+}
+
+#[tokio::test]
+async fn a_damaged_or_newer_lease_stops_everything_before_it_starts() {
+    for (body, id) in [("{", "lease.damaged"), (r#"{"schema": 99}"#, "lease.newer")] {
+        let cloud = two_releases().await;
+        cloud.state.lock().unwrap().objects.insert(LEASE.to_owned(), (body.as_bytes().to_vec(), 999));
+        let before = cloud.state.lock().unwrap().pointer.clone();
+        for deed in DEEDS {
+            assert_eq!(run(&cloud, &actor(), deed).await.unwrap_err().id, id);
+            assert_eq!(cloud.state.lock().unwrap().pointer, before);
+        }
+    }
+}
+
+/// A holder on another machine, whose clock is hours ahead or behind.
+async fn held_elsewhere(cloud: &Cloud, hours: i64) {
+    let actor = actor();
+    let mut holder = lease::Holder::new("theirs".into(), actor.who.clone(), "release 9".into());
+    holder.process.machine = "another".into();
+    holder.expires += jiff::SignedDuration::from_hours(hours);
+    drop(Lease::acquire(cloud.clone(), &actor.stage, holder).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_cannot_give_a_stage_to_two() {
+    // Ahead: nobody waits for hours without being told what can be done.
+    let cloud = two_releases().await;
+    held_elsewhere(&cloud, 5).await;
+    let error = run(&cloud, &actor(), Deed::Release("3")).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (75, "lease.held"));
+    assert!(error.hint.unwrap().contains("deployctl unlock --stage dev"));
+    assert!(lease::unlock(&cloud, &"dev".parse().unwrap()).await.unwrap());
+    run(&cloud, &actor(), Deed::Release("3")).await.unwrap();
+
+    // Behind: the lease looks expired while its holder works. It is taken over, and the holder does not switch.
+    let cloud = two_releases().await;
+    let actor = actor();
+    let held = Held::take(&actor, cloud.clone(), "release 3".into()).await.unwrap();
+    let (body, etag) = cloud.state.lock().unwrap().objects[LEASE].clone();
+    let mut slip: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    slip["holder"]["expires"] = json!("2020-01-01T00:00:00Z");
+    cloud.state.lock().unwrap().objects.insert(LEASE.to_owned(), (slip.to_string().into_bytes(), etag));
+    run(&cloud, &actor, Deed::Release("4")).await.unwrap();
+    let late = held.during(async |held| held.release(&cloud, desired("3"), origin()).await).await;
+    assert_eq!(late.unwrap_err().id, "lease.lost");
+    assert_eq!(served(&cloud), "4");
+}
+
+#[tokio::test]
+async fn an_api_without_methods_is_not_deployed() {
+    let cloud = two_releases().await;
+    cloud.state.lock().unwrap().definition = deployctl::release::definition::Definition::new([].into());
+    for deed in [Deed::Release("3"), Deed::Promote("3"), Deed::Redeploy] {
+        let error = run(&cloud, &actor(), deed).await.unwrap_err();
+        assert_eq!((error.kind.exit_code(), error.id), (30, "api.empty"));
+        assert_eq!(served(&cloud), "2");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_functions_are_refused_before_anything_is_read() {
+    let cloud = two_releases().await;
+    let mut desired = desired("3");
+    for number in 0..100 {
+        let key = format!("f{number}");
+        let target = Target { name: key.parse().unwrap(), artifact: "users".into() };
+        desired.functions.insert(key.parse().unwrap(), target);
+    }
+    cloud.arm(&[]);
+    let actor = actor();
+    let held = Held::take(&actor, cloud.clone(), "release 3".into()).await.unwrap();
+    let error = held.during(async |held| held.release(&cloud, desired, origin()).await).await.unwrap_err();
+    assert_eq!(error.id, "release.refused");
+    assert_eq!(error.causes(), ["103 functions are more than the 99 that fit into a stage's variables"]);
+    assert!(!cloud.calls().contains(&"GetFunctionConfiguration"), "{:?}", cloud.calls());
+}
+
+#[tokio::test]
+async fn a_rollback_takes_four_round_trips_to_the_switch() {
+    let cloud = two_releases().await;
+    cloud.arm(&[]);
+    run(&cloud, &actor(), Deed::Rollback(None)).await.unwrap();
+    let calls = cloud.calls();
+    // Beside these, the whole command asks who it is and reads the contract, at once, and probes three times.
+    let functions = ["GetFunctionConfiguration"; FUNCTIONS.len()];
+    let mut expected = vec!["GetObject", "GetStage", "PutObject", "GetDeployment"];
+    expected.extend(functions);
+    expected.extend(["UpdateStage", "FlushStageAuthorizersCache", "PutObject", "PutObject"]);
+    let mut sorted = (calls.clone(), expected);
+    sorted.0.sort_unstable();
+    sorted.1.sort_unstable();
+    assert_eq!(sorted.0, sorted.1);
+    let switch = calls.iter().position(|call| *call == "UpdateStage").unwrap();
+    let before: BTreeSet<&str> = calls[2..switch].iter().copied().collect();
+    assert_eq!(calls[..2], ["GetObject", "GetStage"], "lease and stage are read at once");
+    assert_eq!(before, ["GetDeployment", "GetFunctionConfiguration", "PutObject"].into(), "{calls:?}");
+}
+
+fn checked(payload: serde_json::Value, status: u16) -> Actor {
+    let invocation = Invocation {
+        name: "it starts".into(),
+        function: "user_get".parse().unwrap(),
+        payload,
+        expect: json!({ "code": code("3").base64() }),
+    };
+    let request = Request {
+        name: "it answers".into(),
+        ask: Ask::get("/v/{version}"),
+        status,
+        expect_headers: [("x-release".to_owned(), "{version}".to_owned())].into(),
+        expect: Some(json!({ "path": "/v/3" })),
+    };
+    Actor { checks: Checks { invocations: vec![invocation], requests: vec![request] }, ..actor() }
+}
+
+#[tokio::test]
+async fn checks_see_the_new_code_before_and_after_the_switch() {
+    let cloud = two_releases().await;
+    cloud.arm(&[]);
+    run(&cloud, &checked(json!({}), 200), Deed::Release("3")).await.unwrap();
+    let calls = cloud.calls();
+    let place = |name| calls.iter().position(|call| *call == name).unwrap();
+    assert!(place("Invoke") < place("UpdateStage"));
+    assert_eq!(served(&cloud), "3");
+    // The release before is not asked what only newer ones know.
+    run(&cloud, &checked(json!({ "fail": true }), 500), Deed::Rollback(None)).await.unwrap();
+    assert_eq!(served(&cloud), "2");
+}
+
+#[tokio::test]
+async fn a_check_that_fails_before_the_switch_moves_nothing() {
+    let cloud = two_releases().await;
+    cloud.arm(&[]);
+    let error = run(&cloud, &checked(json!({ "fail": true }), 200), Deed::Release("3")).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (30, "check.failed"));
+    assert!(
+        error.message.starts_with(r#"check "it starts" of user_get:3 failed: the function failed"#),
+        "{error}"
+    );
+    assert_eq!(cloud.state.lock().unwrap().switches, 0);
+    assert_eq!(served(&cloud), "2");
+
+    // Other code than expected, and a check of a function that is not there.
+    let error = run(&cloud, &checked(json!({}), 200), Deed::Release("4")).await.unwrap_err();
+    assert_eq!(error.id, "check.failed");
+    let mut actor = checked(json!({}), 200);
+    actor.checks.invocations[0].function = "nobody".parse().unwrap();
+    cloud.arm(&[]);
+    let error = run(&cloud, &actor, Deed::Release("3")).await.unwrap_err();
+    assert_eq!(error.id, "release.refused");
+    assert!(!cloud.calls().contains(&"UpdateFunctionCode"), "{:?}", cloud.calls());
+}
+
+#[tokio::test]
+async fn a_check_that_fails_after_the_switch_moves_the_stage_back() {
+    let cloud = two_releases().await;
+    cloud.arm(&[]);
+    let error = run(&cloud, &checked(json!({}), 201), Deed::Release("3")).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (30, "release.switched_back"));
+    let cause = error.causes().remove(0);
+    assert!(cause.contains("GET /v/3 gave status 200 where 201 was expected"), "{cause}");
+    assert_eq!(cloud.state.lock().unwrap().switches, 2);
+    assert_eq!(served(&cloud), "2");
 }

@@ -1,0 +1,156 @@
+//! `[[checks]]`: what a new release must show before and after the switch.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use reqwest::header::{HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::release::check::{Ask, Checks, Invocation, Request};
+use crate::release::model::FunctionKey;
+
+/// A check as it is written: either an invocation or a request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CheckFile {
+    name: Option<String>,
+    expect: Option<Value>,
+    // Before the switch.
+    invoke: Option<FunctionKey>,
+    payload: Option<Value>,
+    payload_file: Option<PathBuf>,
+    // After it.
+    request: Option<String>,
+    headers: Option<BTreeMap<String, String>>,
+    body: Option<Value>,
+    status: Option<u16>,
+    expect_headers: Option<BTreeMap<String, String>>,
+}
+
+impl CheckFile {
+    /// Adds the check to `checks`, and what is wrong with it to `problems`; `place` is where it stands in the file.
+    pub(super) fn resolve(self, place: &str, root: &Path, checks: &mut Checks, problems: &mut Vec<String>) {
+        let mut problem = |text: &str| problems.push(format!("{place}: {text}"));
+        match (&self.invoke, &self.request) {
+            (Some(_), None) => {
+                if self.headers.is_some()
+                    || self.body.is_some()
+                    || self.status.is_some()
+                    || self.expect_headers.is_some()
+                {
+                    problem(
+                        "headers, body, status and expect_headers belong to a request, and this one invokes",
+                    );
+                }
+                match self.invocation(root) {
+                    Ok(check) => checks.invocations.push(check),
+                    Err(text) => problem(&text),
+                }
+            }
+            (None, Some(_)) => {
+                if self.payload.is_some() || self.payload_file.is_some() {
+                    problem("payload belongs to an invocation, and this is a request: give it a body");
+                }
+                match self.http() {
+                    Ok(check) => checks.requests.push(check),
+                    Err(text) => problem(&text),
+                }
+            }
+            _ => problem("give either `invoke` (a function's key) or `request` (such as \"GET /users\")"),
+        }
+    }
+
+    fn invocation(self, root: &Path) -> Result<Invocation, String> {
+        let function = self.invoke.ok_or("it invokes nothing")?;
+        let payload = match (self.payload, self.payload_file) {
+            (Some(_), Some(_)) => return Err("give either payload or payload_file".to_owned()),
+            (Some(payload), None) => payload,
+            (None, None) => json!({}),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(root.join(&file))
+                    .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+                serde_json::from_str(&text)
+                    .map_err(|error| format!("{} is not JSON: {error}", file.display()))?
+            }
+        };
+        let name = self.name.unwrap_or_else(|| function.to_string());
+        Ok(Invocation { name, function, payload, expect: self.expect.unwrap_or_else(|| json!({})) })
+    }
+
+    fn http(self) -> Result<Request, String> {
+        let text = self.request.unwrap_or_default();
+        let (method, path) = text
+            .split_once(' ')
+            .filter(|(method, path)| {
+                !method.is_empty() && method.chars().all(|c| c.is_ascii_uppercase()) && path.starts_with('/')
+            })
+            .ok_or_else(|| format!("request {text:?} must be a method and a path, such as \"GET /users\""))?;
+        let (headers, expect_headers) =
+            (self.headers.unwrap_or_default(), self.expect_headers.unwrap_or_default());
+        for (name, value) in headers.iter().chain(&expect_headers) {
+            if HeaderName::try_from(name).is_err() || HeaderValue::try_from(value).is_err() {
+                return Err(format!("{name:?} and its value are no HTTP header"));
+            }
+        }
+        let status = self.status.unwrap_or(200);
+        if !(100..600).contains(&status) {
+            return Err(format!("status {status} does not exist"));
+        }
+        Ok(Request {
+            ask: Ask { method: method.to_owned(), path: path.to_owned(), headers, body: self.body },
+            status,
+            expect_headers,
+            expect: self.expect,
+            name: self.name.unwrap_or(text),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str) -> (Checks, Vec<String>) {
+        let (mut checks, mut problems) = (Checks::default(), Vec::new());
+        let file: CheckFile = toml::from_str(text).unwrap();
+        file.resolve("checks[1]", Path::new("/nowhere"), &mut checks, &mut problems);
+        (checks, problems)
+    }
+
+    #[test]
+    fn an_invocation_and_a_request() {
+        let (checks, problems) = resolve(
+            "invoke = \"users_get\"\npayload = { httpMethod = \"GET\" }\nexpect = { statusCode = 200 }",
+        );
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(checks.invocations[0].name, "users_get");
+        assert_eq!(checks.invocations[0].payload, json!({"httpMethod": "GET"}));
+
+        let (checks, problems) =
+            resolve("request = \"GET /users\"\nexpect_headers = { x-release = \"{version}\" }");
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!((checks.requests[0].name.as_str(), checks.requests[0].status), ("GET /users", 200));
+    }
+
+    #[test]
+    fn what_cannot_be_a_check_is_named() {
+        for (text, why) in [
+            ("name = \"x\"", "give either `invoke`"),
+            ("invoke = \"a\"\nrequest = \"GET /\"", "give either `invoke`"),
+            ("invoke = \"a\"\nstatus = 200", "belong to a request"),
+            ("request = \"GET /\"\npayload = {}", "payload belongs to an invocation"),
+            ("invoke = \"a\"\npayload = {}\npayload_file = \"x\"", "either payload or payload_file"),
+            ("invoke = \"a\"\npayload_file = \"x.json\"", "cannot read x.json"),
+            ("request = \"/users\"", "must be a method and a path"),
+            ("request = \"get /users\"", "must be a method and a path"),
+            ("request = \"GET users\"", "must be a method and a path"),
+            ("request = \"GET /\"\nstatus = 42", "status 42 does not exist"),
+            ("request = \"GET /\"\nheaders = { \"a b\" = \"c\" }", "no HTTP header"),
+        ] {
+            let (_, problems) = resolve(text);
+            assert!(problems.iter().any(|problem| problem.contains(why)), "{text}: {problems:?}");
+            assert!(problems.iter().all(|problem| problem.starts_with("checks[1]: ")), "{problems:?}");
+        }
+    }
+}
