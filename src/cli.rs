@@ -109,6 +109,22 @@ pub enum Verb {
         #[arg(long, value_name = "V")]
         to: Option<String>,
     },
+    /// Release on another stage the very bytes that one stage runs, proven by hash, without building
+    #[command(after_help = "Example:\n  deployctl promote --version 1.4.2 --from dev --to prd")]
+    Promote {
+        /// The version: it must have been live on the stage that it comes from
+        #[arg(long, env = "DEPLOYCTL_VERSION", value_name = "V")]
+        version: String,
+        /// The stage that it comes from
+        #[arg(long, value_name = "STAGE")]
+        from: String,
+        /// The stage that it goes to
+        #[arg(long, value_name = "STAGE", conflicts_with = "stage")]
+        to: String,
+        /// Let Terraform destroy or replace this protected resource (may be given several times)
+        #[arg(long, value_name = "ADDRESS")]
+        allow_destroy: Vec<String>,
+    },
     /// What runs, whether it is stale, and who holds the stage
     Status {
         /// Exit with 3 when the stage is stale or was changed behind deployctl's back

@@ -54,6 +54,18 @@ impl<'a> Infrastructure<'a> {
             .ok_or_else(|| Error::bug("the bucket's layer has no wave"))
     }
 
+    /// Applies what was planned, and then the waves from `next` on, each planned when those before it are applied.
+    ///
+    /// # Errors
+    /// As [`Infrastructure::plan`] and [`Infrastructure::apply`].
+    pub async fn bring_up(&self, next: usize, planned: Vec<Planned<'a>>) -> Result<()> {
+        self.apply(planned).await?;
+        for wave in &self.waves[next..] {
+            self.apply(self.plan(wave).await?).await?;
+        }
+        Ok(())
+    }
+
     /// Plans the layers of one wave, side by side, and refuses what the guards refuse. Changes nothing.
     ///
     /// # Errors

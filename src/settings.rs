@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::artifact::{Architecture, Glibc, Origin, Recipe};
 use crate::error::{Error, Result};
 use crate::release::check::Checks;
-use crate::release::model::{AccountId, StageName};
+use crate::release::model::{AccountId, StageName, Version};
 use crate::terraform::Layer;
 use crate::terraform::guard::GuardSettings;
 use checks::CheckFile;
@@ -99,6 +99,13 @@ pub struct ArtifactSettings {
     pub recipe: Recipe,
     /// Its S3 key; `{version}` stands for the release's version.
     pub key: String,
+}
+
+impl ArtifactSettings {
+    /// Where the zip of `version` lies.
+    pub fn key(&self, version: &Version) -> String {
+        self.key.replace("{version}", version.as_str())
+    }
 }
 
 /// How a release is recognised from outside, over HTTP.

@@ -45,14 +45,14 @@ pub struct Uploaded {
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// Another artifact lies under the key (I5).
-    #[error("{key} exists with other bytes (sha256 {found}, this build has {built})")]
+    #[error("{key} exists with other bytes (sha256 {found}, and {expected} was expected)")]
     OtherBytes {
         /// The key.
         key: String,
         /// What lies there, as far as S3 tells.
         found: String,
-        /// What was to be uploaded.
-        built: Sha256,
+        /// What should lie there.
+        expected: Sha256,
     },
     /// The file cannot be read.
     #[error("cannot read {0}")]

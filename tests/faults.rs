@@ -1,6 +1,9 @@
-//! Every request of a rollback goes wrong, in every way, and every request of a redeployment in the worst ways; one at a
-//! time. Afterwards the stage serves exactly one release, the next command finds everything in order, and the ledger
-//! says what the stage shows.
+//! Every request of a release, a promotion, a rollback and a redeployment goes wrong, in every way, one at a time.
+//! Afterwards the stage serves exactly one release, the next command finds everything in order, the ledger says what
+//! the stage shows, and the command that failed succeeds when it is run again.
+//!
+//! Terraform is real where the stages are made. In front of the points it is a program that finds nothing to change,
+//! at once: its requests are not deployctl's, and a thousand real plans would take hours.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -15,38 +18,46 @@ mod sdk;
 #[path = "support/view.rs"]
 mod view;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use program::Ended;
+use program::{Ended, Program};
 use project::Project;
 use proxy::{Fault, Proxy};
 use view::View;
 
-const ALL: [Fault; 7] = [
-    Fault::Refused,
+const ALL: [Fault; 9] = [
+    Fault::KilledAfter,
+    Fault::KilledBefore,
     Fault::Swallowed,
+    Fault::Refused,
     Fault::Cut,
     Fault::Status(500),
     Fault::Status(503),
-    Fault::KilledBefore,
-    Fault::KilledAfter,
+    Fault::Status(429),
+    Fault::Delayed,
 ];
-
-/// The three after which nobody knows whether the request took effect. A redeployment shares all but the taking of the
-/// snapshot with a rollback, and four minutes more would buy little.
-const UNKNOWN: [Fault; 3] = [Fault::Swallowed, Fault::KilledBefore, Fault::KilledAfter];
 
 /// No command makes this many requests.
 const FAR: usize = 200;
 
+/// The two releases between which each stage goes back and forth.
+const VERSIONS: [&str; 2] = ["1.0.0", "1.1.0"];
+
 #[tokio::test]
 async fn any_request_may_go_wrong_in_any_way() {
-    let suite = Suite::new().await;
-    suite.every_request_of(&["rollback"], &ALL).await;
-    suite.every_request_of(&["redeploy"], &UNKNOWN).await;
+    let mut suite = Suite::new().await;
+    suite.every_request_of(Command::Rollback).await;
+    suite.every_request_of(Command::Redeploy).await;
+    suite.every_request_of(Command::Release).await;
+    suite.every_request_of(Command::Promote).await;
+    suite.many_at_once(2).await;
+    suite.many_at_once(10).await;
 }
 
 /// Said at once and not captured: a test of some minutes must not look dead, and its counts are to be read.
@@ -54,34 +65,80 @@ fn tell(line: &str) {
     writeln!(std::io::stderr(), "faults: {line}").ok();
 }
 
-/// A stage with two releases, and a proxy in front of it.
+/// What is done to a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Release,
+    Promote,
+    Rollback,
+    Redeploy,
+}
+
+/// Two stages, each of which knows both releases, and a proxy in front of them.
 struct Suite {
     project: Project,
-    view: View,
+    /// deployctl where Terraform has nothing to do.
+    program: Program,
+    local: View,
+    next: View,
     proxy: Proxy,
     stage: Value,
+    /// The sha256 of each zip, by its key.
+    hashes: BTreeMap<String, String>,
+}
+
+/// What became of the points of one command.
+#[derive(Debug, Default)]
+struct Counts {
+    points: usize,
+    unharmed: usize,
+    refused: usize,
+    killed: usize,
+    served: usize,
 }
 
 impl Suite {
     async fn new() -> Self {
         let project = Project::new();
-        let first = project.json(&["release", "--version", "1.0.0"]).await;
-        // The same program as other bytes: what follows an executable is not loaded.
-        let mut bytes = std::fs::read(project::built("users")).unwrap();
-        bytes.extend_from_slice(b"another release");
-        std::fs::create_dir_all(project.dir.join("dist")).unwrap();
-        std::fs::write(project.dir.join("dist/bootstrap"), bytes).unwrap();
         project.edit(
             "deployctl.toml",
-            "[artifacts.users]\npackage = \"users\"",
-            "[artifacts.users]\npath = \"dist/bootstrap\"",
+            "# A real account looks like this:",
+            "[stages.next]\nlocal = true\nvariables = { artifact_bucket_force_destroy = true }\n",
         );
-        let second = project.json(&["release", "--version", "1.1.0"]).await;
-        assert_ne!(first["functions"], second["functions"]);
-        let view = View::of(second["url"].as_str().unwrap());
+        // Builds the Lambdas, and makes the first stage. What follows deals with bytes, and not with cargo.
+        project.json(&["release", "--version", "0.1.0"]).await;
+        for name in ["users", "authorizer"] {
+            let (from, to) = (
+                format!("[artifacts.{name}]\npackage = \"{name}\""),
+                format!("[artifacts.{name}]\npath = \"dist/{name}\""),
+            );
+            project.edit("deployctl.toml", &from, &to);
+        }
+        let program = project.program.clone().with("DEPLOYCTL_TERRAFORM", nothing_to_change(&project));
+        let mut stages = Vec::new();
+        for (number, version) in VERSIONS.into_iter().enumerate() {
+            build(&project, version);
+            let release = ["release", "--version", version, "--output", "json"];
+            stages.push(program.run(&release).await.exit(0).json());
+            let promote = ["promote", "--version", version, "--from", "local", "--to", "next", "--output", "json"];
+            let terraform = if number == 0 { &project.program } else { &program };
+            stages.push(terraform.run(&promote).await.exit(0).json());
+        }
+        let mut hashes = BTreeMap::new();
+        let (local, next) = (View::of(&stages[2]), View::of(&stages[3]));
+        for view in [&local, &next] {
+            for number in 1..=view.numbers().await {
+                let record = view.record(number).await;
+                for artifact in record["release"]["artifacts"].as_object().unwrap().values() {
+                    let sha256: deployctl::artifact::Sha256 = artifact["sha256"].as_str().unwrap().parse().unwrap();
+                    let known = hashes.insert(artifact["key"].as_str().unwrap().to_owned(), sha256.base64());
+                    assert!(known.is_none_or(|known| known == sha256.base64()), "both stages have the same bytes");
+                }
+            }
+        }
         let stage: Value = serde_json::from_slice(&std::fs::read(file(&project)).unwrap()).unwrap();
         let port = stage["port"].as_u64().unwrap().try_into().unwrap();
-        Self { project, view, proxy: Proxy::start(port).await, stage }
+        Self { program, local, next, proxy: Proxy::start(port).await, stage, hashes, project }
     }
 
     /// Lets deployctl find the stage behind the proxy, or directly.
@@ -91,66 +148,178 @@ impl Suite {
         std::fs::write(file(&self.project), stage.to_string()).unwrap();
     }
 
-    async fn every_request_of(&self, command: &[&str], faults: &[Fault]) {
+    fn view(&self, command: Command) -> &View {
+        if command == Command::Promote { &self.next } else { &self.local }
+    }
+
+    /// The command line that moves the stage on.
+    async fn args(&self, command: Command) -> Vec<String> {
+        let pointer = self.view(command).pointer().await;
+        let live = pointer["variables"]["release"].as_str().unwrap();
+        let other = VERSIONS.into_iter().find(|version| *version != live).unwrap();
+        let words = match command {
+            Command::Rollback => vec!["rollback"],
+            Command::Redeploy => vec!["redeploy"],
+            Command::Release => {
+                build(&self.project, other);
+                vec!["release", "--version", other]
+            }
+            Command::Promote => vec!["promote", "--version", other, "--from", "local", "--to", "next"],
+        };
+        words.into_iter().map(str::to_owned).collect()
+    }
+
+    async fn every_request_of(&mut self, command: Command) {
         let start = Instant::now();
-        let (mut points, mut served, mut unharmed, mut refused, mut killed) = (0, 0, 0, 0, 0);
-        for &fault in faults {
+        let mut counts = Counts::default();
+        for fault in ALL {
             for number in 1..FAR {
-                let before = self.view.pointer().await;
-                self.proxy.arm(number, fault);
-                self.behind(&json!(self.proxy.port));
-                let child = self.project.program.command(command).spawn().unwrap();
-                self.proxy.aim(child.id().unwrap());
-                let ended = Ended::of(child.wait_with_output().await.unwrap());
-                let fired = self.proxy.disarm();
-                self.behind(&self.stage["port"]);
-                match ended.code {
-                    Some(0) => unharmed += 1,
-                    Some(10 | 30) => refused += 1,
-                    None => killed += 1,
-                    _ => panic!("{fault:?} of request {number}: {ended:?}"),
-                }
-                served += self.check(&ended, &before).await;
-                if !fired {
-                    ended.exit(0).says(&["switch"]);
+                if !self.point(command, fault, number, &mut counts).await {
                     break;
                 }
-                points += 1;
                 assert!(number + 1 < FAR, "{command:?} makes more requests than expected");
             }
         }
+        let Counts { points, unharmed, refused, killed, served } = counts;
+        let requests = self.proxy.count();
         tell(&format!(
-            "{}: {points} points ({} of 7 faults at every request): {unharmed} succeeded all the same, {refused} refused, \
-             {killed} killed; {served} requests served, 0 mixed, 0 releases lost; {:.0} s",
-            command.join(" "),
-            faults.len(),
+            "{command:?}: {requests} requests, {points} points ({} faults at every request): {unharmed} succeeded all the same, {refused} \
+             refused, {killed} killed; {served} requests served, 0 mixed, 0 releases lost; {:.0} s",
+            ALL.len(),
             start.elapsed().as_secs_f64()
         ));
     }
 
+    /// One fault at one request; `false` when the command made fewer.
+    async fn point(&self, command: Command, fault: Fault, number: usize, counts: &mut Counts) -> bool {
+        let view = self.view(command);
+        let before = view.pointer().await;
+        let args = self.args(command).await;
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        if let Command::Release | Command::Promote = command {
+            view.forget_zips().await;
+        }
+        self.proxy.arm(number, fault);
+        self.behind(&json!(self.proxy.port));
+        let child = self.program.command(&args).spawn().unwrap();
+        self.proxy.aim(child.id().unwrap());
+        let ended = Ended::of(child.wait_with_output().await.unwrap());
+        let fired = self.proxy.disarm();
+        self.behind(&self.stage["port"]);
+
+        let place = format!("{fault:?} of request {number} of {args:?}");
+        match ended.code {
+            Some(0) => counts.unharmed += 1,
+            Some(10 | 30) => counts.refused += 1,
+            None => counts.killed += 1,
+            _ => panic!("{place}: {ended:?}"),
+        }
+        counts.served += self.check(view, &ended, &before, &place).await;
+        if !fired {
+            ended.exit(0).says(&["switch"]);
+            return false;
+        }
+        counts.points += 1;
+        // What did not come to its end does so when it is run again.
+        if view.pointer().await == before {
+            let again = self.program.run(&args).await;
+            assert_eq!(again.code, Some(0), "{place}, run again: {again:?}");
+            assert_ne!(view.pointer().await, before, "{place}, run again");
+            counts.served += view.serves_one_release().await;
+        }
+        true
+    }
+
     /// Exactly one release is served, and the next command finds everything in order.
-    async fn check(&self, ended: &Ended, before: &Value) -> usize {
-        let after = self.view.pointer().await;
-        let told = || format!("{ended:?}\nbefore {before:#}\nafter  {after:#}");
+    async fn check(&self, view: &View, ended: &Ended, before: &Value, place: &str) -> usize {
+        let after = view.pointer().await;
+        let told = || format!("{place}: {ended:?}\nbefore {before:#}\nafter  {after:#}");
         let moved = after != *before;
         assert!(
             moved || ended.code != Some(0),
             "it says that it moved the stage, which is where it was: {}",
             told()
         );
-        let served = self.view.serves_one_release().await;
-        let next = self.project.run(&["redeploy", "--if-stale", "--output", "json"]).await;
+        assert!(!moved || !matches!(ended.code, Some(10 | 30)), "it says that nothing was moved: {}", told());
+        let served = view.serves_one_release().await;
+        view.zips_are(&self.hashes).await;
+        let args = ["redeploy", "--if-stale", "--stage", &view.stage, "--output", "json"];
+        let next = self.program.run(&args).await;
         assert_eq!(next.code, Some(0), "the next command: {next:?}\n{}", told());
         assert_eq!(next.json()["outcome"], "unchanged", "{}", told());
-        assert_eq!(self.view.pointer().await, after, "{}", told());
-        let lease = self.view.lease().await;
+        assert_eq!(view.pointer().await, after, "{}", told());
+        let lease = view.lease().await;
         assert_eq!((&lease["holder"], &lease["intent"]), (&Value::Null, &Value::Null), "{}", told());
-        let newest = self.view.newest_live_record().await;
+        let newest = view.newest_live_record().await;
         assert_eq!(newest["pointer"], after, "the ledger: {newest:#}\n{}", told());
+        assert_eq!(newest, lease["head"]["current"], "what the lease says of the ledger: {}", told());
         served
+    }
+
+    /// Releases that are started at once: who holds the stage works, the others are told, and none interleave.
+    async fn many_at_once(&mut self, count: usize) {
+        let from = self.local.numbers().await;
+        build(&self.project, VERSIONS[0]);
+        let starts = (0..count).map(|number| {
+            let version = format!("2.{count}.{number}");
+            let program = self.program.clone();
+            async move { program.run(&["release", "--version", &version]).await }
+        });
+        let ended = futures::future::join_all(starts).await;
+        let won = ended.iter().filter(|ended| ended.code == Some(0)).count();
+        for ended in &ended {
+            match ended.code {
+                Some(0) => {}
+                Some(75) => assert!(ended.stderr.contains("another command holds stage local"), "{ended:?}"),
+                _ => panic!("{ended:?}"),
+            }
+        }
+        assert!(won >= 1, "nobody won");
+        let served = self.local.serves_one_release().await;
+        let to = self.local.numbers().await;
+        assert_eq!(to - from, won, "each winner has one record, and nobody else has");
+        let mut before = self.local.record(from).await["pointer"].clone();
+        for number in from + 1..=to {
+            let record = self.local.record(number).await;
+            assert_eq!(record["before"]["pointer"], before, "record {number} did not begin where the last one ended");
+            before = record["pointer"].clone();
+        }
+        assert_eq!(self.local.pointer().await, before);
+        tell(&format!(
+            "{count} releases started at once: {won} went live one after the other, {} were told who holds the stage; \
+             {served} requests served, 0 mixed",
+            count - won
+        ));
     }
 }
 
-fn file(project: &Project) -> std::path::PathBuf {
+fn file(project: &Project) -> PathBuf {
     project.dir.join(".deployctl/local/stage.json")
+}
+
+/// Makes the executables of `version`: the same programs as other bytes, since what follows one is not loaded.
+fn build(project: &Project, version: &str) {
+    let folder = project.dir.join("dist");
+    std::fs::create_dir_all(&folder).unwrap();
+    for name in ["users", "authorizer"] {
+        let mut bytes = std::fs::read(project::built(name)).unwrap();
+        bytes.extend_from_slice(version.as_bytes());
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+/// A Terraform that finds nothing to change, and is real for everything but plans.
+fn nothing_to_change(project: &Project) -> PathBuf {
+    let lines = concat!(
+        r#"{"@level":"info","@message":"Terraform 1.11.4","type":"version","terraform":"1.11.4","ui":"1.2"}"#,
+        "\n",
+        r#"{"@level":"info","@message":"Plan: 0 to add","type":"change_summary","changes":{"add":0,"change":0,"import":0,"remove":0,"operation":"plan"}}"#
+    );
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = plan ]; then\ncat <<'END'\n{lines}\nEND\nexit 0\nfi\nexec terraform \"$@\"\n"
+    );
+    let path = project.dir.join("nothing-to-change");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
 }

@@ -13,6 +13,7 @@ use aws_sdk_s3::types::{
 use super::Aws;
 use super::failure::{Failure, Meaning};
 use crate::artifact::Sha256;
+use crate::release::record::ArtifactRecord;
 use crate::world::{Store, Stored, UploadError, Uploaded, Written};
 
 /// One bucket.
@@ -199,32 +200,86 @@ impl Bucket {
     }
 
     /// What lies under `key`, by its checksum; for artifacts that somebody uploaded without one, by its bytes.
-    async fn digest(&self, key: &str) -> Result<(String, Option<String>), Failure> {
+    async fn digest(&self, key: &str, s3_version: Option<&str>) -> Result<Digest, Failure> {
         let head = self
             .s3
             .head_object()
             .bucket(&self.name)
             .key(key)
+            .set_version_id(s3_version.map(str::to_owned))
             .checksum_mode(ChecksumMode::Enabled)
             .send()
             .await
             .map_err(|error| Failure::new("HeadObject", self.about(key), &error))?;
         let s3_version = head.version_id().map(str::to_owned);
-        if let Some(checksum) = head.checksum_sha256() {
-            return Ok((checksum.to_owned(), s3_version));
+        let etag = head.e_tag().unwrap_or_default().to_owned();
+        let sha256 = match head.checksum_sha256() {
+            Some(checksum) => checksum.to_owned(),
+            None => {
+                let bytes = self.get(key, s3_version.as_deref()).await?.map(|object| object.body);
+                Sha256::of(&bytes.unwrap_or_default()).base64()
+            }
+        };
+        Ok(Digest { sha256, s3_version, etag })
+    }
+
+    /// Proves that the artifact of a record still lies here, byte for byte, and returns its ETag.
+    ///
+    /// # Errors
+    /// Other bytes than recorded, or nothing, or AWS's refusal.
+    pub async fn prove(&self, artifact: &ArtifactRecord) -> Result<String, UploadError> {
+        let found = self.digest(&artifact.key, artifact.s3_version.as_deref()).await?;
+        found.must_be(&artifact.key, &artifact.sha256)?;
+        Ok(found.etag)
+    }
+
+    /// Copies a proven artifact of `from` to `key`, on the server side, unless the same bytes are there already.
+    ///
+    /// # Errors
+    /// Other bytes under `key`, or AWS's refusal.
+    pub async fn copy(
+        &self,
+        from: &Self,
+        artifact: &ArtifactRecord,
+        etag: &str,
+        key: &str,
+    ) -> Result<Uploaded, UploadError> {
+        if from.name == self.name && artifact.key == key {
+            return Ok(Uploaded { s3_version: artifact.s3_version.clone(), existed: true });
         }
-        let bytes = self.read(key).await?.map(|object| object.body).unwrap_or_default();
-        Ok((Sha256::of(&bytes).base64(), s3_version))
+        let version = artifact.s3_version.as_ref().map(|version| format!("?versionId={version}"));
+        let source = format!("{}/{}{}", from.name, encoded(&artifact.key), version.unwrap_or_default());
+        let sent = self
+            .s3
+            .copy_object()
+            .bucket(&self.name)
+            .key(key)
+            .copy_source(source)
+            .copy_source_if_match(etag)
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
+            .if_none_match("*")
+            .send()
+            .await;
+        let existed = match sent {
+            Ok(_) => false,
+            Err(error) => {
+                let failure = Failure::new("CopyObject", self.about(key), &error);
+                // Something lies there; it is looked at below.
+                if failure.meaning != Meaning::Precondition {
+                    return Err(failure.into());
+                }
+                true
+            }
+        };
+        // What counts is what lies there now, whoever says how it came there.
+        let found = self.digest(key, None).await?;
+        found.must_be(key, &artifact.sha256)?;
+        Ok(Uploaded { s3_version: found.s3_version, existed })
     }
-}
 
-impl Store for Bucket {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    async fn read(&self, key: &str) -> Result<Option<Stored>, Failure> {
-        let answer = match self.s3.get_object().bucket(&self.name).key(key).send().await {
+    async fn get(&self, key: &str, s3_version: Option<&str>) -> Result<Option<Stored>, Failure> {
+        let request = self.s3.get_object().bucket(&self.name).key(key);
+        let answer = match request.set_version_id(s3_version.map(str::to_owned)).send().await {
             Ok(answer) => answer,
             Err(error) => {
                 let failure = Failure::new("GetObject", self.about(key), &error);
@@ -242,6 +297,47 @@ impl Store for Bucket {
             request_id: None,
         })?;
         Ok(Some(Stored { body: body.to_vec(), etag }))
+    }
+}
+
+/// What lies under a key.
+struct Digest {
+    sha256: String,
+    s3_version: Option<String>,
+    etag: String,
+}
+
+impl Digest {
+    fn must_be(&self, key: &str, expected: &Sha256) -> Result<(), UploadError> {
+        if self.sha256 == expected.base64() {
+            return Ok(());
+        }
+        let found = self.sha256.parse::<Sha256>().map_or(self.sha256.clone(), |digest| digest.to_string());
+        Err(UploadError::OtherBytes { key: key.to_owned(), found, expected: *expected })
+    }
+}
+
+/// A key as CopyObject wants its source: percent-encoded, but for the slashes.
+fn encoded(key: &str) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    for byte in key.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+impl Store for Bucket {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Stored>, Failure> {
+        self.get(key, None).await
     }
 
     async fn create(&self, key: &str, body: &[u8]) -> Result<Written, Failure> {
@@ -287,13 +383,21 @@ impl Store for Bucket {
                 if failure.meaning != Meaning::Precondition {
                     return Err(failure.into());
                 }
-                let (found, s3_version) = self.digest(key).await?;
-                if found == sha256.base64() {
-                    return Ok(Uploaded { s3_version, existed: true });
-                }
-                let found = found.parse::<Sha256>().map_or(found, |digest| digest.to_string());
-                Err(UploadError::OtherBytes { key: key.to_owned(), found, built: *sha256 })
+                let found = self.digest(key, None).await?;
+                found.must_be(key, sha256)?;
+                Ok(Uploaded { s3_version: found.s3_version, existed: true })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::encoded;
+
+    #[test]
+    fn a_source_is_encoded_but_for_its_slashes() {
+        assert_eq!(encoded("users/users-lambda-1.4.2_x~.zip"), "users/users-lambda-1.4.2_x~.zip");
+        assert_eq!(encoded("a b/ü+?.zip"), "a%20b/%C3%BC%2B%3F.zip");
     }
 }

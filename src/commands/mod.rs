@@ -7,6 +7,7 @@ mod history;
 mod local;
 mod output;
 mod plan;
+mod promote;
 mod redeploy;
 mod release;
 mod rollback;
@@ -43,6 +44,11 @@ impl Context {
         self.session_of(self.settings()?).await
     }
 
+    /// The settings of another stage of the same project.
+    fn settings_of(&self, stage: &str) -> Result<Settings> {
+        Settings::load(&Overrides { stage: Some(stage.to_owned()), ..self.overrides.clone() })
+    }
+
     /// A session of a command that only looks, and does not ask who it is.
     async fn session_to_look(&self) -> Result<Session> {
         Session::connect(self.settings()?, self.events.clone(), self.cancel.clone()).await
@@ -66,8 +72,14 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
     let report = Report::new(cli.global.output, cli.global.progress);
     let mut overrides =
         Overrides { config: cli.global.config, stage: cli.global.stage, allow_destroy: Vec::new() };
-    if let Verb::Release { allow_destroy, .. } | Verb::Plan { allow_destroy, .. } = &cli.verb {
+    if let Verb::Release { allow_destroy, .. }
+    | Verb::Plan { allow_destroy, .. }
+    | Verb::Promote { allow_destroy, .. } = &cli.verb
+    {
         overrides.allow_destroy.clone_from(allow_destroy);
+    }
+    if let Verb::Promote { to, .. } = &cli.verb {
+        overrides.stage = Some(to.clone());
     }
     let context = Context { overrides, report, events: report.events(), cancel };
     match cli.verb {
@@ -78,6 +90,9 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
             document(&context, "redeploy", redeploy::run(&context, if_stale)).await
         }
         Verb::Rollback { to } => document(&context, "rollback", rollback::run(&context, to.as_deref())).await,
+        Verb::Promote { version, from, .. } => {
+            document(&context, "promote", promote::run(&context, &version, &from)).await
+        }
         Verb::Status { exit_code } => {
             let outcome = status::run(&context).await;
             let changed = exit_code && outcome.as_ref().is_ok_and(status::needs_attention);
@@ -115,7 +130,10 @@ async fn document(
     verb: impl Future<Output = Result<Document>>,
 ) -> u8 {
     match Box::pin(verb).await {
-        Ok(document) => context.report.finish(&document, None),
+        Ok(mut document) => {
+            document.steps = context.events.times();
+            context.report.finish(&document, None)
+        }
         Err(error) => {
             let mut document = Document::new(command, "");
             let configured = || context.settings().ok().map(|settings| settings.stage.name.to_string());

@@ -66,7 +66,7 @@ async fn release(
         .iter()
         .zip(&session.settings.artifacts)
         .map(|(artifact, settings)| {
-            let key = settings.key.replace("{version}", version.as_str());
+            let key = settings.key(version);
             let record =
                 ArtifactRecord { key, s3_version: None, sha256: artifact.sha256, size: artifact.size };
             (artifact.name.clone(), Zip { record, architecture: settings.recipe.architecture })

@@ -20,6 +20,5 @@ pub(super) async fn run(context: &Context, if_stale: bool) -> Result<Document> {
     if let Some(api) = &mut document.api {
         api.changes = changes.unwrap_or_default();
     }
-    document.steps = session.events.times();
     Ok(document)
 }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use futures::future::try_join_all;
 use futures::try_join;
 
+use super::promote::{Promoted, Proven};
 use super::{Context, version};
 use crate::artifact::{self, Artifact};
 use crate::aws::s3::Bucket;
 use crate::contract::Contract;
 use crate::error::{Error, Kind, Result};
-use crate::infrastructure::{Infrastructure, Planned};
-use crate::release::model::Version;
+use crate::infrastructure::Infrastructure;
+use crate::release::model::{StageName, Version};
 use crate::release::plan::{Desired, Zip};
 use crate::release::record::{ArtifactRecord, Git};
 use crate::report::Document;
@@ -26,65 +27,127 @@ pub(super) async fn run(context: &Context, text: &str) -> Result<Document> {
     // What can be wrong is found before anything is changed.
     let version = version(text)?;
     let session = context.session().await?;
-    let driver = session.driver_for(Some(&version)).await?;
-    let infrastructure = Infrastructure::new(&session, driver)?;
-    let bucket = known_bucket(&session).await?;
-    let command = format!("release {version}");
+    go(&session, &version, &Bytes::Source).await
+}
+
+/// Where the bytes of a release come from.
+#[derive(Debug)]
+pub(super) enum Bytes {
+    /// They are built here.
+    Source,
+    /// Another stage runs them, or did.
+    Promoted(Promoted),
+}
+
+/// Bytes that can be brought to the stage's bucket.
+enum Ready<'a> {
+    Built(Built),
+    Proven(&'a Promoted, Vec<Proven<'a>>),
+}
+
+impl Bytes {
+    fn command(&self) -> &'static str {
+        match self {
+            Self::Source => "release",
+            Self::Promoted(_) => "promote",
+        }
+    }
+
+    /// All that can fail before anything is changed.
+    async fn ready(&self, session: &Session) -> Result<Ready<'_>> {
+        match self {
+            Self::Source => Ok(Ready::Built(build(session).await?)),
+            Self::Promoted(promoted) => {
+                let proven = session.events.step("prove", promoted.prove(session)).await?;
+                Ok(Ready::Proven(promoted, proven))
+            }
+        }
+    }
+}
+
+impl Ready<'_> {
+    /// Brings the zips into the stage's bucket.
+    async fn store(&self, session: &Session, bucket: &Bucket, version: &Version) -> Result<Stored> {
+        match self {
+            Self::Built(built) => {
+                let artifacts = upload(session, bucket, version, built).await?;
+                Ok(Stored { artifacts, git: built.git.clone(), promoted_from: None })
+            }
+            Self::Proven(promoted, proven) => {
+                let copy = promoted.copy(session, bucket, version, proven);
+                let artifacts = session.events.step("copy", copy).await?;
+                let (git, from) = (promoted.release.git.clone(), promoted.from.clone());
+                Ok(Stored { artifacts, git, promoted_from: Some(from) })
+            }
+        }
+    }
+}
+
+/// Zips in the stage's bucket, and where they come from.
+struct Stored {
+    artifacts: BTreeMap<String, Zip>,
+    git: Option<Git>,
+    promoted_from: Option<StageName>,
+}
+
+/// Releases `version` of `bytes`: Terraform and the bytes beside each other, then the release itself.
+pub(super) async fn go(session: &Session, version: &Version, bytes: &Bytes) -> Result<Document> {
+    let driver = session.driver_for(Some(version)).await?;
+    let infrastructure = Infrastructure::new(session, driver)?;
+    let bucket = known_bucket(session).await?;
+    let command = format!("{} {version}", bytes.command());
     let actor = session.actor()?;
 
     let Some(bucket) = bucket else {
         // The first release: there is no bucket yet, so neither ledger nor lease, and nothing live to protect.
-        let (planned, built) = try_join!(infrastructure.plan(&infrastructure.waves[0]), build(&session))?;
+        let (planned, ready) =
+            try_join!(infrastructure.plan(&infrastructure.waves[0]), bytes.ready(session))?;
         infrastructure.apply(planned).await?;
-        let ready = infrastructure.bucket_wave()?;
-        for wave in &infrastructure.waves[1..=ready] {
+        let done = infrastructure.bucket_wave()?;
+        for wave in &infrastructure.waves[1..=done] {
             infrastructure.apply(infrastructure.plan(wave).await?).await?;
         }
-        let bucket = session.artifact_bucket().await?.ok_or_else(|| missing_bucket(&session))?;
+        let bucket = session.artifact_bucket().await?.ok_or_else(|| missing_bucket(session))?;
         let held = Held::take(&actor, bucket, command).await?;
         return held
             .during(async |held| {
-                let zips = upload(&session, held, &version, &built).await?;
-                finish(&session, &infrastructure, held, &version, zips, ready + 1, Vec::new()).await
+                let stored = ready.store(session, &held.store, version).await?;
+                infrastructure.bring_up(done + 1, Vec::new()).await?;
+                finish(session, held, version, stored, bytes.command()).await
             })
             .await;
     };
     let held = Held::take(&actor, bucket, command).await?;
     held.during(async |held| {
-        let (planned, zips) = try_join!(infrastructure.plan(&infrastructure.waves[0]), async {
-            upload(&session, held, &version, &build(&session).await?).await
+        let (planned, stored) = try_join!(infrastructure.plan(&infrastructure.waves[0]), async {
+            bytes.ready(session).await?.store(session, &held.store, version).await
         })?;
-        finish(&session, &infrastructure, held, &version, zips, 1, planned).await
+        infrastructure.bring_up(1, planned).await?;
+        finish(session, held, version, stored, bytes.command()).await
     })
     .await
 }
 
-/// From uploaded zips to a live release: the rest of Terraform, then plan, prepare, switch, verify, record.
+/// From zips in the bucket to a live release: plan, prepare, try out, switch, verify, record.
 async fn finish(
     session: &Session,
-    infrastructure: &Infrastructure<'_>,
     held: &Held<'_, Bucket>,
     version: &Version,
-    zips: (BTreeMap<String, Zip>, Option<Git>),
-    next_wave: usize,
-    planned: Vec<Planned<'_>>,
+    stored: Stored,
+    command: &'static str,
 ) -> Result<Document> {
-    infrastructure.apply(planned).await?;
-    for wave in &infrastructure.waves[next_wave..] {
-        infrastructure.apply(infrastructure.plan(wave).await?).await?;
-    }
     let contract = match session.contract().await {
         // Applied just now, so it is not the release that is missing, but the output.
         Err(error) if error.id == "stage.empty" => Contract::read(&session.settings.contract, None, &[])?,
         other => other?,
     };
     let site = session.site(&contract)?;
-    let (artifacts, git) = zips;
+    let Stored { artifacts, git, promoted_from } = stored;
     let desired = Desired { version: version.clone(), artifacts, functions: contract.functions.clone() };
     let api = (contract.rest_api_id.as_str(), contract.stage_name.as_str());
-    let record = held.release(&site, desired, Origin { git, promoted_from: None, api }).await?;
+    let record = held.release(&site, desired, Origin { git, promoted_from, api }).await?;
     let name = session.settings.stage.name.as_str();
-    Ok(Document::moved("release", Outcome::Released, name, &session.url(&contract), &record))
+    Ok(Document::moved(command, Outcome::Released, name, &session.url(&contract), &record))
 }
 
 /// The artifact bucket, if the stage has one. The local stage makes its own bucket for Terraform's state.
@@ -139,18 +202,17 @@ pub(super) async fn build(session: &Session) -> Result<Built> {
 /// Uploads each zip under a key of its own version.
 async fn upload(
     session: &Session,
-    held: &Held<'_, Bucket>,
+    bucket: &Bucket,
     version: &Version,
     built: &Built,
-) -> Result<(BTreeMap<String, Zip>, Option<Git>)> {
+) -> Result<BTreeMap<String, Zip>> {
     let uploads =
         built.artifacts.iter().zip(&session.settings.artifacts).map(|(artifact, settings)| async move {
-            let key = settings.key.replace("{version}", version.as_str());
-            let uploaded = held
-                .store
+            let key = settings.key(version);
+            let uploaded = bucket
                 .upload(&key, &artifact.path, &artifact.sha256)
                 .await
-                .map_err(|error| not_uploaded(version, error))?;
+                .map_err(|error| not_stored(version, error))?;
             let record = ArtifactRecord {
                 key,
                 s3_version: uploaded.s3_version,
@@ -161,10 +223,11 @@ async fn upload(
             Ok::<_, Error>((recipe.name.clone(), Zip { record, architecture: recipe.architecture }))
         });
     let zips = session.events.step("upload", try_join_all(uploads)).await?;
-    Ok((zips.into_iter().collect(), built.git.clone()))
+    Ok(zips.into_iter().collect())
 }
 
-fn not_uploaded(version: &Version, error: UploadError) -> Error {
+/// The error of an artifact that does not get into the bucket.
+pub(super) fn not_stored(version: &Version, error: UploadError) -> Error {
     match error {
         UploadError::OtherBytes { .. } => {
             Error::preflight("artifact.other_bytes", format!("version {version} was uploaded before, with other bytes"))

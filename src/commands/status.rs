@@ -73,7 +73,6 @@ async fn observe(session: &Session) -> Result<Document> {
     }
     document.drift = Some(drift);
     document.held = slip.holder.as_ref().map(describe);
-    document.steps = session.events.times();
     Ok(document)
 }
 

@@ -142,7 +142,6 @@ impl Document {
         document.url = Some(url.to_owned());
         document.describe(record);
         document.previous = record.before.pointer.release().map(|version| version.to_string());
-        document.steps.clone_from(&record.steps);
         document
     }
 

@@ -17,13 +17,18 @@ pub enum Fault {
     Swallowed,
     /// It takes effect, and the answer ends in the middle.
     Cut,
-    /// It is not passed on, and answered with this status.
+    /// It is not passed on, and answered with this status; 429 with the time to wait.
     Status(u16),
+    /// It is passed on late.
+    Delayed,
     /// It is not passed on, and deployctl is killed.
     KilledBefore,
     /// It takes effect, and deployctl is killed before it learns so.
     KilledAfter,
 }
+
+/// Longer than any answer takes by itself.
+const DELAY: std::time::Duration = std::time::Duration::from_millis(1500);
 
 /// The proxy.
 #[derive(Debug, Clone)]
@@ -82,6 +87,11 @@ impl Proxy {
         *self.state.plan.lock().unwrap() = None;
         self.state.fired.load(Ordering::SeqCst)
     }
+
+    /// The requests since the proxy was armed.
+    pub fn count(&self) -> usize {
+        self.state.count.load(Ordering::SeqCst)
+    }
 }
 
 impl State {
@@ -91,9 +101,12 @@ impl State {
         match fault {
             Some(Fault::Refused) => return Ok(()),
             Some(Fault::Status(status)) => {
-                let text = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                let wait = if status == 429 { "Retry-After: 1\r\n" } else { "" };
+                let text =
+                    format!("HTTP/1.1 {status} x\r\n{wait}Content-Length: 0\r\nConnection: close\r\n\r\n");
                 return client.write_all(text.as_bytes()).await;
             }
+            Some(Fault::Delayed) => tokio::time::sleep(DELAY).await,
             Some(Fault::KilledBefore) => {
                 self.kill();
                 return Ok(());
@@ -121,8 +134,9 @@ impl State {
         if head.contains("/_ministack/health") {
             return None;
         }
+        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         let (number, fault) = (*self.plan.lock().unwrap())?;
-        let mine = self.count.fetch_add(1, Ordering::SeqCst) + 1 == number;
+        let mine = count == number;
         self.fired.fetch_or(mine, Ordering::SeqCst);
         mine.then_some(fault)
     }

@@ -1,7 +1,11 @@
 //! A stage of this project, asked past deployctl: what it points to, who answers, and what is written in its bucket.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_apigateway as gateway;
 use aws_sdk_s3 as s3;
+use aws_sdk_s3::types::ChecksumMode;
+use deployctl::artifact::Sha256;
 use serde_json::{Value, json};
 
 use super::sdk;
@@ -19,6 +23,8 @@ const ROUTES: [(&str, &str, &str); 6] = [
 /// The stage.
 #[derive(Debug)]
 pub struct View {
+    /// Its name.
+    pub stage: String,
     url: String,
     api: String,
     http: reqwest::Client,
@@ -27,8 +33,9 @@ pub struct View {
 }
 
 impl View {
-    /// The stage that answers at `url`.
-    pub fn of(url: &str) -> Self {
+    /// The stage of deployctl's `document`.
+    pub fn of(document: &Value) -> Self {
+        let url = document["url"].as_str().expect("a url");
         let (endpoint, path) = url.split_once("/_aws/execute-api/").expect("a local url");
         let config = sdk::config(endpoint, "000000000000");
         Self {
@@ -37,12 +44,13 @@ impl View {
             s3: s3::Client::new(&config),
             api: path.split('/').next().unwrap_or_default().to_owned(),
             url: url.to_owned(),
+            stage: document["stage"].as_str().expect("a stage").to_owned(),
         }
     }
 
     /// Where the stage points, as the ledger writes it.
     pub async fn pointer(&self) -> Value {
-        let stage = self.gateway.get_stage().rest_api_id(&self.api).stage_name("local").send().await.unwrap();
+        let stage = self.gateway.get_stage().rest_api_id(&self.api).stage_name(&self.stage).send().await.unwrap();
         json!({ "deployment_id": stage.deployment_id, "variables": stage.variables.unwrap_or_default() })
     }
 
@@ -65,19 +73,27 @@ impl View {
 
     /// The lease.
     pub async fn lease(&self) -> Value {
-        self.object(&self.bucket().await, "deployctl/local/lease.json").await
+        self.object(&self.bucket().await, &format!("deployctl/{}/lease.json", self.stage)).await
+    }
+
+    /// A record of the ledger.
+    pub async fn record(&self, number: usize) -> Value {
+        let key = format!("deployctl/{}/ledger/{number:08}.json", self.stage);
+        self.object(&self.bucket().await, &key).await
+    }
+
+    /// How many records the ledger has.
+    pub async fn numbers(&self) -> usize {
+        self.keys(&self.bucket().await, &format!("deployctl/{}/ledger/", self.stage)).await.len()
     }
 
     /// The record of what is live by the ledger, whose numbers must have no gaps.
     pub async fn newest_live_record(&self) -> Value {
         let bucket = self.bucket().await;
-        let mut keys = Vec::new();
-        let mut pages = self.s3.list_objects_v2().bucket(&bucket).prefix(LEDGER).into_paginator().send();
-        while let Some(page) = pages.next().await {
-            keys.extend(page.unwrap().contents().iter().filter_map(|object| object.key().map(str::to_owned)));
-        }
+        let ledger = format!("deployctl/{}/ledger/", self.stage);
+        let keys = self.keys(&bucket, &ledger).await;
         let expected: Vec<String> =
-            (1..=keys.len()).map(|number| format!("{LEDGER}{number:08}.json")).collect();
+            (1..=keys.len()).map(|number| format!("{ledger}{number:08}.json")).collect();
         assert_eq!(keys, expected, "the ledger has gaps");
         for key in keys.iter().rev() {
             let record = self.object(&bucket, key).await;
@@ -88,15 +104,54 @@ impl View {
         panic!("the ledger knows of no release");
     }
 
+    /// Fails the test unless each zip in the bucket has the bytes that its release has: `hashes` by key, in base64.
+    pub async fn zips_are(&self, hashes: &BTreeMap<String, String>) {
+        let bucket = self.bucket().await;
+        for key in self.keys(&bucket, "").await.iter().filter(|key| key.ends_with(".zip")) {
+            let head = self.s3.head_object().bucket(&bucket).key(key).checksum_mode(ChecksumMode::Enabled);
+            let head = head.send().await.unwrap();
+            let found = match head.checksum_sha256() {
+                Some(found) => found.to_owned(),
+                // A copy, whose checksum this emulator does not keep.
+                None => Sha256::of(&self.bytes(&bucket, key).await).base64(),
+            };
+            assert_eq!(Some(&found), hashes.get(key), "{key} was overwritten");
+        }
+    }
+
+    /// Deletes the zips from the bucket, so that the next release brings them anew. The functions have theirs, and the
+    /// bucket's older versions stay, which is where the ledger's records point.
+    pub async fn forget_zips(&self) {
+        let bucket = self.bucket().await;
+        for key in self.keys(&bucket, "").await.iter().filter(|key| key.ends_with(".zip")) {
+            self.s3.delete_object().bucket(&bucket).key(key).send().await.unwrap();
+        }
+    }
+
+    async fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut pages = self.s3.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            keys.extend(page.unwrap().contents().iter().filter_map(|object| object.key().map(str::to_owned)));
+        }
+        keys
+    }
+
     async fn bucket(&self) -> String {
-        let state = self.object("users-local-tfstate-000000000000", "users/local/base.tfstate").await;
+        let (states, key) = (
+            format!("users-{}-tfstate-000000000000", self.stage),
+            format!("users/{}/base.tfstate", self.stage),
+        );
+        let state = self.object(&states, &key).await;
         state["outputs"]["artifact_bucket"]["value"].as_str().expect("a bucket").to_owned()
     }
 
     async fn object(&self, bucket: &str, key: &str) -> Value {
+        serde_json::from_slice(&self.bytes(bucket, key).await).unwrap()
+    }
+
+    async fn bytes(&self, bucket: &str, key: &str) -> Vec<u8> {
         let object = self.s3.get_object().bucket(bucket).key(key).send().await.unwrap();
-        serde_json::from_slice(&object.body.collect().await.unwrap().into_bytes()).unwrap()
+        object.body.collect().await.unwrap().to_vec()
     }
 }
-
-const LEDGER: &str = "deployctl/local/ledger/";

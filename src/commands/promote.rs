@@ -1,0 +1,120 @@
+//! `deployctl promote`: the very bytes that one stage runs, released on another without building.
+
+use std::collections::BTreeMap;
+
+use futures::future::try_join_all;
+
+use super::release::{self, Bytes, not_stored};
+use super::{Context, version};
+use crate::aws::s3::Bucket;
+use crate::error::{Error, Result};
+use crate::ledger::Ledger;
+use crate::release::model::{StageName, Version};
+use crate::release::plan::Zip;
+use crate::release::record::{ArtifactRecord, Release};
+use crate::report::Document;
+use crate::session::Session;
+use crate::world::UploadError;
+
+/// Runs it.
+pub(super) async fn run(context: &Context, text: &str, from: &str) -> Result<Document> {
+    let version = version(text)?;
+    let source = context.settings_of(from)?;
+    let target = context.settings()?;
+    if source.stage.name == target.stage.name {
+        return Err(Error::usage("promote.same_stage", format!("stage {from} cannot be promoted to itself"))
+            .hint("nothing was changed; `deployctl rollback --to <V>` brings an earlier release back"));
+    }
+    let source = Session::open(source, context.events.clone(), context.cancel.clone()).await?;
+    let promoted = Promoted::find(&source, &version).await?;
+    let session = context.session_of(target).await?;
+    release::go(&session, &version, &Bytes::Promoted(promoted)).await
+}
+
+/// A release of another stage.
+#[derive(Debug)]
+pub(super) struct Promoted {
+    /// The stage.
+    pub from: StageName,
+    /// The release, as that stage's ledger tells it.
+    pub release: Release,
+    bucket: Bucket,
+}
+
+impl Promoted {
+    /// The newest release of `version` that was live on the stage of `source`.
+    async fn find(source: &Session, version: &Version) -> Result<Self> {
+        let from = source.settings.stage.name.clone();
+        let contract = source.contract().await?;
+        let bucket = source.aws.bucket(&contract.artifact_bucket);
+        let ledger = Ledger::new(bucket.clone(), from.clone());
+        let last = ledger.numbers().await?.last().copied().unwrap_or(0);
+        let record = ledger.newest_of(version, last).await?.ok_or_else(|| {
+            Error::usage("promote.unknown_version", format!("version {version} was never live on stage {from}"))
+                .hint(format!("nothing was changed; `deployctl history --stage {from}` lists its releases"))
+        })?;
+        Ok(Self { from, release: record.release, bucket })
+    }
+
+    /// Whether the zips that the stage of `session` needs are still what the ledger says: the ETag of each.
+    ///
+    /// # Errors
+    /// `promote.other_bytes`, `promote.gone` or `promote.no_artifact`; nothing was changed.
+    pub(super) async fn prove(&self, session: &Session) -> Result<Vec<Proven<'_>>> {
+        try_join_all(session.settings.artifacts.iter().map(|settings| async {
+            let name = &settings.recipe.name;
+            let artifact = self.release.artifacts.get(name).ok_or_else(|| {
+                let Self { release, from, .. } = self;
+                let message = format!("release {} of stage {from} has no artifact {name:?}", release.version);
+                Error::preflight("promote.no_artifact", message)
+                    .hint("what runs is unchanged; release this project on that stage first, and promote that")
+            })?;
+            let etag = self.bucket.prove(artifact).await.map_err(|error| self.not_proven(artifact, error))?;
+            Ok(Proven { artifact, etag })
+        }))
+        .await
+    }
+
+    fn not_proven(&self, artifact: &ArtifactRecord, error: UploadError) -> Error {
+        let (id, what) = match &error {
+            UploadError::OtherBytes { .. } => ("promote.other_bytes", "is not what was released"),
+            _ => ("promote.gone", "cannot be found or read"),
+        };
+        let message = format!(
+            "release {} of stage {} cannot be promoted: {} {what}",
+            self.release.version, self.from, artifact.key
+        );
+        Error::preflight(id, message)
+            .because(error)
+            .hint("nothing was changed; restore the zip from the bucket's versions, or release its source again")
+    }
+
+    /// Copies proven zips to where the stage of `session` keeps them.
+    pub(super) async fn copy(
+        &self,
+        session: &Session,
+        bucket: &Bucket,
+        version: &Version,
+        proven: &[Proven<'_>],
+    ) -> Result<BTreeMap<String, Zip>> {
+        let copies = session.settings.artifacts.iter().zip(proven).map(|(settings, proven)| async move {
+            let Proven { artifact, etag } = proven;
+            let key = settings.key(version);
+            let copied = bucket
+                .copy(&self.bucket, artifact, etag, &key)
+                .await
+                .map_err(|error| not_stored(version, error))?;
+            let record = ArtifactRecord { key, s3_version: copied.s3_version, ..(*artifact).clone() };
+            let recipe = &settings.recipe;
+            Ok::<_, Error>((recipe.name.clone(), Zip { record, architecture: recipe.architecture }))
+        });
+        Ok(try_join_all(copies).await?.into_iter().collect())
+    }
+}
+
+/// A zip that is still what was released.
+#[derive(Debug)]
+pub(super) struct Proven<'a> {
+    artifact: &'a ArtifactRecord,
+    etag: String,
+}
