@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/caller.rs"]
+mod caller;
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/project.rs"]
@@ -21,9 +23,10 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use caller::Answer;
 use program::Ended;
 use project::Project;
-use site::{Answer, Site};
+use site::Site;
 use traffic::Look;
 
 const OLD: &str = "application/json";
@@ -106,6 +109,9 @@ async fn the_story_of_a_project() {
 
     chapter("a release that does not pass its checks");
     story.a_release_that_fails_is_switched_back().await;
+
+    chapter("a promotion");
+    story.a_promotion().await;
 
     chapter("the end");
     story.history_has_no_gaps().await;
@@ -266,7 +272,7 @@ impl Story {
             stop.cancel();
             document
         };
-        let (new, seen) = tokio::join!(release, traffic::drive(&self.site, &stop));
+        let (new, seen) = tokio::join!(release, traffic::drive(&self.site.caller, &stop));
         assert_eq!(new["previous"], "1.0.0");
         for (key, function) in new["functions"].as_object().unwrap() {
             assert_ne!(function["version"], old["functions"][key]["version"]);
@@ -288,7 +294,7 @@ impl Story {
             stop.cancel();
             back
         };
-        let (back, seen) = tokio::join!(rollback, traffic::drive(&self.site, &stop));
+        let (back, seen) = tokio::join!(rollback, traffic::drive(&self.site.caller, &stop));
         assert_eq!(
             (&back["outcome"], &back["version"], &back["previous"]),
             (&json!("rolled_back"), &json!("1.0.0"), &json!("1.1.0"))
@@ -461,6 +467,15 @@ impl Story {
         let dist = self.project.dir.join("dist");
         std::fs::create_dir_all(&dist).unwrap();
         std::fs::copy(project::built("authorizer"), dist.join("bootstrap")).unwrap();
+        // Seen before the switch, by the project's own check.
+        let failed = self.run(&["release", "--version", "1.2.0", "--output", "json"]).await.exit(30).json();
+        assert_eq!((&failed["outcome"], &failed["error"]["id"]), (&json!("failed"), &json!("check.failed")));
+        assert_eq!(self.site.pointer().await, before);
+
+        // And, without that check, after it.
+        let settings = std::fs::read_to_string(self.project.dir.join("deployctl.toml")).unwrap();
+        let (without, _) = settings.split_once("[[checks]]").unwrap();
+        std::fs::write(self.project.dir.join("deployctl.toml"), without).unwrap();
         let failed = self.run(&["release", "--version", "1.2.0", "--output", "json"]).await.exit(30);
         let document = failed.json();
         assert_eq!(document["outcome"], "switched_back");
@@ -477,13 +492,66 @@ impl Story {
         self.all_routes("1.1.0").await;
         self.run(&["status", "--exit-code"]).await.exit(0);
 
+        // The right program, but not what the project wants to see of it.
+        let settings = settings.replace("path = \"dist/bootstrap\"", "package = \"users\"");
+        let teapot = format!("{settings}\n[[checks]]\nrequest = \"GET /demo/users\"\nstatus = 418\n");
+        std::fs::write(self.project.dir.join("deployctl.toml"), teapot).unwrap();
+        let failed = self.run(&["release", "--version", "1.2.1", "--output", "json"]).await.exit(30);
+        let failed = failed.says(&["GET /demo/users gave status 200 where 418 was expected"]).json();
+        assert_eq!(failed["error"]["id"], "release.switched_back");
+        assert_eq!(self.site.pointer().await, before);
+
         // What failed does not stand in the way of what works.
-        self.project.edit("deployctl.toml", "path = \"dist/bootstrap\"", "package = \"users\"");
+        std::fs::write(self.project.dir.join("deployctl.toml"), settings).unwrap();
         assert_eq!(self.json(&["release", "--version", "1.2.1"]).await["outcome"], "released");
         self.serves("1.2.1").await;
         self.all_routes("1.2.1").await;
         assert_eq!(self.json(&["rollback"]).await["version"], "1.1.0");
         self.serves("1.1.0").await;
+    }
+
+    /// The very bytes of this stage on another, without building; and back again there.
+    async fn a_promotion(&self) {
+        let stage = "\n[stages.next]\nlocal = true\nvariables = { artifact_bucket_force_destroy = true }\n";
+        let settings = std::fs::read_to_string(self.project.dir.join("deployctl.toml")).unwrap();
+        std::fs::write(self.project.dir.join("deployctl.toml"), settings + stage).unwrap();
+        let promote =
+            ["promote", "--version", "1.1.0", "--from", "local", "--to", "next", "--output", "json"];
+        let unknown = self.run(&["promote", "--version", "1.1", "--from", "local", "--to", "next"]).await;
+        unknown.exit(2).says(&["promote.unknown_version", "version 1.1 was never live on stage local"]);
+        self.run(&["promote", "--version", "1.1.0", "--from", "next", "--to", "next"]).await.exit(2);
+
+        // Nothing can be built, so nothing is.
+        let source = self.project.dir.join("lambdas/users/src/main.rs");
+        let main = std::fs::read_to_string(&source).unwrap();
+        std::fs::write(&source, "this is not Rust").unwrap();
+        let live = self.status().await;
+        let promoted = self.json(&promote).await;
+        assert_eq!((&promoted["outcome"], &promoted["stage"]), (&json!("released"), &json!("next")));
+        for (key, function) in promoted["functions"].as_object().unwrap() {
+            assert_eq!(function["code_sha256"], live["functions"][key]["code_sha256"], "{key}");
+        }
+        let site = Site::of(&promoted).await;
+        assert_eq!(site.ask("GET", "/demo/users", None).await.release, "1.1.0");
+        let history = self.json(&["history", "--stage", "next"]).await;
+        let record = &history["records"][0];
+        assert_eq!(
+            (&record["action"], &record["release"]["promoted_from"]),
+            (&json!("promote"), &json!("local"))
+        );
+        let here = &self.json(&["history"]).await["records"][0]["release"];
+        assert_eq!(record["release"]["git"], here["git"]);
+
+        // Again: everything is there, and is found to be the same.
+        let again = self.json(&promote).await;
+        assert_eq!(again["functions"], promoted["functions"]);
+
+        // A zip that is not what the ledger says is not promoted.
+        self.site.falsify_the_ledger("1.1.0").await;
+        let refused = self.run(&promote).await.exit(10).json();
+        assert_eq!(refused["error"]["id"], "promote.other_bytes", "{refused:#}");
+        assert_eq!(site.ask("GET", "/demo/users", None).await.release, "1.1.0");
+        std::fs::write(&source, main).unwrap();
     }
 
     async fn history_has_no_gaps(&self) {

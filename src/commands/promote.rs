@@ -50,8 +50,11 @@ impl Promoted {
         let ledger = Ledger::new(bucket.clone(), from.clone());
         let last = ledger.numbers().await?.last().copied().unwrap_or(0);
         let record = ledger.newest_of(version, last).await?.ok_or_else(|| {
-            Error::usage("promote.unknown_version", format!("version {version} was never live on stage {from}"))
-                .hint(format!("nothing was changed; `deployctl history --stage {from}` lists its releases"))
+            Error::usage(
+                "promote.unknown_version",
+                format!("version {version} was never live on stage {from}"),
+            )
+            .hint(format!("nothing was changed; `deployctl history --stage {from}` lists its releases"))
         })?;
         Ok(Self { from, release: record.release, bucket })
     }
@@ -66,8 +69,9 @@ impl Promoted {
             let artifact = self.release.artifacts.get(name).ok_or_else(|| {
                 let Self { release, from, .. } = self;
                 let message = format!("release {} of stage {from} has no artifact {name:?}", release.version);
-                Error::preflight("promote.no_artifact", message)
-                    .hint("what runs is unchanged; release this project on that stage first, and promote that")
+                Error::preflight("promote.no_artifact", message).hint(
+                    "what runs is unchanged; release this project on that stage first, and promote that",
+                )
             })?;
             let etag = self.bucket.prove(artifact).await.map_err(|error| self.not_proven(artifact, error))?;
             Ok(Proven { artifact, etag })
@@ -84,9 +88,9 @@ impl Promoted {
             "release {} of stage {} cannot be promoted: {} {what}",
             self.release.version, self.from, artifact.key
         );
-        Error::preflight(id, message)
-            .because(error)
-            .hint("nothing was changed; restore the zip from the bucket's versions, or release its source again")
+        Error::preflight(id, message).because(error).hint(
+            "nothing was changed; restore the zip from the bucket's versions, or release its source again",
+        )
     }
 
     /// Copies proven zips to where the stage of `session` keeps them.

@@ -44,6 +44,8 @@ struct State {
     plan: Mutex<Option<(usize, Fault)>>,
     client: Mutex<Option<u32>>,
     count: AtomicUsize,
+    under_way: AtomicUsize,
+    most: AtomicUsize,
     fired: AtomicBool,
 }
 
@@ -56,6 +58,8 @@ impl Proxy {
             plan: Mutex::new(None),
             client: Mutex::new(None),
             count: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
             fired: AtomicBool::new(false),
         });
         let proxy = Self { port: listener.local_addr().unwrap().port(), state: Arc::clone(&state) };
@@ -74,6 +78,7 @@ impl Proxy {
         *self.state.plan.lock().unwrap() = Some((number, fault));
         *self.state.client.lock().unwrap() = None;
         self.state.count.store(0, Ordering::SeqCst);
+        self.state.most.store(0, Ordering::SeqCst);
         self.state.fired.store(false, Ordering::SeqCst);
     }
 
@@ -82,20 +87,38 @@ impl Proxy {
         *self.state.client.lock().unwrap() = Some(pid);
     }
 
-    /// Lets everything pass; whether the fault happened.
-    pub fn disarm(&self) -> bool {
+    /// Lets everything pass, and tells what has passed since the proxy was armed.
+    pub fn disarm(&self) -> Told {
         *self.state.plan.lock().unwrap() = None;
-        self.state.fired.load(Ordering::SeqCst)
-    }
-
-    /// The requests since the proxy was armed.
-    pub fn count(&self) -> usize {
-        self.state.count.load(Ordering::SeqCst)
+        Told {
+            fired: self.state.fired.load(Ordering::SeqCst),
+            requests: self.state.count.load(Ordering::SeqCst),
+            at_once: self.state.most.load(Ordering::SeqCst),
+        }
     }
 }
 
+/// What a proxy has seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    /// Whether the fault happened.
+    pub fired: bool,
+    /// The requests.
+    pub requests: usize,
+    /// The most requests that were under way at once.
+    pub at_once: usize,
+}
+
 impl State {
-    async fn serve(&self, mut client: TcpStream) -> std::io::Result<()> {
+    async fn serve(&self, client: TcpStream) -> std::io::Result<()> {
+        let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        let served = self.pass_on(client).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        served
+    }
+
+    async fn pass_on(&self, mut client: TcpStream) -> std::io::Result<()> {
         let Some((head, body)) = read_request(&mut client).await? else { return Ok(()) };
         let fault = self.fault_of(&head);
         match fault {

@@ -50,7 +50,8 @@ impl View {
 
     /// Where the stage points, as the ledger writes it.
     pub async fn pointer(&self) -> Value {
-        let stage = self.gateway.get_stage().rest_api_id(&self.api).stage_name(&self.stage).send().await.unwrap();
+        let stage =
+            self.gateway.get_stage().rest_api_id(&self.api).stage_name(&self.stage).send().await.unwrap();
         json!({ "deployment_id": stage.deployment_id, "variables": stage.variables.unwrap_or_default() })
     }
 
