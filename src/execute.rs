@@ -70,10 +70,12 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
     pub async fn settle(&self, left: Left) -> Result<Head> {
         let Left { intent, head } = left;
         let Some(mut intent) = intent else {
-            return match head {
-                Some(head) => Ok(head),
-                None => self.ledger.head().await,
+            let head = match head {
+                Some(head) => return Ok(head),
+                None => self.ledger.head().await?,
             };
+            self.lease.settled(head.clone()).await;
+            return Ok(head);
         };
         let stage = async {
             self.world.stage().await.map_err(|failure| not_switched("the stage cannot be read", failure))

@@ -28,7 +28,7 @@ pub(super) async fn run(context: &Context, text: &str, from: &str) -> Result<Doc
     let source = Session::open(source, context.events.clone(), context.cancel.clone()).await?;
     let promoted = Promoted::find(&source, &version).await?;
     let session = context.session_of(target).await?;
-    release::go(&session, &version, &Bytes::Promoted(promoted)).await
+    release::go(&session, &version, &Bytes::Promoted(Box::new(promoted))).await
 }
 
 /// A release of another stage.

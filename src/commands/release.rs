@@ -36,7 +36,7 @@ pub(super) enum Bytes {
     /// They are built here.
     Source,
     /// Another stage runs them, or did.
-    Promoted(Promoted),
+    Promoted(Box<Promoted>),
 }
 
 /// Bytes that can be brought to the stage's bucket.
