@@ -281,9 +281,16 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         head: Head,
         checks: &LiveChecks<'_>,
     ) -> Result<Record> {
-        let from = record.before.pointer.clone();
-        let to = record.pointer.clone();
-        self.events.step("switch", self.switch(&from, &to)).await?;
+        if self.cancel.is_cancelled() {
+            self.lease.settled(head).await;
+            return Err(interrupted());
+        }
+        if let Err(error) = self.events.step("switch", self.switch(&record)).await {
+            if error.kind != Kind::Stuck {
+                self.lease.settled(head).await;
+            }
+            return Err(error);
+        }
         let verified = self.events.step("verify", self.verify(&record.release.version, checks)).await;
         if let Err(error) = verified {
             return Err(self.undo(record, head, checks.cached, error).await);
@@ -304,7 +311,8 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
     }
 
     /// Moves the stage in one call. A lost answer is looked up in the stage itself.
-    async fn switch(&self, from: &Pointer, to: &Pointer) -> Result<()> {
+    async fn switch(&self, record: &Record) -> Result<()> {
+        let (from, to) = (&record.before.pointer, &record.pointer);
         let Err(failure) = self.world.switch(from, to).await else { return Ok(()) };
         match self.world.stage().await {
             Ok(stage) if stage.pointer == *to => Ok(()),
@@ -315,7 +323,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
                 // Unknown: going back is the same call with the old values, and safe in either case.
                 match self.move_back(to, from).await {
                     Ok(()) => Err(not_switched("the stage could not be switched", failure)),
-                    Err(second) => Err(stuck(from, &failure, &second)),
+                    Err(second) => Err(stuck(record, &failure, &second)),
                 }
             }
         }
@@ -337,7 +345,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         let error = match back {
             Err(failure) => {
                 record.outcome = Outcome::Stuck;
-                stuck(&from, &why, &failure)
+                stuck(&record, &why, &failure)
             }
             Ok(()) => {
                 record.outcome = Outcome::SwitchedBack;
@@ -560,12 +568,15 @@ fn not_switched(message: &str, failure: Failure) -> Error {
     Error::new(Kind::OldReleaseServes, "release.not_switched", message).because(failure).hint(hint)
 }
 
-fn stuck(from: &Pointer, first: &dyn std::error::Error, second: &Failure) -> Error {
-    let variables: Vec<String> = from
-        .variables
-        .iter()
-        .map(|(name, value)| format!("op=replace,path=/variables/{name},value={value}"))
-        .collect();
+fn stuck(record: &Record, first: &dyn std::error::Error, second: &Failure) -> Error {
+    let (from, api) = (&record.before.pointer, &record.release.api);
+    let mut operations = vec![format!("op=replace,path=/deploymentId,value={}", from.deployment_id)];
+    for (name, value) in &from.variables {
+        operations.push(format!("'op=replace,path=/variables/{name},value={value}'"));
+    }
+    for name in record.pointer.variables.keys().filter(|name| !from.variables.contains_key(*name)) {
+        operations.push(format!("op=remove,path=/variables/{name}"));
+    }
     Error::new(
         Kind::Stuck,
         "release.stuck",
@@ -573,11 +584,11 @@ fn stuck(from: &Pointer, first: &dyn std::error::Error, second: &Failure) -> Err
     )
     .because(second.clone())
     .hint(format!(
-        "a person must move the stage back to {}:\n  aws apigateway update-stage --rest-api-id <api> \
-             --stage-name <stage> --patch-operations op=replace,path=/deploymentId,value={} {}\nthen run \
-             `deployctl status`",
+        "a person must move the stage back to {}:\n  aws apigateway update-stage --rest-api-id {} --stage-name {} \
+         --patch-operations {}\nthen run `deployctl status`",
         shown(from),
-        from.deployment_id,
-        variables.join(" ")
+        api.id,
+        api.stage,
+        operations.join(" ")
     ))
 }

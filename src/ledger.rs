@@ -37,6 +37,12 @@ pub struct Head {
 }
 
 impl Head {
+    /// The record that a rollback goes to, if it is at hand.
+    pub fn way_back(&self) -> Option<&Record> {
+        let number = self.current.as_ref()?.before.record?;
+        self.previous.as_ref().filter(|record| record.number == number)
+    }
+
     /// The head after `record` was appended.
     #[must_use]
     pub fn after(self, record: &Record) -> Self {

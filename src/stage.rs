@@ -203,13 +203,8 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         let holder = Holder::new(nonce(), actor.who.clone(), "rollback".to_owned());
         let look = async { try_join!(Lease::peek(&store, &actor.stage), stage(world)) };
         let (found, now) = actor.events.step("observe", look).await?;
-        let head = found.slip.as_ref().and_then(|slip| slip.head().cloned()).filter(|_| to.is_none());
-        let at_hand = head.and_then(|head| {
-            let number = head.current.as_ref()?.before.record?;
-            let target = head.previous.clone().filter(|record| record.number == number)?;
-            Some((head, target.release))
-        });
-        if let Some((head, target)) = at_hand {
+        let head = found.slip.as_ref().and_then(|slip| slip.head()).filter(|_| to.is_none()).cloned();
+        if let Some((target, head)) = head.and_then(|head| Some((head.way_back()?.release.clone(), head))) {
             let mut record = record(actor, Action::Rollback, target, &head, &now)?;
             record.number = head.last + 1;
             let acquire =

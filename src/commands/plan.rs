@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::release::{Built, build};
 use super::{Context, version};
+use crate::aws::api_gateway::Site;
+use crate::contract::Contract;
 use crate::error::{Error, Result};
 use crate::infrastructure::{Infrastructure, LayerPlan};
 use crate::ledger::Ledger;
@@ -17,6 +19,7 @@ use crate::release::record::ArtifactRecord;
 use crate::session::{Session, UNRELEASED};
 use crate::stage::{self, Freshness};
 use crate::terraform::render;
+use crate::world::StageState;
 
 /// What a release would do to the functions and the API.
 struct ReleasePlan {
@@ -28,7 +31,13 @@ struct ReleasePlan {
 pub(super) async fn run(context: &Context, text: Option<&str>, markdown: bool) -> Result<bool> {
     let asked = text.map(version).transpose()?;
     let session = context.session().await?;
-    let live = session.live_version().await?;
+    let contract = session.applied_contract().await?;
+    let site = contract.as_ref().map(|contract| session.site(contract)).transpose()?;
+    let found = match &site {
+        Some(site) => Some(stage::stage(site).await?),
+        None => None,
+    };
+    let live = found.as_ref().and_then(|stage| stage.pointer.release());
     let version = match asked.or(live) {
         Some(version) => version,
         None => UNRELEASED.parse().map_err(|_| Error::bug("the version of nothing is no version"))?,
@@ -37,9 +46,11 @@ pub(super) async fn run(context: &Context, text: Option<&str>, markdown: bool) -
     let infrastructure = Infrastructure::new(&session, driver)?;
     let (layers, built) = try_join!(infrastructure.plan_all(), build(&session))?;
     // Without its infrastructure, a first release has nothing to be compared with.
-    let release = match session.applied_contract().await? {
-        Some(contract) => Some(release(&session, &contract, &version, &built).await?),
-        None => None,
+    let release = match (contract, site, found) {
+        (Some(contract), Some(site), Some(found)) => {
+            Some(release(&session, &contract, &site, found, &version, &built).await?)
+        }
+        _ => None,
     };
     let changes = layers.iter().any(|(_, plan)| !matches!(plan, LayerPlan::NoChanges))
         || release.as_ref().is_none_or(|release| {
@@ -54,11 +65,12 @@ pub(super) async fn run(context: &Context, text: Option<&str>, markdown: bool) -
 
 async fn release(
     session: &Session,
-    contract: &crate::contract::Contract,
+    contract: &Contract,
+    site: &Site,
+    found: StageState,
     version: &Version,
     built: &Built,
 ) -> Result<ReleasePlan> {
-    let site = session.site(contract)?;
     let ledger =
         Ledger::new(session.aws.bucket(&contract.artifact_bucket), session.settings.stage.name.clone());
     let artifacts: BTreeMap<String, Zip> = built
@@ -74,13 +86,10 @@ async fn release(
         .collect();
     let desired = Desired { version: version.clone(), artifacts, functions: contract.functions.clone() };
     plan::check(&desired).map_err(stage::refused)?;
-    let (functions, found, live, head) = try_join!(
-        stage::functions(&site, &desired),
-        stage::stage(&site),
-        stage::definition(&site),
-        ledger.head()
-    )?;
-    let freshness = stage::freshness(&site, &ledger, &found, head.current.as_ref(), &live).await?;
+    plan::check_invocations(&desired, &session.settings.checks.invocations).map_err(stage::refused)?;
+    let (functions, live, head) =
+        try_join!(stage::functions(site, &desired), stage::definition(site), ledger.head())?;
+    let freshness = stage::freshness(site, &ledger, &found, head.current.as_ref(), &live).await?;
     let observed = Observed { functions, stage: found, current: head.current };
     let plan = plan::plan(&desired, &observed).map_err(stage::refused)?;
     Ok(ReleasePlan { plan, freshness })

@@ -15,6 +15,7 @@ use deployctl::world::{
 };
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Fault {
     KilledBefore,
     /// deployctl is killed after the call took effect.
     KilledAfter,
+    /// deployctl is told to stop while the call is under way.
+    Interrupted,
 }
 
 pub const FAULTS: [Fault; 5] =
@@ -40,6 +43,8 @@ pub struct Cloud {
     pub state: Arc<Mutex<State>>,
     /// Told when a fault kills deployctl.
     pub killed: Arc<Notify>,
+    /// Cancelled when a fault interrupts it.
+    pub interrupt: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -91,7 +96,7 @@ impl Cloud {
             faults: Vec::new(),
             tick: 0,
         };
-        Self { state: Arc::new(Mutex::new(state)), killed: Arc::new(Notify::new()) }
+        Self { state: Arc::new(Mutex::new(state)), killed: Arc::new(Notify::new()), interrupt: CancellationToken::new() }
     }
 
     /// Starts counting calls anew; the call with each given number fails.
@@ -128,6 +133,10 @@ impl Cloud {
                 }
                 Some(Fault::Repeated) => {
                     drop(effect(&mut state));
+                    (effect(&mut state), false)
+                }
+                Some(Fault::Interrupted) => {
+                    self.interrupt.cancel();
                     (effect(&mut state), false)
                 }
                 Some(Fault::KilledAfter) => {

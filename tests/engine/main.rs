@@ -284,7 +284,7 @@ async fn a_switch_that_cannot_be_undone_says_what_to_do_by_hand() {
     let error = run(&cloud, &actor(), Deed::Release("3")).await.unwrap_err();
     assert_eq!((error.kind.exit_code(), error.id), (40, "release.stuck"));
     let hint = error.hint.unwrap();
-    assert!(hint.contains("aws apigateway update-stage"), "{hint}");
+    assert!(hint.contains("aws apigateway update-stage --rest-api-id api --stage-name dev"), "{hint}");
     assert!(hint.contains("path=/variables/release,value=2"), "{hint}");
     assert_eq!(served(&cloud), "3", "the test's own premise: it is really stuck");
 }
@@ -321,13 +321,39 @@ async fn a_holder_that_was_taken_over_does_not_switch() {
 }
 
 #[tokio::test]
-async fn an_interrupt_before_the_switch_moves_nothing() {
-    let cloud = two_releases().await;
-    let actor = actor();
-    actor.cancel.cancel();
-    let error = run(&cloud, &actor, Deed::Release("3")).await.unwrap_err();
-    assert_eq!(error.kind.exit_code(), 130);
-    assert_eq!(served(&cloud), "2");
+async fn an_interrupt_at_any_call_ends_before_the_switch_or_after_it() {
+    let (mut stopped, mut done) = (0, 0);
+    for deed in DEEDS {
+        let calm = two_releases().await;
+        calm.arm(&[]);
+        run(&calm, &actor(), deed).await.unwrap();
+        for at in 0..calm.calls().len() {
+            let cloud = two_releases().await;
+            let before = cloud.state.lock().unwrap().pointer.clone();
+            cloud.arm(&[(at, Fault::Interrupted)]);
+            let actor = Actor { cancel: cloud.interrupt.clone(), ..actor() };
+            let result = run(&cloud, &actor, deed).await;
+            let place = format!("{deed:?}, interrupted in call {at} ({})", calm.calls()[at]);
+            cloud.arm(&[]);
+            served(&cloud);
+            let now = cloud.state.lock().unwrap().pointer.clone();
+            match result {
+                Ok(record) => {
+                    done += 1;
+                    assert_eq!(now, record.pointer, "{place}");
+                }
+                Err(error) => {
+                    stopped += 1;
+                    assert_eq!((error.kind.exit_code(), error.id), (130, "interrupted"), "{place}: {error}");
+                    assert_eq!(now, before, "{place}");
+                }
+            }
+            // Whatever was under way, the stage was given back in order.
+            let slip = Lease::peek(&cloud, &"dev".parse().unwrap()).await.unwrap().slip.unwrap();
+            assert!(slip.head().is_some(), "{place}: {slip:?}");
+        }
+    }
+    assert!(stopped > 20 && done >= DEEDS.len(), "{stopped} stopped, {done} done");
 }
 
 #[tokio::test]
