@@ -96,7 +96,11 @@ impl Cloud {
             faults: Vec::new(),
             tick: 0,
         };
-        Self { state: Arc::new(Mutex::new(state)), killed: Arc::new(Notify::new()), interrupt: CancellationToken::new() }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            killed: Arc::new(Notify::new()),
+            interrupt: CancellationToken::new(),
+        }
     }
 
     /// Starts counting calls anew; the call with each given number fails.

@@ -6,9 +6,10 @@ pinned version, with the refusals of AWS that a release tool has to meet. Names 
 used are checked first, so that an upgrade cannot silently lose the semantics.
 """
 import base64, contextlib, contextvars, copy, ctypes, hashlib, importlib.metadata, inspect, json, os, re, signal
-import socketserver, sys
+import socketserver, sys, time
 
 PINNED = "1.5.33"
+IDLE = 60  # seconds after which an unused environment of a function ends
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 SNAPSHOT = "$snapshot"  # a key that no gateway response type has
 SNAPSHOT_STORES = ("_rest_apis", "_resources", "_authorizers_v1", "_request_validators", "_models")
@@ -63,7 +64,7 @@ def supervise():
     os._exit(code if code >= 0 else 128 - code)
 
 
-def check(v1, lambdas, scoped_dict):
+def check(v1, lambdas, workers, scoped_dict):
     """The names used below, as the pinned version has them; anything else ends the start."""
     execute = "method, path, headers, body, query_params"
     used = {v1: {
@@ -85,7 +86,8 @@ def check(v1, lambdas, scoped_dict):
         "error_response_json": "code: str, message: str, status: int = 400",
         "json_response": "data: dict, status: int = 200",
         "_fetch_code_from_s3": "bucket: str, key: str, version_id: str | None = None",
-    }}
+        "reap_idle_workers": "ttl: float = None",
+    }, workers: {"kill_workers": "workers"}}
     found = importlib.metadata.version("ministack")
     wrong = [] if found == PINNED else [f"ministack is {found}, this launcher is for {PINNED}"]
     for module, names in used.items():
@@ -97,6 +99,8 @@ def check(v1, lambdas, scoped_dict):
     wrong += [f"{name} is not a store" for name in stores if type(getattr(v1, name, None)) is not scoped_dict]
     wrong += [] if isinstance(getattr(v1, "_authorizer_cache", None), dict) else ["_authorizer_cache is not a dict"]
     wrong += [] if isinstance(getattr(lambdas, "_functions", None), scoped_dict) else ["_functions is not a store"]
+    wrong += [] if isinstance(getattr(workers, "_workers", None), dict) else ["_workers is not a dict"]
+    wrong += [] if hasattr(getattr(workers, "_lock", None), "acquire") else ["_lock is not a lock"]
     if wrong:
         sys.exit("the local stage cannot have AWS's semantics: " + "; ".join(wrong))
 
@@ -382,6 +386,24 @@ def install_lambda(lambdas):
     lambdas._update_code, lambdas._update_config = update_function_code, update_function_configuration
 
 
+def install_idle_end(lambdas, workers):
+    """An idle environment ends, as on AWS. MiniStack keeps the first of each version for ever, and after a hundred
+    releases hundreds of processes, each with a thread of the server, leave it no time to answer."""
+
+    def reap_idle_workers(ttl=None):
+        idle = []
+        with workers._lock:
+            for key, pool in list(workers._workers.items()):
+                idle += [worker for worker in pool if not worker.in_use and time.time() - worker.last_used > IDLE]
+                workers._workers[key] = [worker for worker in pool if worker not in idle]
+                if not workers._workers[key]:
+                    del workers._workers[key]
+        workers.kill_workers(idle)
+        return len(idle)
+
+    lambdas.reap_idle_workers = reap_idle_workers  # its reaper thread calls it every 30 s
+
+
 def main():
     if len(sys.argv) > 1:
         sys.exit("the launcher takes no arguments: it is set up by the environment, as MiniStack is")
@@ -389,13 +411,15 @@ def main():
     supervise()
     try:
         from ministack import app
+        from ministack.core import lambda_runtime
         from ministack.core.responses import AccountRegionScopedDict
         from ministack.services import apigateway_v1, lambda_svc
     except ImportError as error:
         sys.exit(f"the local stage needs ministack {PINNED}: {error}")
-    check(apigateway_v1, lambda_svc, AccountRegionScopedDict)
+    check(apigateway_v1, lambda_svc, lambda_runtime, AccountRegionScopedDict)
     install_stages(apigateway_v1, AccountRegionScopedDict)
     install_lambda(lambda_svc)
+    install_idle_end(lambda_svc, lambda_runtime)
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True  # 40 ms less for each call of a bootstrap
     try:
         app.main()
