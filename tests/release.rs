@@ -515,8 +515,7 @@ impl Story {
         let stage = "\n[stages.next]\nlocal = true\nvariables = { artifact_bucket_force_destroy = true }\n";
         let settings = std::fs::read_to_string(self.project.dir.join("deployctl.toml")).unwrap();
         std::fs::write(self.project.dir.join("deployctl.toml"), settings + stage).unwrap();
-        let promote =
-            ["promote", "--version", "1.1.0", "--from", "local", "--to", "next", "--output", "json"];
+        let promote = ["promote", "--version", "1.1.0", "--from", "local", "--to", "next"];
         let unknown = self.run(&["promote", "--version", "1.1", "--from", "local", "--to", "next"]).await;
         unknown.exit(2).says(&["promote.unknown_version", "version 1.1 was never live on stage local"]);
         self.run(&["promote", "--version", "1.1.0", "--from", "next", "--to", "next"]).await.exit(2);
@@ -548,7 +547,7 @@ impl Story {
 
         // A zip that is not what the ledger says is not promoted.
         self.site.falsify_the_ledger("1.1.0").await;
-        let refused = self.run(&promote).await.exit(10).json();
+        let refused = self.run(&[&promote[..], &["--output", "json"]].concat()).await.exit(10).json();
         assert_eq!(refused["error"]["id"], "promote.other_bytes", "{refused:#}");
         assert_eq!(site.ask("GET", "/demo/users", None).await.release, "1.1.0");
         std::fs::write(&source, main).unwrap();
