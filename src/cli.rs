@@ -145,6 +145,9 @@ pub enum Verb {
         name: Option<String>,
     },
     /// Run any Terraform command in a layer, with the stage's state, variables and environment
+    ///
+    /// The terminal, the output and the exit code are Terraform's own, whatever --output says. No guard and no lease
+    /// stand before it. A workspace that is selected here counts for this command only: releases use the default one.
     #[command(after_help = "Example:\n  deployctl terraform app --stage dev -- state list")]
     Terraform {
         /// The layer

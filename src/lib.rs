@@ -43,3 +43,8 @@ pub mod stage;
 pub mod terraform;
 pub mod toolbox;
 pub mod world;
+
+/// The guide's example is compiled with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-python-terraform.md")]
+mod guide {}

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +20,7 @@ use crate::release::record::Who;
 use crate::settings::{OutputName, Settings};
 use crate::stage::Actor;
 use crate::terraform::version::Feature;
-use crate::terraform::{Backend, Driver, Outputs, Shared, Terraform, outputs};
+use crate::terraform::{Backend, Driver, Outputs, Terraform, outputs};
 use crate::toolbox::Toolbox;
 use crate::world::Store;
 
@@ -281,7 +280,9 @@ impl Session {
             },
             variables,
             provider_mirror: std::env::var_os("DEPLOYCTL_PROVIDER_MIRROR").map(PathBuf::from),
-            shared: Shared { lock_timeout: Some(LOCK_TIMEOUT), parallelism: None },
+            // States are told apart by their keys. Another workspace would be another state of the same stage.
+            workspace: Some("default".to_owned()),
+            shared: self.settings.terraform.clone(),
             log_file: std::env::var_os("DEPLOYCTL_TERRAFORM_LOG").map(PathBuf::from),
             events: self.events.clone(),
             cancel: self.cancel.clone(),
@@ -295,9 +296,6 @@ pub const UNRELEASED: &str = "unreleased";
 /// What locks the states.
 const LOCKFILE: Feature =
     Feature { name: "use_lockfile of the S3 backend", terraform: Some((1, 10)), opentofu: Some((1, 10)) };
-
-/// How long Terraform waits for a state that somebody else has locked.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn names(outputs: &Outputs) -> Vec<String> {
     outputs.iter().map(|(name, _)| name.to_owned()).collect()

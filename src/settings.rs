@@ -8,6 +8,7 @@ mod checks;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,8 +17,8 @@ use crate::artifact::{Architecture, Glibc, Origin, Recipe};
 use crate::error::{Error, Result};
 use crate::release::check::Checks;
 use crate::release::model::{AccountId, StageName, Version};
-use crate::terraform::Layer;
 use crate::terraform::guard::GuardSettings;
+use crate::terraform::{Layer, Shared};
 use checks::CheckFile;
 
 /// The file's name, looked for in the current folder and those above it.
@@ -44,6 +45,8 @@ pub struct Settings {
     pub probe: Probe,
     /// What a new release must show.
     pub checks: Checks,
+    /// How long Terraform waits for a state that is locked, and how much it does at once.
+    pub terraform: Shared,
     /// What Terraform may not do without being asked.
     pub guard: GuardSettings,
 }
@@ -192,6 +195,8 @@ struct TerraformFile {
     contract_output: String,
     protected: Option<Vec<String>>,
     max_destroys: Option<usize>,
+    parallelism: Option<u16>,
+    lock_timeout_seconds: u64,
 }
 
 impl Default for TerraformFile {
@@ -203,6 +208,8 @@ impl Default for TerraformFile {
             contract_output: "deployctl".into(),
             protected: None,
             max_destroys: None,
+            parallelism: None,
+            lock_timeout_seconds: 60,
         }
     }
 }
@@ -386,6 +393,9 @@ impl File {
         }
         let artifacts =
             self.artifacts.into_iter().map(|(name, artifact)| artifact.resolve(name, problems)).collect();
+        if terraform.parallelism == Some(0) {
+            problems.push("terraform.parallelism: at least 1".into());
+        }
         let mut checks = Checks::default();
         for (check, number) in self.checks.into_iter().zip(1..) {
             check.resolve(&format!("checks[{number}]"), &root, &mut checks, problems);
@@ -406,6 +416,10 @@ impl File {
                 timeout_seconds: self.probe.timeout_seconds,
             },
             checks,
+            terraform: Shared {
+                lock_timeout: Some(Duration::from_secs(terraform.lock_timeout_seconds)),
+                parallelism: terraform.parallelism,
+            },
             guard: GuardSettings::new(
                 terraform.protected,
                 terraform.max_destroys,

@@ -45,6 +45,7 @@ async fn a_hundred_megabytes_pass_in_bounded_memory() {
         backend: Backend::default(),
         variables: [].into(),
         provider_mirror: None,
+        workspace: None,
         shared: Shared::default(),
         log_file: None,
         events,

@@ -103,6 +103,10 @@ const THROTTLED: &[&str] = &[
     "QuotaExceeded",
     "Rate exceeded",
     "RequestLimitExceeded",
+    "SlowDown",
+    // S3 answers HEAD requests without a body, and so without a code.
+    "StatusCode: 429",
+    "StatusCode: 503",
 ];
 const AUTHENTICATION: &[&str] = &[
     "No valid credential sources found",
@@ -113,6 +117,8 @@ const AUTHENTICATION: &[&str] = &[
     "AccessDenied",
     "UnauthorizedOperation",
     "Retrieving AWS account details",
+    "StatusCode: 401",
+    "StatusCode: 403",
 ];
 const BACKEND_UNREACHABLE: &[&str] = &[
     "Error refreshing state",

@@ -195,6 +195,19 @@ impl Subcommand {
         }
     }
 
+    /// Whether it is about the workspace that is selected: those that select one, and a person's own commands.
+    pub const fn chooses_workspace(&self) -> bool {
+        matches!(
+            self,
+            Self::WorkspaceList
+                | Self::WorkspaceShow
+                | Self::WorkspaceNew { .. }
+                | Self::WorkspaceSelect { .. }
+                | Self::WorkspaceDelete { .. }
+                | Self::Raw(_)
+        )
+    }
+
     /// Its arguments for this program.
     pub fn args(&self, terraform: &Terraform, shared: &Shared) -> Result<Vec<OsString>, Failure> {
         let args = Args::default();

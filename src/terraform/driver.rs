@@ -43,6 +43,8 @@ pub struct Driver {
     /// A folder to install providers from (`DEPLOYCTL_PROVIDER_MIRROR`). `None`: the registry, and a mirror
     /// only where the registry cannot be reached.
     pub provider_mirror: Option<PathBuf>,
+    /// The workspace that every command means; `None` for the one that is selected (`Subcommand::WorkspaceSelect`).
+    pub workspace: Option<String>,
     /// How long to wait for a state lock, and how much to do at once.
     pub shared: Shared,
     /// Where Terraform's own log goes, if it is wanted.
@@ -206,6 +208,8 @@ impl Driver {
         let parts = Parts {
             given: &self.env,
             variables: &self.variables,
+            // Commands about workspaces, and those of a person, deal with the one that is selected.
+            workspace: self.workspace.as_deref().filter(|_| !subcommand.chooses_workspace()),
             data_dir: &data_dir,
             cli_config: cli_config.as_deref(),
             log_file: self.log_file.as_deref(),
@@ -269,7 +273,11 @@ impl Driver {
                 {
                     unknown_format = Some(ui.clone());
                 }
-                self.events.emit(&Event::Terraform { layer: &layer.name, message: &message });
+                // An init that fails may be tried again or in another way; if not, the failure tells its errors.
+                let may_pass = matches!(subcommand, Subcommand::Init(_)) && message.error().is_some();
+                if !may_pass {
+                    self.events.emit(&Event::Terraform { layer: &layer.name, message: &message });
+                }
                 if let Message::Diagnostic(diagnostic) = message
                     && diagnostic.severity == "error"
                     && errors.len() < MOST_ERRORS

@@ -16,6 +16,8 @@ pub(super) struct Parts<'a> {
     pub given: &'a Environment,
     /// The values of Terraform's variables.
     pub variables: &'a BTreeMap<String, Value>,
+    /// The workspace, where the command must not take the one that somebody has selected.
+    pub workspace: Option<&'a str>,
     /// The layer's folder for providers, modules and the backend's settings.
     pub data_dir: &'a Path,
     /// A CLI configuration of our own, where one is needed.
@@ -26,7 +28,7 @@ pub(super) struct Parts<'a> {
 
 /// The changes to the inherited environment.
 pub(super) fn changes(parts: &Parts<'_>, inherited: &BTreeMap<OsString, OsString>) -> Environment {
-    let Parts { given, variables, data_dir, cli_config, log_file } = parts;
+    let Parts { given, variables, workspace, data_dir, cli_config, log_file } = parts;
     let mut changes = (*given).clone();
     let mut set = |name: &str, value: &OsStr| changes.insert(name.to_owned(), Some(value.to_owned()));
     // No advice to people on what to type next.
@@ -37,6 +39,10 @@ pub(super) fn changes(parts: &Parts<'_>, inherited: &BTreeMap<OsString, OsString
     set("CHECKPOINT_DISABLE", "1".as_ref());
     // Each stage and layer has its own, so that switching between them needs no `init`.
     set("TF_DATA_DIR", data_dir.as_os_str());
+    if let Some(workspace) = workspace {
+        // A workspace that somebody selected by hand stays selected, in a file that no plan mentions.
+        set("TF_WORKSPACE", workspace.as_ref());
+    }
     for (name, value) in *variables {
         // Not in argv, which every user of the machine can read.
         set(&format!("TF_VAR_{name}"), variable(value).as_ref());
@@ -57,7 +63,7 @@ pub(super) fn changes(parts: &Parts<'_>, inherited: &BTreeMap<OsString, OsString
             "TF_CLI_ARGS" => true,
             _ if name.starts_with("TF_CLI_ARGS_") => true,
             // The stage decides which state is used.
-            "TF_WORKSPACE" => true,
+            "TF_WORKSPACE" => workspace.is_none(),
             // Would mix the log, which holds secrets, into the output.
             "TF_LOG" | "TF_LOG_PATH" => log_file.is_none(),
             "TF_LOG_CORE" | "TF_LOG_PROVIDER" => log_file.is_none(),
@@ -106,6 +112,7 @@ mod tests {
         let parts = Parts {
             given: &given,
             variables: &variables,
+            workspace: None,
             data_dir: Path::new("/data/app"),
             cli_config,
             log_file,

@@ -1,6 +1,7 @@
 //! What goes wrong, and how it is told.
 
 use deployctl::terraform::{PlanOutcome, Reason};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::project::{CONFIGURATION, Project, pretend};
 
@@ -75,4 +76,94 @@ async fn a_plan_that_did_not_fit_on_the_disk_is_refused() {
     pretend(&project, &format!("ulimit -f 1\n{script}"));
     let failure = project.plan().await.unwrap_err();
     assert!(matches!(*failure.reason, Reason::PlanNotWritten), "{failure:?}");
+}
+
+#[tokio::test]
+async fn resources_that_need_each_other_are_a_cycle() {
+    let mut project = Project::ready(CONFIGURATION).await;
+    project.set("name", "x");
+    let circle = "resource \"terraform_data\" \"head\" {\n  input = terraform_data.tail.output\n}\n\
+                  resource \"terraform_data\" \"tail\" {\n  input = terraform_data.head.output\n}\n";
+    std::fs::write(project.layer.dir.join("more.tf"), circle).unwrap();
+    let failure = project.plan().await.unwrap_err();
+    assert!(matches!(*failure.reason, Reason::ResourceCycle), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_terraform_that_the_layer_does_not_want_is_a_version_constraint() {
+    let project = Project::new("terraform {\n  required_version = \">= 99\"\n}\n").await;
+    let failure = project.driver.init_if_needed(&project.layer).await.unwrap_err();
+    assert!(matches!(*failure.reason, Reason::VersionConstraint), "{failure:?}");
+}
+
+/// A server that gives every request one answer, until it is dropped.
+struct Server {
+    port: u16,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn answering(status: &str, code: &str) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let body =
+            format!("<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>");
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let task = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut request = [0; 8192];
+                client.read(&mut request).await.ok();
+                client.write_all(answer.as_bytes()).await.ok();
+            }
+        });
+        Self { port, task }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn what_the_backend_answers_is_told_apart() {
+    // Credentials are checked with STS, the state is read from S3.
+    let cases = [
+        ("Authentication", "sts", "403 Forbidden", "ExpiredToken"),
+        ("Authentication", "sts", "403 Forbidden", "InvalidClientTokenId"),
+        ("Authentication", "s3", "403 Forbidden", "AccessDenied"),
+        ("Throttled", "s3", "503 Slow Down", "SlowDown"),
+        ("BackendUnreachable", "s3", "404 Not Found", "NoSuchBucket"),
+        ("BackendUnreachable", "s3", "nobody listens", ""),
+    ];
+    for (reason, service, status, code) in cases {
+        let server = Server::answering(status, code).await;
+        if code.is_empty() {
+            server.task.abort();
+        }
+        let mut project = Project::new(&format!(
+            "terraform {{\n  backend \"s3\" {{\n    bucket = \"states\"\n    key = \"app\"\n    region = \"us-east-1\"\n    \
+             max_retries = 1\n    use_path_style = true\n    skip_credentials_validation = {}\n    \
+             skip_requesting_account_id = true\n    skip_metadata_api_check = true\n    \
+             endpoints = {{ {service} = \"http://127.0.0.1:{}\" }}\n  }}\n}}\n",
+            service != "sts",
+            server.port
+        ))
+        .await;
+        for (name, value) in [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")] {
+            project.driver.env.insert(name.into(), Some(value.into()));
+        }
+        let failure = project.driver.init_if_needed(&project.layer).await.unwrap_err();
+        assert!(format!("{:?}", failure.reason).starts_with(reason), "{status} {code}: {failure:?}");
+        // Told once, by the failure: while it may still come right, it is no error.
+        assert!(
+            !project.heard.lock().unwrap().iter().any(|line| line.contains("rror")),
+            "{:?}",
+            project.heard
+        );
+    }
 }

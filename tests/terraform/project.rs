@@ -49,6 +49,7 @@ impl Project {
             backend: Backend::default(),
             variables: BTreeMap::new(),
             provider_mirror: None,
+            workspace: None,
             shared: Shared::default(),
             log_file: None,
             events: Events::new(move |event| hear.lock().unwrap().push(told(event))),

@@ -120,3 +120,23 @@ async fn our_own_time_around_a_process_is_short() {
     // Other tests run at the same time: the quicker half is what we are responsible for.
     assert!(extra[extra.len() / 4] < Duration::from_millis(20), "{extra:?}");
 }
+
+#[tokio::test]
+async fn a_workspace_that_somebody_selected_is_not_a_releases_workspace() {
+    let mut project = Project::ready(CONFIGURATION).await;
+    project.set("name", "x");
+    project.apply().await;
+    let raw = |words: &[&str]| Subcommand::Raw(words.iter().map(Into::into).collect());
+    project.driver.run(&project.layer, &raw(&["workspace", "new", "other"])).await.unwrap();
+
+    project.driver.workspace = Some("default".into());
+    assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges));
+    let shown = project.driver.run(&project.layer, &raw(&["workspace", "show"])).await.unwrap();
+    assert_eq!(shown.trim(), "other", "for a person it stays selected");
+
+    project.driver.workspace = None;
+    assert!(matches!(project.plan().await.unwrap(), PlanOutcome::Changes(_)), "the other one is empty");
+    let select = Subcommand::WorkspaceSelect { name: "default".into() };
+    project.driver.run(&project.layer, &select).await.unwrap();
+    assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges));
+}
