@@ -17,7 +17,7 @@ use super::commands::{Init, PlanOptions, Shared, Subcommand};
 use super::environment::{self, Environment, Parts};
 use super::failure::{Failure, Reason};
 use super::layers::Layer;
-use super::messages::{Diagnostic, Message};
+use super::messages::{Diagnostic, Message, TestResult};
 use super::outputs::Outputs;
 use super::plan::Plan;
 use super::version::Terraform;
@@ -195,6 +195,44 @@ impl Driver {
         self.placed(layer, read).await
     }
 
+    /// What is wrong with a layer's configuration, warnings included: a configuration that is not valid is an
+    /// answer, not a failure. The layer must be initialised.
+    pub async fn validate(&self, layer: &Layer) -> Result<Vec<Diagnostic>, Failure> {
+        let validate = async {
+            let command = self.command(layer, &Subcommand::Validate)?;
+            let mut json = String::new();
+            let exit = command
+                .run(&self.cancel, |stream, line| match stream {
+                    Stream::Stdout => json.push_str(line),
+                    Stream::Stderr => self.program_line(line),
+                })
+                .await?;
+            match exit.status.code() {
+                Some(0 | 1) if !json.is_empty() => Diagnostic::list(json.as_bytes()),
+                _ => Err(Failure::from_run(Vec::new(), command.success(exit).err())),
+            }
+        };
+        self.placed(layer, validate).await
+    }
+
+    /// Runs a layer's tests (`*.tftest.hcl`), all of them or those in the files `filters`: a result for each run block,
+    /// each file, and the whole. A test that fails is an answer, not a failure; why it does is an event.
+    pub async fn test(&self, layer: &Layer, filters: Vec<String>) -> Result<Vec<TestResult>, Failure> {
+        let mut results = Vec::new();
+        let mut hear = |message: &Message| {
+            if let Message::Test(result) = message {
+                results.push(result.clone());
+            }
+        };
+        let test = Subcommand::Test { filters };
+        let code = self.placed(layer, self.stream_to(layer, &test, |code| code <= 1, &mut hear)).await?;
+        // Without a result, it was not the tests that failed.
+        if code == 1 && results.is_empty() {
+            return Err(Failure::from_run(Vec::new(), None).at(&layer.name, &self.stage));
+        }
+        Ok(results)
+    }
+
     /// Runs any command that has nothing typed to say, and returns what it wrote to its standard output.
     pub async fn run(&self, layer: &Layer, subcommand: &Subcommand) -> Result<String, Failure> {
         self.placed(layer, self.read(layer, subcommand)).await
@@ -259,6 +297,17 @@ impl Driver {
         subcommand: &Subcommand,
         is_fine: impl Fn(i32) -> bool,
     ) -> Result<i32, Failure> {
+        self.stream_to(layer, subcommand, is_fine, &mut |_| {}).await
+    }
+
+    /// As [`Driver::stream`], and lets `hear` hear every message, too.
+    async fn stream_to(
+        &self,
+        layer: &Layer,
+        subcommand: &Subcommand,
+        is_fine: impl Fn(i32) -> bool,
+        hear: &mut impl FnMut(&Message),
+    ) -> Result<i32, Failure> {
         let command = self.command(layer, subcommand)?;
         let mut errors: Vec<Diagnostic> = Vec::new();
         let mut unknown_format = None;
@@ -273,6 +322,7 @@ impl Driver {
                 {
                     unknown_format = Some(ui.clone());
                 }
+                hear(&message);
                 // An init that fails may be tried again or in another way; if not, the failure tells its errors.
                 let may_pass = matches!(subcommand, Subcommand::Init(_)) && message.error().is_some();
                 if !may_pass {

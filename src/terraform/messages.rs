@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::failure::{Failure, Reason};
+
 /// One message of the stream. Serialised, it is deployctl's own stable form of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -232,6 +234,29 @@ impl Message {
             Self::Diagnostic(diagnostic) if diagnostic.severity == "error" => Some(diagnostic),
             _ => None,
         }
+    }
+}
+
+impl Diagnostic {
+    /// Reads `terraform validate -json`.
+    ///
+    /// # Errors
+    /// A format that is not known, or no JSON.
+    pub fn list(json: &[u8]) -> Result<Vec<Self>, Failure> {
+        #[derive(Deserialize)]
+        struct Validation {
+            format_version: String,
+            #[serde(default, deserialize_with = "null_is_empty")]
+            diagnostics: Vec<Diagnostic>,
+        }
+        const WHAT: &str = "the validation";
+        let Validation { format_version, diagnostics } =
+            serde_json::from_slice(json).map_err(|error| Failure::json(WHAT, &error))?;
+        if format_version.starts_with("1.") {
+            return Ok(diagnostics);
+        }
+        let problem = format!("its format is {format_version}, only 1.x is known");
+        Err(Failure::new(Reason::Format { what: WHAT, problem }))
     }
 }
 

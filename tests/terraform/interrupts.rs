@@ -56,7 +56,7 @@ async fn an_interrupted_apply_leaves_no_lock_and_no_plan_file() {
     let (applied, ()) = tokio::join!(project.driver.apply(&project.layer, planned), interrupt);
     let failure = applied.unwrap_err();
     assert!(matches!(*failure.reason, Reason::Interrupted { killed: false }), "{failure:?}");
-    assert!(!project.lock_file().exists());
+    assert!(!project.lock_file().exists(), "{:?}", project.heard);
     assert_eq!(project.plan_files(), 0);
 }
 

@@ -9,3 +9,5 @@ mod parsers;
 mod project;
 mod providers;
 mod runs;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod versions;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use deployctl::terraform::{PlanMode, PlanOptions, PlanOutcome, Subcommand};
+use deployctl::terraform::{PlanMode, PlanOptions, PlanOutcome, Reason, Subcommand};
 
 use crate::project::{CONFIGURATION, Project, pretend};
 
@@ -83,6 +83,42 @@ async fn outputs_are_the_same_from_the_program_and_from_the_state() {
     assert_eq!(outputs.get("secret").unwrap().value, "correct horse");
     let heard = project.heard.lock().unwrap().join("\n");
     assert!(!heard.contains("correct horse"), "{heard}");
+}
+
+#[tokio::test]
+async fn a_configuration_is_validated_without_a_plan() {
+    let project = Project::ready(CONFIGURATION).await;
+    assert_eq!(project.driver.validate(&project.layer).await.unwrap(), []);
+    std::fs::write(project.layer.dir.join("more.tf"), "\noutput \"x\" { value = nothing.here }\n").unwrap();
+    let problems = project.driver.validate(&project.layer).await.unwrap();
+    assert_eq!(problems.len(), 1);
+    let place = problems[0].range.as_ref().unwrap();
+    assert_eq!((place.filename.as_str(), place.start.line), ("more.tf", 2));
+
+    pretend(&project, "echo no >&2; exit 1");
+    assert!(project.driver.validate(&project.layer).await.unwrap_err().to_string().contains("no"));
+    pretend(&project, r#"echo '{"format_version":"2.0"}'"#);
+    let failure = project.driver.validate(&project.layer).await.unwrap_err();
+    assert!(matches!(*failure.reason, Reason::Format { .. }), "{failure:?}");
+}
+
+#[tokio::test]
+async fn what_the_tests_of_a_layer_say() {
+    let project = Project::ready(CONFIGURATION).await;
+    let test = "run \"right\" {\n  command = plan\n  variables { name = \"x\" }\n  assert {\n    \
+                condition = terraform_data.one.input == \"x\"\n    error_message = \"no\"\n  }\n}\n";
+    std::fs::write(project.layer.dir.join("right.tftest.hcl"), test).unwrap();
+    let wrong = test.replace("\"right\"", "\"wrong\"").replace("== \"x\"", "== \"y\"");
+    std::fs::write(project.layer.dir.join("wrong.tftest.hcl"), wrong).unwrap();
+    let results = project.driver.test(&project.layer, Vec::new()).await.unwrap();
+    let of = |run: &str| results.iter().rfind(|result| result.run.as_deref() == Some(run)).unwrap();
+    assert_eq!((of("right").status.as_str(), of("wrong").status.as_str()), ("pass", "fail"), "{results:?}");
+    let whole = results.iter().find(|result| result.path.is_none()).unwrap();
+    assert_eq!(whole.status, "fail");
+
+    let one = vec!["right.tftest.hcl".to_owned()];
+    let results = project.driver.test(&project.layer, one).await.unwrap();
+    assert!(results.iter().all(|result| result.status != "fail"), "{results:?}");
 }
 
 #[tokio::test]

