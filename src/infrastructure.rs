@@ -146,21 +146,24 @@ impl<'a> Infrastructure<'a> {
         Ok((ready, waiting))
     }
 
-    /// Destroys the layers of one wave. Asking for it was the guard.
+    /// Destroys the layers of one wave, side by side. Asking for it was the guard.
     ///
     /// # Errors
     /// Terraform's; what could be destroyed is gone.
     pub async fn destroy(&self, wave: &[&'a Layer]) -> Result<()> {
-        for layer in wave {
-            self.driver.init_if_needed(layer).await?;
-            let options = PlanOptions { mode: PlanMode::Destroy, ..PlanOptions::default() };
-            let step = format!("terraform plan destroy {}", layer.name);
-            if let PlanOutcome::Changes(planned) =
-                self.session.events.step(&step, self.driver.plan(layer, options)).await?
-            {
-                let step = format!("terraform destroy {}", layer.name);
-                self.session.events.step(&step, self.driver.apply(layer, planned)).await?;
-            }
+        // All come to their end, as when they are applied.
+        let destroyed = futures::future::join_all(wave.iter().map(|layer| self.destroy_layer(layer))).await;
+        destroyed.into_iter().collect()
+    }
+
+    async fn destroy_layer(&self, layer: &Layer) -> Result<()> {
+        self.driver.init_if_needed(layer).await?;
+        let options = PlanOptions { mode: PlanMode::Destroy, ..PlanOptions::default() };
+        let step = format!("terraform plan destroy {}", layer.name);
+        let outcome = self.session.events.step(&step, self.driver.plan(layer, options)).await?;
+        if let PlanOutcome::Changes(planned) = outcome {
+            let step = format!("terraform destroy {}", layer.name);
+            self.session.events.step(&step, self.driver.apply(layer, planned)).await?;
         }
         Ok(())
     }

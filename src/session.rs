@@ -18,7 +18,7 @@ use crate::local::{self, LocalConfig, LocalStage};
 use crate::release::model::Version;
 use crate::release::record::Who;
 use crate::settings::{OutputName, Settings};
-use crate::stage::Actor;
+use crate::stage::{Actor, unreadable};
 use crate::terraform::version::Feature;
 use crate::terraform::{Backend, Driver, Outputs, Terraform, outputs};
 use crate::toolbox::Toolbox;
@@ -112,16 +112,20 @@ impl Session {
     }
 
     /// A layer's outputs, read from its state: one request instead of a Terraform process. `None` before the
-    /// first apply.
+    /// first apply. The local stage makes its bucket for states when it is first missed.
     ///
     /// # Errors
     /// `state.missing` without a state bucket, `state.unreadable`.
     pub async fn outputs(&self, layer: &str) -> Result<Option<Outputs>> {
-        let stored = self
-            .state_bucket()
-            .read(&self.state_key(layer))
-            .await
-            .map_err(|failure| self.no_state(failure))?;
+        let bucket = self.state_bucket();
+        let stored = match bucket.read(&self.state_key(layer)).await {
+            Err(failure) if is_no_bucket(&failure) && self.local.is_some() => {
+                let made = bucket.ensure_state_bucket(&self.settings.stage.region).await;
+                made.map_err(|failure| unreadable("the bucket of the Terraform state", failure))?;
+                None
+            }
+            read => read.map_err(|failure| self.no_state(failure))?,
+        };
         let Some(stored) = stored else { return Ok(None) };
         match outputs::from_state(&stored.body) {
             Ok(outputs) => Ok(Some(outputs)),
@@ -136,7 +140,7 @@ impl Session {
     }
 
     fn no_state(&self, failure: Failure) -> Error {
-        if failure.code.as_deref() == Some("NoSuchBucket") {
+        if is_no_bucket(&failure) {
             let name = &self.settings.stage.name;
             return Error::preflight(
                 "state.missing",
@@ -183,11 +187,7 @@ impl Session {
     /// As [`Session::outputs`] and [`Contract::read`].
     pub async fn applied_contract(&self) -> Result<Option<Contract>> {
         let output: &OutputName = &self.settings.contract;
-        let outputs = match self.outputs(&output.layer).await {
-            // The local stage makes its own bucket for states, at its first release.
-            Err(error) if error.id == "state.missing" && self.local.is_some() => None,
-            other => other?.filter(|outputs| !outputs.is_empty()),
-        };
+        let outputs = self.outputs(&output.layer).await?.filter(|outputs| !outputs.is_empty());
         let Some(outputs) = outputs else { return Ok(None) };
         let found = outputs.get(&output.output).map(|found| &found.value);
         Contract::read(output, found, &names(&outputs)).map(Some)
@@ -296,6 +296,10 @@ pub const UNRELEASED: &str = "unreleased";
 /// What locks the states.
 const LOCKFILE: Feature =
     Feature { name: "use_lockfile of the S3 backend", terraform: Some((1, 10)), opentofu: Some((1, 10)) };
+
+fn is_no_bucket(failure: &Failure) -> bool {
+    failure.code.as_deref() == Some("NoSuchBucket")
+}
 
 fn names(outputs: &Outputs) -> Vec<String> {
     outputs.iter().map(|(name, _)| name.to_owned()).collect()

@@ -18,7 +18,7 @@ use crate::release::record::{ArtifactRecord, Git};
 use crate::report::Document;
 use crate::report::document::Outcome;
 use crate::session::Session;
-use crate::stage::{Held, Origin, unreadable};
+use crate::stage::{Held, Origin};
 use crate::toolbox::Toolbox;
 use crate::world::{Store, UploadError};
 
@@ -150,18 +150,9 @@ async fn finish(
     Ok(Document::moved(command, Outcome::Released, name, &session.url(&contract), &record))
 }
 
-/// The artifact bucket, if the stage has one. The local stage makes its own bucket for Terraform's state.
+/// The artifact bucket, if the stage has one.
 async fn known_bucket(session: &Session) -> Result<Option<Bucket>> {
     match session.artifact_bucket().await {
-        Err(error) if error.id == "state.missing" && session.local.is_some() => {
-            let region = &session.settings.stage.region;
-            session
-                .state_bucket()
-                .ensure_state_bucket(region)
-                .await
-                .map_err(|failure| unreadable("the bucket of the Terraform state", failure))?;
-            Ok(None)
-        }
         // A bucket under a wrong name was never released to, and only the layer, once corrected, can tell the
         // right one: it is to be applied, not to be waited for.
         Err(error) if error.id.starts_with("contract.") => Ok(None),
