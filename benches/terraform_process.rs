@@ -8,8 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use deployctl::event::Events;
-use deployctl::terraform::{Backend, Driver, Layer, PlanOptions, PlanOutcome, Shared, Terraform};
+use deployctl::terraform::{Driver, Layer, PlanOptions, PlanOutcome, Terraform};
 use tokio_util::sync::CancellationToken;
 
 /// Says which Terraform it is, and otherwise that all is well.
@@ -19,21 +18,8 @@ async fn driver(dir: &Path) -> Driver {
     let program = dir.join("terraform");
     std::fs::write(&program, PROGRAM).expect("a script in a folder of our own");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("its mode");
-    let cancel = CancellationToken::new();
-    Driver {
-        terraform: Terraform::locate(&program, dir, &cancel).await.expect("the script says its version"),
-        stage: "bench".to_owned(),
-        data_root: dir.join("data"),
-        env: [].into(),
-        backend: Backend::default(),
-        variables: [].into(),
-        provider_mirror: None,
-        workspace: None,
-        shared: Shared::default(),
-        log_file: None,
-        events: Events::silent(),
-        cancel,
-    }
+    let terraform = Terraform::locate(&program, dir, &CancellationToken::new()).await;
+    Driver::new(terraform.expect("the script says its version"), "bench", dir.join("data"))
 }
 
 fn process(criterion: &mut Criterion) {

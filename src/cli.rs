@@ -147,7 +147,7 @@ pub enum Verb {
     /// Run any Terraform command in a layer, with the stage's state, variables and environment
     ///
     /// The terminal, the output and the exit code are Terraform's own, whatever --output says. No guard and no lease
-    /// stand before it. A workspace that is selected here counts for this command only: releases use the default one.
+    /// stand before it. A workspace that is selected here counts for what is run here: releases use the default one.
     #[command(after_help = "Example:\n  deployctl terraform app --stage dev -- state list")]
     Terraform {
         /// The layer

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use deployctl::event::{Event, Events};
-use deployctl::terraform::{Backend, Driver, Layer, PlanOptions, PlanOutcome, Shared, Terraform};
+use deployctl::terraform::{Driver, Layer, PlanOptions, PlanOutcome, Terraform};
 use tokio_util::sync::CancellationToken;
 
 /// What it writes is recorded from a real plan; how often is up to us.
@@ -36,21 +36,8 @@ async fn a_hundred_megabytes_pass_in_bounded_memory() {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     });
-    let cancel = CancellationToken::new();
-    let driver = Driver {
-        terraform: Terraform::locate(&program, dir.path(), &cancel).await.unwrap(),
-        stage: "test".into(),
-        data_root: dir.path().join("data"),
-        env: [].into(),
-        backend: Backend::default(),
-        variables: [].into(),
-        provider_mirror: None,
-        workspace: None,
-        shared: Shared::default(),
-        log_file: None,
-        events,
-        cancel,
-    };
+    let terraform = Terraform::locate(&program, dir.path(), &CancellationToken::new()).await.unwrap();
+    let driver = Driver { events, ..Driver::new(terraform, "test", dir.path().join("data")) };
     let before = peak_kib();
     let outcome = driver.plan(&layer, PlanOptions::default()).await.unwrap();
     assert!(matches!(outcome, PlanOutcome::NoChanges));

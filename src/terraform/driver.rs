@@ -150,6 +150,25 @@ impl PlanFile {
 }
 
 impl Driver {
+    /// A driver with nothing but a place to work in: the inherited environment, the backend that the layers themselves
+    /// name, no values for variables, nobody who hears what happens. Its fields say the rest.
+    pub fn new(terraform: Terraform, stage: impl Into<String>, data_root: impl Into<PathBuf>) -> Self {
+        Self {
+            terraform,
+            stage: stage.into(),
+            data_root: data_root.into(),
+            env: Environment::new(),
+            backend: Backend::default(),
+            variables: BTreeMap::new(),
+            provider_mirror: None,
+            workspace: None,
+            shared: Shared::default(),
+            log_file: None,
+            events: Events::silent(),
+            cancel: CancellationToken::new(),
+        }
+    }
+
     /// Runs `init` if anything that it depends on has changed since the last time. Tells whether it did.
     pub async fn init_if_needed(&self, layer: &Layer) -> Result<bool, Failure> {
         self.placed(layer, init::if_needed(self, layer)).await

@@ -1,14 +1,11 @@
 //! A layer in a folder of its own, its driver, and what was heard and run.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use deployctl::event::{Event, Events};
 use deployctl::terraform::messages::Message;
-use deployctl::terraform::{
-    Backend, Driver, Failure, Layer, PlanOptions, PlanOutcome, PlannedLayer, Shared, Terraform,
-};
+use deployctl::terraform::{Driver, Failure, Layer, PlanOptions, PlanOutcome, PlannedLayer, Terraform};
 use tokio_util::sync::CancellationToken;
 
 pub struct Project {
@@ -34,27 +31,14 @@ impl Project {
 
     pub async fn open(dir: PathBuf) -> Self {
         let layer = Layer { name: "app".into(), dir: dir.join("layer"), depends_on: Vec::new() };
-        let cancel = CancellationToken::new();
-        let terraform = Terraform::locate(Path::new("terraform"), &dir, &cancel).await;
+        let terraform = Terraform::locate(Path::new("terraform"), &dir, &CancellationToken::new()).await;
         let mut terraform = terraform.expect("these tests need terraform on PATH");
         let calls = dir.join("calls");
         terraform.program = counting(&dir, &terraform.program, &calls);
         let heard: Arc<Mutex<Vec<String>>> = Arc::default();
         let hear = Arc::clone(&heard);
-        let driver = Driver {
-            terraform,
-            stage: "dev".into(),
-            data_root: dir.join("data"),
-            env: BTreeMap::new(),
-            backend: Backend::default(),
-            variables: BTreeMap::new(),
-            provider_mirror: None,
-            workspace: None,
-            shared: Shared::default(),
-            log_file: None,
-            events: Events::new(move |event| hear.lock().unwrap().push(told(event))),
-            cancel,
-        };
+        let events = Events::new(move |event| hear.lock().unwrap().push(told(event)));
+        let driver = Driver { events, ..Driver::new(terraform, "dev", dir.join("data")) };
         Self { dir, _owned: None, driver, layer, heard, calls }
     }
 
