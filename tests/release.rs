@@ -209,7 +209,7 @@ impl Story {
         for bad in ["{", "[1]", ""] {
             assert!(check(ask("POST", "/demo/users", Some(bad)).await, 400)["error"].is_string(), "{bad}");
         }
-        assert!(check(ask("GET", "/demo/users/a_b", None).await, 400)["error"].is_string());
+        assert!(check(ask("GET", "/demo/users/a_b", None).await, 404)["error"].is_string());
         check(ask("POST", "/demo/users", Some("{}")).await, 201);
         assert_eq!(check(ask("DELETE", "/demo/users", None).await, 200), json!([]));
         assert_eq!(check(ask("GET", "/demo/users", None).await, 200), json!([]));

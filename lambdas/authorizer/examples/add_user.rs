@@ -4,9 +4,10 @@
 //! printf %s "$SECRET" | cargo run -p authorizer --example add_user -- ada --allow 'GET,POST /demo/users' --allow '* /demo/users/{userId}'
 //! ```
 //!
-//! With `REDIS_DNS` (and `REDIS_PORT`) set, the record is written there; without, the command for `redis-cli` is printed,
-//! for a Redis that can only be reached from elsewhere. API Gateway caches decisions: a change shows when the cache has
-//! expired or was flushed.
+//! With `REDIS_DNS` set, the record is written there, over the same connection as the authorizer's: `REDIS_PORT`,
+//! `REDIS_TLS`, `REDIS_TLS_CA_FILE` and `REDIS_AUTH_SECRET_ARN` count, too. Without, the command for `redis-cli` is printed,
+//! for a Redis that can only be reached from elsewhere. `--remove` takes a user away. API Gateway caches decisions: a
+//! change shows when the cache has expired or was flushed.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -14,14 +15,18 @@ use std::process::ExitCode;
 
 use authorizer::address::{Address, AddressError};
 use authorizer::authorizer::key;
+use authorizer::connection::Connection;
 use authorizer::credentials::UserName;
+use authorizer::kept_secret::Keeper;
 use authorizer::rights::{Record, Rule};
 use authorizer::secret;
 
-const USAGE: &str = "usage: add_user <name> [--allow '<METHOD>[,<METHOD>…] <route>']… < secret";
+const USAGE: &str = "usage: add_user <name> [--allow '<METHOD>[,<METHOD>…] <route>']… < secret\n       \
+                     add_user <name> --remove";
 
-fn main() -> ExitCode {
-    match add_user() {
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match add_user().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             drop(writeln!(std::io::stderr(), "{error}"));
@@ -30,10 +35,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn add_user() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
+async fn add_user() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1).peekable();
     let name =
         UserName::parse(&arguments.next().ok_or(USAGE)?).ok_or("a name is 1 to 64 of A-Z a-z 0-9 _ . -")?;
+    if arguments.next_if(|flag| flag == "--remove").is_some() {
+        return if arguments.next().is_some() { Err(USAGE.into()) } else { change(&name, None).await };
+    }
     let mut allow = Vec::new();
     while let Some(flag) = arguments.next() {
         let rule = arguments.next().filter(|_| flag == "--allow").ok_or(USAGE)?;
@@ -44,21 +52,38 @@ fn add_user() -> Result<(), Box<dyn Error>> {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt)?;
     let record = serde_json::to_string(&Record { secret: secret::hash(&secret, &salt)?, allow })?;
-
-    let mut out = std::io::stdout().lock();
-    match Address::from_env(|name| std::env::var(name).ok()) {
-        Ok(Address { host, port }) => {
-            let mut connection = redis::Client::open((host, port))?.get_connection()?;
-            redis::cmd("SET").arg(key(&name)).arg(record).exec(&mut connection)?;
-            writeln!(out, "user {name} is stored")?;
-        }
-        // A record holds no quote that ends the shell's: JSON's are double, and hash and routes have none.
-        Err(AddressError::NoHost) => writeln!(out, "redis-cli SET {} '{record}'", key(&name))?,
-        Err(error) => return Err(error.into()),
-    }
+    change(&name, Some(record)).await?;
     if secret.contains('.') {
         writeln!(std::io::stderr(), "note: a secret with a dot works as Basic, not as Bearer")?;
     }
+    Ok(())
+}
+
+/// Stores the record, or deletes it; where Redis is not named, says how.
+async fn change(name: &UserName, record: Option<String>) -> Result<(), Box<dyn Error>> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let key = key(name);
+    let mut out = std::io::stdout().lock();
+    let address = match Address::from_env(variable) {
+        Ok(address) => address,
+        Err(AddressError::NoHost) => {
+            // A record holds no quote that ends the shell's: JSON's are double, and hash and routes have none.
+            match record {
+                Some(record) => writeln!(out, "redis-cli SET {key} '{record}'")?,
+                None => writeln!(out, "redis-cli DEL {key}")?,
+            }
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let connection = Connection::new(&address, Keeper::from_env(variable))?;
+    let mut commands = redis::pipe();
+    match &record {
+        Some(record) => commands.set(key, record).ignore(),
+        None => commands.del(key).ignore(),
+    };
+    let () = connection.send(&commands).await?.value;
+    writeln!(out, "user {name} is {}", if record.is_some() { "stored" } else { "removed" })?;
     Ok(())
 }
 

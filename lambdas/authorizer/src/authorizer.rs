@@ -1,17 +1,18 @@
 //! The decision: credentials in, a policy or a refusal out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lambda_runtime::Diagnostic;
-use redis::{RedisError, RedisResult, pipe};
-use serde_json::Value;
+use redis::{RedisError, pipe};
+use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::address::Address;
-use crate::connection::Connection;
+use crate::connection::{Connection, ConnectionError};
 use crate::credentials::{Credentials, Event, UserName};
-use crate::log;
+use crate::kept_secret::Keeper;
+use crate::log::Scope;
 use crate::policy::{Answer, policy};
 use crate::rights::Record;
 use crate::secret::{self, SecretError};
@@ -58,8 +59,8 @@ pub struct Authorizer {
 
 impl Authorizer {
     /// Nothing is sent until the first decision.
-    pub fn new(address: &Address) -> RedisResult<Self> {
-        Ok(Self { connection: Connection::new(address)? })
+    pub fn new(address: &Address, keeper: Keeper) -> Result<Self, ConnectionError> {
+        Ok(Self { connection: Connection::new(address, keeper)? })
     }
 
     /// Connects ahead of the first request, if Redis is there.
@@ -67,13 +68,21 @@ impl Authorizer {
         self.connection.warm_up().await;
     }
 
-    /// Decides on one event. What is an operator's business is logged here.
-    pub async fn decide(&self, event: Value) -> Result<Answer, Refusal> {
+    /// Decides on one event, and logs one line about it: what was decided, never on whom.
+    pub async fn decide(&self, event: Value, mut scope: Scope) -> Result<Answer, Refusal> {
+        let started = Instant::now();
+        scope.release = event["stageVariables"]["release"].as_str().map(str::to_owned);
         let decision = self.policy_for(event).await;
-        match &decision {
-            Ok(_) | Err(Refusal::Unauthorized) => {}
-            Err(refusal) => log::error("the authorizer cannot decide", refusal),
-        }
+        let outcome = match &decision {
+            Ok(_) => "known",
+            Err(Refusal::Unauthorized) => "unauthorized",
+            Err(refusal) => {
+                scope.error("the authorizer cannot decide", refusal);
+                "undecided"
+            }
+        };
+        let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+        scope.info("decision", json!({ "outcome": outcome, "milliseconds": milliseconds }));
         decision
     }
 

@@ -24,6 +24,8 @@ pub mod secret;
 pub mod address;
 #[path = "../../users/src/connection.rs"]
 pub mod connection;
+#[path = "../../users/src/kept_secret.rs"]
+pub mod kept_secret;
 #[path = "../../users/src/log.rs"]
 pub mod log;
 #[path = "../../users/src/startup.rs"]

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use authorizer::kept_secret::Keeper;
+use authorizer::log::{self, Scope};
 use authorizer::{address::Address, authorizer::Authorizer, startup};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
@@ -19,13 +21,19 @@ fn main() -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn serve() -> Result<(), Error> {
-    let address = Address::from_env(|name| std::env::var(name).ok())?;
-    let authorizer = Arc::new(Authorizer::new(&address)?);
+    log::log_panics();
+    let variable = |name: &str| std::env::var(name).ok();
+    let address = Address::from_env(variable)?;
+    if let Some(level) = variable("LOG_LEVEL").filter(|level| !level.is_empty()) {
+        log::set_level(level.parse()?);
+    }
+    let authorizer = Arc::new(Authorizer::new(&address, Keeper::from_env(variable))?);
     let early = Arc::clone(&authorizer);
     tokio::spawn(async move { early.connect().await });
     let authorizer = authorizer.as_ref();
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
-        authorizer.decide(event.payload).await
+        let scope = Scope::of_invocation(&event.context.request_id, event.context.xray_trace_id.as_deref());
+        authorizer.decide(event.payload, scope).await
     }))
     .await
 }

@@ -1,6 +1,7 @@
 //! Tests of `policy`: what it says, and what it comes to when evaluated as IAM does.
 
 use super::*;
+use crate::rights::METHODS;
 
 const STAGE: &str = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3/prd";
 
@@ -24,9 +25,12 @@ fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// What API Gateway decides with these rights: allowed by some statement and denied by none.
 fn may(rules: &[(&[&str], &str)], call: &str) -> bool {
-    let document = answer(rules).map(|answer| answer.policy_document).unwrap_or_default();
+    allows(&answer(rules).map(|answer| answer.policy_document).unwrap_or_default(), call)
+}
+
+/// What API Gateway decides with this policy: allowed by some statement and denied by none.
+fn allows(document: &Value, call: &str) -> bool {
     let says = |effect: &str| {
         let statements = document["Statement"].as_array().into_iter().flatten();
         statements.filter(|statement| statement["Effect"] == effect).any(|statement| {
@@ -83,6 +87,53 @@ fn exactly_the_granted_routes_are_open() {
         "GET/x/demo/users/1",
     ] {
         assert!(!may(&rules, shut), "{shut}");
+    }
+}
+
+/// The routes of the users API.
+const ROUTES: [&str; 2] = ["/demo/users", "/demo/users/{userId}"];
+
+/// A call of each route with each verb, and calls of what is no route: between, beside, below.
+fn calls() -> Vec<(Option<(&'static str, &'static str)>, String)> {
+    let id = "00000000-0000-4000-8000-000000000000";
+    let mut calls = Vec::new();
+    for method in METHODS {
+        for route in ROUTES {
+            calls.push((Some((method, route)), format!("{method}{}", route.replace("{userId}", id))));
+        }
+        for path in
+            ["/", "/demo", "/demo/users/1/orders", "/demo/users/1/2/3", "/demo/usersx", "/x/demo/users"]
+        {
+            calls.push((None, format!("{method}{path}")));
+        }
+    }
+    calls
+}
+
+/// API Gateway asks once and uses the answer for all that the caller does until it expires. So whatever was called when it
+/// asked, each answer must be right for every route and verb: each set of rights is tried with each of them.
+#[test]
+fn a_cached_policy_is_right_for_every_route_and_verb() {
+    let pairs: Vec<(&str, &str)> =
+        ["DELETE", "GET", "PATCH", "POST", "HEAD"].iter().flat_map(|m| ROUTES.map(|r| (*m, r))).collect();
+    let calls = calls();
+    for set in 0..1_u32 << pairs.len() {
+        let granted: Vec<(&str, &str)> =
+            pairs.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1).map(|(_, pair)| *pair).collect();
+        let rules: Vec<Rule> = granted
+            .iter()
+            .filter_map(|(method, path)| Rule::new(vec![(*method).to_owned()], (*path).to_owned()).ok())
+            .collect();
+        let user = UserName::parse("ada").unwrap();
+        // Asked about a call that is allowed, or not: the answer is the same.
+        let asked_by = |call: &str| policy(&user, &format!("{STAGE}/{call}"), &rules);
+        let cached = asked_by("GET/demo/users");
+        assert_eq!(cached, asked_by("DELETE/demo/users/1"));
+        let document = cached.unwrap().policy_document;
+        for (route, call) in &calls {
+            let right = route.is_some_and(|route| granted.contains(&route));
+            assert_eq!(allows(&document, call), right, "{call} with {granted:?}");
+        }
     }
 }
 

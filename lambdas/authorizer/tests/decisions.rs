@@ -1,12 +1,15 @@
 //! Decisions against a real Redis, as API Gateway would ask for them.
 
 #[path = "../../users/tests/support/redis_server.rs"]
+#[expect(dead_code, reason = "these tests restart nothing")]
 mod redis_server;
 
 use std::time::{Duration, Instant};
 
 use authorizer::address::Address;
 use authorizer::authorizer::{Authorizer, Refusal};
+use authorizer::kept_secret::Keeper;
+use authorizer::log::Scope;
 use authorizer::secret;
 use lambda_runtime::Diagnostic;
 use redis_server::{RedisServer, TestResult, free_port};
@@ -15,7 +18,7 @@ use serde_json::{Value, json};
 const STAGE: &str = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3/prd";
 
 fn authorizer(port: u16) -> TestResult<Authorizer> {
-    Ok(Authorizer::new(&Address { host: "127.0.0.1".to_owned(), port })?)
+    Ok(Authorizer::new(&Address::plain("127.0.0.1", port), Keeper::from_env(|_| None))?)
 }
 
 fn event(authorization: Option<&str>) -> Value {
@@ -42,7 +45,7 @@ async fn a_known_user_gets_a_policy_with_either_scheme() -> TestResult {
     add_user(&redis, "ada", &reads_users())?;
     let authorizer = authorizer(redis.port)?;
     for header in ["Basic YWRhOnMzY3JldA==", "Bearer ada.s3cret"] {
-        let answer = serde_json::to_value(authorizer.decide(event(Some(header))).await?)?;
+        let answer = serde_json::to_value(authorizer.decide(event(Some(header)), Scope::default()).await?)?;
         assert_eq!(answer["principalId"], "ada");
         assert_eq!(answer["context"], json!({ "user": "ada" }));
         let statements = &answer["policyDocument"]["Statement"];
@@ -56,8 +59,9 @@ async fn a_known_user_gets_a_policy_with_either_scheme() -> TestResult {
 async fn a_user_without_rights_is_known_and_denied() -> TestResult {
     let redis = RedisServer::start()?;
     add_user(&redis, "eve", &json!([]))?;
-    let answer =
-        serde_json::to_value(authorizer(redis.port)?.decide(event(Some("Bearer eve.s3cret"))).await?)?;
+    let answer = serde_json::to_value(
+        authorizer(redis.port)?.decide(event(Some("Bearer eve.s3cret")), Scope::default()).await?,
+    )?;
     assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Deny");
     Ok(())
 }
@@ -74,7 +78,7 @@ async fn strangers_are_unauthorized_whatever_is_wrong() -> TestResult {
         Some("Basic x"),
         Some("Bearer a*.s3cret"),
     ] {
-        let refusal = authorizer.decide(event(header)).await.err();
+        let refusal = authorizer.decide(event(header), Scope::default()).await.err();
         assert_eq!(error_of(refusal).as_deref(), Some("Unauthorized"), "{header:?}");
     }
     Ok(())
@@ -90,7 +94,7 @@ async fn an_unknown_name_takes_as_long_as_a_wrong_secret() -> TestResult {
     for _ in 0..5 {
         for (best, header) in quickest.iter_mut().zip(["Bearer ada.wrong", "Bearer nobody.wrong"]) {
             let started = Instant::now();
-            assert!(authorizer.decide(event(Some(header))).await.is_err());
+            assert!(authorizer.decide(event(Some(header)), Scope::default()).await.is_err());
             *best = (*best).min(started.elapsed());
         }
     }
@@ -110,7 +114,7 @@ async fn a_damaged_record_is_an_error_and_no_decision() -> TestResult {
         r#"{"secret":"x","allow":[{"methods":["GET"],"path":"/*"}]}"#,
     ] {
         redis.command::<()>(&["SET", "auth_user_ada", record])?;
-        let refusal = authorizer.decide(event(Some("Bearer ada.s3cret"))).await.err();
+        let refusal = authorizer.decide(event(Some("Bearer ada.s3cret")), Scope::default()).await.err();
         assert_eq!(error_of(refusal).as_deref(), Some("a user's record is damaged"), "{record}");
     }
     Ok(())
@@ -127,7 +131,7 @@ async fn other_events_are_errors() -> TestResult {
         json!({ "methodArn": 7 }),
         json!({ "httpMethod": "GET" }),
     ] {
-        let refusal = authorizer.decide(other).await.err();
+        let refusal = authorizer.decide(other, Scope::default()).await.err();
         assert_eq!(error_of(refusal).as_deref(), Some("not an event of a REQUEST authorizer"));
     }
     Ok(())
@@ -138,7 +142,8 @@ async fn without_redis_there_is_an_error_in_time() -> TestResult {
     let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
     for port in [free_port()?, silent.local_addr()?.port()] {
         let started = Instant::now();
-        let refusal = authorizer(port)?.decide(event(Some("Bearer ada.s3cret"))).await.err();
+        let refusal =
+            authorizer(port)?.decide(event(Some("Bearer ada.s3cret")), Scope::default()).await.err();
         assert_eq!(error_of(refusal).as_deref(), Some("storage is unavailable"));
         assert!(started.elapsed() < Duration::from_secs(3));
     }

@@ -1,14 +1,15 @@
 //! From an event to a response, whatever happens: the method is checked, the deadline kept, a failure worded and logged.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redis::RedisResult;
 use tokio::time::timeout;
 
+use crate::connection::ConnectionError;
 use crate::event::Request;
 use crate::failure::Failure;
-use crate::log;
+use crate::kept_secret::Keeper;
+use crate::log::Scope;
 use crate::response::Response;
 use crate::routes;
 use crate::settings::{Handler, Settings};
@@ -22,15 +23,17 @@ const DEADLINE: Duration = Duration::from_secs(2);
 pub struct App {
     handler: Handler,
     store: Store,
+    cors_origin: Option<String>,
     function_version: Option<String>,
 }
 
 impl App {
     /// Puts the function together. Redis need not be there.
-    pub fn new(settings: &Settings) -> RedisResult<Self> {
+    pub fn new(settings: &Settings, keeper: Keeper) -> Result<Self, ConnectionError> {
         Ok(Self {
             handler: settings.handler,
-            store: Store::new(&settings.redis)?,
+            store: Store::new(&settings.redis, keeper)?,
+            cors_origin: settings.cors_origin.clone(),
             function_version: settings.function_version.clone(),
         })
     }
@@ -40,18 +43,63 @@ impl App {
         self.store.connect().await;
     }
 
-    /// Answers one event, given as its JSON text.
-    pub async fn answer(&self, event: &str) -> Response {
-        let request = match Request::from_event(event) {
-            Ok(request) => request,
-            Err(failure) => return Response::of_failure(&failure),
+    /// Answers one event, given as its JSON text, and logs one line about it.
+    pub async fn answer(&self, event: &str, mut scope: Scope) -> Response {
+        let started = Instant::now();
+        let (request, outcome) = match Request::from_event(event) {
+            Err(failure) => (None, Err(failure)),
+            Ok(request) => {
+                scope.release.clone_from(&request.release);
+                let outcome = self.serve(&request, &scope).await;
+                (Some(request), outcome)
+            }
         };
-        let response = self.serve(&request).await.unwrap_or_else(|failure| {
+        let response = self.dress(outcome, request.as_ref(), &scope);
+        let facts = serde_json::json!({
+            "function": self.handler.name(),
+            "method": request.as_ref().map(|request| known_method(&request.method)),
+            "status": response.status_code,
+            "bytes": response.body.len(),
+            "milliseconds": started.elapsed().as_secs_f64() * 1000.0,
+        });
+        scope.info("request", facts);
+        response
+    }
+
+    async fn serve(&self, request: &Request, scope: &Scope) -> Result<Response, Failure> {
+        let serves = self.handler.method();
+        match request.method.as_str() {
+            method if method == serves => {}
+            "HEAD" if serves == "GET" => {}
+            "OPTIONS" => return Ok(Response::of_options(self.handler.methods_of_resource())),
+            _ => return Err(Failure::WrongMethod { serves }),
+        }
+        timeout(DEADLINE, routes::serve(self.handler, &self.store, request, scope))
+            .await
+            .unwrap_or(Err(Failure::Unanswered))
+    }
+
+    /// The response as it is sent: failures in words, HEAD without a body, and the headers that every response has.
+    fn dress(
+        &self,
+        outcome: Result<Response, Failure>,
+        request: Option<&Request>,
+        scope: &Scope,
+    ) -> Response {
+        let response = outcome.unwrap_or_else(|failure| {
             if failure.status() >= 500 {
-                log::error("a request failed", failure.source().unwrap_or(&failure));
+                scope.error("a request failed", failure.source().unwrap_or(&failure));
             }
             Response::of_failure(&failure)
         });
+        let response = match &self.cors_origin {
+            Some(origin) => response.with_cors(origin),
+            None => response,
+        };
+        let Some(request) = request else { return response };
+        let response = if request.method == "HEAD" { response.without_body() } else { response };
+        // So that a caller can see whose rights it has used.
+        let response = response.with_header("X-Caller", request.caller.as_deref());
         // These two tell `deployctl`, and everyone else, which release answered.
         match &request.release {
             None => response,
@@ -60,14 +108,10 @@ impl App {
                 .with_header("X-Function-Version", self.function_version.as_deref()),
         }
     }
+}
 
-    async fn serve(&self, request: &Request) -> Result<Response, Failure> {
-        let serves = self.handler.method();
-        if request.method != serves {
-            return Err(Failure::WrongMethod { serves });
-        }
-        timeout(DEADLINE, routes::serve(self.handler, &self.store, request))
-            .await
-            .unwrap_or(Err(Failure::Unanswered))
-    }
+/// For the log: what a direct invocation says instead of a method could be anything.
+fn known_method(method: &str) -> &'static str {
+    const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
+    METHODS.into_iter().find(|known| *known == method).unwrap_or("other")
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::failure::Failure;
 
@@ -20,9 +21,17 @@ pub const LARGEST_BODY: usize = 256 * 1024;
 struct Event {
     http_method: Option<String>,
     path_parameters: Option<BTreeMap<String, Option<String>>>,
+    query_string_parameters: Option<BTreeMap<String, Option<String>>>,
+    multi_value_query_string_parameters: Option<BTreeMap<String, Option<Vec<String>>>>,
     stage_variables: Option<BTreeMap<String, Option<String>>>,
+    request_context: Option<Context>,
     body: Option<String>,
     is_base64_encoded: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Context {
+    authorizer: Option<BTreeMap<String, Value>>,
 }
 
 /// One request to the API.
@@ -32,10 +41,23 @@ pub struct Request {
     pub method: String,
     /// `{userId}` of the path, unchecked.
     pub user_id: Option<String>,
+    /// Parameters of the query, unchecked.
+    pub query: Query,
+    /// Who calls, where an authorizer has said so.
+    pub caller: Option<String>,
     /// The stage variable `release`: which release API Gateway served this request with.
     pub release: Option<String>,
     body: Option<String>,
     is_base64_encoded: bool,
+}
+
+/// The query's parameters that the API has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query {
+    /// `limit`: the most users that a page may hold.
+    pub limit: Option<String>,
+    /// `cursor`: where the page begins.
+    pub cursor: Option<String>,
 }
 
 impl Request {
@@ -48,10 +70,32 @@ impl Request {
             return Err(not_ours("it is no JSON object"));
         }
         let event: Event = serde_json::from_str(text).map_err(|error| not_ours(&error.to_string()))?;
-        let Event { http_method, path_parameters, stage_variables, body, is_base64_encoded } = event;
+        let Event {
+            http_method,
+            path_parameters,
+            query_string_parameters,
+            multi_value_query_string_parameters,
+            stage_variables,
+            request_context,
+            body,
+            is_base64_encoded,
+        } = event;
+        let repeated = |values: &Option<Vec<String>>| values.as_ref().is_some_and(|values| values.len() > 1);
+        let mut parameters = multi_value_query_string_parameters.iter().flatten();
+        if let Some((name, _)) =
+            parameters.find(|(name, values)| ["limit", "cursor"].contains(&name.as_str()) && repeated(values))
+        {
+            // API Gateway keeps the last one in the other map; which one was meant is not for us to guess.
+            return Err(Failure::BadRequest(format!("the query has more than one '{name}'")));
+        }
+        let mut query = query_string_parameters.unwrap_or_default();
+        let context = request_context.and_then(|context| context.authorizer);
+        let caller = context.and_then(|mut all| all.remove("user"));
         Ok(Self {
             method: http_method.ok_or_else(|| not_ours("it has no httpMethod"))?,
             user_id: path_parameters.and_then(|mut all| all.remove("userId")).flatten(),
+            query: Query { limit: query.remove("limit").flatten(), cursor: query.remove("cursor").flatten() },
+            caller: caller.and_then(|user| user.as_str().map(str::to_owned)),
             release: stage_variables.and_then(|mut all| all.remove("release")).flatten(),
             body,
             is_base64_encoded: is_base64_encoded.unwrap_or(false),
@@ -93,18 +137,34 @@ mod tests {
     #[test]
     fn nulls_missing_and_unknown_fields_are_tolerated() {
         let request = Request::from_event(
-            r#"{"httpMethod":"GET","pathParameters":null,"stageVariables":{"release":"1.4.2","x":null},"new":[{}]}"#,
+            r#"{"httpMethod":"GET","pathParameters":null,"stageVariables":{"release":"1.4.2","x":null},"new":[{}],
+                "queryStringParameters":{"limit":"7","x":null},"requestContext":{"authorizer":{"user":"ada","n":7}}}"#,
         );
         assert_eq!(
             request.ok(),
             Some(Request {
                 method: "GET".to_owned(),
                 user_id: None,
+                query: Query { limit: Some("7".to_owned()), cursor: None },
+                caller: Some("ada".to_owned()),
                 release: Some("1.4.2".to_owned()),
                 body: None,
                 is_base64_encoded: false,
             })
         );
+    }
+
+    #[test]
+    fn a_parameter_is_given_once() {
+        let event = |name: &str| {
+            format!(
+                r#"{{"httpMethod":"GET","queryStringParameters":{{"{name}":"2"}},
+                    "multiValueQueryStringParameters":{{"{name}":["1","2"]}}}}"#
+            )
+        };
+        let refused = Request::from_event(&event("limit")).err().map(|failure| failure.to_string());
+        assert_eq!(refused.as_deref(), Some("the query has more than one 'limit'"));
+        assert!(Request::from_event(&event("other")).is_ok());
     }
 
     #[test]
@@ -119,6 +179,9 @@ mod tests {
             r#"{"Records":[{"eventSource":"aws:sqs"}]}"#,
             r#"{"version":"2.0","requestContext":{"http":{"method":"GET"}}}"#,
             r#"{"httpMethod":"POST","body":{"name":"x"}}"#,
+            r#"{"httpMethod":"GET","httpMethod":"DELETE"}"#,
+            r#"{"httpMethod":"GET","requestContext":"x"}"#,
+            r#"{"httpMethod":"GET","isBase64Encoded":"true"}"#,
         ] {
             let failure = Request::from_event(event).err();
             assert_eq!(failure.as_ref().map(Failure::status), Some(400), "{event}");

@@ -1,4 +1,4 @@
-//! Every way in which a request can fail, with the status and the words that the caller gets.
+//! Every way in which a request can fail, with the status, the code and the words that the caller gets.
 
 use redis::RedisError;
 use thiserror::Error;
@@ -48,6 +48,20 @@ impl Failure {
             Self::TooLarge(_) => 413,
             Self::Damaged | Self::Storage(_) | Self::Unanswered | Self::Internal(_) => 500,
             Self::Contended => 503,
+        }
+    }
+
+    /// What a program can go by: unlike the words, it does not change.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::NotFound => "not_found",
+            Self::WrongMethod { .. } => "wrong_method",
+            Self::TooLarge(_) => "too_large",
+            Self::Contended => "contended",
+            Self::Damaged => "damaged",
+            Self::Storage(_) | Self::Unanswered => "storage_unavailable",
+            Self::Internal(_) => "internal",
         }
     }
 }

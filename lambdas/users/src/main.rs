@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
+use users::kept_secret::Keeper;
+use users::log::{self, Scope};
 use users::{app::App, settings::Settings, startup};
 
 fn main() -> ExitCode {
@@ -19,13 +21,17 @@ fn main() -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn serve() -> Result<(), Error> {
-    let settings = Settings::from_env(|name| std::env::var(name).ok())?;
-    let app = Arc::new(App::new(&settings)?);
+    log::log_panics();
+    let variable = |name: &str| std::env::var(name).ok();
+    let settings = Settings::from_env(variable)?;
+    log::set_level(settings.log_level);
+    let app = Arc::new(App::new(&settings, Keeper::from_env(variable))?);
     let early = Arc::clone(&app);
     tokio::spawn(async move { early.connect().await });
     let app = app.as_ref();
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        Ok::<_, Error>(app.answer(event.payload.get()).await)
+        let scope = Scope::of_invocation(&event.context.request_id, event.context.xray_trace_id.as_deref());
+        Ok::<_, Error>(app.answer(event.payload.get(), scope).await)
     }))
     .await
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 
 /// Lambda carries an answer of 6 MB; this leaves room for what surrounds the body.
-const LARGEST_ANSWER: usize = 6 * 1024 * 1024 - 4096;
+pub const LARGEST_ANSWER: usize = 6 * 1024 * 1024 - 4096;
 /// No version is longer; a longer value is not echoed.
 const LONGEST_HEADER: usize = 128;
 
@@ -19,7 +19,7 @@ pub struct Response {
     pub status_code: u16,
     /// The headers, each once.
     pub headers: BTreeMap<&'static str, String>,
-    /// The body, always JSON.
+    /// The body: JSON, or nothing.
     pub body: String,
     /// Always false.
     pub is_base64_encoded: bool,
@@ -29,10 +29,14 @@ impl Response {
     /// A response with this JSON text as its body; an error instead if Lambda could not carry it.
     pub fn new(status: u16, body: String) -> Self {
         if size_in_json(&body) > LARGEST_ANSWER {
-            return Self::of_failure(&Failure::TooLarge(
-                "the list of users is larger than the 6 MB that can be sent at once".to_owned(),
-            ));
+            let why = "the answer is larger than the 6 MB that can be sent at once";
+            return Self::of_failure(&Failure::TooLarge(why.to_owned()));
         }
+        Self::measured(status, body)
+    }
+
+    /// A response whose body is known to fit.
+    pub(crate) fn measured(status: u16, body: String) -> Self {
         Self {
             status_code: status,
             headers: BTreeMap::from([("Content-Type", "application/json".to_owned())]),
@@ -41,9 +45,53 @@ impl Response {
         }
     }
 
-    /// `{"error": …}` with the failure's status.
+    /// A response without a body, to a request that asks what may be done.
+    pub fn of_options(allow: &str) -> Self {
+        let headers = BTreeMap::from([("Allow", allow.to_owned())]);
+        Self { status_code: 204, headers, body: String::new(), is_base64_encoded: false }
+    }
+
+    /// `{"code": …, "error": …}` with the failure's status.
     pub fn of_failure(failure: &Failure) -> Self {
-        Self::new(failure.status(), serde_json::json!({ "error": failure.to_string() }).to_string())
+        let body = serde_json::json!({ "code": failure.code(), "error": failure.to_string() });
+        let response = Self::measured(failure.status(), body.to_string());
+        match failure {
+            Failure::WrongMethod { serves } => response.with_text("Allow", serves),
+            _ => response,
+        }
+    }
+
+    /// The same without its body, for HEAD.
+    #[must_use]
+    pub fn without_body(mut self) -> Self {
+        self.body.clear();
+        self
+    }
+
+    /// Lets pages of this origin read the response.
+    #[must_use]
+    pub fn with_cors(self, origin: &str) -> Self {
+        let preflight = self.status_code == 204;
+        let methods = self.headers.get("Allow").cloned().unwrap_or_default();
+        let response = self
+            .with_text("Access-Control-Allow-Origin", origin)
+            .with_text("Access-Control-Expose-Headers", "X-Release, X-Function-Version, X-Caller");
+        // A cache must not give one origin's answer to another.
+        let response = if origin == "*" { response } else { response.with_text("Vary", "Origin") };
+        if preflight {
+            response
+                .with_text("Access-Control-Allow-Methods", &methods)
+                .with_text("Access-Control-Allow-Headers", "Authorization, Content-Type")
+                .with_text("Access-Control-Max-Age", "600")
+        } else {
+            response
+        }
+    }
+
+    /// Adds a header whose value is ours.
+    fn with_text(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.insert(name, value.to_owned());
+        self
     }
 
     /// Adds a header, unless the value could not stand in one.
@@ -63,7 +111,7 @@ impl Response {
 
 /// The length of the text as a JSON string. The limit is on the whole answer, in which the body is a string: every
 /// quote in it counts twice.
-fn size_in_json(text: &str) -> usize {
+pub fn size_in_json(text: &str) -> usize {
     text.bytes()
         .map(|byte| match byte {
             b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
@@ -92,6 +140,17 @@ mod tests {
         let response = Response::new(200, "\"".repeat(3 * 1024 * 1024 + 1));
         assert_eq!(response.status_code, 413);
         assert!(response.body.contains("6 MB"));
+    }
+
+    #[test]
+    fn cors_headers_name_the_origin_and_a_preflight_the_methods() {
+        let response = Response::of_options("GET, OPTIONS").with_cors("https://a.example");
+        let header = |name| response.headers.get(name).map(String::as_str);
+        assert_eq!(header("Access-Control-Allow-Origin"), Some("https://a.example"));
+        assert_eq!(header("Access-Control-Allow-Methods"), Some("GET, OPTIONS"));
+        assert_eq!(header("Vary"), Some("Origin"));
+        let plain = Response::new(200, "[]".to_owned()).with_cors("*");
+        assert!(!plain.headers.contains_key("Vary") && !plain.headers.contains_key("Access-Control-Max-Age"));
     }
 
     #[test]

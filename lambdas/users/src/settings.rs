@@ -1,4 +1,4 @@
-//! What the environment says: which function this is and where Redis is. Anything wrong here fails the start, with
+//! What the environment says: which function this is, where Redis is, which pages may call, how much is logged. Anything wrong here fails the start, with
 //! the variable's name, because no request could be answered rightly.
 
 use std::str::FromStr;
@@ -6,6 +6,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::address::{Address, AddressError};
+use crate::log::Level;
 
 /// The six functions that this one bootstrap can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,19 @@ impl Handler {
     pub fn method(self) -> &'static str {
         HANDLERS.iter().find(|(handler, ..)| *handler == self).map_or("", |(_, _, method)| method)
     }
+
+    /// The handler setting's name for it.
+    pub fn name(self) -> &'static str {
+        HANDLERS.iter().find(|(handler, ..)| *handler == self).map_or("", |(_, name, _)| name)
+    }
+
+    /// The methods of the resource that this function is a part of, as `Allow` lists them.
+    pub fn methods_of_resource(self) -> &'static str {
+        match self {
+            Self::ListUsers | Self::CreateUser | Self::DeleteUsers => "GET, HEAD, OPTIONS, POST, DELETE",
+            Self::GetUser | Self::PatchUser | Self::DeleteUser => "GET, HEAD, OPTIONS, PATCH, DELETE",
+        }
+    }
 }
 
 impl FromStr for Handler {
@@ -56,8 +70,12 @@ impl FromStr for Handler {
 pub struct Settings {
     /// Which of the six functions this is (`_HANDLER`).
     pub handler: Handler,
-    /// Where Redis is (`REDIS_DNS`, `REDIS_PORT`).
+    /// Where Redis is (`REDIS_DNS` and the others that `address` reads).
     pub redis: Address,
+    /// Whose pages may call the API from a browser (`CORS_ALLOW_ORIGIN`): `*` or one origin. No CORS headers without it.
+    pub cors_origin: Option<String>,
+    /// How much is logged (`LOG_LEVEL`).
+    pub log_level: Level,
     /// The published version that runs (`AWS_LAMBDA_FUNCTION_VERSION`), for the response header.
     pub function_version: Option<String>,
 }
@@ -79,17 +97,41 @@ pub enum SettingsError {
     /// It is not said where Redis is.
     #[error(transparent)]
     Redis(#[from] AddressError),
+    /// The origin is none: a browser compares it to the letter.
+    #[error("CORS_ALLOW_ORIGIN is '{0}', which is neither '*' nor an origin such as https://example.com")]
+    BadOrigin(String),
+    /// The level is none.
+    #[error("{0}")]
+    BadLevel(String),
 }
 
 impl Settings {
     /// Reads the settings through `lookup`, which is the process environment in production and a map in tests.
     pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let set = |name| lookup(name).filter(|value| !value.is_empty());
+        let level = set("LOG_LEVEL").map(|level| level.parse().map_err(SettingsError::BadLevel));
+        let origin = set("CORS_ALLOW_ORIGIN").map(|origin| {
+            if is_origin(&origin) { Ok(origin) } else { Err(SettingsError::BadOrigin(origin)) }
+        });
         Ok(Self {
             handler: lookup("_HANDLER").ok_or(SettingsError::NoHandler)?.parse()?,
             redis: Address::from_env(&lookup)?,
+            cors_origin: origin.transpose()?,
+            log_level: level.transpose()?.unwrap_or_default(),
             function_version: lookup("AWS_LAMBDA_FUNCTION_VERSION"),
         })
     }
+}
+
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_host = |host: &str| {
+        !host.is_empty()
+            && host
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']'))
+    };
+    text == "*" || host.is_some_and(is_host)
 }
 
 #[cfg(test)]
@@ -106,7 +148,8 @@ mod tests {
     fn each_handler_name_is_understood() {
         for (handler, name, method) in HANDLERS {
             assert_eq!(name.parse(), Ok(handler));
-            assert_eq!(handler.method(), method);
+            assert_eq!((handler.method(), handler.name()), (method, name));
+            assert!(handler.methods_of_resource().contains(method));
         }
     }
 
@@ -120,6 +163,28 @@ mod tests {
                  user_get, user_patch, user_delete"
             )
         );
+    }
+
+    #[test]
+    fn what_is_misspelt_fails_the_start_with_its_name() {
+        let with = |name, value| settings(&[("_HANDLER", "user_get"), ("REDIS_DNS", "r"), (name, value)]);
+        let origin = |value| with("CORS_ALLOW_ORIGIN", value).map(|settings| settings.cors_origin);
+        assert_eq!(origin(""), Ok(None));
+        for good in ["*", "https://example.com", "http://localhost:3000"] {
+            assert_eq!(origin(good), Ok(Some(good.to_owned())));
+        }
+        for bad in [
+            "example.com",
+            "https://a.example/",
+            "https://a.example, https://b.example",
+            "https://",
+            "a\r\nb",
+        ] {
+            assert_eq!(origin(bad), Err(SettingsError::BadOrigin(bad.to_owned())));
+        }
+        let level = |value| with("LOG_LEVEL", value).map(|settings| settings.log_level);
+        assert_eq!((level(""), level("debug")), (Ok(Level::Info), Ok(Level::Debug)));
+        assert!(level("loud").is_err_and(|error| error.to_string().starts_with("LOG_LEVEL is 'loud'")));
     }
 
     #[test]

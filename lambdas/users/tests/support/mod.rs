@@ -4,48 +4,77 @@ pub mod redis_server;
 
 use serde_json::{Value, json};
 use users::app::App;
+use users::kept_secret::Keeper;
+use users::log::Scope;
 use users::response::Response;
 use users::settings::Settings;
 
 pub use redis_server::{RedisServer, TestResult, free_port};
 
 /// The function with this handler setting, as Lambda would start it.
-pub fn function(handler: &str, port: u16) -> TestResult<App> {
+pub fn function(handler: &str, port: u16) -> TestResult<Function> {
+    function_with(handler, port, &[])
+}
+
+/// The same with more in its environment.
+pub fn function_with(handler: &str, port: u16, more: &[(&str, &str)]) -> TestResult<Function> {
     let port = port.to_string();
-    let settings = Settings::from_env(|name| match name {
-        "_HANDLER" => Some(handler.to_owned()),
-        "REDIS_DNS" => Some("127.0.0.1".to_owned()),
-        "REDIS_PORT" => Some(port.clone()),
-        "AWS_LAMBDA_FUNCTION_VERSION" => Some("7".to_owned()),
-        _ => None,
-    })?;
-    Ok(App::new(&settings)?)
+    let usual = [
+        ("_HANDLER", handler),
+        ("REDIS_DNS", "127.0.0.1"),
+        ("REDIS_PORT", &port),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "7"),
+    ];
+    let lookup = |name: &str| {
+        let mut all = more.iter().chain(&usual);
+        all.find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+    };
+    Ok(Function(App::new(&Settings::from_env(lookup)?, Keeper::from_env(lookup))?))
+}
+
+/// One function.
+pub struct Function(App);
+
+impl Function {
+    pub async fn answer(&self, event: &str) -> Response {
+        self.0.answer(event, Scope::default()).await
+    }
 }
 
 /// The whole API: the six functions against one Redis.
 pub struct Api {
-    list: App,
-    create: App,
-    delete_all: App,
-    get: App,
-    patch: App,
-    delete: App,
+    list: Function,
+    create: Function,
+    delete_all: Function,
+    get: Function,
+    patch: Function,
+    delete: Function,
 }
 
 impl Api {
     pub fn on(port: u16) -> TestResult<Self> {
+        Self::with(port, &[])
+    }
+
+    pub fn with(port: u16, more: &[(&str, &str)]) -> TestResult<Self> {
         Ok(Self {
-            list: function("users_get", port)?,
-            create: function("users_post", port)?,
-            delete_all: function("users_delete", port)?,
-            get: function("user_get", port)?,
-            patch: function("user_patch", port)?,
-            delete: function("user_delete", port)?,
+            list: function_with("users_get", port, more)?,
+            create: function_with("users_post", port, more)?,
+            delete_all: function_with("users_delete", port, more)?,
+            get: function_with("user_get", port, more)?,
+            patch: function_with("user_patch", port, more)?,
+            delete: function_with("user_delete", port, more)?,
         })
     }
 
     pub async fn list(&self) -> Response {
         self.list.answer(&event("GET", None, None)).await
+    }
+
+    pub async fn page(&self, query: &Value) -> Response {
+        let mut event: Value = serde_json::from_str(&event("GET", None, None)).unwrap_or_default();
+        event["queryStringParameters"] = query.clone();
+        self.list.answer(&event.to_string()).await
     }
 
     pub async fn create(&self, body: &str) -> Response {

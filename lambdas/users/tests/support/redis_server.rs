@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -14,8 +15,9 @@ pub type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 /// A running `redis-server`.
 pub struct RedisServer {
     pub port: u16,
+    options: Vec<String>,
     process: Child,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl RedisServer {
@@ -24,25 +26,27 @@ impl RedisServer {
     }
 
     pub fn start_on(port: u16) -> TestResult<Self> {
+        Self::start_with(port, &["--appendonly", "no"])
+    }
+
+    /// With options of `redis-server`. It answers on the plain port, too, whatever they say.
+    pub fn start_with(port: u16, options: &[&str]) -> TestResult<Self> {
         installed()?;
         let directory = tempfile::tempdir()?;
-        let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
-            .arg(directory.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(|error| {
-                format!("redis-server does not start ({error}): install it (Debian: redis-server). These tests are never skipped.")
-            })?;
-        let server = Self { port, process, _directory: directory };
-        let give_up = Instant::now() + Duration::from_secs(10);
-        while server.command::<String>(&["PING"]).is_err() {
-            if Instant::now() > give_up {
-                return Err(format!("redis-server did not answer on port {port} within 10 s").into());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let process = spawn(port, &options, directory.path())?;
+        let server = Self { port, options, process, directory };
+        server.awaited()?;
         Ok(server)
+    }
+
+    /// Kills it, as a failing machine would, and starts it again after a while, with what is on its disk.
+    pub fn restart(&mut self, after: Duration) -> TestResult {
+        self.process.kill()?;
+        self.process.wait()?;
+        std::thread::sleep(after);
+        self.process = spawn(self.port, &self.options, self.directory.path())?;
+        self.awaited()
     }
 
     /// Runs one command on a connection of its own.
@@ -53,9 +57,39 @@ impl RedisServer {
     }
 
     fn connection(&self) -> TestResult<Connection> {
-        Ok(redis::Client::open(("127.0.0.1", self.port))?
-            .get_connection_with_timeout(Duration::from_secs(1))?)
+        use redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
+        let address = ConnectionAddr::Tcp("127.0.0.1".to_owned(), self.port).into_connection_info()?;
+        let mut options = self.options.iter().skip_while(|option| *option != "--requirepass");
+        let address = match options.nth(1) {
+            Some(token) => address.set_redis_settings(RedisConnectionInfo::default().set_password(token)),
+            None => address,
+        };
+        Ok(redis::Client::open(address)?.get_connection_with_timeout(Duration::from_secs(1))?)
     }
+
+    fn awaited(&self) -> TestResult {
+        let give_up = Instant::now() + Duration::from_secs(10);
+        while self.command::<String>(&["PING"]).is_err() {
+            if Instant::now() > give_up {
+                return Err(format!("redis-server did not answer on port {} within 10 s", self.port).into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+fn spawn(port: u16, options: &[String], directory: &Path) -> TestResult<Child> {
+    let started = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+        .args(options)
+        .arg("--dir")
+        .arg(directory)
+        .stdout(Stdio::null())
+        .spawn();
+    Ok(started.map_err(|error| {
+        format!("redis-server does not start ({error}): install it (Debian: redis-server). These tests are never skipped.")
+    })?)
 }
 
 /// Makes sure, once, that there is a `redis-server`: as root on Debian it is installed, elsewhere it is asked for.

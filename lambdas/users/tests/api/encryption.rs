@@ -1,0 +1,189 @@
+//! Redis with encryption in transit and a token, as `ElastiCache` has them, and the place where the token is kept.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::json;
+
+use crate::support::{Api, RedisServer, TestResult, free_port, json_of};
+
+const SECRET: &str = "arn:aws:secretsmanager:eu-west-1:111111111111:secret:redis-AbCdEf";
+const PARAMETER: &str = "arn:aws:ssm:eu-west-1:111111111111:parameter/users/redis";
+
+/// An authority of our own, and a server's certificate that it has signed.
+struct Authority {
+    directory: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new() -> TestResult<Self> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let key = KeyPair::generate()?;
+        let names = vec!["127.0.0.1".to_owned()];
+        let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
+        let directory = tempfile::tempdir()?;
+        std::fs::write(directory.path().join("ca.pem"), authority.pem())?;
+        std::fs::write(directory.path().join("server.pem"), certificate.pem())?;
+        std::fs::write(directory.path().join("server.key"), key.serialize_pem())?;
+        Ok(Self { directory })
+    }
+
+    fn file(&self, name: &str) -> String {
+        let path: PathBuf = self.directory.path().join(name);
+        path.to_string_lossy().into_owned()
+    }
+}
+
+/// A keeper of secrets: answers every request with what it holds, and remembers what it was asked.
+struct Keeper {
+    url: String,
+    token: Arc<Mutex<String>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Keeper {
+    fn start(token: &str) -> TestResult<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let keeper = Self { url, token: Arc::new(Mutex::new(token.to_owned())), asked: Arc::default() };
+        let (token, asked) = (Arc::clone(&keeper.token), Arc::clone(&keeper.asked));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let token = token.lock().unwrap().clone();
+                asked.lock().unwrap().push(answer(stream, &token).unwrap_or_default());
+            }
+        });
+        Ok(keeper)
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+fn answer(mut stream: TcpStream, token: &str) -> std::io::Result<String> {
+    let (mut request, mut buffer) = (String::new(), [0; 4096]);
+    // The question is a JSON object without inner ones, and nothing before it holds a brace.
+    while !request.ends_with('}') {
+        let length = stream.read(&mut buffer)?;
+        request.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    let (status, body) = match token {
+        "" => ("400 Bad Request", json!({ "__type": "AccessDeniedException" })),
+        _ if request.contains("AmazonSSM.GetParameter") => {
+            ("200 OK", json!({ "Parameter": { "Value": token } }))
+        }
+        _ => ("200 OK", json!({ "SecretString": token })),
+    };
+    let body = body.to_string();
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())?;
+    Ok(request)
+}
+
+fn credentials(url: &str) -> [(&str, &str); 4] {
+    [
+        ("AWS_ENDPOINT_URL", url),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "not a real one"),
+        ("AWS_SESSION_TOKEN", "session"),
+    ]
+}
+
+#[tokio::test]
+async fn redis_is_reached_with_encryption_and_a_token() -> TestResult {
+    let authority = Authority::new()?;
+    let tls_port = free_port()?;
+    let (certificate, key, ca) =
+        (authority.file("server.pem"), authority.file("server.key"), authority.file("ca.pem"));
+    let port = tls_port.to_string();
+    let options = [
+        ("--tls-port", port.as_str()),
+        ("--tls-cert-file", &certificate),
+        ("--tls-key-file", &key),
+        ("--tls-ca-cert-file", &ca),
+        ("--tls-auth-clients", "no"),
+        ("--requirepass", "a-t0ken"),
+    ];
+    let options: Vec<&str> = options.iter().flat_map(|(name, value)| [*name, *value]).collect();
+    let redis = RedisServer::start_with(free_port()?, &options)?;
+    let keeper = Keeper::start("a-t0ken")?;
+    let aws = credentials(&keeper.url);
+
+    for (arn, target) in [(SECRET, "secretsmanager.GetSecretValue"), (PARAMETER, "AmazonSSM.GetParameter")] {
+        let mut variables = aws.to_vec();
+        variables.extend([
+            ("REDIS_TLS", "true"),
+            ("REDIS_TLS_CA_FILE", ca.as_str()),
+            ("REDIS_AUTH_SECRET_ARN", arn),
+        ]);
+        let api = Api::with(tls_port, &variables)?;
+        let id = api.new_user(r#"{"name":"Ada"}"#).await?;
+        assert_eq!(api.get(&id).await.status_code, 200);
+        let asked = keeper.asked.lock().unwrap().last().cloned().unwrap_or_default().to_lowercase();
+        for part in
+            [&target.to_lowercase(), &arn.to_lowercase(), "/eu-west-1/", "x-amz-security-token: session"]
+        {
+            assert!(asked.contains(part), "{part} in {asked}");
+        }
+    }
+    // One question for each function that was used, however many requests it served.
+    assert_eq!(keeper.asked(), 4);
+
+    // Whoever does not know the authority does not talk to the server, and without the token nothing is told.
+    let strangers = Api::with(tls_port, &[("REDIS_TLS", "true")])?;
+    assert_eq!(strangers.list().await.status_code, 500);
+    let without_a_token = Api::with(tls_port, &[("REDIS_TLS", "true"), ("REDIS_TLS_CA_FILE", &ca)])?;
+    assert_eq!(without_a_token.list().await.status_code, 500);
+    assert_eq!(redis.command::<usize>(&["SCARD", "users"])?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_that_was_rotated_is_read_again() -> TestResult {
+    let redis = RedisServer::start_with(free_port()?, &["--requirepass", "old"])?;
+    let keeper = Keeper::start("old")?;
+    let aws = credentials(&keeper.url);
+    let api = Api::with(redis.port, &[&aws[..], &[("REDIS_AUTH_SECRET_ARN", SECRET)]].concat())?;
+    assert_eq!(api.list().await.status_code, 200);
+    assert_eq!(keeper.asked(), 1);
+
+    // An open connection outlives the rotation; a new one needs the new token.
+    "new".clone_into(&mut keeper.token.lock().unwrap());
+    redis.command::<()>(&["CONFIG", "SET", "requirepass", "new"])?;
+    assert_eq!(api.list().await.status_code, 200);
+    assert_eq!(keeper.asked(), 1);
+    let mut control =
+        redis::Client::open(format!("redis://:new@127.0.0.1:{}", redis.port))?.get_connection()?;
+    redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec(&mut control)?;
+    assert_eq!(api.list().await.status_code, 200);
+    assert_eq!(keeper.asked(), 2);
+
+    // A token that is wrong where it is kept is an error, and is asked for again once it may be right.
+    redis::cmd("CONFIG").arg(&["SET", "requirepass", "newer"]).exec(&mut control)?;
+    redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec(&mut control)?;
+    assert_eq!(api.list().await.status_code, 500);
+    "newer".clone_into(&mut keeper.token.lock().unwrap());
+    assert_eq!(api.list().await.status_code, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_read_is_an_error_that_tells_the_caller_nothing() -> TestResult {
+    let redis = RedisServer::start()?;
+    let keeper = Keeper::start("")?;
+    let nowhere = format!("http://127.0.0.1:{}", free_port()?);
+    for variables in
+        [&credentials(&keeper.url)[..], &credentials(&nowhere)[..], &[("AWS_ENDPOINT_URL", "x y")]]
+    {
+        let api = Api::with(redis.port, &[variables, &[("REDIS_AUTH_SECRET_ARN", SECRET)]].concat())?;
+        let refused = api.list().await;
+        let expected = json!({ "code": "storage_unavailable", "error": "storage is unavailable" });
+        assert_eq!((refused.status_code, json_of(&refused)?), (500, expected));
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The six functions against a real Redis.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod encryption;
+mod events;
+mod life_cycle;
+mod load;
+mod pages;
+mod storage;
+#[path = "../support/mod.rs"]
+mod support;
