@@ -19,8 +19,8 @@ output "vpc_id" {
 }
 
 output "public_subnet_ids" {
-  description = "Ids of the public subnets, in the order of their availability zones."
-  value       = [for zone in local.zones : aws_subnet.public[zone].id]
+  description = "Ids of the public subnets, in the order of their availability zones; none where egress is endpoints."
+  value       = [for zone in local.zones : aws_subnet.public[zone].id if local.nat_gateways > 0]
 }
 
 output "private_subnet_ids" {
@@ -51,12 +51,17 @@ output "lambda_role_arn" {
   depends_on = [aws_iam_role_policy.lambda]
 }
 
+output "lambda_role_name" {
+  description = "Name of that role, for the app layer's own rights."
+  value       = aws_iam_role.lambda.name
+}
+
 output "api_gateway_logs_role_arn" {
   description = "Role API Gateway writes logs with; null where another stage of the account sets it."
   value       = one(aws_iam_role.api_gateway_logs[*].arn)
 }
 
-output "nat_public_ip" {
-  description = "Address from which the functions appear on the internet."
-  value       = aws_eip.nat.public_ip
+output "nat_public_ips" {
+  description = "Addresses from which the functions appear on the internet; none where egress is endpoints."
+  value       = aws_eip.nat[*].public_ip
 }

@@ -8,6 +8,7 @@ locals {
 }
 
 resource "aws_security_group" "lambda" {
+  # checkov:skip=CKV2_AWS_5: it is attached to the functions, in the app layer
   name        = "${local.name}-lambda"
   description = "Lambda functions of ${local.name}"
   vpc_id      = aws_vpc.this.id
@@ -20,6 +21,7 @@ resource "aws_security_group" "lambda" {
 }
 
 resource "aws_security_group" "redis" {
+  # checkov:skip=CKV2_AWS_5: it is attached to Redis, in the app layer
   name        = "${local.name}-redis"
   description = "Redis of ${local.name}"
   vpc_id      = aws_vpc.this.id
@@ -39,13 +41,38 @@ resource "aws_vpc_security_group_egress_rule" "lambda_to_redis" {
   referenced_security_group_id = aws_security_group.redis.id
 }
 
+# Any address, because AWS's APIs have no fixed ones; with endpoints, these and S3 only.
 resource "aws_vpc_security_group_egress_rule" "lambda_to_https" {
+  count = min(local.nat_gateways, 1)
+
   security_group_id = aws_security_group.lambda.id
   description       = "AWS APIs"
   ip_protocol       = "tcp"
   from_port         = 443
   to_port           = 443
   cidr_ipv4         = "0.0.0.0/0"
+}
+
+resource "aws_vpc_security_group_egress_rule" "lambda_to_endpoints" {
+  count = local.s3_endpoints
+
+  security_group_id            = aws_security_group.lambda.id
+  description                  = "Endpoints of AWS services"
+  ip_protocol                  = "tcp"
+  from_port                    = 443
+  to_port                      = 443
+  referenced_security_group_id = aws_security_group.endpoints[0].id
+}
+
+resource "aws_vpc_security_group_egress_rule" "lambda_to_s3" {
+  count = local.s3_endpoints
+
+  security_group_id = aws_security_group.lambda.id
+  description       = "S3"
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+  prefix_list_id    = aws_vpc_endpoint.s3[0].prefix_list_id
 }
 
 # Redis starts no connection of its own: no egress.

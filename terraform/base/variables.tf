@@ -54,6 +54,28 @@ variable "availability_zones" {
   }
 }
 
+variable "egress" {
+  description = "How functions reach AWS's APIs: nat (one NAT gateway), nat_per_zone (one in each zone, which survives the loss of a zone and costs three times as much) or endpoints (no way to the internet; S3 and endpoint_services only)."
+  type        = string
+  default     = "nat"
+
+  validation {
+    condition     = contains(["nat", "nat_per_zone", "endpoints"], var.egress)
+    error_message = "egress must be nat, nat_per_zone or endpoints."
+  }
+}
+
+variable "endpoint_services" {
+  description = "With egress = endpoints, the services that get an interface endpoint beside S3, by the last part of the endpoint's name: secretsmanager or ssm for the token of Redis, xray for tracing."
+  type        = list(string)
+  default     = ["secretsmanager"]
+
+  validation {
+    condition     = alltrue([for service in var.endpoint_services : can(regex("^[a-z0-9]+([.-][a-z0-9]+)*$", service)) && service != "s3"])
+    error_message = "endpoint_services must be names such as secretsmanager, ssm or xray; s3 is always there."
+  }
+}
+
 variable "artifact_bucket_force_destroy" {
   description = "Whether destroy may delete a bucket that still holds artifacts and the release ledger. For throw-away stages only."
   type        = bool
