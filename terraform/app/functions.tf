@@ -1,6 +1,9 @@
 # The functions. This map is the one place that lists them: log groups, functions, methods,
 # integrations, permissions and the deployctl output are all derived from it.
 #
+# A key is three things at once: the stage variable that holds the function's live version, the handler by
+# which the program knows which function it is, and, with dashes, the end of the name.
+#
 # The live release needs its functions until the switch, and a rollback needs them after it, while
 # Terraform deletes them before. So a function leaves in two releases: first its route (http_method and
 # resource become null), then its line. For the authorizer, authorizer_retained does the first step.
@@ -18,8 +21,6 @@ locals {
       # Has no route of its own: it decides on the requests of the others (authorizer.tf).
       authorizer = { artifact = "authorizer", resource = null, http_method = null }
     } :
-    # A key is three things at once: the stage variable that holds the function's live version, the
-    # handler by which the program knows which function it is, and, with dashes, the end of the name.
     key => merge(function, { name = "${local.name}-${replace(key, "_", "-")}" })
     if key != "authorizer" || var.authorizer_enabled || var.authorizer_retained
   }
@@ -35,6 +36,9 @@ locals {
 # The groups Lambda writes to by name. Made here and first: a group that Lambda made would be kept for
 # ever, and Terraform could not create it any more.
 resource "aws_cloudwatch_log_group" "function" {
+  # checkov:skip=CKV_AWS_158: CloudWatch encrypts with a key of its own; no personal data is logged
+  # checkov:skip=CKV_AWS_338: how long is a variable
+
   for_each = local.functions
 
   name              = "/aws/lambda/${each.value.name}"
@@ -42,6 +46,12 @@ resource "aws_cloudwatch_log_group" "function" {
 }
 
 resource "aws_lambda_function" "this" {
+  # checkov:skip=CKV_AWS_50: tracing is a variable, because it is paid for by the request
+  # checkov:skip=CKV_AWS_115: the stage's throttling limits them together; a share of the account's concurrency is the account's to give
+  # checkov:skip=CKV_AWS_116: API Gateway calls them and waits for the answer: there is nothing to put into a queue
+  # checkov:skip=CKV_AWS_173: there is no secret in the environment, only the name of one
+  # checkov:skip=CKV_AWS_272: deployctl proves the code by its hash at each hop, from the build to the published version
+
   for_each = local.functions
 
   function_name = each.value.name
@@ -69,11 +79,22 @@ resource "aws_lambda_function" "this" {
     security_group_ids = [local.base.lambda_security_group_id]
   }
 
+  # What is at the program's own default is not set.
   environment {
-    variables = {
-      REDIS_DNS  = local.redis_address
-      REDIS_PORT = tostring(local.redis_port)
-    }
+    variables = merge(
+      {
+        REDIS_DNS  = local.redis_address
+        REDIS_PORT = tostring(local.redis_port)
+      },
+      local.redis_tls ? { REDIS_TLS = "true" } : {},
+      var.redis_auth_secret_arn == null ? {} : { REDIS_AUTH_SECRET_ARN = var.redis_auth_secret_arn },
+      var.cors_allow_origin == null ? {} : { CORS_ALLOW_ORIGIN = var.cors_allow_origin },
+      var.log_level == "info" ? {} : { LOG_LEVEL = var.log_level },
+    )
+  }
+
+  tracing_config {
+    mode = var.tracing ? "Active" : "PassThrough"
   }
 
   lifecycle {
@@ -95,5 +116,10 @@ resource "aws_lambda_function" "this" {
     ]
   }
 
-  depends_on = [aws_cloudwatch_log_group.function]
+  # Lambda tests the role's rights when tracing is switched on; the rest is needed at the first start.
+  depends_on = [
+    aws_cloudwatch_log_group.function,
+    aws_iam_role_policy.redis_secret,
+    aws_iam_role_policy.tracing,
+  ]
 }

@@ -10,8 +10,13 @@ resource "aws_api_gateway_deployment" "bootstrap" {
   rest_api_id = aws_api_gateway_rest_api.this.id
   description = "bootstrap by Terraform; deployctl makes the deployments of releases"
 
-  # The snapshot is taken when this is created: everything that belongs in it has to be there.
-  depends_on = [aws_api_gateway_integration.this]
+  # API Gateway takes no snapshot of a method without an integration. What else belongs to the API is not
+  # named: everything that this depends on inherits create_before_destroy, and a response that is replaced so
+  # is made and then deleted, because it has no id but its status.
+  depends_on = [
+    aws_api_gateway_integration.this,
+    aws_api_gateway_integration.preflight,
+  ]
 
   lifecycle {
     # A deployment a stage points to cannot be deleted, so a replacement has to come first.
@@ -22,9 +27,16 @@ resource "aws_api_gateway_deployment" "bootstrap" {
 # Without variables the stage serves nothing yet: the integrations name versions by stage variables,
 # which the first switch sets. Until then API Gateway answers 500.
 resource "aws_api_gateway_stage" "this" {
+  # checkov:skip=CKV_AWS_73: tracing is a variable, because it is paid for by the request
+  # checkov:skip=CKV_AWS_120: an answer out of a cache could be another user's, or an old release's
+  # checkov:skip=CKV2_AWS_29: a firewall is the account's choice, and its rules its own; throttling is here
+  # checkov:skip=CKV2_AWS_51: the certificate is for back ends that are reached over HTTP; Lambda is not
+
   rest_api_id   = aws_api_gateway_rest_api.this.id
   stage_name    = var.stage
   deployment_id = aws_api_gateway_deployment.bootstrap.id
+
+  xray_tracing_enabled = var.tracing
 
   access_log_settings {
     destination_arn = aws_cloudwatch_log_group.access.arn
@@ -69,13 +81,15 @@ resource "aws_api_gateway_stage" "this" {
 }
 
 resource "aws_api_gateway_method_settings" "all" {
+  # checkov:skip=CKV_AWS_225: an answer out of a cache could be another user's, or an old release's
+
   rest_api_id = aws_api_gateway_rest_api.this.id
   stage_name  = aws_api_gateway_stage.this.stage_name
   method_path = "*/*"
 
   settings {
     metrics_enabled = true
-    logging_level   = "INFO"
+    logging_level   = var.api_log_level
 
     # Would write whole requests and responses, with what they say about users, to the log.
     data_trace_enabled = false
@@ -88,12 +102,18 @@ resource "aws_api_gateway_method_settings" "all" {
 }
 
 resource "aws_cloudwatch_log_group" "access" {
+  # checkov:skip=CKV_AWS_158: CloudWatch encrypts with a key of its own
+  # checkov:skip=CKV_AWS_338: how long is a variable
+
   name              = "/aws/apigateway/${local.name}/access"
   retention_in_days = var.log_retention_days
 }
 
 # API Gateway chooses this name and would make the group itself, to be kept for ever.
 resource "aws_cloudwatch_log_group" "execution" {
+  # checkov:skip=CKV_AWS_158: CloudWatch encrypts with a key of its own
+  # checkov:skip=CKV_AWS_338: how long is a variable
+
   name              = "API-Gateway-Execution-Logs_${aws_api_gateway_rest_api.this.id}/${var.stage}"
   retention_in_days = var.log_retention_days
 }

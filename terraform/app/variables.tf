@@ -128,6 +128,131 @@ variable "redis_engine_version" {
   }
 }
 
+variable "redis_replicas" {
+  description = "How many replicas stand by in other zones; with one or more, a replica takes over when the node fails."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.redis_replicas >= 0 && var.redis_replicas <= 5 && floor(var.redis_replicas) == var.redis_replicas
+    error_message = "redis_replicas must be a whole number from 0 to 5."
+  }
+}
+
+variable "redis_transit_encryption" {
+  description = "TLS between functions and Redis: off, preferred (the functions use it, Redis takes both: the step between off and required on a stage that is in use) or required."
+  type        = string
+  default     = "off"
+
+  validation {
+    condition     = contains(["off", "preferred", "required"], var.redis_transit_encryption)
+    error_message = "redis_transit_encryption must be off, preferred or required."
+  }
+}
+
+variable "redis_auth_secret_arn" {
+  description = "Secret of Secrets Manager, or parameter of SSM (SecureString), that holds the token with which the functions log in to Redis, and nothing else; null for none. Needs redis_transit_encryption = required."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.redis_auth_secret_arn == null || can(regex("^arn:[a-z-]+:(secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:.+|ssm:[a-z0-9-]+:[0-9]{12}:parameter/.+)$", var.redis_auth_secret_arn))
+    error_message = "redis_auth_secret_arn must be the ARN of a Secrets Manager secret or of an SSM parameter."
+  }
+}
+
+variable "redis_auth_kms_key_arn" {
+  description = "The key that redis_auth_secret_arn is encrypted with, where it is one of the account's own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.redis_auth_kms_key_arn == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", var.redis_auth_kms_key_arn))
+    error_message = "redis_auth_kms_key_arn must be the ARN of a KMS key."
+  }
+}
+
+variable "redis_auth_update" {
+  description = "How a new token comes to Redis: ROTATE (old and new are taken) or SET (the new one only; also the first token of a group that has none)."
+  type        = string
+  default     = "ROTATE"
+
+  validation {
+    condition     = contains(["ROTATE", "SET"], var.redis_auth_update)
+    error_message = "redis_auth_update must be ROTATE or SET."
+  }
+}
+
+variable "cors_allow_origin" {
+  description = "The one origin whose pages may call the API from a browser, such as https://app.example.com, or * for all; null for none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.cors_allow_origin == null || can(regex("^([*]|https?://[A-Za-z0-9.-]+(:[0-9]+)?)$", var.cors_allow_origin))
+    error_message = "cors_allow_origin must be * or an origin such as https://app.example.com, without a path."
+  }
+}
+
+variable "tracing" {
+  description = "Whether requests are traced with X-Ray, from API Gateway on."
+  type        = bool
+  default     = false
+}
+
+variable "log_level" {
+  description = "What the functions log: error, warn, info or debug."
+  type        = string
+  default     = "info"
+
+  validation {
+    condition     = contains(["error", "warn", "info", "debug"], var.log_level)
+    error_message = "log_level must be error, warn, info or debug."
+  }
+}
+
+variable "api_log_level" {
+  description = "What API Gateway writes to its execution log: OFF, ERROR or INFO."
+  type        = string
+  default     = "INFO"
+
+  validation {
+    condition     = contains(["OFF", "ERROR", "INFO"], var.api_log_level)
+    error_message = "api_log_level must be OFF, ERROR or INFO."
+  }
+}
+
+variable "alarms_enabled" {
+  description = "Whether there are alarms. Off by default: the local stage cannot hold them."
+  type        = bool
+  default     = false
+}
+
+variable "alarm_topic_arn" {
+  description = "SNS topic that is told when an alarm begins and ends; null for none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.alarm_topic_arn == null || can(regex("^arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:.+$", var.alarm_topic_arn))
+    error_message = "alarm_topic_arn must be the ARN of an SNS topic."
+  }
+}
+
+variable "alarm_limits" {
+  description = "When alarms begin: the share of requests answered with 5XX, and the latency in milliseconds that one request in a hundred exceeds, each for three of five minutes."
+  type = object({
+    error_share    = optional(number, 0.01)
+    latency_p99_ms = optional(number, 1000)
+  })
+  default = {}
+
+  validation {
+    condition     = var.alarm_limits.error_share > 0 && var.alarm_limits.error_share < 1 && var.alarm_limits.latency_p99_ms > 0
+    error_message = "alarm_limits: error_share must be between 0 and 1, latency_p99_ms greater than 0."
+  }
+}
+
 variable "log_retention_days" {
   description = "How long logs are kept."
   type        = number

@@ -1,0 +1,99 @@
+# For browsers: which pages may call this API. Only where cors_allow_origin is set; the functions then add the
+# header to what they answer (CORS_ALLOW_ORIGIN), and here is what they never see: the browser's question
+# before the request, and API Gateway's own refusals (refusals.tf).
+
+locals {
+  preflight = {
+    for name, resource in local.resources : name => resource
+    if var.cors_allow_origin != null
+  }
+
+  # Sent as they are: API Gateway takes a text in single quotes for a value and not for the name of one. A
+  # cache must not give one origin's answer to another.
+  cors_headers = var.cors_allow_origin == null ? {} : {
+    "Access-Control-Allow-Origin" = "'${var.cors_allow_origin}'"
+    "Vary"                        = "'Origin'"
+  }
+
+  preflight_headers = {
+    for name, _ in local.preflight : name => merge(local.cors_headers, {
+      "Access-Control-Allow-Headers" = "'Authorization,Content-Type'"
+      "Access-Control-Max-Age"       = "'600'"
+      "Access-Control-Allow-Methods" = format("'%s'", join(",", sort(concat(
+        ["OPTIONS"],
+        [for route in local.routes : route.http_method if route.resource == name],
+      ))))
+    })
+  }
+}
+
+resource "aws_api_gateway_method" "preflight" {
+  # checkov:skip=CKV2_AWS_53: there is nothing in the question that could be wrong
+
+  for_each = local.preflight
+
+  rest_api_id = aws_api_gateway_rest_api.this.id
+  resource_id = each.value.id
+  http_method = "OPTIONS"
+
+  # A browser sends no credentials with this question.
+  authorization = "NONE"
+}
+
+resource "aws_api_gateway_integration" "preflight" {
+  for_each = aws_api_gateway_method.preflight
+
+  rest_api_id = each.value.rest_api_id
+  resource_id = each.value.resource_id
+  http_method = each.value.http_method
+
+  # API Gateway answers by itself. The method of the call that is never made is only for MiniStack, which
+  # would show a change in every plan.
+  type                    = "MOCK"
+  integration_http_method = "POST"
+  request_templates       = { "application/json" = jsonencode({ statusCode = 204 }) }
+}
+
+# Changes when the headers do, and has the two responses below made anew: MiniStack cannot update them. On AWS
+# it makes no difference to callers, who see the definition only once it is deployed.
+resource "terraform_data" "preflight" {
+  for_each = local.preflight
+
+  input = local.preflight_headers[each.key]
+}
+
+resource "aws_api_gateway_method_response" "preflight" {
+  for_each = aws_api_gateway_method.preflight
+
+  rest_api_id = each.value.rest_api_id
+  resource_id = each.value.resource_id
+  http_method = each.value.http_method
+  status_code = "204"
+
+  response_parameters = {
+    for header, _ in local.preflight_headers[each.key] : "method.response.header.${header}" => true
+  }
+
+  lifecycle {
+    replace_triggered_by = [terraform_data.preflight[each.key]]
+  }
+}
+
+resource "aws_api_gateway_integration_response" "preflight" {
+  for_each = aws_api_gateway_method_response.preflight
+
+  rest_api_id = each.value.rest_api_id
+  resource_id = each.value.resource_id
+  http_method = each.value.http_method
+  status_code = each.value.status_code
+
+  response_parameters = {
+    for header, value in local.preflight_headers[each.key] : "method.response.header.${header}" => value
+  }
+
+  lifecycle {
+    replace_triggered_by = [terraform_data.preflight[each.key]]
+  }
+
+  depends_on = [aws_api_gateway_integration.preflight]
+}

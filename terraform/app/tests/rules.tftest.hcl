@@ -1,0 +1,394 @@
+# What must hold in every stage, applied against a provider that only pretends: nothing is called.
+
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "111111111111" }
+  }
+
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+
+  # The policies below are read as statements, which the pretended provider leaves as they are written.
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{}" }
+  }
+
+  mock_data "aws_elasticache_replication_group" {
+    defaults = { port = 6379 }
+  }
+
+  mock_data "aws_secretsmanager_secret_version" {
+    defaults = { secret_string = "sixteen-or-more-characters" }
+  }
+
+  mock_data "aws_ssm_parameter" {
+    defaults = { value = "sixteen-or-more-characters" }
+  }
+
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::111111111111:role/users-dev-api-gateway-invoke" }
+  }
+
+  mock_resource "aws_cloudwatch_log_group" {
+    defaults = { arn = "arn:aws:logs:eu-west-1:111111111111:log-group:any" }
+  }
+
+  # The id is looked at, too: one that is made up may begin with a digit.
+  mock_resource "aws_elasticache_replication_group" {
+    defaults = {
+      id                       = "users-dev"
+      primary_endpoint_address = "redis.example"
+    }
+  }
+}
+
+# The base layer's state.
+override_data {
+  target = data.terraform_remote_state.base
+  values = {
+    outputs = {
+      artifact_bucket          = "users-dev-artifacts-111111111111"
+      private_subnet_ids       = ["subnet-0aaaaaaaaaaaaaaaa", "subnet-0bbbbbbbbbbbbbbbb", "subnet-0cccccccccccccccc"]
+      lambda_security_group_id = "sg-0aaaaaaaaaaaaaaaa"
+      redis_security_group_id  = "sg-0bbbbbbbbbbbbbbbb"
+      lambda_role_arn          = "arn:aws:iam::111111111111:role/users-dev-lambda"
+      lambda_role_name         = "users-dev-lambda"
+    }
+  }
+}
+
+variables {
+  project         = "users"
+  stage           = "dev"
+  region          = "eu-west-1"
+  release_version = "1.0.0"
+  state_bucket    = "users-dev-tfstate-111111111111"
+  state_prefix    = "users/dev"
+}
+
+run "by_default" {
+  # Integrations: the version is a stage variable, named as the function's key, and nothing else is.
+  assert {
+    condition = alltrue([
+      for route, integration in aws_api_gateway_integration.this :
+      integration.uri == join("", [
+        "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-west-1:111111111111:function:",
+        "users-dev-${replace(trimsuffix(route, "_head"), "_", "-")}:$${stageVariables.${trimsuffix(route, "_head")}}/invocations",
+      ])
+    ])
+    error_message = "an integration that is not pinned by its stage variable"
+  }
+
+  assert {
+    condition = jsonencode({ for route, method in aws_api_gateway_method.this : route => method.http_method }) == jsonencode({
+      user_delete    = "DELETE"
+      user_get       = "GET"
+      user_get_head  = "HEAD"
+      user_patch     = "PATCH"
+      users_delete   = "DELETE"
+      users_get      = "GET"
+      users_get_head = "HEAD"
+      users_post     = "POST"
+    })
+    error_message = "the routes"
+  }
+
+  assert {
+    condition     = aws_api_gateway_integration.this["users_get_head"].uri == aws_api_gateway_integration.this["users_get"].uri
+    error_message = "HEAD and GET are answered by the same function"
+  }
+
+  assert {
+    condition = (
+      toset([for key, function in output.deployctl.functions : key]) == toset(["users_get", "users_post", "users_delete", "user_get", "user_patch", "user_delete"]) &&
+      length(aws_lambda_function.this) == 6
+    )
+    error_message = "six functions, each once in the contract with deployctl"
+  }
+
+  assert {
+    condition = (
+      length(aws_api_gateway_authorizer.this) == 0 &&
+      alltrue([for method in aws_api_gateway_method.this : method.authorization == "NONE"])
+    )
+    error_message = "no authorizer unless it is switched on"
+  }
+
+  # API Gateway may invoke published versions of these functions, and nothing else.
+  assert {
+    condition = alltrue(flatten([
+      for statement in data.aws_iam_policy_document.invoke_functions.statement : [
+        toset(statement.actions) == toset(["lambda:InvokeFunction"]),
+        toset(statement.resources) == toset([for function in aws_lambda_function.this : "arn:aws:lambda:eu-west-1:111111111111:function:${function.function_name}:*"]),
+      ]
+    ]))
+    error_message = "API Gateway's role may do more than invoke versions of the functions"
+  }
+
+  assert {
+    condition     = length(aws_iam_role_policy.redis_secret) + length(aws_iam_role_policy.tracing) == 0
+    error_message = "rights that nothing here needs"
+  }
+
+  assert {
+    condition = alltrue([
+      for function in aws_lambda_function.this :
+      function.environment[0].variables == tomap({ REDIS_DNS = "redis.example", REDIS_PORT = "6379" })
+    ])
+    error_message = "what is at its default is not set"
+  }
+
+  assert {
+    condition     = aws_elasticache_replication_group.redis.at_rest_encryption_enabled == "true" && !aws_elasticache_replication_group.redis.transit_encryption_enabled
+    error_message = "Redis: encrypted at rest, plain in transit"
+  }
+
+  assert {
+    condition     = length(aws_api_gateway_method.preflight) == 0 && length(aws_api_gateway_gateway_response.this["DEFAULT_4XX"].response_parameters) == 0
+    error_message = "no CORS unless it is asked for"
+  }
+
+  assert {
+    condition = alltrue([
+      for type, response in aws_api_gateway_gateway_response.this :
+      can(regex("^{\"code\":\"[a-z_]+\",\"error\":[$]context.error.messageString}$", response.response_templates["application/json"]))
+    ])
+    error_message = "API Gateway's own errors have the shape of the functions'"
+  }
+
+  assert {
+    condition = (
+      !aws_api_gateway_stage.this.xray_tracing_enabled &&
+      alltrue([for function in aws_lambda_function.this : function.tracing_config[0].mode == "PassThrough"])
+    )
+    error_message = "no tracing unless it is asked for"
+  }
+
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.errors) + length(aws_cloudwatch_metric_alarm.latency) + length(aws_cloudwatch_metric_alarm.throttles) == 0
+    error_message = "alarms that nobody asked for, and that the local stage cannot hold"
+  }
+
+  assert {
+    condition     = !aws_api_gateway_method_settings.all.settings[0].data_trace_enabled
+    error_message = "whole requests would be logged"
+  }
+
+  assert {
+    condition = alltrue([
+      for group in concat(values(aws_cloudwatch_log_group.function), [aws_cloudwatch_log_group.access, aws_cloudwatch_log_group.execution]) :
+      group.retention_in_days == 30
+    ])
+    error_message = "a log that is kept for ever"
+  }
+}
+
+# The same stage, with another version and another architecture: both are deployctl's after the creation.
+run "another_version" {
+  variables {
+    release_version = "2.0.0"
+    architectures   = ["arm64"]
+  }
+
+  assert {
+    condition = alltrue([
+      for function in aws_lambda_function.this :
+      function.s3_key == "users/users-lambda-1.0.0.zip" && function.architectures == tolist(["x86_64"])
+    ])
+    error_message = "Terraform would put other code into a function that exists"
+  }
+}
+
+run "with_everything" {
+  variables {
+    authorizer_enabled       = true
+    authorizer_ttl_seconds   = 60
+    redis_transit_encryption = "required"
+    redis_auth_secret_arn    = "arn:aws:secretsmanager:eu-west-1:111111111111:secret:redis-Ab12Cd"
+    redis_auth_kms_key_arn   = "arn:aws:kms:eu-west-1:111111111111:key/0a1b2c3d"
+    redis_replicas           = 1
+    cors_allow_origin        = "https://app.example.com"
+    tracing                  = true
+    log_level                = "debug"
+    api_log_level            = "ERROR"
+    alarms_enabled           = true
+    alarm_topic_arn          = "arn:aws:sns:eu-west-1:111111111111:on-call"
+  }
+
+  assert {
+    condition = (
+      aws_api_gateway_authorizer.this[0].authorizer_result_ttl_in_seconds == 60 &&
+      alltrue([
+        for method in aws_api_gateway_method.this :
+        method.authorization == "CUSTOM" && method.authorizer_id == aws_api_gateway_authorizer.this[0].id
+      ])
+    )
+    error_message = "a route without the authorizer"
+  }
+
+  assert {
+    condition = (
+      aws_lambda_function.this["authorizer"].s3_key == "authorizer/authorizer-lambda-1.0.0.zip" &&
+      strcontains(aws_api_gateway_authorizer.this[0].authorizer_uri, ":function:users-dev-authorizer:$${stageVariables.authorizer}/invocations")
+    )
+    error_message = "the authorizer is pinned by a stage variable, too"
+  }
+
+  assert {
+    condition     = strcontains(aws_api_gateway_gateway_response.this["UNAUTHORIZED"].response_parameters["gatewayresponse.header.WWW-Authenticate"], "Basic realm=")
+    error_message = "a 401 has to say how to do better"
+  }
+
+  assert {
+    condition = alltrue([
+      for function in aws_lambda_function.this :
+      function.environment[0].variables == tomap({
+        REDIS_DNS             = "redis.example"
+        REDIS_PORT            = "6379"
+        REDIS_TLS             = "true"
+        REDIS_AUTH_SECRET_ARN = "arn:aws:secretsmanager:eu-west-1:111111111111:secret:redis-Ab12Cd"
+        CORS_ALLOW_ORIGIN     = "https://app.example.com"
+        LOG_LEVEL             = "debug"
+      }) && function.tracing_config[0].mode == "Active"
+    ])
+    error_message = "the environment of the functions"
+  }
+
+  assert {
+    condition = (
+      aws_elasticache_replication_group.redis.transit_encryption_enabled &&
+      aws_elasticache_replication_group.redis.transit_encryption_mode == "required" &&
+      nonsensitive(aws_elasticache_replication_group.redis.auth_token == "sixteen-or-more-characters") &&
+      aws_elasticache_replication_group.redis.automatic_failover_enabled &&
+      aws_elasticache_replication_group.redis.multi_az_enabled &&
+      aws_elasticache_replication_group.redis.num_cache_clusters == 2
+    )
+    error_message = "Redis: TLS, a token, and a replica in another zone"
+  }
+
+  # That one secret, and its key by way of that one service.
+  assert {
+    condition = (
+      jsonencode([
+        for statement in data.aws_iam_policy_document.redis_secret[0].statement : [statement.actions, statement.resources]
+        ]) == jsonencode([
+        [["secretsmanager:GetSecretValue"], ["arn:aws:secretsmanager:eu-west-1:111111111111:secret:redis-Ab12Cd"]],
+        [["kms:Decrypt"], ["arn:aws:kms:eu-west-1:111111111111:key/0a1b2c3d"]],
+      ]) &&
+      one(data.aws_iam_policy_document.redis_secret[0].statement[1].condition).values == tolist(["secretsmanager.eu-west-1.amazonaws.com"]) &&
+      aws_iam_role_policy.redis_secret[0].role == "users-dev-lambda"
+    )
+    error_message = "the functions may read more than the token of Redis"
+  }
+
+  # X-Ray has no resource to name: the one place in this layer where everything is allowed.
+  assert {
+    condition = toset(flatten([
+      for statement in concat(
+        data.aws_iam_policy_document.tracing[0].statement,
+        data.aws_iam_policy_document.redis_secret[0].statement,
+        data.aws_iam_policy_document.invoke_functions.statement,
+      ) : statement.actions if contains(statement.resources, "*")
+    ])) == toset(["xray:PutTelemetryRecords", "xray:PutTraceSegments"])
+    error_message = "an action is allowed on every resource although AWS lets one be named"
+  }
+
+  assert {
+    condition = (
+      toset(keys(aws_api_gateway_method.preflight)) == toset(["users", "user"]) &&
+      alltrue([for method in aws_api_gateway_method.preflight : method.http_method == "OPTIONS" && method.authorization == "NONE"]) &&
+      alltrue([for integration in aws_api_gateway_integration.preflight : integration.type == "MOCK"])
+    )
+    error_message = "a browser asks without credentials, and API Gateway answers by itself"
+  }
+
+  assert {
+    condition = (
+      aws_api_gateway_integration_response.preflight["users"].response_parameters == tomap({
+        "method.response.header.Access-Control-Allow-Origin"  = "'https://app.example.com'"
+        "method.response.header.Access-Control-Allow-Headers" = "'Authorization,Content-Type'"
+        "method.response.header.Access-Control-Allow-Methods" = "'DELETE,GET,HEAD,OPTIONS,POST'"
+        "method.response.header.Access-Control-Max-Age"       = "'600'"
+        "method.response.header.Vary"                         = "'Origin'"
+      }) &&
+      alltrue([
+        for name, response in aws_api_gateway_integration_response.preflight :
+        toset(keys(response.response_parameters)) == toset(keys(aws_api_gateway_method_response.preflight[name].response_parameters))
+      ])
+    )
+    error_message = "what a browser is told"
+  }
+
+  assert {
+    condition = alltrue([
+      for response in aws_api_gateway_gateway_response.this :
+      response.response_parameters["gatewayresponse.header.Access-Control-Allow-Origin"] == "'https://app.example.com'"
+    ])
+    error_message = "a page could not read why it was refused"
+  }
+
+  assert {
+    condition     = aws_api_gateway_stage.this.xray_tracing_enabled && aws_api_gateway_method_settings.all.settings[0].logging_level == "ERROR"
+    error_message = "tracing and log level of the stage"
+  }
+
+  assert {
+    condition = (
+      length(aws_cloudwatch_metric_alarm.throttles) == 7 &&
+      alltrue([
+        for alarm in concat(aws_cloudwatch_metric_alarm.errors, aws_cloudwatch_metric_alarm.latency, values(aws_cloudwatch_metric_alarm.throttles)) :
+        alarm.alarm_actions == toset(["arn:aws:sns:eu-west-1:111111111111:on-call"]) && alarm.ok_actions == alarm.alarm_actions
+      ]) &&
+      aws_cloudwatch_metric_alarm.errors[0].threshold == 0.01 && aws_cloudwatch_metric_alarm.latency[0].threshold == 1000
+    )
+    error_message = "alarms for errors, latency and each function's throttles"
+  }
+}
+
+# The first of the two releases that take the authorizer away: routes are open, its function still serves.
+run "the_authorizer_leaves" {
+  variables {
+    authorizer_retained   = true
+    redis_auth_secret_arn = "arn:aws:ssm:eu-west-1:111111111111:parameter/users/redis"
+
+    redis_transit_encryption = "required"
+  }
+
+  assert {
+    condition = (
+      length(aws_api_gateway_authorizer.this) == 0 && contains(keys(output.deployctl.functions), "authorizer") &&
+      alltrue([for method in aws_api_gateway_method.this : method.authorization == "NONE"])
+    )
+    error_message = "the function has to outlive the authorizer by a release"
+  }
+
+  assert {
+    condition = (
+      length(data.aws_secretsmanager_secret_version.redis) == 0 &&
+      toset(data.aws_iam_policy_document.redis_secret[0].statement[0].actions) == toset(["ssm:GetParameter"]) &&
+      toset(data.aws_iam_policy_document.redis_secret[0].statement[0].resources) == toset(["arn:aws:ssm:eu-west-1:111111111111:parameter/users/redis"])
+    )
+    error_message = "a token in a parameter of SSM"
+  }
+}
+
+run "a_token_without_tls_is_refused" {
+  command = plan
+
+  variables {
+    redis_auth_secret_arn = "arn:aws:ssm:eu-west-1:111111111111:parameter/users/redis"
+  }
+
+  expect_failures = [aws_elasticache_replication_group.redis]
+}
+
+run "functions_must_end_before_api_gateway_does" {
+  command = plan
+
+  variables {
+    function_timeout_seconds = 30
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
