@@ -83,6 +83,9 @@ pub enum Verb {
         allow_destroy: Vec<String>,
     },
     /// Print everything a release would do, Terraform included, and change nothing
+    #[command(
+        after_help = "Examples:\n  deployctl plan --version 1.4.2 --stage dev\n  deployctl plan --exit-code --markdown > comment.md"
+    )]
     Plan {
         /// The version to plan for; the live one by default
         #[arg(long, value_name = "V")]
@@ -98,12 +101,16 @@ pub enum Verb {
         allow_destroy: Vec<String>,
     },
     /// Make a new API deployment of the current release; functions and variables stay as they are
+    #[command(after_help = "Example:\n  deployctl redeploy --if-stale --stage dev")]
     Redeploy {
         /// Only when the API has changed since its deployment was made
         #[arg(long)]
         if_stale: bool,
     },
     /// Switch back to the release that served before, or to an earlier one
+    #[command(
+        after_help = "Examples:\n  deployctl rollback --stage prd\n  deployctl rollback --stage prd --to 1.4.1"
+    )]
     Rollback {
         /// The version to go to, by the ledger
         #[arg(long, value_name = "V")]
@@ -126,14 +133,27 @@ pub enum Verb {
         allow_destroy: Vec<String>,
     },
     /// What runs, whether it is stale, and who holds the stage
+    #[command(
+        after_help = "Examples:\n  deployctl status --stage prd\n  deployctl status --watch --interval 2\n  deployctl status --exit-code --output json"
+    )]
     Status {
         /// Exit with 3 when the stage is stale or was changed behind deployctl's back
         #[arg(long)]
         exit_code: bool,
+        /// Look again and again, until Ctrl-C: redrawn in place on a terminal, printed when it has changed otherwise
+        #[arg(long, short, conflicts_with = "exit_code")]
+        watch: bool,
+        /// Seconds between two looks
+        #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+        interval: u64,
     },
     /// What was done to the stage
+    #[command(after_help = "Example:\n  deployctl history --stage prd")]
     History,
     /// The outputs of all Terraform layers, as one JSON with --output json
+    #[command(
+        after_help = "Examples:\n  deployctl output --output json\n  deployctl output --layer base artifact_bucket"
+    )]
     Output {
         /// Only this layer's
         #[arg(long, value_name = "LAYER")]
@@ -157,6 +177,9 @@ pub enum Verb {
         args: Vec<std::ffi::OsString>,
     },
     /// Destroy everything of a stage, last layer first
+    #[command(
+        after_help = "Examples:\n  deployctl destroy --stage dev\n  deployctl destroy --stage local --yes --delete-releases"
+    )]
     Destroy {
         /// Do not ask for the stage's name
         #[arg(long)]
@@ -166,24 +189,106 @@ pub enum Verb {
         delete_releases: bool,
     },
     /// Make the bucket of the Terraform state where it is missing: versioned, encrypted, private
+    #[command(after_help = "Example:\n  deployctl bootstrap --stage dev")]
     Bootstrap,
     /// Free a stage whose holder is dead
+    #[command(after_help = "Example:\n  deployctl unlock --stage dev")]
     Unlock {
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
     },
     /// The embedded AWS of the local stage
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  deployctl local up && eval \"$(deployctl local env)\"")]
     Local(LocalVerb),
+    /// The logs of all functions in one stream, in the order of their time
+    ///
+    /// Read from CloudWatch Logs. With --follow it goes on until Ctrl-C, which ends it with exit code 0.
+    #[command(
+        after_help = "Examples:\n  deployctl logs --since 1h\n  deployctl logs --follow --function users_get\n  deployctl logs --release 1.4.2 --output json | jq -r .message"
+    )]
+    Logs(Logs),
+    /// Invoke a function and print its result: the version that is live, or that of a release in the ledger
+    ///
+    /// Exit code 3 when the function itself answered with an error; its result is printed all the same.
+    #[command(
+        after_help = "Examples:\n  deployctl invoke users_get --payload '{\"httpMethod\":\"GET\",\"path\":\"/demo/users\"}'\n  deployctl invoke users_get --payload @event.json --release 1.4.1\n  echo '{}' | deployctl invoke users_get --payload - --log-tail"
+    )]
+    Invoke(Invoke),
+    /// What an exit code or an error means, what is live then, and what to do; without an argument, all of them
+    #[command(after_help = "Examples:\n  deployctl explain lease.held\n  deployctl explain 30")]
+    Explain {
+        /// An exit code, or the name of an error, as it stands in brackets before its message
+        what: Option<String>,
+    },
+    /// The JSON Schema of deployctl.toml or of a document that --output json prints; without an argument, their names
+    #[command(
+        after_help = "Examples:\n  deployctl schema config > deployctl.schema.json\n  deployctl schema release"
+    )]
+    Schema {
+        /// Its name, or that of a command
+        name: Option<String>,
+    },
+    /// Completions for a shell
+    #[command(
+        after_help = "Examples:\n  deployctl completions bash > ~/.local/share/bash-completion/completions/deployctl\n  deployctl completions fish > ~/.config/fish/completions/deployctl.fish"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Man pages: that of deployctl, or one file for each command
+    #[command(
+        after_help = "Examples:\n  deployctl man | man -l -\n  deployctl man --dir ~/.local/share/man/man1"
+    )]
+    Man {
+        /// The folder to write all pages to
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Which logs are shown.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Go on with what is logged from now on, until Ctrl-C
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only this function: its key, or its full name (may be given several times)
+    #[arg(long, value_name = "KEY")]
+    pub function: Vec<String>,
+    /// From when on: a length of time such as 10m, 2h or 1d, or a point in time such as 2026-11-25T16:00:00Z
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub since: String,
+    /// Only what the function versions of this release logged, by the ledger
+    #[arg(long, value_name = "V")]
+    pub release: Option<String>,
+}
+
+/// What is invoked.
+#[derive(Debug, Args)]
+pub struct Invoke {
+    /// The function: its key, or its full name
+    pub function: String,
+    /// What it gets: JSON, @FILE, or - for standard input
+    #[arg(long, short, value_name = "JSON", default_value = "{}")]
+    pub payload: String,
+    /// The release whose version is invoked, by the ledger; the live one by default
+    #[arg(long, value_name = "V")]
+    pub release: Option<String>,
+    /// Also print the last 4 KB of what it logged, on stderr
+    #[arg(long)]
+    pub log_tail: bool,
 }
 
 /// The commands of the embedded AWS.
 #[derive(Debug, Subcommand)]
 pub enum LocalVerb {
     /// Start it, unless it runs already
+    #[command(after_help = "Example:\n  deployctl local up")]
     Up,
     /// Stop it; it forgets everything
+    #[command(after_help = "Example:\n  deployctl local down")]
     Down,
     /// Print the shell exports with which the AWS CLI, Terraform and the SDKs reach it
     #[command(after_help = "Example:\n  eval \"$(deployctl local env)\" && aws apigateway get-rest-apis")]

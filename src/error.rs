@@ -49,6 +49,9 @@ impl Kind {
 /// Exit code of `plan` and `status` with `--exit-code` when there are changes.
 pub const EXIT_CHANGES: u8 = 3;
 
+/// Exit code of a command that worked, and whose answer is the other one: an invoked function answered with an error.
+pub const EXIT_ANSWER: u8 = EXIT_CHANGES;
+
 type Source = Box<dyn StdError + Send + Sync + 'static>;
 
 /// A failure as the user meets it: what failed (`message`), why (`source`), what to do next (`hint`).

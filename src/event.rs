@@ -49,7 +49,7 @@ pub enum Event<'a> {
 }
 
 /// How long a step took: part of every result document and of the ledger.
-#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct StepTime {
     /// The step's name.
     pub name: String,

@@ -5,21 +5,25 @@
 //! arrives here as an override has already won over the file.
 
 mod checks;
+mod file;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::Value;
 
-use crate::artifact::{Architecture, Glibc, Origin, Recipe};
+use crate::artifact::{Glibc, Origin, Recipe};
 use crate::error::{Error, Result};
 use crate::release::check::Checks;
 use crate::release::model::{AccountId, StageName, Version};
 use crate::terraform::guard::GuardSettings;
 use crate::terraform::{Layer, Shared};
-use checks::CheckFile;
+use file::ArtifactFile;
+pub use file::File;
+pub use walk::nearest;
+use walk::{Places, without_removable};
 
 /// The file's name, looked for in the current folder and those above it.
 pub const FILE: &str = "deployctl.toml";
@@ -122,98 +126,6 @@ pub struct Probe {
     pub timeout_seconds: u64,
 }
 
-/// `deployctl.toml` as it is written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    project: String,
-    default_stage: Option<StageName>,
-    stages: BTreeMap<String, StageFile>,
-    layers: BTreeMap<String, LayerFile>,
-    artifacts: BTreeMap<String, ArtifactFile>,
-    #[serde(default)]
-    probe: ProbeFile,
-    #[serde(default)]
-    checks: Vec<CheckFile>,
-    #[serde(default)]
-    terraform: TerraformFile,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StageFile {
-    #[serde(default)]
-    local: bool,
-    port: Option<u16>,
-    account: Option<AccountId>,
-    region: Option<String>,
-    profile: Option<String>,
-    state_bucket: Option<String>,
-    #[serde(default)]
-    variables: BTreeMap<String, Value>,
-    pacing: Option<bool>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LayerFile {
-    path: Option<PathBuf>,
-    #[serde(default)]
-    depends_on: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ArtifactFile {
-    package: Option<String>,
-    path: Option<PathBuf>,
-    #[serde(default)]
-    architecture: Architecture,
-    key: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ProbeFile {
-    path: String,
-    release_header: Option<String>,
-    timeout_seconds: u64,
-}
-
-impl Default for ProbeFile {
-    fn default() -> Self {
-        Self { path: "/".into(), release_header: None, timeout_seconds: 60 }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct TerraformFile {
-    bucket_layer: String,
-    bucket_output: String,
-    contract_layer: String,
-    contract_output: String,
-    protected: Option<Vec<String>>,
-    max_destroys: Option<usize>,
-    parallelism: Option<u16>,
-    lock_timeout_seconds: u64,
-}
-
-impl Default for TerraformFile {
-    fn default() -> Self {
-        Self {
-            bucket_layer: "base".into(),
-            bucket_output: "artifact_bucket".into(),
-            contract_layer: "app".into(),
-            contract_output: "deployctl".into(),
-            protected: None,
-            max_destroys: None,
-            parallelism: None,
-            lock_timeout_seconds: 60,
-        }
-    }
-}
-
 /// What the command line and the environment say.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -252,23 +164,31 @@ impl Settings {
     }
 
     fn parse(text: &str, path: &Path, root: PathBuf, overrides: &Overrides) -> Result<Self> {
-        let file: File = toml::from_str(text).map_err(|source| {
-            Error::usage("config.syntax", format!("{} is not valid", path.display()))
-                .because(SyntaxError(source.to_string().trim_end().to_owned()))
-                .hint("the line and column are above; README.md lists every key")
-        })?;
-        let mut problems = Vec::new();
-        let stage = file.stage(overrides, &mut problems)?;
-        let settings = file.resolve(root, stage, overrides, &mut problems);
-        if problems.is_empty() {
-            return Ok(settings);
+        let places = Places::of(text).map_err(|source| not_toml(path, &source))?;
+        let schema = crate::schema::find(crate::schema::CONFIG).map(crate::schema::Entry::schema);
+        let found = places.problems(&schema.unwrap_or_default());
+        let mut lines: Vec<(Option<usize>, String)> =
+            found.iter().map(|problem| (problem.line, problem.text.clone())).collect();
+        let file: Option<File> = if found.is_empty() {
+            // From the text itself, serde's errors have a place.
+            Some(toml::from_str(text).map_err(|source| not_toml(path, &source))?)
+        } else {
+            // What else is wrong can be told where the rest makes sense by itself.
+            without_removable(text, &found).and_then(|table| table.try_into().ok())
+        };
+        if let Some(file) = file {
+            let mut problems = Vec::new();
+            let stage = file.stage(overrides, &mut problems);
+            // A key that is misspelt explains more than the stage that it made unusable.
+            let stage = if found.is_empty() { Some(stage?) } else { stage.ok() };
+            let settings = stage.map(|stage| file.resolve(root, stage, overrides, &mut problems));
+            problems.retain(|text| !found.iter().any(|problem| problem.explains(text)));
+            lines.extend(problems.into_iter().map(|text| (places.line_of(&text), text)));
+            if let (Some(settings), []) = (settings, lines.as_slice()) {
+                return Ok(settings);
+            }
         }
-        let mut message = format!("{} has {} problem(s):", path.display(), problems.len());
-        for problem in &problems {
-            message.push_str("\n  - ");
-            message.push_str(problem);
-        }
-        Err(Error::usage("config.invalid", message))
+        Err(invalid(path, lines))
     }
 
     /// The layer called `name`.
@@ -289,6 +209,29 @@ impl Settings {
     }
 }
 
+fn not_toml(path: &Path, source: &toml::de::Error) -> Error {
+    Error::usage("config.syntax", format!("{} is not valid", path.display()))
+        .because(SyntaxError(source.to_string().trim_end().to_owned()))
+        .hint("the line and column are above; `deployctl schema config` describes every key")
+}
+
+/// All problems at once, in the order of the file.
+fn invalid(path: &Path, mut lines: Vec<(Option<usize>, String)>) -> Error {
+    lines.sort_by_key(|(line, _)| *line);
+    let number = lines.len();
+    let mut message =
+        format!("{} has {number} {}:", path.display(), if number == 1 { "problem" } else { "problems" });
+    for (line, text) in lines {
+        message.push_str("\n  - ");
+        if let Some(line) = line {
+            message.push_str(&format!("line {line}: "));
+        }
+        message.push_str(&text);
+    }
+    Error::usage("config.invalid", message)
+        .hint("nothing was changed; `deployctl schema config` describes every key")
+}
+
 /// The text of a TOML error: it shows the line, the column and a pointer, and must stay in one piece.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -307,16 +250,18 @@ impl File {
     fn stage(&self, overrides: &Overrides, problems: &mut Vec<String>) -> Result<Stage> {
         let name = match &overrides.stage {
             Some(name) => name.clone(),
-            None => self.default_stage.as_ref().map_or_else(|| "local".to_owned(), ToString::to_string),
+            None => self.default_stage.clone().unwrap_or_else(|| "local".to_owned()),
         };
         let name: StageName = name.parse().map_err(|problem| {
             Error::usage("config.unknown_stage", "the stage cannot have this name").because(problem)
         })?;
         let Some(stage) = self.stages.get(name.as_str()) else {
             let known: Vec<_> = self.stages.keys().map(String::as_str).collect();
+            let meant = nearest(name.as_str(), known.iter().copied())
+                .map_or_else(String::new, |best| format!("; did you mean {best:?}?"));
             return Err(Error::usage(
                 "config.unknown_stage",
-                format!("there is no stage {name:?}", name = name.as_str()),
+                format!("there is no stage {name:?}{meant}", name = name.as_str()),
             )
             .hint(format!("{FILE} has: {}", known.join(", "))));
         };
@@ -331,21 +276,24 @@ impl File {
         if local.is_none() && stage.port.is_some() {
             problem("only a local stage has a port".into());
         }
-        let account = match (&stage.account, local) {
-            (Some(account), _) => account.clone(),
-            (None, Some(_)) => crate::local::ACCOUNT
-                .parse()
-                .map_err(|_| Error::bug("the local stage's account is not an account"))?,
-            (None, None) => {
-                return Err(Error::usage("config.invalid", format!("stages.{name}: account is missing"))
-                    .hint("name the account: deployctl refuses to write to one that is not named"));
+        let account = match &stage.account {
+            Some(account) => account.as_str(),
+            None if local.is_some() => crate::local::ACCOUNT,
+            None => {
+                problem("account: name it, since deployctl refuses to write to one that is not named".into());
+                crate::local::ACCOUNT
             }
         };
+        // A malformed one is a problem that `resolve` names, and ends the command.
+        let account: AccountId = account
+            .parse()
+            .or_else(|_| crate::local::ACCOUNT.parse())
+            .map_err(|_| Error::bug("the local stage's account is not an account"))?;
         let region = match (&stage.region, local) {
             (Some(region), _) => region.clone(),
             (None, Some(_)) => "us-east-1".to_owned(),
             (None, None) => {
-                problem("region is missing".into());
+                problem("region: is missing".into());
                 String::new()
             }
         };
@@ -372,6 +320,10 @@ impl File {
         overrides: &Overrides,
         problems: &mut Vec<String>,
     ) -> Settings {
+        for (name, stage) in &self.stages {
+            let malformed = |rule| problems.push(format!("stages.{name}.account: {rule}"));
+            stage.account.as_ref().and_then(|account| account.parse::<AccountId>().err()).map(malformed);
+        }
         let name_rule = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if self.project.is_empty() || self.project.len() > 20 || !self.project.chars().all(name_rule) {
             problems.push("project: use 1 to 20 lower-case letters, digits and '-'".into());

@@ -9,6 +9,7 @@ mod sdk;
 #[path = "support/small.rs"]
 mod small;
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
@@ -79,13 +80,13 @@ async fn settings_that_are_missing_or_broken() {
     small.settings("region = \"us-east-1\"", "region = us-east-1");
     refuse("config.syntax", &["line 9, column 10", "region = us-east-1"]).await;
     small.settings("local = true", "local = true\nlocall = 1");
-    refuse("config.syntax", &["line 6, column 1", "unknown field `locall`"]).await;
+    refuse("config.invalid", &["line 6: stages.local.locall: unknown key; did you mean \"local\"?"]).await;
     small.settings("path = \"dist", "paht = \"dist");
-    refuse("config.syntax", &["line 17, column 1", "unknown field `paht`"]).await;
+    refuse("config.invalid", &["line 17: artifacts.hello.paht: unknown key; did you mean \"path\"?"]).await;
     small.settings("local = true", "local = \"yes\"");
-    refuse("config.syntax", &["line 5, column 9", "invalid type: string \"yes\", expected a boolean"]).await;
+    refuse("config.invalid", &["line 5: stages.local.local: expected true or false, found a string"]).await;
     small.settings("\"111111111111\"", "\"1111\"");
-    refuse("config.syntax", &["line 8, column 11", "an AWS account id has 12 digits"]).await;
+    refuse("config.invalid", &["line 8: stages.dev.account: ", "an AWS account id has 12 digits"]).await;
     small.write("deployctl.toml", [0x70, 0xff, 0x0a]);
     refuse("config.missing", &["valid UTF-8"]).await;
 
@@ -94,9 +95,30 @@ async fn settings_that_are_missing_or_broken() {
     small.write("deployctl.toml", broken.replace("[layers.base]\n\n", ""));
     refuse(
         "config.invalid",
-        &["has 3 problem(s)", "project: ", "there is no layer \"base\"", "must contain {version}"],
+        &[
+            "has 3 problems",
+            "line 1: project: ",
+            "there is no layer \"base\"",
+            "line 16: artifacts.hello.key: must contain",
+        ],
     )
     .await;
+    let broken = SETTINGS
+        .replace("default_stage", "defualt_stage")
+        .replace("region = ", "regoin = ")
+        .replace("[layers.base]", "timeout_seconds = 1\n\n[layers.base]")
+        .replace("{version}", "same");
+    small.write("deployctl.toml", broken + "\n[prob]\n\n[terraform]\nparallelism = 0\n");
+    let texts = [
+        "has 6 problems",
+        "\n  - line 2: defualt_stage: unknown key; did you mean \"default_stage\"?",
+        "\n  - line 9: stages.dev.regoin: unknown key; did you mean \"region\"?",
+        "\n  - line 11: stages.dev.timeout_seconds: unknown key; it belongs to [probe]",
+        "\n  - line 20: artifacts.hello.key: must contain",
+        "\n  - line 22: prob: unknown key; did you mean \"probe\"?",
+        "\n  - line 25: terraform.parallelism: expected an integer from 1 to 65535, found 0",
+    ];
+    refused(&small, &small.program, &RELEASE, 2, "config.invalid", &texts).await;
     assert!(!small.path().join(".deployctl").exists(), "nothing was begun");
 }
 
@@ -233,6 +255,31 @@ async fn outputs_that_are_missing_or_of_the_wrong_type() {
         let json = small.run(&[&RELEASE[..], &["--output", "json"]].concat()).await.exit(20).json();
         assert_eq!(json["error"]["id"], id);
     }
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_utf_8() {
+    let small = Small::new();
+    let folder = small.path().join(std::ffi::OsStr::from_bytes(b"pro\xffject"));
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["deployctl.toml", "terraform", "dist"] {
+        std::fs::rename(small.path().join(name), folder.join(name)).unwrap();
+    }
+    let program = Program::new(&folder);
+    // The local stage, Terraform with the state in its bucket, and a finished artifact.
+    let plan = program.run(&["plan", "--version", "1.0.0", "--output", "json"]).await.exit(0).json();
+    assert_eq!(plan["layers"][0]["state"], "changes", "{plan:#}");
+    let apply = ["terraform", "base", "--", "apply", "-auto-approve"];
+    program.run(&apply).await.exit(0);
+    let output = program.run(&["output", "artifact_bucket", "--output", "json"]).await.exit(0);
+    assert_eq!(output.json(), "small-artifacts");
+    // The configuration by its path, from elsewhere.
+    let elsewhere = small.program.clone().with("DEPLOYCTL_CONFIG", folder.join("deployctl.toml"));
+    elsewhere.run(&["status"]).await.exit(10).says(&["error [stage.empty]"]);
+    // cargo does not work in such a folder, and says so less clearly.
+    std::fs::write(folder.join("deployctl.toml"), SETTINGS.replace("path = \"dist/bootstrap\"", "")).unwrap();
+    program.run(&["plan"]).await.exit(10).says(&["error [artifact.path]", "the folder's path is not UTF-8"]);
+    program.run(&["local", "down"]).await.exit(0);
 }
 
 /// Starts the local stage; its endpoint.

@@ -58,6 +58,9 @@ pub async fn build(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Vec<Built>, ArtifactError> {
+    if request.workspace_dir.to_str().is_none() {
+        return Err(ArtifactError::NotUtf8 { path: request.workspace_dir.clone() });
+    }
     has_profile(&request.workspace_dir, &request.profile)?;
     let sysroot = sysroot_with_target(request, cancel).await?;
     let venv = tools.venv(TOOLS, events, cancel).await?;

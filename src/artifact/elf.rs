@@ -13,7 +13,18 @@ type Header = elf::FileHeader64<LittleEndian>;
 
 /// Machines that Lambda runs functions on.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 pub enum Architecture {
     /// Intel and AMD: Lambda's default.

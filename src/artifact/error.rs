@@ -18,6 +18,12 @@ pub enum ArtifactError {
         /// Why not.
         reason: String,
     },
+    /// cargo does not work in folders whose path is not UTF-8.
+    #[error("cargo cannot build in {}: the folder's path is not UTF-8", path.display())]
+    NotUtf8 {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The workspace has no build profile for Lambda.
     #[error("{} has no [profile.{profile}]", path.display())]
     NoProfile {
@@ -107,6 +113,7 @@ impl ArtifactError {
     pub const fn id(&self) -> &'static str {
         match self {
             Self::Manifest { .. } => "artifact.manifest",
+            Self::NotUtf8 { .. } => "artifact.path",
             Self::NoProfile { .. } => "artifact.profile",
             Self::NoTarget { .. } => "artifact.target",
             Self::Tools(_) => "artifact.tools",
@@ -127,6 +134,10 @@ impl ArtifactError {
                 "add these lines to it:\n\n[profile.{profile}]\ninherits = \"release\"\nopt-level = \"s\"\n\
                  lto = \"fat\"\ncodegen-units = 1\nstrip = true"
             ),
+            Self::NotUtf8 { .. } => {
+                "move the project, or build elsewhere and name the finished file with `path`; all the rest works here"
+                    .to_owned()
+            }
             Self::NoTarget { target } => format!("install it: rustup target add {target}"),
             Self::NoBinary { package } => format!(
                 "an artifact is the binary named after its package: add a src/main.rs, or a [[bin]] with name = {package:?}"

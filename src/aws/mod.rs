@@ -7,7 +7,9 @@
 pub mod api_gateway;
 mod definition;
 pub mod failure;
+pub mod invoke;
 pub mod lambda;
+pub mod logs;
 pub mod retry;
 pub mod s3;
 
@@ -28,6 +30,7 @@ pub struct Aws {
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) lambda: aws_sdk_lambda::Client,
     pub(crate) api_gateway: aws_sdk_apigateway::Client,
+    logs: aws_sdk_cloudwatchlogs::Client,
     sts: aws_sdk_sts::Client,
     pub(crate) pace: retry::Pace,
 }
@@ -72,6 +75,7 @@ impl Aws {
             s3: aws_sdk_s3::Client::from_conf(s3),
             lambda: aws_sdk_lambda::Client::from_conf(lambda),
             api_gateway: aws_sdk_apigateway::Client::from_conf(gateway),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             sts: aws_sdk_sts::Client::new(&config),
             pace: retry::Pace::new(stage.pacing),
         }

@@ -81,6 +81,7 @@ fn verdict(status: u16, code: Option<&str>, body: &str) -> Option<ErrorKind> {
 pub struct Pace {
     lambda: Option<Arc<Slots>>,
     deployment: Option<Arc<Slots>>,
+    logs: Option<Arc<Slots>>,
 }
 
 #[derive(Debug)]
@@ -111,6 +112,15 @@ impl Pace {
             lambda: slots(Duration::from_millis(100)),
             // A little more than AWS asks for: its clock is not ours.
             deployment: slots(Duration::from_millis(5100)),
+            // Of what an account may ask of CloudWatch Logs, which differs by region, a small part.
+            logs: slots(Duration::from_millis(200)),
+        }
+    }
+
+    /// Waits for the turn of a question to CloudWatch Logs.
+    pub async fn logs(&self) {
+        if let Some(slots) = &self.logs {
+            slots.turn().await;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::error::{Error, Result};
+use crate::schema::documents::{Body as _, BootstrapBody};
 
 /// Runs it.
 pub(super) async fn run(context: &Context) -> Result<()> {
@@ -16,7 +17,7 @@ pub(super) async fn run(context: &Context) -> Result<()> {
     })?;
     let text = if made { "made" } else { "is there already" };
     context.report.show(
-        &serde_json::json!({ "schema": 1, "command": "bootstrap", "bucket": stage.state_bucket, "made": made }),
+        &BootstrapBody { bucket: stage.state_bucket.clone(), made }.document(),
         &format!("{}: the bucket of the Terraform state {text}: {}\n", stage.name, stage.state_bucket),
     );
     Ok(())

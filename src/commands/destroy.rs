@@ -4,6 +4,7 @@ use super::Context;
 use crate::error::{Error, Kind, Result};
 use crate::infrastructure::Infrastructure;
 use crate::ledger::PREFIX;
+use crate::schema::documents::{Body as _, DestroyBody, Destroyed};
 use crate::session::Session;
 use crate::stage::Held;
 
@@ -52,7 +53,7 @@ pub(super) async fn run(context: &Context, yes: bool, delete_releases: bool) -> 
     }
     let stage = &session.settings.stage.name;
     context.report.show(
-        &serde_json::json!({ "schema": 1, "command": "destroy", "stage": stage, "outcome": "destroyed" }),
+        &DestroyBody { stage: stage.to_string(), outcome: Destroyed::Destroyed }.document(),
         &format!(
             "stage {stage} is destroyed; its Terraform state stays in {}\n",
             session.settings.stage.state_bucket

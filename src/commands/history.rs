@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use futures::future::try_join_all;
 
 use super::Context;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ledger::Ledger;
+use crate::schema::documents::{Body as _, HistoryBody};
 
 /// Runs it.
 pub(super) async fn run(context: &Context) -> Result<()> {
@@ -31,7 +32,6 @@ pub(super) async fn run(context: &Context) -> Result<()> {
             if dirty { "+" } else { "" },
         );
     }
-    let value = serde_json::to_value(&records).map_err(|error| Error::bug(error.to_string()))?;
-    context.report.show(&serde_json::json!({ "schema": 1, "command": "history", "records": value }), &text);
+    context.report.show(&HistoryBody { records }.document(), &text);
     Ok(())
 }

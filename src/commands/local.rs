@@ -4,6 +4,7 @@ use super::Context;
 use crate::cli::LocalVerb;
 use crate::error::{Error, Result};
 use crate::local::{self, LocalConfig};
+use crate::schema::documents::{Body as _, LocalDownBody, LocalUpBody};
 use crate::toolbox::Toolbox;
 
 /// Runs it.
@@ -23,17 +24,14 @@ pub(super) async fn run(context: &Context, verb: &LocalVerb) -> Result<()> {
                 local::up(&settings.root, &config, &Toolbox::from_env()?, &context.events, &context.cancel)
                     .await?;
             context.report.show(
-                &serde_json::json!({ "schema": 1, "command": "local up", "endpoint": stage.endpoint }),
+                &LocalUpBody { endpoint: stage.endpoint.clone() }.document(),
                 &format!("the local stage answers at {}\n", stage.endpoint),
             );
         }
         LocalVerb::Down => {
             let stopped = local::down(&settings.root, &context.events).await?;
             let text = if stopped { "stopped; it has forgotten everything" } else { "was not running" };
-            context.report.show(
-                &serde_json::json!({ "schema": 1, "command": "local down", "stopped": stopped }),
-                &format!("the local stage {text}\n"),
-            );
+            context.report.show(&LocalDownBody { stopped }.document(), &format!("the local stage {text}\n"));
         }
         LocalVerb::Env => {
             let stage = local::find(&settings.root, &config, &context.events).await?.ok_or_else(|| {

@@ -2,15 +2,20 @@
 //! into an exit code.
 
 mod bootstrap;
+mod completions;
 mod destroy;
+mod explain;
 mod history;
+mod invoke;
 mod local;
+mod logs;
 mod output;
 mod plan;
 mod promote;
 mod redeploy;
 mod release;
 mod rollback;
+mod schema;
 mod status;
 mod terraform;
 mod unlock;
@@ -23,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::report::document::ErrorDocument;
 use crate::report::{Document, Report};
+use crate::schema::documents::Failure;
 use crate::session::Session;
 use crate::settings::{Overrides, Settings};
 
@@ -93,7 +99,13 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
         Verb::Promote { version, from, .. } => {
             document(&context, "promote", promote::run(&context, &version, &from)).await
         }
-        Verb::Status { exit_code } => {
+        Verb::Status { watch: true, interval, .. } => {
+            match Box::pin(status::watch(&context, std::time::Duration::from_secs(interval))).await {
+                Ok(()) => 0,
+                Err(error) => document(&context, "status", std::future::ready(Err(error))).await,
+            }
+        }
+        Verb::Status { exit_code, .. } => {
             let outcome = status::run(&context).await;
             let changed = exit_code && outcome.as_ref().is_ok_and(status::needs_attention);
             let code = document(&context, "status", std::future::ready(outcome)).await;
@@ -119,6 +131,17 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
         Verb::History => plain(&context, "history", history::run(&context).await),
         Verb::Bootstrap => plain(&context, "bootstrap", bootstrap::run(&context).await),
         Verb::Unlock { yes } => plain(&context, "unlock", unlock::run(&context, yes).await),
+        Verb::Logs(request) => plain(&context, "logs", Box::pin(logs::run(&context, &request)).await),
+        Verb::Invoke(request) => match Box::pin(invoke::run(&context, &request)).await {
+            Ok(code) => code,
+            Err(error) => plain(&context, "invoke", Err(error)),
+        },
+        Verb::Explain { what } => plain(&context, "explain", explain::run(&context, what.as_deref())),
+        Verb::Schema { name } => plain(&context, "schema", schema::run(&context, name.as_deref())),
+        Verb::Completions { shell } => {
+            plain(&context, "completions", completions::completions(&context, shell))
+        }
+        Verb::Man { dir } => plain(&context, "man", completions::man(&context, dir.as_deref())),
         Verb::Local(verb) => plain(&context, "local", local::run(&context, &verb).await),
     }
 }
@@ -148,9 +171,7 @@ async fn document(
 /// Ends a verb that has shown its own result; a failure has a document here, too.
 fn plain(context: &Context, command: &'static str, result: Result<()>) -> u8 {
     let Err(error) = result else { return 0 };
-    let failure = serde_json::json!({
-        "schema": 1, "command": command, "outcome": "failed", "error": ErrorDocument::of(&error)
-    });
+    let failure = Failure::of(Some(command), ErrorDocument::of(&error));
     context.report.show(&failure, "");
     context.report.fail(&error)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use futures::try_join;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::release::{Built, build};
 use super::{Context, version};
@@ -16,6 +16,8 @@ use crate::ledger::Ledger;
 use crate::release::model::Version;
 use crate::release::plan::{self, Desired, Observed, Plan, Work, Zip};
 use crate::release::record::ArtifactRecord;
+use crate::report::document::Freshness as Word;
+use crate::schema::documents::{Body as _, PlanBody, PlannedApi, PlannedLayer, PlannedWork};
 use crate::session::{Session, UNRELEASED};
 use crate::stage::{self, Freshness};
 use crate::terraform::render;
@@ -102,37 +104,39 @@ fn document(
     release: Option<&ReleasePlan>,
     changes: bool,
 ) -> Value {
-    let layers: Vec<Value> = layers
-        .iter()
-        .map(|(name, plan)| match plan {
-            LayerPlan::NoChanges => json!({ "layer": name, "state": "no_changes" }),
-            LayerPlan::Changes(plan) => json!({ "layer": name, "state": "changes", "plan": plan }),
-            LayerPlan::NotYet(needed) => json!({ "layer": name, "state": "not_yet", "needs": needed }),
-        })
-        .collect();
-    let functions: Option<BTreeMap<String, &str>> = release.map(|release| {
+    let layers = layers.iter().map(|(name, plan)| {
+        let layer = name.clone();
+        match plan {
+            LayerPlan::NoChanges => PlannedLayer::NoChanges { layer },
+            LayerPlan::Changes(plan) => PlannedLayer::Changes { layer, plan: plan.clone() },
+            LayerPlan::NotYet(needed) => PlannedLayer::NotYet { layer, needs: needed.clone() },
+        }
+    });
+    let functions = release.map(|release| {
         let word = |work: &Work| match work {
-            Work::Update { .. } => "update",
-            Work::Publish => "publish",
-            Work::Keep(_) => "keep",
+            Work::Update { .. } => PlannedWork::Update,
+            Work::Publish => PlannedWork::Publish,
+            Work::Keep(_) => PlannedWork::Keep,
         };
         release.plan.functions.iter().map(|(key, step)| (key.to_string(), word(&step.work))).collect()
     });
-    let api = release.map(|release| match &release.freshness {
-        Freshness::Fresh(_) => json!({ "state": "fresh", "changes": [] }),
-        Freshness::Stale(_, changes) => json!({ "state": "stale", "changes": changes }),
-        Freshness::Unknown => json!({ "state": "unknown", "changes": [] }),
+    let api = release.map(|release| {
+        let (state, changes) = match &release.freshness {
+            Freshness::Fresh(_) => (Word::Fresh, Vec::new()),
+            Freshness::Stale(_, changes) => (Word::Stale, changes.clone()),
+            Freshness::Unknown => (Word::Unknown, Vec::new()),
+        };
+        PlannedApi { state, changes }
     });
-    json!({
-        "schema": 1,
-        "command": "plan",
-        "stage": session.settings.stage.name,
-        "version": version,
-        "changes": changes,
-        "layers": layers,
-        "functions": functions,
-        "api": api,
-    })
+    PlanBody {
+        stage: session.settings.stage.name.to_string(),
+        version: version.to_string(),
+        changes,
+        layers: layers.collect(),
+        functions,
+        api,
+    }
+    .document()
 }
 
 fn not_yet(name: &str, needed: &[String]) -> String {

@@ -1,14 +1,17 @@
 //! `deployctl status`: what runs, whether it is stale, what was changed behind our back, who holds the stage.
 
+use std::time::Duration;
+
 use futures::try_join;
 
 use super::Context;
 use crate::error::{Error, Result};
+use crate::event::Events;
 use crate::lease::{Lease, describe};
 use crate::ledger::Ledger;
 use crate::release::record::Record;
-use crate::report::Document;
 use crate::report::document::{Api, Freshness};
+use crate::report::{Document, Look};
 use crate::session::Session;
 use crate::stage;
 use crate::world::StageState;
@@ -22,6 +25,41 @@ pub(super) async fn run(context: &Context) -> Result<Document> {
         session.identify().await?;
     }
     result
+}
+
+/// Looks again and again until Ctrl-C. A look that fails later than the first is shown like any other: what is watched
+/// is mostly watched because something is going on.
+pub(super) async fn watch(context: &Context, every: Duration) -> Result<()> {
+    let mut session = context.session_to_look().await?;
+    session.identify().await?;
+    // Steps are no news here.
+    session.events = Events::silent();
+    let mut look = Look::default();
+    let mut shown = None;
+    loop {
+        let seen = tokio::select! {
+            seen = observe(&session) => seen,
+            () = session.cancel.cancelled() => return Ok(()),
+        };
+        let document = match seen {
+            Ok(document) => document,
+            Err(error) if shown.is_none() => return Err(error),
+            Err(error) => {
+                let mut document = Document::new("status", session.settings.stage.name.as_str());
+                document.fail(&error);
+                document
+            }
+        };
+        let news = serde_json::to_value(&document).ok();
+        if (context.report.redraws() || news != shown) && !context.report.look(&mut look, &document) {
+            return Ok(());
+        }
+        shown = news;
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = session.cancel.cancelled() => return Ok(()),
+        }
+    }
 }
 
 async fn observe(session: &Session) -> Result<Document> {

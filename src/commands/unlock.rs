@@ -3,6 +3,7 @@
 use super::Context;
 use crate::error::{Error, Result};
 use crate::lease::{self, Lease, describe};
+use crate::schema::documents::{Body as _, UnlockBody};
 
 /// Runs it.
 pub(super) async fn run(context: &Context, yes: bool) -> Result<()> {
@@ -32,8 +33,7 @@ pub(super) async fn run(context: &Context, yes: bool) -> Result<()> {
 
 fn say(context: &Context, stage: &str, freed: bool) {
     let text = if freed { "is free now" } else { "was not held" };
-    context.report.show(
-        &serde_json::json!({ "schema": 1, "command": "unlock", "stage": stage, "freed": freed }),
-        &format!("stage {stage} {text}\n"),
-    );
+    context
+        .report
+        .show(&UnlockBody { stage: stage.to_owned(), freed }.document(), &format!("stage {stage} {text}\n"));
 }

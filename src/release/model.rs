@@ -16,7 +16,7 @@ pub struct Malformed {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $pattern:literal, $rule:literal, $valid:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -26,6 +26,18 @@ macro_rules! name {
             /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": $pattern })
             }
         }
 
@@ -73,6 +85,7 @@ name!(
     /// is why its alphabet is small.
     Version,
     "version",
+    "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
     "use 1 to 64 letters, digits, '.', '-' and '_', beginning with a letter or digit, without '..'",
     |text| {
         within(text, 64, ".-_")
@@ -84,6 +97,7 @@ name!(
     /// A target in `deployctl.toml`, such as `local` or `prd`. Part of names of buckets and of functions.
     StageName,
     "stage",
+    "^[a-z][a-z0-9-]{0,31}$",
     "use 1 to 32 lower-case letters, digits and '-', beginning with a letter",
     |text| {
         within(text, 32, "-")
@@ -95,6 +109,7 @@ name!(
     /// The key of a function in the Terraform contract: the name of its stage variable.
     FunctionKey,
     "function key",
+    "^[A-Za-z0-9_]{1,64}$",
     "a stage variable's name has 1 to 64 letters, digits and '_', and 'release' is taken",
     |text| within(text, 64, "_") && text != RELEASE_VARIABLE
 );
@@ -102,6 +117,7 @@ name!(
     /// A Lambda function's name.
     FunctionName,
     "function name",
+    "^[A-Za-z0-9_-]{1,64}$",
     "Lambda allows 1 to 64 letters, digits, '-' and '_'",
     |text| within(text, 64, "-_")
 );
@@ -109,6 +125,7 @@ name!(
     /// A published version of a function, as Lambda numbers it.
     FunctionVersion,
     "function version",
+    "^[0-9]{1,20}$",
     "a published version is a number",
     |text| !text.is_empty() && text.len() <= 20 && text.chars().all(|c| c.is_ascii_digit())
 );
@@ -116,6 +133,7 @@ name!(
     /// An API Gateway deployment: an immutable snapshot of the API.
     DeploymentId,
     "deployment id",
+    "^[A-Za-z0-9-]{1,64}$",
     "API Gateway uses 1 to 64 letters, digits and '-'",
     |text| within(text, 64, "-")
 );
@@ -123,6 +141,7 @@ name!(
     /// An AWS account.
     AccountId,
     "account",
+    "^[0-9]{12}$",
     "an AWS account id has 12 digits",
     |text| text.len() == 12 && text.chars().all(|c| c.is_ascii_digit())
 );
@@ -134,7 +153,7 @@ pub const RELEASE_VARIABLE: &str = "release";
 pub const MAX_FUNCTIONS: usize = 99;
 
 /// Everything that `UpdateStage` moves: which deployment a stage serves, and with which variables.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Pointer {
     /// The deployment whose snapshot is served.
     pub deployment_id: DeploymentId,

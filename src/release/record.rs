@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::{
@@ -16,7 +17,7 @@ use crate::event::StepTime;
 pub const SCHEMA: u32 = 1;
 
 /// One entry of the ledger.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
     /// The form of this record.
     pub schema: u32,
@@ -53,7 +54,7 @@ impl Record {
 }
 
 /// What was done to a stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// A release.
@@ -67,7 +68,7 @@ pub enum Action {
 }
 
 /// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The stage serves the release.
@@ -79,7 +80,7 @@ pub enum Outcome {
 }
 
 /// One immutable set that goes live as a whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Release {
     /// Its version.
     pub version: Version,
@@ -113,7 +114,7 @@ impl Release {
 }
 
 /// The state of the source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Git {
     /// The commit.
     pub commit: String,
@@ -122,7 +123,7 @@ pub struct Git {
 }
 
 /// A zip in the bucket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ArtifactRecord {
     /// Its key.
     pub key: String,
@@ -135,7 +136,7 @@ pub struct ArtifactRecord {
 }
 
 /// A version of a function.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FunctionRecord {
     /// The function.
     pub name: FunctionName,
@@ -150,7 +151,7 @@ pub struct FunctionRecord {
 }
 
 /// The API's part of a release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ApiRecord {
     /// The REST API.
     pub id: String,
@@ -163,7 +164,7 @@ pub struct ApiRecord {
 }
 
 /// What a stage served before: enough to go back to it in one call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Before {
     /// Where the stage pointed.
     pub pointer: Pointer,
@@ -172,7 +173,7 @@ pub struct Before {
 }
 
 /// Who did it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Who {
     /// The AWS identity.
     pub arn: String,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::Error;
@@ -12,7 +13,7 @@ use crate::release::record::Record;
 pub const SCHEMA: u32 = 1;
 
 /// What a command did and what the stage is now.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Document {
     /// The form of this document.
     pub schema: u32,
@@ -45,7 +46,7 @@ pub struct Document {
 }
 
 /// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The release is live.
@@ -65,7 +66,7 @@ pub enum Outcome {
 }
 
 /// A function of a release.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Function {
     /// Its name.
     pub name: String,
@@ -76,7 +77,7 @@ pub struct Function {
 }
 
 /// The API of a stage.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Api {
     /// The REST API.
     pub id: String,
@@ -91,7 +92,7 @@ pub struct Api {
 }
 
 /// Whether a stage serves the API as it is defined now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Freshness {
     /// It does.
@@ -103,7 +104,7 @@ pub enum Freshness {
 }
 
 /// An error in the document.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ErrorDocument {
     /// Its stable name.
     pub id: &'static str,

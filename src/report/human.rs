@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::document::{Document, Freshness, Outcome};
 use crate::error::Error;
+use crate::schema::documents::LogLine;
 
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -62,6 +63,74 @@ pub fn result(document: &Document) -> String {
     text
 }
 
+/// A look at a stage, for `status --watch`: the result, or what is in its way, and when it was.
+pub fn look(document: &Document) -> String {
+    let now = jiff::Zoned::now().strftime("%H:%M:%S");
+    let body = match &document.error {
+        None => result(document),
+        Some(error) => {
+            let mut text = format!("{BAD}error{BAD:#} [{}]: {}\n", error.id, error.message);
+            for cause in &error.causes {
+                let _ = writeln!(text, "  because {cause}");
+            }
+            text
+        }
+    };
+    format!("{body}{DIM}{now}, Ctrl-C ends it{DIM:#}\n")
+}
+
+/// The same on one line, for a log.
+pub fn one_line(document: &Document) -> String {
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+    let stage = document.stage.as_deref().unwrap_or("unknown");
+    if let Some(error) = &document.error {
+        return format!("{now} {stage}: error [{}]: {}\n", error.id, error.message);
+    }
+    let mut text = format!("{now} {stage}: serves {}", document.version.as_deref().unwrap_or("none"));
+    if let Some(api) = &document.api {
+        let state = match api.state {
+            Freshness::Fresh => "fresh",
+            Freshness::Stale => "stale",
+            Freshness::Unknown => "unknown",
+        };
+        let _ = write!(text, ", deployment {} {state}", api.deployment_id);
+    }
+    for drift in document.drift.iter().flatten().chain(&document.held) {
+        let _ = write!(text, "; {drift}");
+    }
+    text.push('\n');
+    text
+}
+
+/// The colours of functions in a log.
+const PALETTE: [AnsiColor; 6] = [
+    AnsiColor::Cyan,
+    AnsiColor::Yellow,
+    AnsiColor::Magenta,
+    AnsiColor::Green,
+    AnsiColor::Blue,
+    AnsiColor::BrightRed,
+];
+
+/// A line of a function's log. What functions write is not trusted: it could otherwise move the cursor, or worse.
+pub fn log_line(line: &LogLine, place: usize, width: usize) -> String {
+    let colour = PALETTE[place % PALETTE.len()].on_default();
+    let at = line.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
+    let version = line.version.as_deref().unwrap_or("?");
+    let mut text =
+        format!("{DIM}{at}{DIM:#} {colour}{:<width$}{colour:#} {DIM}[{version}]{DIM:#} ", line.function);
+    for c in line.message.chars() {
+        match c {
+            '\n' => text.push_str("\n    "),
+            '\t' => text.push('\t'),
+            c if c.is_control() => text.extend(c.escape_unicode()),
+            c => text.push(c),
+        }
+    }
+    text.push('\n');
+    text
+}
+
 /// An error: what failed, why, what to do next.
 pub fn error(error: &Error) -> String {
     let mut text = format!("{BAD}error{BAD:#} [{}]: {}\n", error.id, error.message);
@@ -72,4 +141,25 @@ pub fn error(error: &Error) -> String {
         let _ = writeln!(text, "{STRONG}next{STRONG:#}: {hint}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_cannot_move_the_cursor() {
+        let line = LogLine {
+            schema: 1,
+            command: "logs",
+            stage: "local".into(),
+            at: "2026-11-25T16:00:00Z".parse().unwrap(),
+            function: "users_get".into(),
+            version: Some("7".into()),
+            stream: "s".into(),
+            message: "a\u{1b}[2J\nb".into(),
+        };
+        let text = anstream::adapter::strip_str(&log_line(&line, 7, 10)).to_string();
+        assert_eq!(text, "2026-11-25T16:00:00.000Z users_get  [7] a\\u{1b}[2J\n    b\n");
+    }
 }

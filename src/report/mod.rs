@@ -2,6 +2,7 @@
 
 pub mod document;
 mod human;
+mod look;
 mod progress;
 
 use std::io::{IsTerminal, Write};
@@ -10,8 +11,10 @@ use std::sync::{Mutex, PoisonError};
 use crate::cli::{Output, ProgressMode};
 use crate::error::{Error, Kind};
 use crate::event::Events;
+use crate::schema::documents::LogLine;
 
 pub use document::Document;
+pub use look::Look;
 
 /// Writes what a command says.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +53,33 @@ impl Report {
             Output::Json => self.json(value),
             Output::Human => write_out(text),
         }
+    }
+
+    /// Writes a line of a function's log; false when nobody reads it any more. `place` chooses the colour of the
+    /// function's name, which is as wide as `width`.
+    pub fn log_line(&self, line: &LogLine, place: usize, width: usize) -> bool {
+        let text = match self.output {
+            Output::Json => format!("{}\n", serde_json::json!(line)),
+            Output::Human => human::log_line(line, place, width),
+        };
+        anstream::stdout().write_all(text.as_bytes()).is_ok()
+    }
+
+    /// Shows what `status --watch` sees now: in the place of what it showed before on a terminal, on a new line
+    /// otherwise. False when nobody reads it any more.
+    pub fn look(&self, look: &mut Look, document: &Document) -> bool {
+        let text = match self.output {
+            Output::Json => format!("{}\n", serde_json::json!(document)),
+            Output::Human if std::io::stdout().is_terminal() => look.redrawn(&human::look(document)),
+            Output::Human => human::one_line(document),
+        };
+        let mut stdout = anstream::stdout();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+    }
+
+    /// Whether what is shown again and again is redrawn, so that every look is worth showing.
+    pub fn redraws(&self) -> bool {
+        self.output == Output::Human && std::io::stdout().is_terminal()
     }
 
     /// Writes text as it is, in either form: for output that another program reads, such as shell exports.
@@ -109,8 +139,7 @@ pub fn usage(error: &clap::Error) -> u8 {
                 "nothing was changed; `deployctl help` lists the commands and their options".to_owned(),
             ),
         };
-        let failure =
-            serde_json::json!({ "schema": 1, "command": null, "outcome": "failed", "error": document });
+        let failure = crate::schema::documents::Failure::of(None, document);
         Report::new(Output::Json, ProgressMode::Quiet).json(&failure);
     }
     Kind::Usage.exit_code()

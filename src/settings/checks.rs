@@ -10,21 +10,30 @@ use serde_json::{Value, json};
 use crate::release::check::{Ask, Checks, Invocation, Request};
 use crate::release::model::FunctionKey;
 
-/// A check as it is written: either an invocation or a request.
-#[derive(Debug, Deserialize)]
+/// A check as it is written: either an invocation before the switch, or a request after it. `{version}` stands for the
+/// version in all that is sent or expected.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CheckFile {
+    /// What it is called; the function's key, or the request, by default.
     name: Option<String>,
+    /// What the result, or the JSON body, must contain: objects may have more fields.
     expect: Option<Value>,
-    // Before the switch.
+    /// Before the switch: the key of a function, whose new version is invoked.
     invoke: Option<FunctionKey>,
+    /// What it is invoked with; `{}` by default.
     payload: Option<Value>,
+    /// A file with the JSON that it is invoked with.
     payload_file: Option<PathBuf>,
-    // After it.
+    /// After the switch: a method and a path below the stage's URL, such as `GET /users`.
     request: Option<String>,
+    /// Headers that are sent with the request.
     headers: Option<BTreeMap<String, String>>,
+    /// The body that is sent with the request.
     body: Option<Value>,
+    /// The status that must come; 200 by default.
     status: Option<u16>,
+    /// Headers that must come.
     expect_headers: Option<BTreeMap<String, String>>,
 }
 

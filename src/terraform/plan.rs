@@ -15,7 +15,7 @@ use super::outputs::MASK;
 pub const UNKNOWN: &str = "(known after apply)";
 
 /// What Terraform would do.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Plan {
     /// Resources that would be touched, in Terraform's order.
     pub changes: Vec<ResourceChange>,
@@ -26,7 +26,7 @@ pub struct Plan {
 }
 
 /// What happens to a resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It is made.
@@ -69,7 +69,7 @@ impl Action {
 }
 
 /// A change to one resource.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ResourceChange {
     /// The resource's address.
     pub address: String,
@@ -90,7 +90,7 @@ pub struct ResourceChange {
 }
 
 /// A value before and after; `None` where there is none. Secrets are [`MASK`], unknown values [`UNKNOWN`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ValueChange {
     /// What it is now.
     pub before: Option<Value>,

@@ -50,6 +50,40 @@ pub struct Ended {
     pub stderr: String,
 }
 
+/// Fails the test unless the document is what `deployctl schema` says of it, without a field more. What does not say its
+/// command is the value of an output, which may be anything.
+#[track_caller]
+pub fn follows_its_schema(document: &Value) {
+    let Some(command) = document.get("command") else {
+        assert!(document.get("schema").is_none(), "a document without a command: {document:#}");
+        return;
+    };
+    let entry = deployctl::schema::of_document(document);
+    let entry = entry.unwrap_or_else(|| panic!("there is no schema for {command}: {document:#}"));
+    let mut schema = entry.schema();
+    closed(&mut schema);
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let problems: Vec<String> = validator
+        .iter_errors(document)
+        .map(|problem| format!("{}: {problem}", problem.instance_path()))
+        .collect();
+    assert!(problems.is_empty(), "not as {}: {problems:#?}\n{document:#}", entry.name);
+}
+
+/// The schema with no room for fields that it does not name: those who read may meet more, we must not print more.
+fn closed(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if object.contains_key("properties") && !object.contains_key("additionalProperties") {
+                object.insert("additionalProperties".to_owned(), false.into());
+            }
+            object.values_mut().for_each(closed);
+        }
+        Value::Array(items) => items.iter_mut().for_each(closed),
+        _ => {}
+    }
+}
+
 impl Program {
     /// deployctl in `dir`.
     pub fn new(dir: &Path) -> Self {
@@ -105,8 +139,10 @@ impl Ended {
     /// stdout, which must be one JSON document and nothing else.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("not one JSON document ({error}):\n{}", self.stdout))
+        let document = serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("not one JSON document ({error}):\n{}", self.stdout));
+        follows_its_schema(&document);
+        document
     }
 
     /// Fails the test unless stderr has all these texts.

@@ -1,0 +1,60 @@
+//! Invoking a function for somebody who wants to see what it says.
+
+use aws_sdk_lambda::config::retry::RetryConfig;
+use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_lambda::types::LogType;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::Aws;
+use super::failure::Failure;
+use crate::release::model::{FunctionName, FunctionVersion};
+
+/// What came of an invocation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Invocation {
+    /// Lambda's word for the function's own failure, such as `Unhandled`.
+    pub function_error: Option<String>,
+    /// What the function answered.
+    pub result: Value,
+    /// The end of what it logged.
+    pub log_tail: Option<String>,
+}
+
+impl Aws {
+    /// Invokes a version once. It is not tried again after a lost answer: the function may have run.
+    ///
+    /// # Errors
+    /// When Lambda does not run it, or its answer is lost.
+    pub async fn invoke(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        payload: &Value,
+        log_tail: bool,
+    ) -> Result<Invocation, Failure> {
+        let once = aws_sdk_lambda::config::Config::builder().retry_config(RetryConfig::disabled());
+        let answer = self
+            .lambda
+            .invoke()
+            .function_name(name.as_str())
+            .qualifier(version.as_str())
+            .set_log_type(log_tail.then_some(LogType::Tail))
+            .payload(Blob::new(payload.to_string()))
+            .customize()
+            .config_override(once)
+            .send()
+            .await
+            .map_err(|error| Failure::new("Invoke", format!("{name}:{version}"), &error))?;
+        let bytes = answer.payload().map(AsRef::<[u8]>::as_ref).unwrap_or_default();
+        let result = serde_json::from_slice(bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()));
+        let tail = answer.log_result().and_then(|tail| STANDARD.decode(tail).ok());
+        Ok(Invocation {
+            function_error: answer.function_error().map(str::to_owned),
+            result,
+            log_tail: tail.map(|tail| String::from_utf8_lossy(&tail).into_owned()),
+        })
+    }
+}

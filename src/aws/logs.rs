@@ -1,0 +1,147 @@
+//! What functions log: CloudWatch Logs, read group by group and told in the order of time.
+
+use std::collections::VecDeque;
+
+use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
+use jiff::Timestamp;
+
+use super::Aws;
+use super::failure::{Failure, Meaning};
+use crate::release::model::FunctionName;
+
+/// A line of a log, as CloudWatch has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// CloudWatch's own name for it, where it gives one.
+    pub id: Option<String>,
+    /// When it was written, in milliseconds.
+    pub at: i64,
+    /// The log stream: one for each environment of a function.
+    pub stream: String,
+    /// What was written.
+    pub message: String,
+}
+
+impl Line {
+    fn of(event: FilteredLogEvent) -> Self {
+        let FilteredLogEvent { event_id, timestamp, log_stream_name, message, .. } = event;
+        Self {
+            id: event_id,
+            at: timestamp.unwrap_or_default(),
+            stream: log_stream_name.unwrap_or_default(),
+            message: message.unwrap_or_default(),
+        }
+    }
+
+    /// When it was written.
+    pub fn time(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.at).unwrap_or_default()
+    }
+
+    /// The version in brackets in the stream's name: `2026/11/25/[7]…`, or `2026/11/25/<function>[7]…` in a group that
+    /// several functions share.
+    pub fn version(&self) -> Option<&str> {
+        let (_, rest) = self.stream.split_once('[')?;
+        rest.split_once(']').map(|(version, _)| version)
+    }
+
+    /// The function in the name of a stream of a shared group.
+    pub fn function(&self) -> Option<&str> {
+        let (before, _) = self.stream.split_once('[')?;
+        before.rsplit('/').next().filter(|name| !name.is_empty())
+    }
+}
+
+/// A span of time of one log group, read page by page.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    aws: &'a Aws,
+    group: &'a str,
+    from: i64,
+    until: Option<i64>,
+    next: Option<String>,
+    ended: bool,
+    ready: VecDeque<Line>,
+}
+
+impl<'a> Reading<'a> {
+    /// What `group` has from `from` on, in milliseconds; up to `until`, or up to now.
+    pub fn new(aws: &'a Aws, group: &'a str, from: i64, until: Option<i64>) -> Self {
+        Self { aws, group, from, until, next: None, ended: false, ready: VecDeque::new() }
+    }
+
+    /// Reads until a line is there or the span is over. Pages may be empty and still not be the last.
+    ///
+    /// # Errors
+    /// When CloudWatch says no. A group that does not exist is one that nothing was logged to.
+    pub async fn fill(&mut self) -> Result<(), Failure> {
+        while self.ready.is_empty() && !self.ended {
+            self.aws.pace.logs().await;
+            let request = self
+                .aws
+                .logs
+                .filter_log_events()
+                .log_group_name(self.group)
+                .start_time(self.from)
+                .set_end_time(self.until)
+                .set_next_token(self.next.take());
+            match request.send().await {
+                Ok(page) => {
+                    self.next.clone_from(&page.next_token);
+                    self.ended = self.next.is_none();
+                    self.ready.extend(page.events.unwrap_or_default().into_iter().map(Line::of));
+                }
+                Err(error) => {
+                    let failure = Failure::new("FilterLogEvents", self.group, &error);
+                    if failure.meaning != Meaning::NotFound {
+                        return Err(failure);
+                    }
+                    self.ended = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When the next line was written, if one is there.
+    pub fn at(&self) -> Option<i64> {
+        self.ready.front().map(|line| line.at)
+    }
+
+    /// The next line.
+    pub fn take(&mut self) -> Option<Line> {
+        self.ready.pop_front()
+    }
+}
+
+impl Aws {
+    /// Where a function logs to.
+    ///
+    /// # Errors
+    /// When Lambda says no.
+    pub async fn log_group(&self, name: &FunctionName) -> Result<String, Failure> {
+        self.pace.lambda().await;
+        let found = self.lambda.get_function_configuration().function_name(name.as_str()).send().await;
+        let found = found.map_err(|error| Failure::new("GetFunctionConfiguration", name.as_str(), &error))?;
+        let named = found.logging_config().and_then(|logging| logging.log_group());
+        Ok(named.map_or_else(|| format!("/aws/lambda/{name}"), str::to_owned))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(stream: &str) -> Line {
+        Line { id: None, at: 0, stream: stream.to_owned(), message: String::new() }
+    }
+
+    #[test]
+    fn a_stream_names_its_version_and_in_a_shared_group_its_function() {
+        let own = line("2026/11/25/[7]0af3");
+        assert_eq!((own.version(), own.function()), (Some("7"), None));
+        let shared = line("2026/11/25/users-dev-get[$LATEST]0af3");
+        assert_eq!((shared.version(), shared.function()), (Some("$LATEST"), Some("users-dev-get")));
+        assert_eq!(line("made by hand").version(), None);
+    }
+}

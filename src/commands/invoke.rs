@@ -1,0 +1,167 @@
+//! `deployctl invoke`: asks one function, past the API.
+
+use std::io::Read as _;
+
+use serde_json::Value;
+
+use super::{Context, version};
+use crate::contract::Contract;
+use crate::error::{EXIT_ANSWER, Error, Kind, Result};
+use crate::ledger::Ledger;
+use crate::release::model::{FunctionKey, FunctionName, FunctionVersion, Version};
+use crate::release::record::Release;
+use crate::schema::documents::{Body as _, InvokeBody};
+use crate::session::Session;
+use crate::stage;
+
+/// What was asked for.
+pub(super) use crate::cli::Invoke as Request;
+
+/// Runs it; the exit code tells whether the function itself answered with an error.
+pub(super) async fn run(context: &Context, request: &Request) -> Result<u8> {
+    let payload = payload(&request.payload)?;
+    let asked = request.release.as_deref().map(version).transpose()?;
+    let (session, contract) = context.session_of_released().await?;
+    let (key, name, number, release) = target(&session, &contract, &request.function, asked).await?;
+    let call = session.aws.invoke(&name, &number, &payload, request.log_tail);
+    let answer = tokio::select! {
+        answer = call => answer.map_err(|failure| {
+            Error::preflight("invoke.failed", format!("{name} version {number} was not invoked, or its answer is lost"))
+                .because(failure)
+                .hint("what is live is unchanged; the caller needs lambda:InvokeFunction on the version")
+        })?,
+        () = session.cancel.cancelled() => {
+            return Err(Error::new(Kind::Interrupted, "interrupted", "interrupted; the function may still be running"));
+        }
+    };
+    if let Some(tail) = &answer.log_tail {
+        for line in tail.lines() {
+            session.events.note(format!("{key}: {line}"));
+        }
+    }
+    let failed = answer.function_error.is_some();
+    if let Some(error) = &answer.function_error {
+        session.events.warn(format!("the function answered with an error: {error}"));
+    }
+    let text = match &answer.result {
+        Value::String(text) => format!("{text}\n"),
+        other => format!("{other:#}\n"),
+    };
+    let document = InvokeBody {
+        stage: session.settings.stage.name.to_string(),
+        function: key.to_string(),
+        name: name.to_string(),
+        version: number.to_string(),
+        release: release.map(|release| release.to_string()),
+        function_error: answer.function_error,
+        result: answer.result,
+        log_tail: answer.log_tail,
+    };
+    context.report.show(&document.document(), &text);
+    Ok(if failed { EXIT_ANSWER } else { 0 })
+}
+
+type Target = (FunctionKey, FunctionName, FunctionVersion, Option<Version>);
+
+/// Which version of which function: by the stage's variables, or by the ledger.
+async fn target(
+    session: &Session,
+    contract: &Contract,
+    wanted: &str,
+    asked: Option<Version>,
+) -> Result<Target> {
+    if let Some(version) = asked {
+        let release = released(session, contract, &version).await?;
+        let functions = release.functions.iter().map(|(key, function)| (key, &function.name));
+        let (key, name) = named(wanted, functions)?;
+        let number = release.functions.get(&key).map(|function| function.version.clone());
+        let number = number.ok_or_else(|| Error::bug("a function of the release is not in it"))?;
+        return Ok((key, name, number, Some(version)));
+    }
+    let functions = contract.functions.iter().map(|(key, target)| (key, &target.name));
+    let (key, name) = named(wanted, functions)?;
+    let live = stage::stage(&session.site(contract)?).await?.pointer;
+    let number = live.variables.get(key.as_str()).and_then(|number| number.parse().ok());
+    let number = number.ok_or_else(|| stage::empty(&session.settings.stage.name))?;
+    Ok((key, name, number, live.release()))
+}
+
+/// The newest live release of `version`, by the ledger.
+///
+/// # Errors
+/// `release.unknown`, and as [`Ledger::newest_of`].
+pub(super) async fn released(session: &Session, contract: &Contract, version: &Version) -> Result<Release> {
+    let stage = &session.settings.stage.name;
+    let ledger = Ledger::new(session.aws.bucket(&contract.artifact_bucket), stage.clone());
+    let last = ledger.numbers().await?.last().copied().unwrap_or(0);
+    let record = ledger.newest_of(version, last).await?.ok_or_else(|| {
+        Error::usage("release.unknown", format!("version {version} was never live on stage {stage}"))
+            .hint(format!("`deployctl history --stage {stage}` lists its releases"))
+    })?;
+    Ok(record.release)
+}
+
+/// The function called `wanted`, by its key or its name.
+///
+/// # Errors
+/// `function.unknown`, with those that there are.
+pub(super) fn named<'a>(
+    wanted: &str,
+    functions: impl Iterator<Item = (&'a FunctionKey, &'a FunctionName)> + Clone,
+) -> Result<(FunctionKey, FunctionName)> {
+    let mut known = functions.clone();
+    if let Some((key, name)) = known.find(|(key, name)| key.as_str() == wanted || name.as_str() == wanted) {
+        return Ok((key.clone(), name.clone()));
+    }
+    let keys: Vec<&str> = functions.map(|(key, _)| key.as_str()).collect();
+    let meant = crate::settings::nearest(wanted, keys.iter().copied())
+        .map_or_else(String::new, |best| format!("; did you mean {best:?}?"));
+    Err(Error::usage("function.unknown", format!("there is no function {wanted:?}{meant}"))
+        .hint(format!("there are: {}", keys.join(", "))))
+}
+
+/// The payload: JSON, a file that holds it, or standard input.
+fn payload(given: &str) -> Result<Value> {
+    let invalid = |what: String| Error::usage("payload.invalid", what);
+    let hint = "give JSON, @FILE, or - for standard input";
+    let text = match given.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file)
+            .map_err(|error| invalid(format!("cannot read {file}")).because(error).hint(hint))?,
+        None if given == "-" => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map_err(|error| {
+                invalid("cannot read standard input".to_owned()).because(error).hint(hint)
+            })?;
+            text
+        }
+        None => given.to_owned(),
+    };
+    serde_json::from_str(&text)
+        .map_err(|error| invalid("the payload is not JSON".to_owned()).because(error).hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_json_from_wherever_it_comes() {
+        assert_eq!(payload("{\"a\":1}").unwrap()["a"], 1);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[2]").unwrap();
+        assert_eq!(payload(&format!("@{}", file.path().display())).unwrap()[0], 2);
+        for bad in ["{", "@/nonexistent", ""] {
+            assert_eq!(payload(bad).unwrap_err().id, "payload.invalid", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_function_is_known_by_key_and_by_name() {
+        let functions = [("users_get", "users-dev-get"), ("users_post", "users-dev-post")]
+            .map(|(key, name)| (key.parse::<FunctionKey>().unwrap(), name.parse::<FunctionName>().unwrap()));
+        let known = || functions.iter().map(|(key, name)| (key, name));
+        assert_eq!(named("users_get", known()).unwrap(), named("users-dev-get", known()).unwrap());
+        let error = named("user_get", known()).unwrap_err();
+        assert!(error.message.ends_with("did you mean \"users_get\"?"), "{error}");
+    }
+}

@@ -1,0 +1,313 @@
+//! The documents of the commands that do not move a stage. Those that do share `report::document`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::release::record::Record;
+use crate::report::document::{ErrorDocument, Freshness, SCHEMA};
+use crate::terraform;
+
+/// A document of one command.
+pub trait Body: Serialize + JsonSchema + Sized {
+    /// The command, as the document names it.
+    const COMMAND: &'static str;
+
+    /// The whole document as JSON.
+    fn document(self) -> Value {
+        let whole = Whole { schema: SCHEMA, command: Self::COMMAND, body: self };
+        // These types have string keys only, so they cannot fail to be JSON.
+        serde_json::to_value(&whole).unwrap_or_default()
+    }
+}
+
+/// A document with what every document begins with.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Whole<T> {
+    /// The form of this document.
+    pub schema: u32,
+    /// The command.
+    pub command: &'static str,
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "a comment would become the description of each document")]
+    pub body: T,
+}
+
+macro_rules! document {
+    ($body:ident, $whole:ident, $command:literal) => {
+        impl Body for $body {
+            const COMMAND: &'static str = $command;
+        }
+
+        #[doc = concat!("The whole document of `deployctl ", $command, "`.")]
+        pub type $whole = Whole<$body>;
+    };
+}
+
+document!(PlanBody, Plan, "plan");
+document!(HistoryBody, History, "history");
+document!(BootstrapBody, Bootstrap, "bootstrap");
+document!(UnlockBody, Unlock, "unlock");
+document!(DestroyBody, Destroy, "destroy");
+document!(LocalUpBody, LocalUp, "local up");
+document!(LocalDownBody, LocalDown, "local down");
+document!(ExplainedBody, Explained, "explain");
+document!(SchemasBody, Schemas, "schema");
+document!(ManBody, Man, "man");
+document!(InvokeBody, Invoke, "invoke");
+
+/// What a release would do.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PlanBody {
+    /// The stage.
+    pub stage: String,
+    /// The version that was planned for; `unreleased` if none is named and none is live.
+    pub version: String,
+    /// Whether a release would change anything.
+    pub changes: bool,
+    /// Terraform's part, in the order of the layers' names.
+    pub layers: Vec<PlannedLayer>,
+    /// What would happen to each function; null before the first release.
+    pub functions: Option<BTreeMap<String, PlannedWork>>,
+    /// The API; null before the first release.
+    pub api: Option<PlannedApi>,
+}
+
+/// What Terraform would do in a layer.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum PlannedLayer {
+    /// The world is as the layer says.
+    NoChanges {
+        /// The layer.
+        layer: String,
+    },
+    /// There is something to do.
+    Changes {
+        /// The layer.
+        layer: String,
+        /// What.
+        plan: terraform::plan::Plan,
+    },
+    /// It reads the outputs of layers that were never applied.
+    NotYet {
+        /// The layer.
+        layer: String,
+        /// Those layers.
+        needs: Vec<String>,
+    },
+}
+
+/// What would happen to a function.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PlannedWork {
+    /// It gets new code, and a new version.
+    Update,
+    /// What it is now becomes a version.
+    Publish,
+    /// Its version stays.
+    Keep,
+}
+
+/// Whether the stage serves the API as it is defined now.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PlannedApi {
+    /// Whether it does.
+    pub state: Freshness,
+    /// What has changed since its deployment was made.
+    pub changes: Vec<String>,
+}
+
+/// The ledger, newest first.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct HistoryBody {
+    /// Its records.
+    pub records: Vec<Record>,
+}
+
+/// The bucket of the Terraform state.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct BootstrapBody {
+    /// Its name.
+    pub bucket: String,
+    /// Whether it was made now; false if it was there.
+    pub made: bool,
+}
+
+/// A stage whose lease was to be freed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct UnlockBody {
+    /// The stage.
+    pub stage: String,
+    /// Whether somebody held it.
+    pub freed: bool,
+}
+
+/// A stage that is gone.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DestroyBody {
+    /// The stage.
+    pub stage: String,
+    /// Always `destroyed`.
+    pub outcome: Destroyed,
+}
+
+/// How `destroy` ended.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Destroyed {
+    /// All layers are gone.
+    Destroyed,
+}
+
+/// An embedded AWS that runs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LocalUpBody {
+    /// Where it answers.
+    pub endpoint: String,
+}
+
+/// An embedded AWS that was stopped.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LocalDownBody {
+    /// Whether it had run.
+    pub stopped: bool,
+}
+
+/// What was asked to be explained.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ExplainedBody {
+    /// The exit codes that were asked for, or all.
+    pub exit_codes: Vec<ExplainedCode>,
+    /// The errors that were asked for, or all.
+    pub errors: Vec<ExplainedError>,
+}
+
+/// An exit code.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ExplainedCode {
+    /// The code.
+    pub exit_code: u8,
+    /// What it means.
+    pub meaning: String,
+    /// What is live then.
+    pub live: String,
+    /// What to do.
+    pub next: String,
+}
+
+/// An error.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ExplainedError {
+    /// Its stable name.
+    pub id: String,
+    /// The exit codes that it comes with.
+    pub exit_codes: Vec<u8>,
+    /// What it means.
+    pub meaning: String,
+    /// What is live then.
+    pub live: String,
+    /// What to do.
+    pub next: String,
+}
+
+/// The schemas that there are.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SchemasBody {
+    /// All of them.
+    pub schemas: Vec<SchemaName>,
+}
+
+/// A schema.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SchemaName {
+    /// Its name.
+    pub name: &'static str,
+    /// What has this form.
+    pub about: &'static str,
+    /// The commands whose documents have it.
+    pub commands: Vec<&'static str>,
+}
+
+/// Man pages that were written.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ManBody {
+    /// The folder.
+    pub dir: String,
+    /// The files in it.
+    pub pages: Vec<String>,
+}
+
+/// What a function answered.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct InvokeBody {
+    /// The stage.
+    pub stage: String,
+    /// The function's key.
+    pub function: String,
+    /// Its name.
+    pub name: String,
+    /// The version that ran.
+    pub version: String,
+    /// The release that it belongs to; null if the stage does not name one.
+    pub release: Option<String>,
+    /// Lambda's word for the function's own failure, such as `Unhandled`; null if it did not fail.
+    pub function_error: Option<String>,
+    /// What it answered.
+    pub result: Value,
+    /// The end of what it logged, with `--log-tail`.
+    pub log_tail: Option<String>,
+}
+
+/// A line of a function's log: `logs` prints one such document on each line.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LogLine {
+    /// The form of this document.
+    pub schema: u32,
+    /// The command.
+    pub command: &'static str,
+    /// The stage.
+    pub stage: String,
+    /// When it was written.
+    pub at: jiff::Timestamp,
+    /// The function's key.
+    pub function: String,
+    /// The version that wrote it, if the log stream's name tells.
+    pub version: Option<String>,
+    /// The log stream.
+    pub stream: String,
+    /// What was written.
+    pub message: String,
+}
+
+/// A command that failed, where it has no other document; also a command line that cannot be parsed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Failure {
+    /// The form of this document.
+    pub schema: u32,
+    /// The command; null if not even that could be told.
+    pub command: Option<&'static str>,
+    /// How it ended.
+    pub outcome: Failed,
+    /// What went wrong.
+    pub error: ErrorDocument,
+}
+
+/// How a failed command ended.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Failed {
+    /// It failed.
+    Failed,
+}
+
+impl Failure {
+    /// The failure of `command`.
+    pub fn of(command: Option<&'static str>, error: ErrorDocument) -> Value {
+        let failure = Self { schema: SCHEMA, command, outcome: Failed::Failed, error };
+        serde_json::to_value(&failure).unwrap_or_default()
+    }
+}
