@@ -81,6 +81,9 @@ pub enum Verb {
         /// Let Terraform destroy or replace this protected resource (may be given several times)
         #[arg(long, value_name = "ADDRESS")]
         allow_destroy: Vec<String>,
+        /// Zips that `deployctl build` has left there, released as they are: nothing is compiled
+        #[arg(long, env = "DEPLOYCTL_ARTIFACTS", value_name = "DIR")]
+        artifacts: Option<PathBuf>,
     },
     /// Print everything a release would do, Terraform included, and change nothing
     #[command(
@@ -99,6 +102,18 @@ pub enum Verb {
         /// Allow the plan to destroy or replace this protected resource (may be given several times)
         #[arg(long, value_name = "ADDRESS")]
         allow_destroy: Vec<String>,
+        /// Zips that `deployctl build` has left there, released as they are: nothing is compiled
+        #[arg(long, env = "DEPLOYCTL_ARTIFACTS", value_name = "DIR")]
+        artifacts: Option<PathBuf>,
+    },
+    /// Build and check the zips, and nothing else: needs no credentials, no Terraform and no stage
+    #[command(
+        after_help = "Example:\n  deployctl build --into dist && deployctl release --version 1.4.2 --artifacts dist"
+    )]
+    Build {
+        /// Where the zips go, each by the name of its artifact
+        #[arg(long, value_name = "DIR")]
+        into: PathBuf,
     },
     /// Make a new API deployment of the current release; functions and variables stay as they are
     #[command(after_help = "Example:\n  deployctl redeploy --if-stale --stage dev")]

@@ -135,6 +135,8 @@ pub struct Overrides {
     pub stage: Option<String>,
     /// `--allow-destroy`, any number of times.
     pub allow_destroy: Vec<String>,
+    /// `--artifacts`: the folder of finished zips, which are taken whatever the file says.
+    pub artifacts: Option<PathBuf>,
 }
 
 impl Settings {
@@ -343,8 +345,10 @@ impl File {
                 problems.push(format!("layers: there is no layer {needed:?}, which [terraform] names"));
             }
         }
+        let finished = overrides.artifacts.as_deref();
+        let artifacts = self.artifacts.into_iter();
         let artifacts =
-            self.artifacts.into_iter().map(|(name, artifact)| artifact.resolve(name, problems)).collect();
+            artifacts.map(|(name, artifact)| artifact.resolve(name, finished, problems)).collect();
         if terraform.parallelism == Some(0) {
             problems.push("terraform.parallelism: at least 1".into());
         }
@@ -383,7 +387,7 @@ impl File {
 }
 
 impl ArtifactFile {
-    fn resolve(self, name: String, problems: &mut Vec<String>) -> ArtifactSettings {
+    fn resolve(self, name: String, finished: Option<&Path>, problems: &mut Vec<String>) -> ArtifactSettings {
         let Self { package, path, architecture, key } = self;
         if !key.contains("{version}") {
             problems.push(format!(
@@ -400,6 +404,10 @@ impl ArtifactFile {
             }
             (None, Some(path)) => Origin::Path(path),
             (package, None) => Origin::Package(package.unwrap_or_else(|| name.clone())),
+        };
+        let origin = match finished {
+            Some(folder) => Origin::Path(folder.join(format!("{name}.zip"))),
+            None => origin,
         };
         ArtifactSettings { recipe: Recipe { name, origin, architecture, glibc: Glibc::AL2023 }, key }
     }

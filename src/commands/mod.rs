@@ -2,6 +2,7 @@
 //! into an exit code.
 
 mod bootstrap;
+mod build;
 mod completions;
 mod destroy;
 mod explain;
@@ -77,12 +78,18 @@ impl Context {
 pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
     let report = Report::new(cli.global.output, cli.global.progress);
     let mut overrides =
-        Overrides { config: cli.global.config, stage: cli.global.stage, allow_destroy: Vec::new() };
+        Overrides { config: cli.global.config, stage: cli.global.stage, ..Overrides::default() };
     if let Verb::Release { allow_destroy, .. }
     | Verb::Plan { allow_destroy, .. }
     | Verb::Promote { allow_destroy, .. } = &cli.verb
     {
         overrides.allow_destroy.clone_from(allow_destroy);
+    }
+    if let Verb::Release { artifacts: Some(folder), .. } | Verb::Plan { artifacts: Some(folder), .. } =
+        &cli.verb
+    {
+        // As the shell sees it; paths in the settings begin at the project.
+        overrides.artifacts = std::path::absolute(folder).ok();
     }
     if let Verb::Promote { to, .. } = &cli.verb {
         overrides.stage = Some(to.clone());
@@ -92,6 +99,7 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
         Verb::Release { version, .. } => {
             document(&context, "release", release::run(&context, &version)).await
         }
+        Verb::Build { into } => plain(&context, "build", build::run(&context, &into).await),
         Verb::Redeploy { if_stale } => {
             document(&context, "redeploy", redeploy::run(&context, if_stale)).await
         }

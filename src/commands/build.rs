@@ -1,0 +1,39 @@
+//! `deployctl build`: the zips of a release, made where there is nothing to steal.
+//!
+//! Building runs the build scripts and macros of every crate that the Lambdas depend on. A pipeline does that in a job
+//! without credentials and hands the zips to the one that has them (`--artifacts`), which then compiles nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::Context;
+use crate::artifact::{self, Artifact};
+use crate::error::{Error, Result};
+use crate::toolbox::Toolbox;
+
+/// Runs it.
+pub(super) async fn run(context: &Context, into: &Path) -> Result<()> {
+    let settings = context.settings()?;
+    let recipes: Vec<_> = settings.artifacts.iter().map(|artifact| artifact.recipe.clone()).collect();
+    let tools = Toolbox::from_env()?;
+    let make = artifact::make(&settings.root, &recipes, &tools, &context.events, &context.cancel);
+    let artifacts = context.events.step("build", make).await?;
+    let mut text = String::new();
+    let mut zips = BTreeMap::new();
+    for Artifact { name, path, sha256, size, .. } in &artifacts {
+        let zip = into.join(format!("{name}.zip"));
+        std::fs::create_dir_all(into).and_then(|()| std::fs::copy(path, &zip)).map_err(|error| {
+            Error::preflight("build.not_written", format!("cannot write {}", zip.display()))
+                .because(error)
+                .hint("name a folder that can be written with --into")
+        })?;
+        // The form that `sha256sum --check` reads.
+        let _ = writeln!(text, "{}  {}", sha256.hex(), zip.display());
+        zips.insert(name, json!({ "path": zip, "sha256": sha256, "size": size }));
+    }
+    context.report.show(&json!({ "schema": 1, "command": "build", "artifacts": zips }), &text);
+    Ok(())
+}
