@@ -1,0 +1,93 @@
+# Who may deploy: workflow runs of one repository, in the environment of a stage. GitHub signs who a run is; AWS compares
+# it with the trust policies below, and hands out credentials for an hour. Nothing is stored on either side.
+
+locals {
+  account_id = data.aws_caller_identity.current.account_id
+  partition  = data.aws_partition.current.partition
+  issuer     = "token.actions.githubusercontent.com"
+
+  provider_arn = "arn:${local.partition}:iam::${local.account_id}:oidc-provider/${local.issuer}"
+
+  # Two roles for each stage. The environment is part of the subject, so that its rules (who approves, which branches may
+  # come) stand before every use of the role; a run outside of it has another subject.
+  roles = merge(
+    { for stage in keys(var.stages) : "${stage}-deploy" => { stage = stage, kind = "deploy", environment = stage } },
+    { for stage in keys(var.stages) : "${stage}-plan" => { stage = stage, kind = "plan", environment = "${stage}-plan" } },
+  )
+
+  trust = {
+    for name, role in local.roles : name => jsonencode({
+      Version = "2012-10-17"
+      Statement = [{
+        Sid       = "RunsOfOneEnvironment"
+        Effect    = "Allow"
+        Action    = "sts:AssumeRoleWithWebIdentity"
+        Principal = { Federated = local.provider_arn }
+        Condition = {
+          # StringEquals, and not StringLike: nothing in here is a pattern.
+          StringEquals = {
+            "${local.issuer}:aud" = "sts.amazonaws.com"
+            "${local.issuer}:sub" = "repo:${var.repository}:environment:${role.environment}"
+          }
+        }
+      }]
+    })
+  }
+}
+
+resource "aws_iam_openid_connect_provider" "github" {
+  count = var.create_provider ? 1 : 0
+
+  url            = "https://${local.issuer}"
+  client_id_list = ["sts.amazonaws.com"]
+}
+
+module "permissions" {
+  source   = "./permissions"
+  for_each = var.stages
+
+  partition            = local.partition
+  account_id           = local.account_id
+  region               = var.region
+  project              = var.project
+  stage                = each.key
+  promote_from         = each.value.promote_from
+  permissions_boundary = var.permissions_boundary
+}
+
+resource "aws_iam_role" "this" {
+  for_each = local.roles
+
+  # A path of their own: the deploy role may shape roles called <project>-<stage>-…, and must not be one of them.
+  name                 = "${var.project}-${each.key}"
+  path                 = "/github/"
+  description          = "${each.value.kind == "deploy" ? "Releases" : "Plans"} of ${var.project} on ${each.value.stage}, from ${var.repository}"
+  assume_role_policy   = local.trust[each.key]
+  max_session_duration = 3600
+
+  depends_on = [aws_iam_openid_connect_provider.github]
+}
+
+locals {
+  # A managed policy may have 6,144 characters, so that a role's rights are spread over several.
+  policies = merge([
+    for name, role in local.roles : {
+      for part, json in module.permissions[role.stage][role.kind] : "${name}-${part}" => { role = name, json = json }
+    }
+  ]...)
+}
+
+resource "aws_iam_policy" "this" {
+  for_each = local.policies
+
+  name   = "${var.project}-${each.key}"
+  path   = "/github/"
+  policy = each.value.json
+}
+
+resource "aws_iam_role_policy_attachment" "this" {
+  for_each = local.policies
+
+  role       = aws_iam_role.this[each.value.role].name
+  policy_arn = aws_iam_policy.this[each.key].arn
+}

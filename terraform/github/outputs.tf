@@ -1,0 +1,14 @@
+output "environments" {
+  description = "The environments to make in the repository, each with its variables AWS_ROLE_ARN and AWS_REGION."
+  value = {
+    for name, role in local.roles : role.environment => {
+      AWS_ROLE_ARN = aws_iam_role.this[name].arn
+      AWS_REGION   = var.region
+    }
+  }
+}
+
+output "trust" {
+  description = "The trust policies, to be looked at."
+  value       = { for name, json in local.trust : name => jsondecode(json) }
+}

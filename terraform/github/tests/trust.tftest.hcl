@@ -1,0 +1,139 @@
+# The one door to the account: `terraform test`, without an account and without a provider's answer.
+
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "111111111111" }
+  }
+
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+
+  mock_resource "aws_iam_policy" {
+    defaults = { arn = "arn:aws:iam::111111111111:policy/mocked" }
+  }
+}
+
+variables {
+  repository = "example/shop"
+  project    = "users"
+  region     = "eu-west-1"
+  stages     = { dev = {}, prd = { promote_from = [{ stage = "dev", account_id = "111111111111" }] } }
+}
+
+run "each_role_trusts_one_environment_of_one_repository" {
+  command = plan
+
+  assert {
+    condition = { for name, trust in output.trust : name => trust.Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"] } == {
+      dev-deploy = "repo:example/shop:environment:dev"
+      dev-plan   = "repo:example/shop:environment:dev-plan"
+      prd-deploy = "repo:example/shop:environment:prd"
+      prd-plan   = "repo:example/shop:environment:prd-plan"
+    }
+    error_message = "the subjects are others"
+  }
+
+  assert {
+    condition     = alltrue([for trust in values(output.trust) : trust.Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:aud"] == "sts.amazonaws.com"])
+    error_message = "a token that was made for somebody else would do"
+  }
+
+  assert {
+    condition     = alltrue([for trust in values(output.trust) : length(trust.Statement) == 1 && keys(trust.Statement[0].Condition) == ["StringEquals"]])
+    error_message = "there is another way in"
+  }
+
+  assert {
+    condition     = alltrue([for trust in values(output.trust) : trust.Statement[0].Principal == { Federated = "arn:aws:iam::111111111111:oidc-provider/token.actions.githubusercontent.com" }])
+    error_message = "somebody else than GitHub is trusted"
+  }
+
+  assert {
+    condition     = !strcontains(jsonencode(output.trust), "*") && !strcontains(jsonencode(output.trust), "?")
+    error_message = "there is a wildcard in a trust policy"
+  }
+
+  assert {
+    condition     = alltrue([for role in values(aws_iam_role.this) : role.max_session_duration == 3600])
+    error_message = "credentials live for longer than an hour"
+  }
+
+  assert {
+    condition     = alltrue([for policy in values(aws_iam_policy.this) : length(policy.policy) <= 6144])
+    error_message = "a policy is longer than AWS takes"
+  }
+
+  assert {
+    condition     = alltrue([for role in values(aws_iam_role.this) : role.path == "/github/"])
+    error_message = "a deploy role could change itself: it may shape the roles called <project>-<stage>-…"
+  }
+
+  assert {
+    condition     = tolist(aws_iam_openid_connect_provider.github[0].client_id_list) == tolist(["sts.amazonaws.com"])
+    error_message = "the provider takes other audiences"
+  }
+}
+
+run "an_account_that_has_the_provider_keeps_it" {
+  command = plan
+
+  variables {
+    create_provider = false
+  }
+
+  assert {
+    condition     = length(aws_iam_openid_connect_provider.github) == 0
+    error_message = "there would be two"
+  }
+}
+
+run "no_pattern_of_repositories" {
+  command = plan
+
+  variables {
+    repository = "example/*"
+  }
+
+  expect_failures = [var.repository]
+}
+
+run "no_owner_alone" {
+  command = plan
+
+  variables {
+    repository = "example"
+  }
+
+  expect_failures = [var.repository]
+}
+
+run "no_stage_in_the_place_of_a_plan" {
+  command = plan
+
+  variables {
+    stages = { dev = {}, dev-plan = {} }
+  }
+
+  expect_failures = [var.stages]
+}
+
+run "no_stage_that_another_reaches" {
+  command = plan
+
+  variables {
+    stages = { dev = {}, dev-eu = {} }
+  }
+
+  expect_failures = [var.stages]
+}
+
+run "no_pattern_of_buckets" {
+  command = plan
+
+  variables {
+    stages = { prd = { promote_from = [{ stage = "dev", account_id = "111111111111", artifact_bucket = "*" }] } }
+  }
+
+  expect_failures = [var.stages]
+}

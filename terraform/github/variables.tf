@@ -1,0 +1,77 @@
+variable "repository" {
+  description = "The GitHub repository whose workflows get the roles, as OWNER/NAME."
+  type        = string
+
+  # A wildcard here would hand the account to whoever makes a repository of a matching name.
+  validation {
+    condition     = can(regex("^[0-9A-Za-z][0-9A-Za-z-]*/[0-9A-Za-z._-]+$", var.repository))
+    error_message = "repository must be OWNER/NAME, without wildcards."
+  }
+}
+
+variable "project" {
+  description = "As in deployctl.toml."
+  type        = string
+
+  validation {
+    condition     = length(var.project) <= 20 && can(regex("^[a-z][a-z0-9]*(-[a-z0-9]+)*$", var.project))
+    error_message = "project must be at most 20 characters: lower-case letters and digits, in parts joined by single dashes, starting with a letter."
+  }
+}
+
+variable "region" {
+  description = "The region of the stages."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]+$", var.region))
+    error_message = "region must look like eu-west-1."
+  }
+}
+
+variable "stages" {
+  description = "The stages in this account, and for each the stages whose releases `deployctl promote` may bring to it."
+  type = map(object({
+    promote_from = optional(list(object({
+      stage           = string
+      account_id      = string
+      artifact_bucket = optional(string)
+    })), [])
+  }))
+
+  validation {
+    condition     = length(var.stages) > 0 && alltrue([for stage in keys(var.stages) : length(stage) <= 16 && can(regex("^[a-z][a-z0-9]*(-[a-z0-9]+)*$", stage))])
+    error_message = "stages must have at least one name, each at most 16 characters: lower-case letters and digits, in parts joined by single dashes, starting with a letter."
+  }
+
+  # The role of stage "dev-plan" and the plan role of stage "dev" would have one environment.
+  validation {
+    condition     = alltrue([for stage in keys(var.stages) : !endswith(stage, "-plan")])
+    error_message = "a stage may not end with -plan: that is the name of another stage's plan environment."
+  }
+
+  # Names are <project>-<stage>-…: the roles of stage "dev" would reach the functions of stage "dev-eu".
+  validation {
+    condition     = alltrue(flatten([for one in keys(var.stages) : [for other in keys(var.stages) : !startswith(other, "${one}-")]]))
+    error_message = "no stage's name may begin with another's and a dash."
+  }
+
+  validation {
+    condition = alltrue(flatten([for stage in values(var.stages) : [for from in stage.promote_from :
+      can(regex("^[a-z][a-z0-9-]*$", from.stage)) && can(regex("^[0-9]{12}$", from.account_id)) && can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", coalesce(from.artifact_bucket, "none")))
+    ]]))
+    error_message = "promote_from must hold names of stages and S3 buckets and ids of accounts, without wildcards."
+  }
+}
+
+variable "create_provider" {
+  description = "Whether to make GitHub's OIDC provider; false where the account has it already, since there can be only one."
+  type        = bool
+  default     = true
+}
+
+variable "permissions_boundary" {
+  description = "ARN of a policy that every role which the deploy role makes must carry as its permissions boundary; null for none. The layers must then set it on their roles."
+  type        = string
+  default     = null
+}
