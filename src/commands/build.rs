@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use serde_json::json;
-
 use super::Context;
 use crate::artifact::{self, Artifact};
 use crate::error::{Error, Result};
+use crate::schema::documents::{Body as _, BuildBody, BuiltZip};
 use crate::toolbox::Toolbox;
 
 /// Runs it.
@@ -23,17 +22,17 @@ pub(super) async fn run(context: &Context, into: &Path) -> Result<()> {
     let artifacts = context.events.step("build", make).await?;
     let mut text = String::new();
     let mut zips = BTreeMap::new();
-    for Artifact { name, path, sha256, size, .. } in &artifacts {
+    for Artifact { name, path, sha256, size, .. } in artifacts {
         let zip = into.join(format!("{name}.zip"));
-        std::fs::create_dir_all(into).and_then(|()| std::fs::copy(path, &zip)).map_err(|error| {
+        std::fs::create_dir_all(into).and_then(|()| std::fs::copy(&path, &zip)).map_err(|error| {
             Error::preflight("build.not_written", format!("cannot write {}", zip.display()))
                 .because(error)
                 .hint("name a folder that can be written with --into")
         })?;
         // The form that `sha256sum --check` reads.
         let _ = writeln!(text, "{}  {}", sha256.hex(), zip.display());
-        zips.insert(name, json!({ "path": zip, "sha256": sha256, "size": size }));
+        zips.insert(name, BuiltZip { path: zip, sha256: sha256.hex(), size });
     }
-    context.report.show(&json!({ "schema": 1, "command": "build", "artifacts": zips }), &text);
+    context.report.show(&BuildBody { artifacts: zips }.document(), &text);
     Ok(())
 }

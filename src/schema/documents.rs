@@ -49,6 +49,7 @@ macro_rules! document {
 document!(PlanBody, Plan, "plan");
 document!(HistoryBody, History, "history");
 document!(BootstrapBody, Bootstrap, "bootstrap");
+document!(BuildBody, Build, "build");
 document!(UnlockBody, Unlock, "unlock");
 document!(DestroyBody, Destroy, "destroy");
 document!(LocalUpBody, LocalUp, "local up");
@@ -57,6 +58,24 @@ document!(ExplainedBody, Explained, "explain");
 document!(SchemasBody, Schemas, "schema");
 document!(ManBody, Man, "man");
 document!(InvokeBody, Invoke, "invoke");
+
+/// Zips that were made.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct BuildBody {
+    /// By the name of the artifact.
+    pub artifacts: BTreeMap<String, BuiltZip>,
+}
+
+/// A zip.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct BuiltZip {
+    /// Where it is.
+    pub path: std::path::PathBuf,
+    /// Its SHA-256, in hex.
+    pub sha256: String,
+    /// Its bytes.
+    pub size: u64,
+}
 
 /// What a release would do.
 #[derive(Debug, Serialize, JsonSchema)]

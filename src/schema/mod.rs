@@ -44,6 +44,7 @@ pub const ALL: &[Entry] = &[
     printed::<d::History>("history", "the ledger", &["history"]),
     printed::<Value>("output", "outputs of Terraform: of all layers, of one, or one value", &[]),
     printed::<d::Bootstrap>("bootstrap", "the bucket of the Terraform state", &["bootstrap"]),
+    printed::<d::Build>("build", "zips that were made", &["build"]),
     printed::<d::Unlock>("unlock", "a lease that was freed", &["unlock"]),
     printed::<d::Destroy>("destroy", "a stage that is gone", &["destroy"]),
     printed::<d::LocalUp>("local-up", "an embedded AWS that runs", &["local up"]),

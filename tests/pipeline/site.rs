@@ -1,0 +1,132 @@
+//! A project whose API and functions somebody has made without Terraform, on two local stages: cheap to release.
+
+use aws_sdk_apigateway as gateway;
+use aws_sdk_lambda as lambda;
+use aws_sdk_s3 as s3;
+use deployctl::artifact::archive::{Entry, zip};
+use serde_json::Value;
+
+use crate::sdk;
+use crate::small::{Small, executable};
+
+/// The stages.
+pub const STAGES: [&str; 2] = ["local", "next"];
+
+/// The project, and where its stages are.
+#[derive(Debug)]
+pub struct Site {
+    /// The project.
+    pub small: Small,
+    /// `.deployctl/local/stage.json`: where deployctl finds the local stage.
+    pub stage: Value,
+    /// AWS's own clients.
+    pub s3: s3::Client,
+    lambda: lambda::Client,
+}
+
+impl Site {
+    /// Starts the local stage and makes what the contract tells of.
+    pub async fn new() -> Self {
+        let small = Small::new();
+        small.settings(
+            "[stages.dev]\naccount = \"111111111111\"\nregion = \"us-east-1\"\n",
+            "[stages.next]\nlocal = true\n",
+        );
+        small.run(&["local", "up"]).await.exit(0);
+        let file = small.path().join(".deployctl/local/stage.json");
+        let stage: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let config = sdk::config(&format!("http://127.0.0.1:{}", stage["port"]), "000000000000");
+        let s3 = s3::Client::from_conf(s3::config::Builder::from(&config).force_path_style(true).build());
+        for stage in STAGES {
+            let bucket = bucket(stage);
+            s3.create_bucket().bucket(&bucket).send().await.unwrap();
+            let enabled = s3::types::VersioningConfiguration::builder();
+            let enabled = enabled.status(s3::types::BucketVersioningStatus::Enabled).build();
+            s3.put_bucket_versioning().bucket(bucket).versioning_configuration(enabled).send().await.unwrap();
+        }
+        let api = api(&gateway::Client::new(&config)).await;
+        let lambda = lambda::Client::new(&config);
+        functions(&lambda).await;
+        small.layer("base", &format!("{STAGE}output \"artifact_bucket\" {{\n value = \"{BUCKET}\"\n}}\n"));
+        small.layer("app", &contract(&api));
+        // With the rights of a person, once; the local stage would otherwise do so by itself in the first release.
+        for stage in STAGES {
+            small.run(&["bootstrap", "--stage", stage]).await.exit(0);
+        }
+        Self { small, stage, s3, lambda }
+    }
+
+    /// Lets deployctl, and Terraform with it, find the stage at another port.
+    pub fn behind(&self, port: &Value) {
+        let mut stage = self.stage.clone();
+        stage["port"] = port.clone();
+        self.small.write(".deployctl/local/stage.json", stage.to_string());
+    }
+
+    /// Another configuration of the function, as Terraform would give it.
+    pub async fn configure(&self) {
+        let update = self.lambda.update_function_configuration().function_name("small-local-hello");
+        update.description("another").send().await.unwrap();
+    }
+
+    /// Other bytes than before.
+    pub fn build(&self, version: &str) {
+        let mut bytes = executable(std::env::consts::ARCH);
+        bytes.extend_from_slice(version.as_bytes());
+        self.small.write("dist/bootstrap", bytes);
+    }
+}
+
+const STAGE: &str = "variable \"stage\" {\n type = string\n}\n\n";
+const BUCKET: &str = "small-${var.stage}-artifacts-000000000000";
+
+/// The bucket of a stage's zips.
+pub fn bucket(stage: &str) -> String {
+    BUCKET.replace("${var.stage}", stage)
+}
+
+fn contract(api: &str) -> String {
+    format!(
+        "{STAGE}output \"deployctl\" {{\n value = {{\n artifact_bucket = \"{BUCKET}\"\n \
+         rest_api_id = \"{api}\"\n stage_name = var.stage\n invoke_url = \"unused\"\n functions = {{\n \
+         hello = {{ name = \"small-${{var.stage}}-hello\", artifact = \"hello\" }}\n }}\n }}\n}}\n"
+    )
+}
+
+async fn functions(lambda: &lambda::Client) {
+    let bytes = executable(std::env::consts::ARCH);
+    let code = zip("first", &[Entry { name: "bootstrap", bytes: &bytes, executable: true }]).unwrap();
+    for stage in STAGES {
+        let code = lambda::types::FunctionCode::builder().zip_file(code.bytes.clone().into()).build();
+        lambda
+            .create_function()
+            .function_name(format!("small-{stage}-hello"))
+            .role("arn:aws:iam::000000000000:role/small")
+            .runtime(lambda::types::Runtime::Providedal2023)
+            .handler("bootstrap")
+            .code(code)
+            .send()
+            .await
+            .unwrap();
+    }
+}
+
+/// An API with one route, which answers by itself, and the stages.
+async fn api(gateway: &gateway::Client) -> String {
+    let api = gateway.create_rest_api().name("small").send().await.unwrap().id.unwrap();
+    let resources = gateway.get_resources().rest_api_id(&api).send().await.unwrap();
+    let root = resources.items()[0].id().unwrap().to_owned();
+    let put = gateway.put_method().rest_api_id(&api).resource_id(&root).http_method("GET");
+    put.authorization_type("NONE").send().await.unwrap();
+    let put = gateway.put_integration().rest_api_id(&api).resource_id(&root).http_method("GET");
+    let put = put.r#type(gateway::types::IntegrationType::Mock);
+    put.request_templates("application/json", r#"{"statusCode": 200}"#).send().await.unwrap();
+    let put = gateway.put_method_response().rest_api_id(&api).resource_id(&root).http_method("GET");
+    put.status_code("200").send().await.unwrap();
+    let put = gateway.put_integration_response().rest_api_id(&api).resource_id(&root).http_method("GET");
+    put.status_code("200").send().await.unwrap();
+    for stage in STAGES {
+        gateway.create_deployment().rest_api_id(&api).stage_name(stage).send().await.unwrap();
+    }
+    api
+}
