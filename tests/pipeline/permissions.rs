@@ -180,7 +180,9 @@ async fn terraform_is_allowed_what_the_example_needs() {
     let policies = rights(&json!({ "project": "users", "stage": "local" })).await;
     let deploy = Policies::new(policies["deploy"].as_object().unwrap().values());
     let plan = Policies::new(policies["plan"].as_object().unwrap().values());
-    for policy in policies.as_object().unwrap().values().flat_map(|role| role.as_object().unwrap().values()) {
+    // With the longest names that the layers take.
+    let long = rights(&json!({ "project": "twenty-characters-ab", "stage": "sixteen-letter-s" })).await;
+    for policy in long.as_object().unwrap().values().flat_map(|role| role.as_object().unwrap().values()) {
         assert!(policy.as_str().unwrap().len() <= 6144, "a managed policy may not be longer: {policy}");
     }
     example.program.run(&["local", "up"]).await.exit(0);

@@ -120,6 +120,7 @@ output "deploy" {
   description = "The policies of the role that releases."
   value = {
     deployctl = jsonencode({ Version = "2012-10-17", Statement = local.deploy })
+    see       = jsonencode({ Version = "2012-10-17", Statement = local.terraform_look })
     terraform = jsonencode({ Version = "2012-10-17", Statement = local.terraform })
     network   = jsonencode({ Version = "2012-10-17", Statement = local.network })
   }

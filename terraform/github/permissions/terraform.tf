@@ -93,7 +93,7 @@ locals {
   # Every role that Terraform makes carries the boundary, where there is one.
   bounded = var.permissions_boundary == null ? {} : { Condition = { StringEquals = { "iam:PermissionsBoundary" = var.permissions_boundary } } }
 
-  terraform = concat(local.terraform_look, [
+  terraform = [
     {
       Sid    = "ShapeBucket"
       Effect = "Allow"
@@ -175,7 +175,7 @@ locals {
       Action   = ["elasticache:AddTagsToResource", "elasticache:CreateCacheSubnetGroup", "elasticache:CreateReplicationGroup", "elasticache:ModifyCacheSubnetGroup", "elasticache:ModifyReplicationGroup", "elasticache:RemoveTagsFromResource"]
       Resource = ["${local.caches}*:${local.name}*", "${local.caches}parametergroup:*"]
     },
-  ])
+  ]
 
   # The ids of a network are AWS's choice, and not every call can be held to a tag: all of one region.
   network = [
