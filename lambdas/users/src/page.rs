@@ -14,8 +14,9 @@ use crate::failure::Failure;
 pub const LARGEST_PAGE: usize = 1000;
 const USUAL_PAGE: usize = 100;
 
-/// Tells our cursors from other text, and from those of a later format.
-const FORMAT: &[u8] = b"1:";
+/// Tells our cursors from other text, and from those of a later format. Three bytes are four letters of base64, so that
+/// `openapi.yaml` can say how a cursor begins.
+const FORMAT: &[u8] = b"c1:";
 
 /// The part of the list that a request asks for.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,9 +4,11 @@
 
 mod encryption;
 mod events;
+mod gateway;
 mod life_cycle;
 mod load;
 mod pages;
+mod schema;
 mod storage;
 #[path = "../support/mod.rs"]
 mod support;

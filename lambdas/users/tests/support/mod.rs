@@ -1,5 +1,6 @@
 //! What the tests of the users API share: Redis, the six functions against it, and events.
 
+pub mod python;
 pub mod redis_server;
 
 use serde_json::{Value, json};
