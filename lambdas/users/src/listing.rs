@@ -7,7 +7,7 @@ use crate::response::{LARGEST_ANSWER, size_in_json};
 use crate::store::Store;
 
 /// How many users are read at once. Each has at most 256 KB: whatever they are, a function of 256 MB can hold them.
-const READ_AT_ONCE: usize = 256;
+const READ_AT_ONCE: usize = 512;
 /// The brackets of the array, and what a page has around it.
 const AROUND: usize = 256;
 

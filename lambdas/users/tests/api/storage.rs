@@ -61,7 +61,7 @@ async fn a_creation_refreshes_both_expiries_and_a_patch_neither() -> TestResult 
 }
 
 #[tokio::test]
-async fn the_list_takes_one_command_for_the_ids_and_one_for_256_users() -> TestResult {
+async fn the_list_takes_one_command_for_the_ids_and_one_for_512_users() -> TestResult {
     let redis = RedisServer::start()?;
     let api = Api::on(redis.port)?;
     for id in [THIRD, FIRST, SECOND] {
@@ -80,7 +80,7 @@ async fn the_list_takes_one_command_for_the_ids_and_one_for_256_users() -> TestR
         assert!(!stats.contains("cmdstat_get:"), "{stats}");
         assert_eq!(list.body, format!(r#"[{{"id":"{FIRST}"}},{{"id":"{THIRD}"}}]"#));
         // More ids, whose users have all expired.
-        let others: Vec<String> = (0..256).map(|number| format!("x{number}")).collect();
+        let others: Vec<String> = (0..512).map(|number| format!("x{number}")).collect();
         let command =
             [&["SADD", "users"][..], &others.iter().map(String::as_str).collect::<Vec<_>>()].concat();
         redis.command::<()>(&command)?;

@@ -1,0 +1,116 @@
+//! Lambda's Runtime API, as much of it as a function needs: it hands out events that lie ready, and takes the answers.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::redis_server::TestResult;
+
+/// How long the slowest side may take for one event.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct RuntimeApi {
+    pub address: String,
+    events: Sender<String>,
+    answers: Receiver<Answer>,
+}
+
+/// What came back for one event.
+pub struct Answer {
+    pub handed_out: Instant,
+    pub received: Instant,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn took(&self) -> Duration {
+        self.received - self.handed_out
+    }
+}
+
+impl RuntimeApi {
+    pub fn start() -> TestResult<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?.to_string();
+        let (events, waiting) = channel();
+        let (answered, answers) = channel();
+        let waiting = Arc::new(Mutex::new(waiting));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (waiting, answered) = (Arc::clone(&waiting), answered.clone());
+                // A process that has ended closes its connections; that is no error here.
+                std::thread::spawn(move || drop(serve(&stream, &waiting, &answered)));
+            }
+        });
+        Ok(Self { address, events, answers })
+    }
+
+    /// Lays an event ready.
+    pub fn give(&self, event: &str) -> TestResult {
+        Ok(self.events.send(event.to_owned())?)
+    }
+
+    /// Waits for the next answer.
+    pub fn take(&self) -> TestResult<Answer> {
+        Ok(self.answers.recv_timeout(PATIENCE)?)
+    }
+}
+
+fn serve(stream: &TcpStream, waiting: &Mutex<Receiver<String>>, answered: &Sender<Answer>) -> TestResult {
+    stream.set_nodelay(true)?;
+    let (mut reader, mut writer) = (BufReader::new(stream.try_clone()?), stream.try_clone()?);
+    let mut handed_out = HashMap::new();
+    for number in 0_u64.. {
+        let Some((path, body)) = request(&mut reader)? else { break };
+        if path.ends_with("/invocation/next") {
+            let Ok(event) = waiting.lock().map_err(|_| "poisoned")?.recv() else { break };
+            let id = format!("{number:08}-{}", stream.peer_addr()?.port());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: {id}\r\n\
+                 Lambda-Runtime-Deadline-Ms: 4102444800000\r\n\
+                 Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-west-1:111111111111:function:f\r\n\
+                 Content-Length: {}\r\n\r\n",
+                event.len()
+            );
+            handed_out.insert(id, Instant::now());
+            writer.write_all([head.as_bytes(), event.as_bytes()].concat().as_slice())?;
+        } else {
+            let id = path.rsplit('/').nth(1).unwrap_or_default();
+            let received = Instant::now();
+            writer.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")?;
+            // The answer may come over another connection than its event went out by.
+            let handed_out = handed_out.remove(id).unwrap_or(received);
+            answered.send(Answer { handed_out, received, body })?;
+        }
+    }
+    Ok(())
+}
+
+/// The path and the body of the next request; none when the connection ends.
+fn request(reader: &mut BufReader<TcpStream>) -> TestResult<Option<(String, String)>> {
+    let (mut path, mut length, mut line) = (None, 0, String::new());
+    loop {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let text = line.trim_end();
+        match (path.is_some(), text.split_once(": ")) {
+            (false, _) => path = Some(text.split(' ').nth(1).ok_or("no path")?.to_owned()),
+            (true, _) if text.is_empty() => break,
+            (true, Some((name, value))) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.parse()?
+            }
+            (true, Some((name, _))) if name.eq_ignore_ascii_case("transfer-encoding") => {
+                return Err("a body of unknown length".into());
+            }
+            (true, _) => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    Ok(path.zip(String::from_utf8(body).ok()))
+}
