@@ -12,7 +12,7 @@ use crate::address::Address;
 use crate::connection::{Connection, ConnectionError};
 use crate::credentials::{Credentials, Event, UserName};
 use crate::kept_secret::Keeper;
-use crate::log::Scope;
+use crate::log::{Scope, milliseconds_since};
 use crate::policy::{Answer, policy};
 use crate::rights::Record;
 use crate::secret::{self, SecretError};
@@ -81,8 +81,7 @@ impl Authorizer {
                 "undecided"
             }
         };
-        let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
-        scope.info("decision", json!({ "outcome": outcome, "milliseconds": milliseconds }));
+        scope.info("decision", json!({ "outcome": outcome, "milliseconds": milliseconds_since(started) }));
         decision
     }
 

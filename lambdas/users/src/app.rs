@@ -9,7 +9,7 @@ use crate::connection::ConnectionError;
 use crate::event::Request;
 use crate::failure::Failure;
 use crate::kept_secret::Keeper;
-use crate::log::Scope;
+use crate::log::{Scope, milliseconds_since};
 use crate::response::Response;
 use crate::routes;
 use crate::settings::{Handler, Settings};
@@ -60,7 +60,7 @@ impl App {
             "method": request.as_ref().map(|request| known_method(&request.method)),
             "status": response.status_code,
             "bytes": response.body.len(),
-            "milliseconds": started.elapsed().as_secs_f64() * 1000.0,
+            "milliseconds": milliseconds_since(started),
         });
         scope.info("request", facts);
         response

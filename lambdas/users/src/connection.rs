@@ -15,7 +15,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, TlsCertificates,
+    RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, TlsCertificates, io::tcp::TcpSettings,
 };
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -143,7 +143,12 @@ async fn connect(client: &Client) -> RedisResult<MultiplexedConnection> {
 /// The one place that says how Redis is reached.
 fn client(address: &Address) -> Result<Client, ConnectionError> {
     let Address { host, port, tls, auth: _ } = address;
-    let Some(trust) = tls else { return Ok(Client::open((host.as_str(), *port))?) };
+    // A long command is written in parts: the last must not wait until the first was acknowledged, which can take 40 ms.
+    let at_once = TcpSettings::default().set_nodelay(true);
+    let Some(trust) = tls else {
+        let plain = ConnectionAddr::Tcp(host.clone(), *port).into_connection_info()?;
+        return Ok(Client::open(plain.set_tcp_settings(at_once))?);
+    };
     // Named, because rustls cannot choose where a build has two. An error says that it was named before.
     drop(rustls::crypto::ring::default_provider().install_default());
     let root_cert = match trust {
@@ -153,7 +158,7 @@ fn client(address: &Address) -> Result<Client, ConnectionError> {
     let encrypted =
         ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None };
     let certificates = TlsCertificates { client_tls: None, root_cert };
-    Ok(Client::build_with_tls(encrypted.into_connection_info()?, certificates)?)
+    Ok(Client::build_with_tls(encrypted.into_connection_info()?.set_tcp_settings(at_once), certificates)?)
 }
 
 /// The server was failed over: it did nothing, and another one takes writes now. In a transaction, the refused command

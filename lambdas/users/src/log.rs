@@ -8,6 +8,7 @@ use std::error::Error;
 use std::io::Write;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
@@ -108,6 +109,11 @@ impl Scope {
 /// Something failed that belongs to no request.
 pub fn error(message: &str, cause: &dyn Error) {
     Scope::default().error(message, cause);
+}
+
+/// The time since then, in milliseconds with three decimals.
+pub fn milliseconds_since(start: Instant) -> f64 {
+    (start.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
 /// A panic is a defect of ours: it is logged like any error, by its place. Its text might hold a user's content.

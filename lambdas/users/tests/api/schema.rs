@@ -34,7 +34,7 @@ async fn judge(gateway: &Gateway, description: &str, examples: &str) -> TestResu
 async fn more_than_2000_requests_are_answered_as_described() -> TestResult {
     let redis = RedisServer::start()?;
     let gateway = Gateway::start(redis.port).await?;
-    let run = judge(&gateway, DESCRIPTION, "250").await?;
+    let run = judge(&gateway, DESCRIPTION, "180").await?;
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success(), "{said}\n{}", String::from_utf8_lossy(&run.stderr));
     let (answered, failed) = gateway.counts();
