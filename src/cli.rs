@@ -42,6 +42,18 @@ pub struct Global {
     /// How progress is written to stderr
     #[arg(long, global = true, env = "DEPLOYCTL_PROGRESS", value_enum, default_value_t = ProgressMode::Auto, value_name = "FORM")]
     pub progress: ProgressMode,
+    /// Nothing on stderr but the error: short for --progress quiet, and stronger
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Also tell what is done underneath: requests to AWS with their ids, programs that are run
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+    /// The form of every line on stderr; json is --progress json, under the name that other tools give it
+    #[arg(long, global = true, env = "DEPLOYCTL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, value_name = "FORM")]
+    pub log_format: LogFormat,
+    /// Write a timeline of the command as an HTML page; by default to .deployctl/timings.html
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "", value_name = "FILE")]
+    pub timings: Option<PathBuf>,
     /// The configuration; by default deployctl.toml in this folder or the nearest above it
     #[arg(long, global = true, env = "DEPLOYCTL_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -67,6 +79,15 @@ pub enum ProgressMode {
     Json,
     /// None
     Quiet,
+}
+
+/// The form of the lines on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 /// The commands.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::failure::{Failure, Meaning};
 use crate::error::{Error, Kind, Result};
-use crate::event::Events;
+use crate::event::{Events, FunctionPhase};
 use crate::lease::{Lease, Left};
 use crate::ledger::{Head, Ledger};
 use crate::release::check::{Answer, Ask, Invocation, Request};
@@ -112,7 +112,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
                     .functions
                     .get(key)
                     .ok_or_else(|| Error::bug(format!("{key} was not observed")))?;
-                let published = self.bring(step, &state.code_sha256).await?;
+                let published = self.bring(key, step, &state.code_sha256).await?;
                 let record = FunctionRecord {
                     name: step.target.name.clone(),
                     artifact: step.target.artifact.clone(),
@@ -129,8 +129,22 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         Ok(Prepared { functions, deployment })
     }
 
-    /// Brings one function to its published version.
-    async fn bring(&self, step: &Step, latest: &str) -> Result<Published> {
+    /// Brings one function to its published version, and tells how far it is.
+    async fn bring(&self, key: &FunctionKey, step: &Step, latest: &str) -> Result<Published> {
+        let work = match &step.work {
+            Work::Keep(_) => return self.publish(key, step, latest).await,
+            Work::Publish => FunctionPhase::Publishing,
+            Work::Update { .. } => FunctionPhase::Updating,
+        };
+        self.events.function(key.as_str(), work);
+        let brought = self.publish(key, step, latest).await;
+        let version = brought.as_ref().map(|published| published.version.to_string());
+        let end = version.as_ref().map_or(FunctionPhase::Failed, |version| FunctionPhase::Done(version));
+        self.events.function(key.as_str(), end);
+        brought
+    }
+
+    async fn publish(&self, key: &FunctionKey, step: &Step, latest: &str) -> Result<Published> {
         let name = &step.target.name;
         let failed = |failure: Failure| {
             let message = format!("function {name} cannot be brought to the new release");
@@ -162,6 +176,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
                 published
             }
         };
+        self.events.function(key.as_str(), FunctionPhase::Waiting);
         self.world.wait_active(name, &published.version).await.map_err(failed)?;
         Ok(published)
     }

@@ -159,7 +159,8 @@ impl Command {
                     if let Some(line) = line.map_err(|e| self.error(Failure::Io(e)))? {
                         on_line(Stream::Stderr, &line);
                         if tail.len() == TAIL { tail.pop_front(); }
-                        tail.push_back(line);
+                        // What a progress bar wrote over does not count.
+                        tail.push_back(line.rsplit('\r').next().unwrap_or_default().to_owned());
                     }
                     drain = ended.as_ref().map(|(_, last)| (*last).min(Instant::now() + DRAIN.0));
                 }
@@ -257,6 +258,7 @@ impl Command {
     /// Starts it in a process group of its own, so that a terminal's Ctrl-C reaches it only through
     /// [`Command::run`], once.
     fn spawn(&self) -> Result<tokio::process::Child, ProcessError> {
+        tracing::debug!(command = %self, purpose = self.purpose, "program");
         let mut std = self.std();
         std.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         std::os::unix::process::CommandExt::process_group(&mut std, 0);

@@ -311,7 +311,10 @@ fn ci_run_url() -> Option<String> {
     if let (Some(server), Some(repository), Some(run)) =
         (var("GITHUB_SERVER_URL"), var("GITHUB_REPOSITORY"), var("GITHUB_RUN_ID"))
     {
-        return Some(format!("{server}/{repository}/actions/runs/{run}"));
+        // A run that is started again keeps its number.
+        let attempt = var("GITHUB_RUN_ATTEMPT").filter(|attempt| attempt != "1");
+        let attempt = attempt.map(|attempt| format!("/attempts/{attempt}")).unwrap_or_default();
+        return Some(format!("{server}/{repository}/actions/runs/{run}{attempt}"));
     }
     var("CI_JOB_URL")
 }

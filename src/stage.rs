@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::artifact::Sha256;
 use crate::aws::failure::Failure;
 use crate::error::{Error, Kind, Result};
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::execute::{Engine, LiveChecks, nonce};
 use crate::lease::{Holder, Lease, Left};
 use crate::ledger::{Head, Ledger};
@@ -144,8 +144,10 @@ impl<'a, S: Store + Clone> Held<'a, S> {
 
         let engine = self.engine(world);
         let prepared = events.step("prepare", engine.prepare(&plan, &observed)).await?;
-        engine.try_out(&prepared.functions, &plan.version, &checks.invocations).await?;
         let (deployment_id, fingerprint) = prepared.deployment;
+        let try_out = engine.try_out(&prepared.functions, &plan.version, &checks.invocations);
+        let (tried_out, ()) = join!(try_out, self.tell_changes(head.current.as_ref(), &fingerprint));
+        tried_out?;
         let (api, api_stage) = origin.api;
         let action = if origin.promoted_from.is_some() { Action::Promote } else { Action::Release };
         let release = Release {
@@ -157,6 +159,19 @@ impl<'a, S: Store + Clone> Held<'a, S> {
             api: ApiRecord { id: api.to_owned(), stage: api_stage.to_owned(), deployment_id, fingerprint },
         };
         self.go_live(world, action, release, head).await
+    }
+
+    /// Tells how the API that goes live differs from the one before it, where both are still known. A release does not
+    /// depend on it.
+    async fn tell_changes(&self, current: Option<&Record>, fingerprint: &Sha256) {
+        let Some(before) = current.map(|record| &record.release.api.fingerprint) else { return };
+        if before == fingerprint {
+            return;
+        }
+        let both = try_join!(self.ledger.definition(before), self.ledger.definition(fingerprint));
+        if let Ok((Some(before), Some(now))) = both {
+            self.actor.events.emit(&Event::ApiChanged { changes: &before.changes(&now) });
+        }
     }
 
     /// Makes a new deployment of the API live under the functions that are live. With `if_stale`, a fresh stage

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::elf::{Architecture, Glibc};
 use super::error::ArtifactError;
+use super::units::Units;
 use crate::event::{Event, Events};
 use crate::process::{Command, Stream};
 use crate::toolbox::{Requirements, Toolbox, Venv};
@@ -66,14 +67,16 @@ pub async fn build(
     let venv = tools.venv(TOOLS, events, cancel).await?;
     let command = command(request, &venv, tools, &Machine::of(request, sysroot));
     let mut binaries: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let mut units = Units::default();
     let exit = command
-        .run(cancel, |stream, line| match (stream, executable(stream, line)) {
-            (Stream::Stdout, Some((name, path))) => {
+        .run(cancel, |stream, line| {
+            if let Some((name, path)) = executable(stream, line) {
                 binaries.insert(name, path);
             }
-            // cargo's other messages are for programs.
-            (Stream::Stdout, None) if line.starts_with('{') => {}
-            _ => events.emit(&Event::ProgramLine { program: "cargo", line }),
+            for line in units.hear(stream, line) {
+                events.emit(&Event::ProgramLine { program: "cargo", line });
+            }
+            units.tell(events);
         })
         .await?;
     command.success(exit)?;
@@ -146,6 +149,10 @@ fn command(request: &BuildRequest, venv: &Venv, tools: &Toolbox, machine: &Machi
         .dir(&request.workspace_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", machine.rustflags())
         .env_remove("RUSTFLAGS")
+        // Only the progress bar tells how many units there are.
+        .env("CARGO_TERM_PROGRESS_WHEN", "always")
+        .env("CARGO_TERM_PROGRESS_WIDTH", "120")
+        .env("CARGO_TERM_COLOR", "never")
         .env("SOURCE_DATE_EPOCH", "0")
         .env("CARGO_INCREMENTAL", "0")
         // Caches of the linker wrapper and of Zig: in the one folder that the user may delete.

@@ -12,6 +12,7 @@ pub mod build;
 pub mod digest;
 pub mod elf;
 mod error;
+mod units;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

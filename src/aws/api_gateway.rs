@@ -19,7 +19,8 @@ use crate::world::{Code, Deployment, FunctionState, Published, Seen, StageState,
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the probe shows to an authorizer. In the environment, because it is a secret.
-const PROBE_AUTHORIZATION: &str = "DEPLOYCTL_PROBE_AUTHORIZATION";
+/// The variable with what a probe sends as `authorization`.
+pub(crate) const PROBE_AUTHORIZATION: &str = "DEPLOYCTL_PROBE_AUTHORIZATION";
 
 /// One stage's functions and API in AWS.
 #[derive(Debug, Clone)]
@@ -274,8 +275,11 @@ impl Site {
             }
             request = request.body(body.to_string());
         }
+        let start = std::time::Instant::now();
         let answer = request.send().await?;
         let status = answer.status().as_u16();
+        let milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(method = ask.method, path = ask.path, status, milliseconds, "probe");
         let headers = answer
             .headers()
             .iter()

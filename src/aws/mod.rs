@@ -12,6 +12,7 @@ pub mod lambda;
 pub mod logs;
 pub mod retry;
 pub mod s3;
+mod trace;
 
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::{BehaviorVersion, Region};
@@ -67,16 +68,27 @@ impl Aws {
             ));
         }
         let config = loader.load().await;
-        let s3 = aws_sdk_s3::config::Builder::from(&config).retry_classifier(retry::Table).build();
-        let lambda = aws_sdk_lambda::config::Builder::from(&config).retry_classifier(retry::Table).build();
-        let gateway =
-            aws_sdk_apigateway::config::Builder::from(&config).retry_classifier(retry::Table).build();
+        let s3 = aws_sdk_s3::config::Builder::from(&config)
+            .retry_classifier(retry::Table)
+            .interceptor(trace::Requests)
+            .build();
+        let lambda = aws_sdk_lambda::config::Builder::from(&config)
+            .retry_classifier(retry::Table)
+            .interceptor(trace::Requests)
+            .build();
+        let gateway = aws_sdk_apigateway::config::Builder::from(&config)
+            .retry_classifier(retry::Table)
+            .interceptor(trace::Requests)
+            .build();
+        let logs =
+            aws_sdk_cloudwatchlogs::config::Builder::from(&config).interceptor(trace::Requests).build();
+        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(trace::Requests).build();
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3),
             lambda: aws_sdk_lambda::Client::from_conf(lambda),
             api_gateway: aws_sdk_apigateway::Client::from_conf(gateway),
-            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
-            sts: aws_sdk_sts::Client::new(&config),
+            logs: aws_sdk_cloudwatchlogs::Client::from_conf(logs),
+            sts: aws_sdk_sts::Client::from_conf(sts),
             pace: retry::Pace::new(stage.pacing),
         }
     }

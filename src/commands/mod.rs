@@ -21,6 +21,8 @@ mod status;
 mod terraform;
 mod unlock;
 
+use std::path::PathBuf;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Verb};
@@ -38,6 +40,8 @@ use crate::settings::{Overrides, Settings};
 struct Context {
     overrides: Overrides,
     report: Report,
+    /// Where the timeline goes, if it is wanted; empty for the usual place.
+    timings: Option<PathBuf>,
     events: Events,
     cancel: CancellationToken,
 }
@@ -69,6 +73,14 @@ impl Context {
         Ok((session, contract?))
     }
 
+    /// Writes the timeline, if it is wanted.
+    fn leave_timings(&self, headline: &str, code: u8) {
+        let Some(file) = &self.timings else { return };
+        let usual = || self.settings().map_or_else(|_| ".deployctl".into(), |settings| settings.work_dir());
+        let file = if file.as_os_str().is_empty() { usual().join("timings.html") } else { file.clone() };
+        self.report.timings(&file, headline, code);
+    }
+
     async fn session_of(&self, settings: Settings) -> Result<Session> {
         Session::open(settings, self.events.clone(), self.cancel.clone()).await
     }
@@ -76,7 +88,8 @@ impl Context {
 
 /// Runs a command to its end and returns the exit code.
 pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
-    let report = Report::new(cli.global.output, cli.global.progress);
+    let report = Report::new(&cli.global);
+    let timings = cli.global.timings.clone();
     let mut overrides =
         Overrides { config: cli.global.config, stage: cli.global.stage, ..Overrides::default() };
     if let Verb::Release { allow_destroy, .. }
@@ -94,7 +107,8 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
     if let Verb::Promote { to, .. } = &cli.verb {
         overrides.stage = Some(to.clone());
     }
-    let context = Context { overrides, report, events: report.events(), cancel };
+    let events = report.events();
+    let context = Context { overrides, report, timings, events, cancel };
     match cli.verb {
         Verb::Release { version, .. } => {
             document(&context, "release", release::run(&context, &version)).await
@@ -160,28 +174,37 @@ async fn document(
     command: &'static str,
     verb: impl Future<Output = Result<Document>>,
 ) -> u8 {
-    match Box::pin(verb).await {
-        Ok(mut document) => {
-            document.steps = context.events.times();
-            context.report.finish(&document, None)
-        }
+    let (mut document, error) = match Box::pin(verb).await {
+        Ok(document) => (document, None),
         Err(error) => {
             let mut document = Document::new(command, "");
             let configured = || context.settings().ok().map(|settings| settings.stage.name.to_string());
             document.stage = context.overrides.stage.clone().or_else(configured);
-            document.steps = context.events.times();
             document.fail(&error);
-            context.report.finish(&document, Some(&error))
+            (document, Some(error))
         }
+    };
+    document.steps = context.events.times();
+    if let Some(api) = document.api.as_mut().filter(|api| api.changes.is_empty()) {
+        api.changes = context.report.api_changes();
     }
+    let code = context.report.finish(&document, error.as_ref());
+    let parts = [Some(command), document.version.as_deref(), document.stage.as_deref()];
+    context.leave_timings(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "), code);
+    code
 }
 
 /// Ends a verb that has shown its own result; a failure has a document here, too.
 fn plain(context: &Context, command: &'static str, result: Result<()>) -> u8 {
-    let Err(error) = result else { return 0 };
+    let Err(error) = result else {
+        context.leave_timings(command, 0);
+        return 0;
+    };
     let failure = Failure::of(Some(command), ErrorDocument::of(&error));
     context.report.show(&failure, "");
-    context.report.fail(&error)
+    let code = context.report.fail(&error);
+    context.leave_timings(command, code);
+    code
 }
 
 /// Cancels `cancel` on the first Ctrl-C, SIGTERM or SIGHUP, and keeps doing so: later signals change nothing,

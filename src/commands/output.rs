@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::Context;
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::terraform::Outputs;
+use crate::terraform::{Output, Outputs};
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -34,9 +34,9 @@ pub(super) async fn run(context: &Context, request: Request<'_>) -> Result<()> {
             let message = format!("layers {layer} and {other} both have an output {wanted:?}");
             return Err(Error::usage("output.ambiguous", message).hint("name one of them with --layer"));
         }
-        let value = if request.show_sensitive { output.value.clone() } else { output.shown() };
+        let value = shown(context, request, output);
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        context.report.show(&value, &format!("{text}\n"));
+        context.report.value(&value, &format!("{text}\n"));
         return Ok(());
     }
 
@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context, request: Request<'_>) -> Result<()> {
     for (layer, outputs) in &found {
         let mut values = Map::new();
         for (name, output) in outputs.iter().flat_map(Outputs::iter) {
-            let value = if request.show_sensitive { output.value.clone() } else { output.shown() };
+            let value = shown(context, request, output);
             let _ = writeln!(text, "{layer}.{name} = {value}");
             values.insert(name.to_owned(), value);
         }
@@ -57,6 +57,17 @@ pub(super) async fn run(context: &Context, request: Request<'_>) -> Result<()> {
     };
     context.report.show(&document, &text);
     Ok(())
+}
+
+/// An output's value as it is shown. A secret is hidden from the log of a CI job, though it is printed.
+fn shown(context: &Context, request: Request<'_>, output: &Output) -> Value {
+    if !request.show_sensitive {
+        return output.shown();
+    }
+    if output.sensitive {
+        context.report.mask(output.value.as_str().unwrap_or(&output.value.to_string()));
+    }
+    output.value.clone()
 }
 
 /// The layers asked for.

@@ -29,6 +29,9 @@ pub struct Document {
     pub url: Option<String>,
     /// The function versions of the release.
     pub functions: BTreeMap<String, Function>,
+    /// The versions of its functions that served before, for people.
+    #[serde(skip)]
+    pub before: BTreeMap<String, String>,
     /// The API.
     pub api: Option<Api>,
     /// The release that served before.
@@ -127,6 +130,7 @@ impl Document {
             version: None,
             url: None,
             functions: BTreeMap::new(),
+            before: BTreeMap::new(),
             api: None,
             previous: None,
             steps: Vec::new(),
@@ -142,6 +146,12 @@ impl Document {
         document.outcome = outcome;
         document.url = Some(url.to_owned());
         document.describe(record);
+        let variables = &record.before.pointer.variables;
+        document.before = document
+            .functions
+            .keys()
+            .filter_map(|key| Some((key.clone(), variables.get(key)?.clone())))
+            .collect();
         document.previous = record.before.pointer.release().map(|version| version.to_string());
         document
     }

@@ -2,17 +2,10 @@
 
 use std::fmt::Write as _;
 
-use anstyle::{AnsiColor, Style};
-
 use super::document::{Document, Freshness, Outcome};
+use super::theme::{BAD, DIM, GOOD, MILD, PALETTE, STRONG};
 use crate::error::Error;
 use crate::schema::documents::LogLine;
-
-pub(super) const GOOD: Style = AnsiColor::Green.on_default();
-pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
-pub(super) const MILD: Style = AnsiColor::Yellow.on_default();
-pub(super) const DIM: Style = Style::new().dimmed();
-const STRONG: Style = Style::new().bold();
 
 /// The result of a command that has a document.
 pub fn result(document: &Document) -> String {
@@ -101,16 +94,6 @@ pub fn one_line(document: &Document) -> String {
     text.push('\n');
     text
 }
-
-/// The colours of functions in a log.
-const PALETTE: [AnsiColor; 6] = [
-    AnsiColor::Cyan,
-    AnsiColor::Yellow,
-    AnsiColor::Magenta,
-    AnsiColor::Green,
-    AnsiColor::Blue,
-    AnsiColor::BrightRed,
-];
 
 /// A line of a function's log. What functions write is not trusted: it could otherwise move the cursor, or worse.
 pub fn log_line(line: &LogLine, place: usize, width: usize) -> String {

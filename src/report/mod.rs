@@ -1,56 +1,121 @@
-//! The only room that prints: progress to stderr, the result to stdout.
+//! The only room that prints: progress to stderr, the result to stdout. In a CI job it also leaves behind what the CI
+//! system shows: annotations, a summary, outputs.
 
+mod ci;
 pub mod document;
+mod github;
+mod gitlab;
 mod human;
+mod living;
+mod log;
 mod look;
 mod progress;
+mod story;
+mod summary;
+mod theme;
+mod timings;
+mod usage;
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::cli::{Output, ProgressMode};
-use crate::error::{Error, Kind};
+use serde_json::json;
+
+use self::ci::Ci;
+use self::progress::{Form, Progress};
+use crate::cli::{Global, LogFormat, Output, ProgressMode};
+use crate::error::Error;
 use crate::event::Events;
 use crate::schema::documents::LogLine;
 
-pub use document::Document;
-pub use look::Look;
+pub use self::document::Document;
+pub use self::look::Look;
+pub use self::usage::usage;
 
-/// Writes what a command says.
-#[derive(Debug, Clone, Copy)]
+/// Writes what a command says. Clones share everything.
+#[derive(Debug, Clone)]
 pub struct Report {
     output: Output,
-    progress: ProgressMode,
+    ci: Option<Ci>,
+    form: Form,
+    progress: Arc<Mutex<Progress>>,
 }
 
 impl Report {
     /// A report in the form the user asked for.
-    pub fn new(output: Output, progress: ProgressMode) -> Self {
-        Self { output, progress }
+    pub fn new(options: &Global) -> Self {
+        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let ci = Ci::of(var);
+        let mode = match options {
+            Global { quiet: true, .. } => ProgressMode::Quiet,
+            Global { log_format: LogFormat::Json, .. } => ProgressMode::Json,
+            Global { progress, .. } => *progress,
+        };
+        let form = Form::of(mode, ci);
+        let progress = Arc::new(Mutex::new(Progress::new(form, ci)));
+        // A job that is run again "with debug logging".
+        let debugged = [("RUNNER_DEBUG", "1"), ("CI_DEBUG_TRACE", "true")];
+        if options.verbose
+            || debugged.iter().any(|(name, on)| ci.is_some() && var(name).as_deref() == Some(*on))
+        {
+            log::start(&progress, form == Form::Json || options.log_format == LogFormat::Json);
+        }
+        let report = Self { output: options.output, ci, form, progress };
+        if let Some(secret) = var(crate::aws::api_gateway::PROBE_AUTHORIZATION) {
+            report.mask(&secret);
+        }
+        report
     }
 
     /// The events whose listener is this report.
-    pub fn events(self) -> Events {
-        let progress = Mutex::new(progress::Progress::new(self.progress));
-        Events::new(move |event| {
-            progress.lock().unwrap_or_else(PoisonError::into_inner).show(event);
-        })
+    pub fn events(&self) -> Events {
+        if self.form.lives() {
+            // A thread of its own: time passes also while nothing is heard. It ends with the report.
+            let progress = Arc::downgrade(&self.progress);
+            drop(std::thread::spawn(move || {
+                while let Some(progress) = progress.upgrade() {
+                    locked(&progress).tick();
+                    drop(progress);
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }));
+        }
+        let progress = Arc::clone(&self.progress);
+        Events::new(move |event| locked(&progress).show(event))
+    }
+
+    /// How the API that goes live differs from the one before it, as far as that was told.
+    pub fn api_changes(&self) -> Vec<String> {
+        locked(&self.progress).story.api_changes.clone()
     }
 
     /// Writes the result of a command that has a document, and returns the exit code.
-    pub fn finish(self, document: &Document, error: Option<&Error>) -> u8 {
+    pub fn finish(&self, document: &Document, error: Option<&Error>) -> u8 {
+        locked(&self.progress).finish();
+        self.leave_behind(document, error);
         match self.output {
-            Output::Json => self.json(document),
-            Output::Human if error.is_none() => write_out(&human::result(document)),
+            Output::Json => write_json(document, self.on_github()),
+            Output::Human if error.is_none() => self.write_out(&human::result(document)),
             Output::Human => {}
         }
         error.map_or(0, |error| self.fail(error))
     }
 
     /// Writes any other JSON document, or its text for people.
-    pub fn show(self, value: &serde_json::Value, text: &str) {
+    pub fn show(&self, value: &impl serde::Serialize, text: &str) {
+        locked(&self.progress).finish();
         match self.output {
-            Output::Json => self.json(value),
+            Output::Json => write_json(value, self.on_github()),
+            Output::Human => self.write_out(text),
+        }
+    }
+
+    /// Writes one value, which a script takes as it is.
+    pub fn value(&self, value: &impl serde::Serialize, text: &str) {
+        match self.output {
+            Output::Json => write_json(value, self.on_github()),
             Output::Human => write_out(text),
         }
     }
@@ -83,20 +148,30 @@ impl Report {
     }
 
     /// Writes text as it is, in either form: for output that another program reads, such as shell exports.
-    pub fn raw(self, text: &str) {
+    pub fn raw(&self, text: &str) {
         write_out(text);
     }
 
+    /// Lets the CI system hide this value in the log, before anything shows it.
+    pub fn mask(&self, secret: &str) {
+        locked(&self.progress).command(&github::mask(secret));
+    }
+
     /// Says what failed, why, and what to do next; returns the exit code.
-    pub fn fail(self, error: &Error) -> u8 {
-        let text = human::error(error);
-        // A terminal that has gone away must not keep the exit code from being told.
-        let _gone = anstream::stderr().write_all(text.as_bytes());
+    pub fn fail(&self, error: &Error) -> u8 {
+        let Error { id, message, hint, .. } = error;
+        let causes = error.causes();
+        let line = json!({ "event": "error", "id": id, "message": message, "causes": causes, "hint": hint });
+        let mut progress = locked(&self.progress);
+        progress.fail(&human::error(error), &line);
+        let parts = [message.as_str(), hint.as_deref().unwrap_or_default()];
+        let text = parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("\n");
+        progress.command(&github::command("error", &[("title", &format!("deployctl {id}"))], &text));
         error.kind.exit_code()
     }
 
     /// Asks on the terminal and returns the answer; `None` when nobody is there to ask.
-    pub fn ask(self, question: &str) -> Option<String> {
+    pub fn ask(&self, question: &str) -> Option<String> {
         if !std::io::stdin().is_terminal() {
             return None;
         }
@@ -107,80 +182,74 @@ impl Report {
         Some(answer.trim().to_owned())
     }
 
-    fn json(self, value: &impl serde::Serialize) {
-        let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
-        text.push('\n');
-        write_out(&text);
-    }
-}
-
-/// Says what is wrong with a command line, or the help that it asks for, as clap words it; returns the exit code.
-/// Whoever wants JSON gets a document of this failure, too.
-pub fn usage(error: &clap::Error) -> u8 {
-    let _gone = error.print();
-    if !error.use_stderr() {
-        return 0;
-    }
-    let args: Vec<String> =
-        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
-    if wants_json(&args, std::env::var("DEPLOYCTL_OUTPUT").ok().as_deref()) {
-        let message = error.kind().as_str().unwrap_or("the command line is not valid").to_owned();
-        let rendered = error.render().to_string();
-        let document = document::ErrorDocument {
-            id: "usage",
-            message,
-            causes: rendered
-                .lines()
-                .next()
-                .map(|line| line.trim_start_matches("error: ").to_owned())
-                .into_iter()
-                .collect(),
-            hint: Some(
-                "nothing was changed; `deployctl help` lists the commands and their options".to_owned(),
-            ),
+    /// Writes the timeline of a command as an HTML page, and says where.
+    pub fn timings(&self, file: &Path, headline: &str, code: u8) {
+        let mut progress = locked(&self.progress);
+        progress.finish();
+        let now = progress.story.time(Instant::now());
+        let at = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M %:z").to_string();
+        let outcome = if code == 0 { "done".to_owned() } else { format!("failed with exit code {code}") };
+        let title = timings::Title { headline, outcome: &outcome, at: &at };
+        let shown = file.display();
+        let text = match timings::write(file, &title, &progress.story, now) {
+            Ok(()) => format!("timeline: {shown}"),
+            Err(error) => format!("the timeline cannot be written to {shown}: {error}"),
         };
-        let failure = crate::schema::documents::Failure::of(None, document);
-        Report::new(Output::Json, ProgressMode::Quiet).json(&failure);
+        progress.show(&crate::event::Event::Note(text));
     }
-    Kind::Usage.exit_code()
-}
 
-/// Whether a command line that cannot be parsed asks for JSON.
-fn wants_json(args: &[String], env: Option<&str>) -> bool {
-    let mut asked = env.map(str::to_owned);
-    for (arg, next) in args.iter().zip(args.iter().skip(1).map(Some).chain([None])) {
-        match arg.as_str() {
-            "--" => break,
-            "--output" | "-o" => asked = next.cloned(),
-            _ => {
-                let value = arg.strip_prefix("--output=").or_else(|| arg.strip_prefix("-o"));
-                asked = value.map(|value| value.trim_start_matches('=').to_owned()).or(asked);
-            }
+    /// What a CI job shows beside its log. A file that cannot be written is a warning: the command is done.
+    fn leave_behind(&self, document: &Document, error: Option<&Error>) {
+        if !self.on_github() {
+            return;
+        }
+        let file = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let mut progress = locked(&self.progress);
+        let mut failed = Vec::new();
+        if let Some(path) = file("GITHUB_STEP_SUMMARY") {
+            let used = path.metadata().map_or(0, |file| file.len());
+            let now = progress.story.time(Instant::now());
+            let text = summary::markdown(document, error, &progress.story, now, used);
+            failed.extend(github::append(&path, &text).err().map(|error| (path, error)));
+        }
+        if let Some(path) = file("GITHUB_OUTPUT") {
+            let outcome = json!(document.outcome);
+            let deployment = document.api.as_ref().map(|api| api.deployment_id.as_str());
+            let values = [
+                ("outcome", outcome.as_str().unwrap_or_default()),
+                ("version", document.version.as_deref().unwrap_or_default()),
+                ("url", document.url.as_deref().unwrap_or_default()),
+                ("deployment_id", deployment.unwrap_or_default()),
+            ];
+            let text = github::outputs(&values, &crate::execute::nonce());
+            failed.extend(github::append(&path, &text).err().map(|error| (path, error)));
+        }
+        for (path, error) in failed {
+            let text = format!("{} cannot be written: {error}", path.display());
+            progress.show(&crate::event::Event::Warning(text));
         }
     }
-    asked.as_deref() == Some("json")
+
+    fn on_github(&self) -> bool {
+        self.ci == Some(Ci::GitHub)
+    }
+
+    fn write_out(&self, text: &str) {
+        if self.on_github() { write_out(&github::inert(text)) } else { write_out(text) }
+    }
 }
 
+fn locked(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
+    progress.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write_json(value: &impl serde::Serialize, on_github: bool) {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    if on_github { write_out(&github::inert_json(&text)) } else { write_out(&text) }
+}
+
+/// A reader that has gone away does not change what was done.
 fn write_out(text: &str) {
     let _gone = anstream::stdout().write_all(text.as_bytes());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::wants_json;
-
-    #[test]
-    fn json_is_asked_for_in_any_form() {
-        let wants = |text: &str, env| {
-            wants_json(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>(), env)
-        };
-        for yes in ["status --output json", "--output=json x", "-o json", "-ojson", "-o=json"] {
-            assert!(wants(yes, None), "{yes}");
-        }
-        assert!(wants("status", Some("json")));
-        for no in ["status", "-o human", "terraform app -- --output json"] {
-            assert!(!wants(no, None), "{no}");
-        }
-        assert!(!wants("status -o human", Some("json")), "the argument wins");
-    }
 }

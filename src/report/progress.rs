@@ -1,134 +1,330 @@
-//! Progress on stderr, in the form that suits who reads it: a living last line on a terminal, plain lines in a CI
-//! log, a line for each step in a pipe, JSON lines for a machine.
+//! Progress on stderr, in the form that suits who reads it: living lines on a terminal, sections in the log of a CI
+//! job, a line for each step in a pipe, JSON lines for a machine.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write as _};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use anstream::{AutoStream, ColorChoice};
 use serde_json::{Value, json};
 
-use super::human::{BAD, DIM, GOOD, MILD};
+use super::ci::{Ci, Sections};
+use super::github;
+use super::living::{Screen, block, sentence};
+use super::story::{State, Story};
+use super::theme::{BAD, DIM, GOOD, MILD, clean};
 use crate::cli::ProgressMode;
-use crate::event::Event;
-use crate::terraform::messages::{Message, Operation, Phase, Progress as Work};
-use crate::terraform::progress::Tracker;
+use crate::event::{Event, FunctionPhase, current_step};
+use crate::terraform::messages::{Diagnostic, Message, Operation, Phase, Progress as Work};
+
+/// A living line need not be newer than this.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// A log that is silent for so long makes people nervous.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Shows events.
 #[derive(Debug)]
-pub struct Progress {
+pub(super) struct Progress {
     form: Form,
-    /// The steps under way, in the order of their beginning.
-    running: Vec<(String, Instant)>,
-    /// How far the applies are, by layer.
-    layers: BTreeMap<String, Tracker>,
-    /// Whether the last line on the terminal is the living one.
-    drawn: bool,
+    ci: Option<Ci>,
+    /// What has happened so far.
+    pub story: Story,
+    screen: Screen,
+    drawn: Instant,
+    sections: Sections,
+    told: Instant,
+    /// Annotations that were made: Terraform says the same in a plan and in its apply.
+    annotated: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Terminal,
+    Sections(Ci),
     Plain,
     Steps,
     Json,
     Quiet,
 }
 
+impl Form {
+    /// The form that was asked for, or that suits stderr.
+    pub fn of(mode: ProgressMode, ci: Option<Ci>) -> Self {
+        let is_terminal =
+            std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+        match (mode, ci) {
+            (ProgressMode::Json, _) => Self::Json,
+            (ProgressMode::Quiet, _) => Self::Quiet,
+            (ProgressMode::Plain, _) => Self::Plain,
+            (ProgressMode::Auto, Some(ci)) => Self::Sections(ci),
+            (ProgressMode::Auto, None) if is_terminal => Self::Terminal,
+            // Set by the other CI systems: a person reads the log later, and wants to know how far it came.
+            (ProgressMode::Auto, None) if std::env::var_os("CI").is_some() => Self::Plain,
+            (ProgressMode::Auto, None) => Self::Steps,
+        }
+    }
+
+    /// Whether something is to be shown while nothing happens.
+    pub fn lives(self) -> bool {
+        matches!(self, Self::Terminal | Self::Sections(_))
+    }
+}
+
 impl Progress {
-    /// Progress in the form that was asked for, or that suits stderr.
-    pub fn new(mode: ProgressMode) -> Self {
-        let form = match mode {
-            ProgressMode::Json => Form::Json,
-            ProgressMode::Quiet => Form::Quiet,
-            ProgressMode::Plain => Form::Plain,
-            ProgressMode::Auto if std::io::stderr().is_terminal() => Form::Terminal,
-            // Set by GitHub, GitLab and the others: a person reads the log later, and wants to know how far it came.
-            ProgressMode::Auto if std::env::var_os("CI").is_some() => Form::Plain,
-            ProgressMode::Auto => Form::Steps,
-        };
-        Self { form, running: Vec::new(), layers: BTreeMap::new(), drawn: false }
+    /// Progress in this form.
+    pub fn new(form: Form, ci: Option<Ci>) -> Self {
+        let now = Instant::now();
+        Self {
+            form,
+            ci,
+            story: Story::new(now),
+            screen: Screen::default(),
+            drawn: now,
+            sections: Sections::default(),
+            told: now,
+            annotated: BTreeSet::new(),
+        }
     }
 
     /// Shows one event.
     pub fn show(&mut self, event: &Event<'_>) {
-        let text = match self.form {
-            Form::Quiet => return,
-            Form::Json => format!("{}\n", as_json(event)),
-            Form::Steps => self.line(event, false).map(|line| format!("{line}\n")).unwrap_or_default(),
-            Form::Plain => self.line(event, true).map(|line| format!("{line}\n")).unwrap_or_default(),
-            Form::Terminal => self.on_terminal(event),
-        };
-        // A terminal that has gone away must not stop a release.
-        let _gone = anstream::stderr().write_all(text.as_bytes());
+        let now = Instant::now();
+        self.story.hear(event, now);
+        match self.form {
+            Form::Quiet => {}
+            Form::Json => self.write(&format!("{}\n", as_json(event))),
+            Form::Steps => self.lasting(self.line(event, false)),
+            Form::Plain => self.lasting(self.line(event, true)),
+            Form::Terminal => {
+                let line = self.line(event, true).map(|line| format!("{line}\n")).unwrap_or_default();
+                if !line.is_empty() || now.saturating_duration_since(self.drawn) >= FRAME {
+                    self.draw(&line, now);
+                }
+            }
+            Form::Sections(ci) => self.in_sections(ci, event),
+        }
+        self.annotate(event);
     }
 
-    fn on_terminal(&mut self, event: &Event<'_>) -> String {
-        self.note(event);
-        let mut text = String::new();
-        // Erased and drawn again in one write, so that nothing flickers.
-        if self.drawn {
-            text.push_str("\r\x1b[2K");
-        }
-        if let Some(line) = self.line(event, true) {
-            text.push_str(&line);
-            text.push('\n');
-        }
-        let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
-        let last: String = self.under_way(Instant::now()).chars().take(width.saturating_sub(1)).collect();
-        self.drawn = !last.is_empty();
-        text.push_str(&last);
-        text
-    }
-
-    /// Keeps account of what is under way.
-    fn note(&mut self, event: &Event<'_>) {
-        match event {
-            Event::StepStarted { step } => self.running.push(((*step).to_owned(), Instant::now())),
-            Event::StepFinished { step, .. } => self.running.retain(|(name, _)| name != step),
-            Event::Terraform { layer, message } => {
-                self.layers.entry((*layer).to_owned()).or_default().hear(message, Instant::now());
+    /// Shows that time passes. To be called often; it does something rarely.
+    pub fn tick(&mut self) {
+        let now = Instant::now();
+        match self.form {
+            Form::Terminal => self.draw("", now),
+            Form::Sections(_) if now.saturating_duration_since(self.told) >= SILENCE => {
+                let sentence = sentence(&self.story, self.story.time(now));
+                if !sentence.is_empty() {
+                    self.lasting(Some(format!("  … {sentence}")));
+                }
+                self.told = now;
             }
             _ => {}
         }
     }
 
-    /// The living line: what is under way, since when, and how far Terraform is.
-    fn under_way(&self, now: Instant) -> String {
-        let steps: Vec<String> = self
-            .running
-            .iter()
-            .map(|(name, since)| {
-                let seconds = now.saturating_duration_since(*since).as_secs();
-                let layer = name.strip_prefix("terraform apply ").and_then(|layer| self.layers.get(layer));
-                match layer {
-                    Some(tracker) => format!("{name} {}", tracker.line(now)),
-                    None if seconds == 0 => name.clone(),
-                    None => format!("{name} {seconds}s"),
-                }
-            })
-            .collect();
-        if steps.is_empty() { String::new() } else { format!("  … {}", steps.join(" · ")) }
+    /// Shows a line of the log.
+    pub fn log(&mut self, line: &str) {
+        match self.form {
+            Form::Terminal => self.draw(line, Instant::now()),
+            Form::Json => self.write(line),
+            _ => {
+                let kept = match self.form {
+                    Form::Sections(_) => {
+                        self.sections.keep(current_step().as_deref(), line.trim_end().to_owned())
+                    }
+                    _ => Some(line.trim_end().to_owned()),
+                };
+                self.lasting(kept);
+            }
+        }
+    }
+
+    /// Ends: what is still under way was given up, and nothing lives any more.
+    pub fn finish(&mut self) {
+        let now = Instant::now();
+        self.story.close(now);
+        if self.form == Form::Terminal {
+            self.draw("", now);
+        }
+    }
+
+    /// Writes what went wrong, in the form of the rest.
+    pub fn fail(&mut self, text: &str, value: &Value) {
+        self.finish();
+        match self.form {
+            Form::Json => self.write(&format!("{value}\n")),
+            _ => self.lasting(Some(text.trim_end().to_owned())),
+        }
+    }
+
+    /// Writes a command that GitHub's runner is to obey, where it is the one who reads.
+    pub fn command(&mut self, text: &str) {
+        if self.ci == Some(Ci::GitHub) && self.form != Form::Json {
+            self.write(text);
+        }
+    }
+
+    fn draw(&mut self, lasting: &str, now: Instant) {
+        let size = terminal_size::terminal_size_of(std::io::stderr())
+            .map_or((80, 24), |(width, height)| (usize::from(width.0), usize::from(height.0)));
+        let lines = block(&self.story, self.story.time(now), size);
+        let colours = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+        let lasting =
+            if colours { lasting.to_owned() } else { anstream::adapter::strip_str(lasting).to_string() };
+        let frame = self.screen.frame(&lasting, lines, size.0);
+        self.drawn = now;
+        if !frame.is_empty() {
+            // Past anstream, which would take the cursor's movements for colours. A terminal that has gone away must
+            // not stop a release.
+            let mut stderr = std::io::stderr().lock();
+            let _gone = stderr.write_all(frame.as_bytes()).and_then(|()| stderr.flush());
+        }
+    }
+
+    /// Writes a line of text that nobody is to obey.
+    fn lasting(&mut self, line: Option<String>) {
+        let Some(line) = line else { return };
+        let line = format!("{line}\n");
+        match self.ci {
+            Some(Ci::GitHub) => self.write(&github::inert(&line)),
+            _ => self.write(&line),
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        self.told = Instant::now();
+        // A pipe that has been closed must not stop a release.
+        let _gone = anstream::stderr().write_all(text.as_bytes());
+    }
+
+    /// The lines of a step come together at its end; what belongs to no step, and what is for everybody, comes at once.
+    fn in_sections(&mut self, ci: Ci, event: &Event<'_>) {
+        let Some(line) = self.line(event, true) else {
+            if let Event::StepStarted { step } = event {
+                self.sections.open(step);
+            }
+            return;
+        };
+        match event {
+            Event::StepFinished { step, seconds, ok } => {
+                let text = self.sections.close(ci, step, &line, *seconds, *ok);
+                self.section(ci, &text);
+            }
+            Event::StepStopped { step, seconds } => {
+                let text = self.sections.close(ci, step, &line, *seconds, true);
+                self.section(ci, &text);
+            }
+            // An annotation says it.
+            Event::Warning(_) if ci == Ci::GitHub => {}
+            Event::ProgramLine { .. } | Event::Terraform { .. } | Event::Function { .. } => {
+                let line = self.sections.keep(current_step().as_deref(), line);
+                self.lasting(line);
+            }
+            _ => self.lasting(Some(line)),
+        }
+    }
+
+    fn section(&mut self, ci: Ci, text: &str) {
+        match ci {
+            Ci::GitHub => self.write(text),
+            // The markers are escape sequences, and no colours.
+            Ci::GitLab => {
+                self.told = Instant::now();
+                let mut stderr = std::io::stderr().lock();
+                let _gone = stderr.write_all(text.as_bytes());
+            }
+        }
+    }
+
+    /// Marks the place of what Terraform complains about, and what may need attention.
+    fn annotate(&mut self, event: &Event<'_>) {
+        if self.ci != Some(Ci::GitHub) || matches!(self.form, Form::Json | Form::Quiet) {
+            return;
+        }
+        let text = match event {
+            Event::Warning(text) => github::command("warning", &[("title", "deployctl")], text),
+            Event::Terraform { layer, dir, message: Message::Diagnostic(diagnostic) } => {
+                annotation(layer, dir, diagnostic)
+            }
+            _ => return,
+        };
+        if self.annotated.insert(text.clone()) {
+            self.write(&text);
+        }
     }
 
     /// The lasting line of an event, if it deserves one.
     fn line(&self, event: &Event<'_>, details: bool) -> Option<String> {
         Some(match event {
             Event::StepFinished { step, seconds, ok: true } => {
-                format!("{GOOD}  ✓{GOOD:#} {step} {DIM}{seconds:.1} s{DIM:#}")
+                format!("{GOOD}  ✓{GOOD:#} {} {DIM}{seconds:.1} s{DIM:#}", clean(step))
             }
             Event::StepFinished { step, seconds, ok: false } => {
-                format!("{BAD}  ✗{BAD:#} {step} {DIM}{seconds:.1} s{DIM:#}")
+                format!("{BAD}  ✗{BAD:#} {} {DIM}{seconds:.1} s{DIM:#}", clean(step))
             }
-            Event::Note(text) => format!("  {text}"),
-            Event::Warning(text) => format!("{MILD}  ! {text}{MILD:#}"),
-            Event::ProgramLine { program, line } if details => format!("{DIM}    {program}: {line}{DIM:#}"),
-            Event::Terraform { layer, message } => {
+            Event::StepStopped { step, seconds } => {
+                format!("{MILD}  -{MILD:#} {} {DIM}given up after {seconds:.1} s{DIM:#}", clean(step))
+            }
+            Event::Note(text) => format!("  {}", clean(text)),
+            Event::Warning(text) => format!("{MILD}  ! {}{MILD:#}", clean(text)),
+            Event::ProgramLine { program, line } if details => {
+                let line = clean(line);
+                if line.trim().is_empty() {
+                    return None;
+                }
+                format!("{DIM}    {program}: {line}{DIM:#}")
+            }
+            Event::Terraform { layer, message, .. } => {
                 let text = terraform(message, details)?;
-                format!("{DIM}    {layer}: {text}{DIM:#}")
+                format!("{DIM}    {layer}: {}{DIM:#}", clean(&text))
             }
-            Event::StepStarted { .. } | Event::ProgramLine { .. } => return None,
+            Event::Function { function, phase } if details => {
+                let text = match phase {
+                    FunctionPhase::Done(version) => {
+                        format!("version {version} ({:.0} s)", self.seconds_of(function))
+                    }
+                    FunctionPhase::Failed => "failed".to_owned(),
+                    _ => return None,
+                };
+                format!("{DIM}    {function}: {}{DIM:#}", clean(&text))
+            }
+            Event::ApiChanged { changes } => {
+                let lines: Vec<String> =
+                    changes.iter().map(|change| format!("  API: {}", clean(change))).collect();
+                lines.join("\n")
+            }
+            Event::StepStarted { .. }
+            | Event::ProgramLine { .. }
+            | Event::Units { .. }
+            | Event::Function { .. } => return None,
         })
+        .filter(|line| !line.is_empty())
     }
+
+    fn seconds_of(&self, function: &str) -> f64 {
+        let mut works = self.story.works.iter().rev();
+        let work = works.find(|work| work.name == function && work.span.state == State::Done);
+        work.map_or(0.0, |work| work.span.time(Duration::ZERO).as_secs_f64())
+    }
+}
+
+/// A diagnostic of Terraform's at its place in the repository.
+fn annotation(layer: &str, dir: &std::path::Path, diagnostic: &Diagnostic) -> String {
+    let name = if diagnostic.severity == "error" { "error" } else { "warning" };
+    let title = format!("{layer}: {}", diagnostic.summary);
+    let mut properties = vec![("title", title)];
+    if let Some(range) = &diagnostic.range {
+        let repository = std::env::var_os("GITHUB_WORKSPACE").unwrap_or_default();
+        let file = github::repository_path(repository.as_ref(), dir, &range.filename);
+        properties.push(("file", file));
+        properties.push(("line", range.start.line.to_string()));
+        properties.push(("endLine", range.end.line.max(range.start.line).to_string()));
+    }
+    let properties: Vec<(&str, &str)> =
+        properties.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let text = if diagnostic.detail.is_empty() { &diagnostic.summary } else { &diagnostic.detail };
+    github::command(name, &properties, &clean(text))
 }
 
 /// The messages of Terraform that last: what was done, and what is wrong.
@@ -156,12 +352,29 @@ fn as_json(event: &Event<'_>) -> Value {
         Event::StepFinished { step, seconds, ok } => {
             json!({ "event": "step_finished", "step": step, "seconds": seconds, "ok": ok })
         }
+        Event::StepStopped { step, seconds } => {
+            json!({ "event": "step_stopped", "step": step, "seconds": seconds })
+        }
         Event::Note(text) => json!({ "event": "note", "text": text }),
         Event::Warning(text) => json!({ "event": "warning", "text": text }),
         Event::ProgramLine { program, line } => json!({ "event": "line", "program": program, "line": line }),
-        Event::Terraform { layer, message } => {
+        Event::Terraform { layer, message, .. } => {
             json!({ "event": "terraform", "layer": layer, "message": message })
         }
+        Event::Units { done, total, unit } => {
+            json!({ "event": "units", "done": done, "total": total, "unit": unit })
+        }
+        Event::Function { function, phase } => {
+            let (phase, version) = match phase {
+                FunctionPhase::Updating => ("updating", None),
+                FunctionPhase::Publishing => ("publishing", None),
+                FunctionPhase::Waiting => ("waiting", None),
+                FunctionPhase::Done(version) => ("done", Some(version)),
+                FunctionPhase::Failed => ("failed", None),
+            };
+            json!({ "event": "function", "function": function, "phase": phase, "version": version })
+        }
+        Event::ApiChanged { changes } => json!({ "event": "api_changed", "changes": changes }),
     }
 }
 
@@ -169,33 +382,12 @@ fn as_json(event: &Event<'_>) -> Value {
 mod tests {
     use super::*;
 
-    fn progress(form: Form) -> Progress {
-        Progress { form, running: Vec::new(), layers: BTreeMap::new(), drawn: false }
-    }
-
-    #[test]
-    fn the_living_line_tells_what_is_under_way_and_how_far() {
-        let mut progress = progress(Form::Terminal);
-        progress.note(&Event::StepStarted { step: "terraform apply app" });
-        progress.note(&Event::StepStarted { step: "build" });
-        for line in include_str!("../../tests/fixtures/terraform/apply.jsonl").lines().take(5) {
-            if let Some(message) = Message::parse(line) {
-                progress.note(&Event::Terraform { layer: "app", message: &message });
-            }
-        }
-        let line = progress.under_way(Instant::now());
-        assert!(line.starts_with("  … terraform apply app "), "{line}");
-        assert!(line.contains("/2 ") && line.ends_with(" · build"), "{line}");
-        progress.note(&Event::StepFinished { step: "build", seconds: 1.0, ok: true });
-        progress.note(&Event::StepFinished { step: "terraform apply app", seconds: 1.0, ok: true });
-        assert_eq!(progress.under_way(Instant::now()), "");
-    }
-
     #[test]
     fn a_pipe_gets_steps_and_a_log_gets_details() {
+        let progress = Progress::new(Form::Quiet, None);
         let event = Event::ProgramLine { program: "cargo", line: "Compiling users" };
-        assert_eq!(progress(Form::Steps).line(&event, false), None);
-        assert!(progress(Form::Plain).line(&event, true).unwrap().contains("cargo: Compiling users"));
+        assert_eq!(progress.line(&event, false), None);
+        assert!(progress.line(&event, true).unwrap().contains("cargo: Compiling users"));
     }
 
     #[test]
@@ -203,5 +395,21 @@ mod tests {
         let event = Event::StepFinished { step: "switch", seconds: 0.5, ok: true };
         let line = as_json(&event).to_string();
         assert_eq!(line, r#"{"event":"step_finished","ok":true,"seconds":0.5,"step":"switch"}"#);
+        let event = Event::Function { function: "users_get", phase: FunctionPhase::Done("7") };
+        let line = as_json(&event).to_string();
+        assert_eq!(line, r#"{"event":"function","function":"users_get","phase":"done","version":"7"}"#);
+    }
+
+    #[test]
+    fn a_diagnostic_is_shown_at_its_place_in_the_repository() {
+        let messages = include_str!("../../tests/fixtures/terraform/missing.jsonl");
+        let found = messages.lines().filter_map(Message::parse).find_map(|message| match message {
+            Message::Diagnostic(diagnostic) if diagnostic.range.is_some() => Some(diagnostic),
+            _ => None,
+        });
+        let text = annotation("app", std::path::Path::new("/r/terraform/app"), &found.unwrap());
+        assert!(text.starts_with("::error title=app%3A "), "{text}");
+        assert!(text.contains("/terraform/app/") && text.contains(",line="), "{text}");
+        assert_eq!(text.lines().count(), 1);
     }
 }

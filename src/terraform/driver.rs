@@ -345,7 +345,11 @@ impl Driver {
                 // An init that fails may be tried again or in another way; if not, the failure tells its errors.
                 let may_pass = matches!(subcommand, Subcommand::Init(_)) && message.error().is_some();
                 if !may_pass {
-                    self.events.emit(&Event::Terraform { layer: &layer.name, message: &message });
+                    self.events.emit(&Event::Terraform {
+                        layer: &layer.name,
+                        dir: &layer.dir,
+                        message: &message,
+                    });
                 }
                 if let Message::Diagnostic(diagnostic) = message
                     && diagnostic.severity == "error"

@@ -10,7 +10,8 @@ use super::messages::{Change, Message, Operation, Phase};
 /// How far an apply is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tracker {
-    planned: usize,
+    /// By address: the stream of an apply tells what is planned once more.
+    planned: BTreeMap<String, usize>,
     done: usize,
     running: BTreeMap<String, Running>,
 }
@@ -25,7 +26,9 @@ impl Tracker {
     /// Takes note of a message that was heard at `now`.
     pub fn hear(&mut self, message: &Message, now: Instant) {
         match message {
-            Message::PlannedChange(change) => self.planned += steps(change),
+            Message::PlannedChange(change) => {
+                self.planned.insert(change.address.clone(), steps(change));
+            }
             Message::Progress(progress) if progress.operation == Operation::Apply => match progress.phase {
                 Phase::Start => {
                     let action = progress.action.clone().unwrap_or_default();
@@ -42,8 +45,8 @@ impl Tracker {
     }
 
     /// How many steps there are: a replacement is two, a destruction and a creation.
-    pub const fn planned(&self) -> usize {
-        self.planned
+    pub fn planned(&self) -> usize {
+        self.planned.values().sum()
     }
 
     /// How many steps have ended, well or not.
@@ -53,7 +56,7 @@ impl Tracker {
 
     /// How many steps have not begun.
     pub fn waiting(&self) -> usize {
-        self.planned.saturating_sub(self.done + self.running.len())
+        self.planned().saturating_sub(self.done + self.running.len())
     }
 
     /// What is under way at `now`: address, action, and since when; the longest first.
@@ -74,7 +77,7 @@ impl Tracker {
             .into_iter()
             .map(|(address, action, time)| format!("{action} {address} {}s", time.as_secs()))
             .collect();
-        format!("{}/{} {}", self.done, self.planned, running.join(", "))
+        format!("{}/{} {}", self.done, self.planned(), running.join(", "))
     }
 }
 

@@ -1,0 +1,106 @@
+//! How far a build is, from what cargo says.
+//!
+//! cargo tells that a unit is done as JSON, and how many there are in its progress bar only, which it draws for a
+//! terminal. Asked to draw it anyway, it writes the bar into the same lines, each time over the last.
+
+use crate::event::{Event, Events};
+use crate::process::Stream;
+
+/// How far a build is.
+#[derive(Debug, Default)]
+pub(super) struct Units {
+    done: usize,
+    total: usize,
+    unit: String,
+    changed: bool,
+}
+
+impl Units {
+    /// Takes a line of cargo's, and returns what of it is for people.
+    pub(super) fn hear<'a>(&mut self, stream: Stream, line: &'a str) -> Vec<&'a str> {
+        if stream == Stream::Stdout && line.starts_with('{') {
+            // cargo's messages are for programs.
+            let a_unit = ["{\"reason\":\"compiler-artifact\"", "{\"reason\":\"build-script-executed\""];
+            if a_unit.iter().any(|start| line.starts_with(start)) {
+                self.done += 1;
+                self.changed = true;
+            }
+            return Vec::new();
+        }
+        let mut lasting = Vec::new();
+        for part in line.split('\r') {
+            if let Some((done, total)) = bar(part) {
+                self.done = self.done.max(done);
+                self.total = total;
+                self.changed = true;
+            } else if !is_passing(part) && !part.trim().is_empty() {
+                if let Some(unit) = part.trim_start().strip_prefix("Compiling ") {
+                    self.unit = unit.split(' ').next().unwrap_or_default().to_owned();
+                    self.changed = true;
+                }
+                lasting.push(part.trim_end());
+            }
+        }
+        lasting
+    }
+
+    /// Tells how far it is, if that has changed.
+    pub(super) fn tell(&mut self, events: &Events) {
+        if std::mem::take(&mut self.changed) {
+            let total = self.total.max(self.done);
+            events.emit(&Event::Units { done: self.done, total, unit: &self.unit });
+        }
+    }
+}
+
+/// The numbers in `   Building [====>   ] 12/345: serde, tokio`.
+fn bar(part: &str) -> Option<(usize, usize)> {
+    let rest = part.trim_start().strip_prefix("Building [")?;
+    let (_, rest) = rest.split_once("] ")?;
+    let (done, rest) = rest.split_once('/')?;
+    let total = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    Some((done.trim().parse().ok()?, total.parse().ok()?))
+}
+
+/// Whether cargo writes the next thing over this one: how far it is with downloads, and with waiting.
+fn is_passing(part: &str) -> bool {
+    let part = part.trim();
+    part.starts_with("Downloading ") && part.contains(" crate") || part.starts_with("Building [")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_is_followed_from_what_cargo_says() {
+        let mut units = Units::default();
+        let bar = "    Building [             ] 0/3: unicode-width, itoa       \r    Building [====>        ] 1/3: itoa  \r   \
+                   Compiling scratch v0.1.0 (/tmp/scratch)";
+        assert_eq!(
+            units.hear(Stream::Stderr, "   Compiling unicode-width v0.2.3"),
+            ["   Compiling unicode-width v0.2.3"]
+        );
+        assert_eq!((units.done, units.total, units.unit.as_str()), (0, 0, "unicode-width"));
+        let lasting = units.hear(Stream::Stderr, bar);
+        assert_eq!(lasting, ["   Compiling scratch v0.1.0 (/tmp/scratch)"]);
+        assert_eq!((units.done, units.total, units.unit.as_str()), (1, 3, "scratch"));
+        for reason in ["compiler-artifact", "build-script-executed", "build-finished"] {
+            let line = format!("{{\"reason\":\"{reason}\",\"package_id\":\"x\"}}");
+            assert!(units.hear(Stream::Stdout, &line).is_empty());
+        }
+        assert_eq!(units.done, 3);
+    }
+
+    #[test]
+    fn what_is_written_over_does_not_last() {
+        let mut units = Units::default();
+        let line = " Downloading 1 crate          \r  Downloaded unicode-width v0.2.3";
+        assert_eq!(units.hear(Stream::Stderr, line), ["  Downloaded unicode-width v0.2.3"]);
+        let error = "    Building [=>  ] 1/3: a\rerror: could not compile `a` (lib) due to 1 previous error";
+        assert_eq!(
+            units.hear(Stream::Stderr, error),
+            ["error: could not compile `a` (lib) due to 1 previous error"]
+        );
+    }
+}

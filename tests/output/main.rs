@@ -1,0 +1,245 @@
+//! What people and CI systems see of a release, and what happens when they stop looking: the real program, a local
+//! stage, a terminal, a browser.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod browser;
+#[path = "../support/program.rs"]
+mod program;
+#[path = "../support/sdk.rs"]
+mod sdk;
+#[path = "../support/small.rs"]
+mod small;
+mod terminal;
+#[path = "../support/tiny.rs"]
+mod tiny;
+
+use program::{Ended, Program};
+use serde_json::Value;
+use terminal::Terminal;
+use tiny::Tiny;
+
+/// An apply that takes a while, and names that try to be more than names.
+const SLOW: &str = "resource \"terraform_data\" \"a_resource_with_quite_a_long_name\" {\n  for_each = toset([\"one\", \"two\"])\n  \
+                    triggers_replace = timestamp()\n  provisioner \"local-exec\" {\n    \
+                    command = \"sleep 2; echo '::error::injected'; echo '##[error]injected'\"\n  }\n}\n\n";
+
+#[tokio::test]
+async fn a_release_as_it_is_seen() {
+    let tiny = Tiny::new().await;
+    tiny.app(SLOW);
+    on_github(&tiny).await;
+    a_failure_on_github(&tiny).await;
+    tiny.app("");
+    in_a_narrow_terminal(&tiny).await;
+    for_machines_and_the_quiet(&tiny).await;
+    nobody_reads(&tiny).await;
+    the_terminal_goes_away_before_the_switch(&tiny).await;
+    the_terminal_goes_away_after_the_switch(&tiny).await;
+}
+
+/// deployctl as GitHub's runner starts it, in a step of its own.
+fn github(tiny: &Tiny, step: &str) -> Program {
+    let file = |name: &str| tiny.path().join(format!("{step}.{name}"));
+    let workspace = tiny.path().canonicalize().unwrap();
+    tiny.small
+        .program
+        .clone()
+        .with("CI", "true")
+        .with("GITHUB_ACTIONS", "true")
+        .with("GITHUB_WORKSPACE", workspace)
+        .with("GITHUB_STEP_SUMMARY", file("summary"))
+        .with("GITHUB_OUTPUT", file("output"))
+        .with("GITHUB_SERVER_URL", "https://github.example")
+        .with("GITHUB_REPOSITORY", "o/r")
+        .with("GITHUB_RUN_ID", "42")
+        .with("DEPLOYCTL_PROBE_AUTHORIZATION", "Bearer s3cret")
+}
+
+fn read(tiny: &Tiny, name: &str) -> String {
+    std::fs::read_to_string(tiny.path().join(name)).unwrap()
+}
+
+async fn on_github(tiny: &Tiny) {
+    tiny.code("1");
+    let timeline = tiny.path().join("timeline.html");
+    let timings = format!("--timings={}", timeline.display());
+    let ended = github(tiny, "first").run(&["release", "--version", "1.0.0", &timings]).await.exit(0);
+
+    // Steps overlap; their groups do not. Nothing that a program wrote is obeyed.
+    let mut open = false;
+    for line in ended.stderr.lines() {
+        match line.trim_start() {
+            line if line.starts_with("::group::") => assert!(!std::mem::replace(&mut open, true), "{line}"),
+            line if line.starts_with("::endgroup::") => assert!(std::mem::take(&mut open), "{line}"),
+            line if line.starts_with("::add-mask::Bearer s3cret") => {}
+            line => assert!(!line.starts_with("::") && !line.contains("##["), "{line}"),
+        }
+    }
+    assert!(!open);
+    assert!(ended.stderr.contains("::group::✓ terraform apply app"), "{}", ended.stderr);
+    assert!(ended.stdout.contains("local: released 1.0.0"), "{}", ended.stdout);
+
+    let summary = read(tiny, "first.summary");
+    for line in [
+        "### ✅ local: released 1.0.0",
+        "| one |  | **1** |",
+        "- app: 2 created, 0 changed, 0 destroyed",
+        "- app create: terraform\\_data.a\\_resource\\_with\\_quite\\_a\\_long\\_name\\[\"one\"\\]",
+    ] {
+        assert!(summary.contains(&format!("{line}\n")), "{line:?} is not in\n{summary}");
+    }
+    assert!(summary.contains("```mermaid\ngantt\n") && summary.contains("    switch 0."), "{summary}");
+    let output = read(tiny, "first.output");
+    let value = |name: &str| {
+        let mut lines =
+            output.lines().skip_while(|line| !line.starts_with(&format!("{name}<<ghadelimiter_")));
+        lines.nth(1).unwrap_or_default().to_owned()
+    };
+    assert_eq!((value("outcome").as_str(), value("version").as_str()), ("released", "1.0.0"));
+    assert!(value("url").starts_with("http://127.0.0.1:") && !value("deployment_id").is_empty(), "{output}");
+    browser::looks_good(&timeline);
+
+    // What an API's definition, an account or a person may have put into JSON is not obeyed either.
+    let history = github(tiny, "history").run(&["history", "--output", "json"]).await.exit(0).json();
+    assert_eq!(history["records"][0]["who"]["run_url"], "https://github.example/o/r/actions/runs/42");
+    let typed = github(tiny, "typed").run(&["release", "--version", "1", "\n::error::typed"]).await.exit(2);
+    assert!(!typed.stderr.lines().any(|line| line.trim_start().starts_with("::")), "{}", typed.stderr);
+}
+
+async fn a_failure_on_github(tiny: &Tiny) {
+    tiny.app(
+        "locals {\n  this_way = false\n}\n\nresource \"terraform_data\" \"checked\" {\n  lifecycle {\n    precondition {\n      condition     = local.this_way\n      \
+         error_message = \"Not this way\\n::set-output name=outcome::released\"\n    }\n  }\n}\n\n",
+    );
+    let ended = github(tiny, "second").run(&["release", "--version", "1.1.0"]).await.exit(20);
+    let annotation = ended.stderr.lines().find(|line| line.starts_with("::error title=app%3A ")).unwrap();
+    assert!(annotation.contains(",file=terraform/app/main.tf,line="), "{annotation}");
+    assert!(annotation.contains("Not this way%0A::set-output"), "{annotation}");
+    assert!(ended.stderr.contains("::error title=deployctl terraform."), "{}", ended.stderr);
+    let only_ours = ["::error ", "::group::", "::endgroup::", "::add-mask::"];
+    for line in ended.stderr.lines().map(str::trim_start).filter(|line| line.starts_with("::")) {
+        assert!(only_ours.iter().any(|start| line.starts_with(start)), "{line}");
+    }
+    let summary = read(tiny, "second.summary");
+    assert!(summary.starts_with("### ❌ local: release failed\n") && summary.contains("gantt"), "{summary}");
+    assert!(read(tiny, "second.output").starts_with("outcome<<ghadelimiter_"));
+    assert!(read(tiny, "second.output").contains("\nfailed\n"));
+}
+
+async fn in_a_narrow_terminal(tiny: &Tiny) {
+    tiny.code("2");
+    tiny.app(SLOW);
+    let program = tiny.small.program.clone();
+    let mut terminal = Terminal::start(&program, &["release", "--version", "1.2.0"], (40, 16));
+    let code = terminal.end().await;
+    let seen = terminal.seen();
+    let last = seen.screens.last().unwrap();
+    assert_eq!(code, Some(0), "{last}");
+
+    let screens = seen.screens.join("\n----\n");
+    // While it goes on: what is under way, since when, how far.
+    assert!(screens.contains("… terraform apply app 1s 2/4"), "{screens}");
+    assert!(screens.contains("      create terraform_data.a_resou… 1s"), "{screens}");
+    // In the end: nothing of that is left.
+    assert!(!last.contains('…'), "{last}");
+    assert!(last.contains("local: released 1.2.0"), "{last}");
+    assert!(last.contains("✓ ledger"), "{last}");
+    // It was never blank once there was something, so nothing flickered; and it rested most of the time.
+    let first = seen.screens.iter().position(|screen| !screen.trim().is_empty()).unwrap();
+    assert!(seen.screens[first..].iter().all(|screen| !screen.trim().is_empty()), "{screens}");
+    let raw = String::from_utf8_lossy(&seen.raw);
+    assert!(!raw.contains("\x1b[3"), "NO_COLOR is set");
+    assert!(seen.writes < 400, "{} writes", seen.writes);
+
+    let coloured = program.with("NO_COLOR", "");
+    let mut terminal = Terminal::start(&coloured, &["status"], (20, 5));
+    assert_eq!(terminal.end().await, Some(0));
+    assert!(String::from_utf8_lossy(&terminal.seen().raw).contains("\x1b[3"), "colours on a terminal");
+}
+
+async fn for_machines_and_the_quiet(tiny: &Tiny) {
+    let program = &tiny.small.program;
+    let lines = |ended: &Ended| -> Vec<Value> {
+        ended.stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    };
+    let told = program.run(&["status", "--verbose", "--log-format", "json"]).await.exit(0);
+    let requests: Vec<Value> = lines(&told).into_iter().filter(|line| line["message"] == "request").collect();
+    let stage = requests.iter().find(|request| request["operation"] == "GetStage").expect("GetStage");
+    assert_eq!(
+        (&stage["status"], &stage["attempt"], &stage["level"]),
+        (&200.into(), &1.into(), &"DEBUG".into())
+    );
+    assert!(
+        stage["id"].as_str().is_some_and(|id| !id.is_empty()) && stage["milliseconds"].is_u64(),
+        "{stage}"
+    );
+    assert!(!told.stderr.to_lowercase().contains("authorization") && !told.stderr.contains("AWS4-HMAC"));
+
+    let failed = program
+        .run(&["rollback", "--to", "9", "--progress", "json"])
+        .await
+        .exit(2)
+        .says(&["unknown_version"]);
+    assert_eq!(lines(&failed).last().unwrap()["id"], "rollback.unknown_version");
+
+    let loud = program.run(&["status", "-v"]).await.exit(0);
+    assert!(loud.stderr.contains("operation=\"GetStage\" status=200 id="), "{}", loud.stderr);
+    let quiet = program.clone().with("DEPLOYCTL_PROGRESS", "plain").run(&["status", "-q"]).await.exit(0);
+    assert_eq!(quiet.stderr, "");
+}
+
+/// Both pipes are closed as soon as something comes out of one of them.
+async fn nobody_reads(tiny: &Tiny) {
+    use tokio::io::AsyncReadExt as _;
+    tiny.app("");
+    tiny.code("3");
+    let mut child = tiny
+        .small
+        .program
+        .command(&["release", "--version", "1.3.0", "--progress", "plain"])
+        .spawn()
+        .unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    stderr.read_u8().await.unwrap();
+    drop((stderr, child.stdout.take()));
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    assert_eq!(newest(tiny).await, ("1.3.0".to_owned(), "live".to_owned()));
+}
+
+async fn the_terminal_goes_away_before_the_switch(tiny: &Tiny) {
+    tiny.app(SLOW);
+    let program = &tiny.small.program;
+    let mut terminal = Terminal::start(program, &["release", "--version", "1.4.0"], (80, 24));
+    terminal.until("terraform apply app 1s").await;
+    terminal.hang_up();
+    assert_eq!(terminal.end().await, Some(130));
+    assert_eq!(newest(tiny).await, ("1.3.0".to_owned(), "live".to_owned()));
+    tiny.app("");
+}
+
+async fn the_terminal_goes_away_after_the_switch(tiny: &Tiny) {
+    // Nobody answers with this header, so the release waits to be seen.
+    let settings = read(tiny, "deployctl.toml");
+    tiny.small
+        .write("deployctl.toml", settings.replace("[probe]\n", "[probe]\nrelease_header = \"x-nobody\"\n"));
+    tiny.code("5");
+    let program = &tiny.small.program;
+    let mut terminal = Terminal::start(program, &["release", "--version", "1.5.0"], (80, 24));
+    terminal.until("… verify 1s").await;
+    terminal.hang_up();
+    assert_eq!(terminal.end().await, Some(130));
+    tiny.small.write("deployctl.toml", settings);
+    // It was undone, and the ledger says so.
+    assert_eq!(newest(tiny).await, ("1.5.0".to_owned(), "switched_back".to_owned()));
+    let status = program.run(&["status", "--output", "json"]).await.exit(0).json();
+    assert_eq!((&status["version"], &status["held"]), (&"1.3.0".into(), &Value::Null), "{status}");
+}
+
+/// The newest record of the ledger: version and outcome.
+async fn newest(tiny: &Tiny) -> (String, String) {
+    let history = tiny.small.program.run(&["history", "--output", "json"]).await.exit(0).json();
+    let record = &history["records"][0];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    (text(&record["release"]["version"]), text(&record["outcome"]))
+}
