@@ -1,6 +1,6 @@
 //! What is done between releases: logs, invocations, a look that goes on; and what needs no stage at all.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/hand_made.rs"]
 mod hand_made;
@@ -118,6 +118,22 @@ async fn looks(small: &Small, made: &HandMade) {
     assert!(line.contains("local: serves 3.0.0, deployment "), "{line}");
     kill(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()), Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
+
+    // On a terminal, which util-linux's `script` is, in the same place: up over the lines of the look before.
+    let watch = format!("{} status --watch --interval 1", env!("CARGO_BIN_EXE_deployctl"));
+    let terminal = format!("stty rows 24 cols 80; timeout -s INT --preserve-status 4 {watch}");
+    let own = small.program.command(&[]);
+    let env = own.as_std().get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    let mut script = tokio::process::Command::new("script");
+    script.args(["-qec", &terminal, "/dev/null"]).env_clear().envs(env).env("TERM", "xterm");
+    let drawn = script.current_dir(small.path()).stdin(std::process::Stdio::null()).output().await.unwrap();
+    let text = String::from_utf8(drawn.stdout).unwrap();
+    assert_eq!(drawn.status.code(), Some(0), "{text}");
+    let looks: Vec<&str> = text.split("\x1b[?7l\r").skip(1).collect();
+    assert!(looks.len() >= 2, "{text:?}");
+    let lines = looks[0].matches("\x1b[K\r\n").count();
+    assert!(looks[0].starts_with("local: serves 3.0.0") && lines >= 3, "{text:?}");
+    assert!(looks[1].starts_with(&format!("\x1b[{lines}Alocal: serves 3.0.0")), "{text:?}");
 }
 
 /// stdout, which must be one JSON document on each line.

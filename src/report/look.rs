@@ -1,5 +1,10 @@
 //! What is shown again and again in the same place of a terminal.
 
+use std::io::Write as _;
+
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
+
 /// How much of the terminal the last look took.
 #[derive(Debug, Default)]
 pub struct Look {
@@ -7,9 +12,18 @@ pub struct Look {
 }
 
 impl Look {
+    /// Draws `text`; false when nobody reads it any more. Without colours the cursor is moved all the same, so the
+    /// stream that leaves them out must not see how.
+    pub(super) fn draw(&mut self, text: &str) -> bool {
+        let mut stdout = std::io::stdout();
+        let plain = AutoStream::choice(&stdout) == ColorChoice::Never;
+        let text = if plain { strip_str(text).to_string() } else { text.to_owned() };
+        stdout.write_all(self.redrawn(&text).as_bytes()).and_then(|()| stdout.flush()).is_ok()
+    }
+
     /// `text` in the place of the text before it, in one write, so that nothing flickers. The terminal cuts lines that
     /// are too long, and what is too high for it is left out: only so can the cursor find its way back.
-    pub fn redrawn(&mut self, text: &str) -> String {
+    fn redrawn(&mut self, text: &str) -> String {
         let height = terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0));
         let lines: Vec<&str> = text.lines().take(height.saturating_sub(1)).collect();
         let up = match self.lines {

@@ -135,7 +135,7 @@ impl Report {
     pub fn look(&self, look: &mut Look, document: &Document) -> bool {
         let text = match self.output {
             Output::Json => format!("{}\n", serde_json::json!(document)),
-            Output::Human if std::io::stdout().is_terminal() => look.redrawn(&human::look(document)),
+            Output::Human if self.redraws() => return look.draw(&human::look(document)),
             Output::Human => human::one_line(document),
         };
         let mut stdout = anstream::stdout();
