@@ -1,0 +1,174 @@
+//! Markdown files as what is checked of them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+
+/// A Markdown file.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Its path in the repository.
+    pub name: PathBuf,
+    /// Where its links and images lead.
+    pub links: Vec<String>,
+    /// The anchors of its headings.
+    pub anchors: BTreeSet<String>,
+    /// Its code blocks.
+    pub blocks: Vec<Block>,
+    /// Its code in running text.
+    pub spans: Vec<String>,
+}
+
+/// A code block.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// What stands after its fence.
+    pub info: String,
+    /// What it holds.
+    pub text: String,
+}
+
+impl Block {
+    /// Its language.
+    pub fn language(&self) -> &str {
+        self.info.split(' ').next().unwrap_or_default()
+    }
+
+    /// Whether it is a session to be run.
+    pub fn is_run(&self) -> bool {
+        self.info.split(' ').skip(1).any(|word| word == "run")
+    }
+
+    /// The file that it is, in the sessions' project.
+    pub fn file(&self) -> Option<&str> {
+        self.info.split(' ').find_map(|word| word.strip_prefix("file="))
+    }
+}
+
+/// This repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every document: those of the book, and those around it.
+pub fn all() -> Vec<Page> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root()).unwrap() {
+        names.push(PathBuf::from(entry.unwrap().file_name()));
+    }
+    names.retain(|name| is_markdown(name));
+    for folder in ["docs", "terraform", "lambdas"] {
+        find(Path::new(folder), &mut names);
+    }
+    names.sort();
+    names.iter().map(|name| Page::read(name)).collect()
+}
+
+fn find(folder: &Path, names: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let name = folder.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            if entry.file_name() != ".terraform" {
+                find(&name, names);
+            }
+        } else if is_markdown(&name) {
+            names.push(name);
+        }
+    }
+}
+
+fn is_markdown(name: &Path) -> bool {
+    name.extension().is_some_and(|extension| extension == "md")
+}
+
+/// The chapters of the book, in its order.
+pub fn chapters() -> Vec<PathBuf> {
+    let summary = Page::read(Path::new("docs/SUMMARY.md"));
+    summary.links.iter().map(|link| Path::new("docs").join(link)).collect()
+}
+
+impl Page {
+    /// Reads one.
+    pub fn read(name: &Path) -> Self {
+        let text = std::fs::read_to_string(root().join(name)).unwrap();
+        Self { name: name.to_owned(), ..Self::of(&text) }
+    }
+
+    fn of(text: &str) -> Self {
+        let mut page = Self::default();
+        let (mut heading, mut block) = (None::<String>, None::<Block>);
+        for event in Parser::new_ext(text, Options::ENABLE_TABLES | Options::ENABLE_FOOTNOTES) {
+            match event {
+                Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+                Event::End(TagEnd::Heading(_)) => page.anchor(&heading.take().unwrap_or_default()),
+                Event::Start(Tag::CodeBlock(kind)) => {
+                    let info = match kind {
+                        CodeBlockKind::Fenced(info) => info.to_string(),
+                        CodeBlockKind::Indented => String::new(),
+                    };
+                    block = Some(Block { info, text: String::new() });
+                }
+                Event::End(TagEnd::CodeBlock) => page.blocks.extend(block.take()),
+                Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                    page.links.push(dest_url.to_string());
+                }
+                Event::Text(text) => {
+                    if let Some(block) = &mut block {
+                        block.text.push_str(&text);
+                    } else if let Some(heading) = &mut heading {
+                        heading.push_str(&text);
+                    }
+                }
+                Event::Code(code) => {
+                    if let Some(heading) = &mut heading {
+                        heading.push_str(&code);
+                    }
+                    page.spans.push(code.to_string());
+                }
+                _ => {}
+            }
+        }
+        page
+    }
+
+    /// As GitHub and mdBook make them.
+    fn anchor(&mut self, heading: &str) {
+        let kept = |c: char| match c {
+            c if c.is_whitespace() => Some('-'),
+            c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+            _ => None,
+        };
+        let plain: String = heading.trim().to_lowercase().chars().filter_map(kept).collect();
+        let mut anchor = plain.clone();
+        for number in 1.. {
+            if self.anchors.insert(anchor) {
+                break;
+            }
+            anchor = format!("{plain}-{number}");
+        }
+    }
+
+    /// Whether it belongs into the book.
+    pub fn is_chapter(&self) -> bool {
+        self.name.starts_with("docs") && self.name != Path::new("docs/SUMMARY.md")
+    }
+
+    /// Whether it tells what was, and is not rewritten when a command changes.
+    pub fn is_history(&self) -> bool {
+        self.name.starts_with("docs/decisions") || self.name == Path::new("CHANGELOG.md")
+    }
+}
+
+#[test]
+fn a_page_is_read() {
+    let page = Page::of(
+        "# One `two` three?\n\n[a](b.md#c) ![d](e.png)\n\n# One two three\n\n```console run\n$ true\n```\n\n| `f` |\n|---|\n",
+    );
+    assert_eq!(page.links, ["b.md#c", "e.png"]);
+    assert_eq!(Vec::from_iter(&page.anchors), ["one-two-three", "one-two-three-1"]);
+    assert_eq!((page.blocks[0].language(), page.blocks[0].is_run()), ("console", true));
+    assert_eq!(page.blocks[0].text, "$ true\n");
+    assert_eq!(page.spans, ["two", "f"]);
+}
