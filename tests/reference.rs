@@ -40,7 +40,8 @@ fn the_list_of_errors_is_what_explain_says() {
     );
     for error in &all.errors {
         let codes: Vec<String> = error.exit_codes.iter().map(u8::to_string).collect();
-        let (id, meaning, live, next) = (&error.id, &error.meaning, &error.live, &error.next);
+        let (id, meaning) = (&error.id, plain(&error.meaning));
+        let (live, next) = (plain(&error.live), plain(&error.next));
         writeln!(text, "\n### `{id}`\n\n{meaning}\n").unwrap();
         writeln!(text, "- Exit code: {}\n- What is live: {live}\n- What to do: {next}", codes.join(", "))
             .unwrap();
@@ -212,5 +213,15 @@ fn meaning(argument: &clap::Arg) -> String {
     if let Some(variable) = argument.get_env() {
         write!(text, ". Environment: `{}`", variable.to_string_lossy()).unwrap();
     }
-    text
+    plain(&text)
+}
+
+/// Text as Markdown: a placeholder such as `<name>` outside code would be taken for HTML, and not be seen.
+fn plain(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    let parts = parts.map(|(number, part)| match number % 2 {
+        0 => part.replace('<', "\\<"),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("`")
 }
