@@ -80,6 +80,14 @@ fn the_book_has_every_document_once() {
     assert_eq!(known, documents, "docs/SUMMARY.md (left) has not what is in docs/ (right)");
 }
 
+/// `<name>` outside code is an element without a meaning: a reader does not see it.
+#[test]
+fn no_text_is_lost_as_html() {
+    for page in pages::all() {
+        assert_eq!(page.html, [""; 0], "{}", page.name.display());
+    }
+}
+
 #[test]
 fn deployctl_takes_every_command_line_that_is_shown() {
     let mut problems = Vec::new();

@@ -18,6 +18,8 @@ pub struct Page {
     pub blocks: Vec<Block>,
     /// Its code in running text.
     pub spans: Vec<String>,
+    /// What a browser takes for elements, comments aside.
+    pub html: Vec<String>,
 }
 
 /// A code block.
@@ -127,6 +129,9 @@ impl Page {
                     }
                     page.spans.push(code.to_string());
                 }
+                Event::Html(html) | Event::InlineHtml(html) if !html.trim().starts_with("<!--") => {
+                    page.html.push(html.to_string());
+                }
                 _ => {}
             }
         }
@@ -164,11 +169,12 @@ impl Page {
 #[test]
 fn a_page_is_read() {
     let page = Page::of(
-        "# One `two` three?\n\n[a](b.md#c) ![d](e.png)\n\n# One two three\n\n```console run\n$ true\n```\n\n| `f` |\n|---|\n",
+        "# One `two` three?\n\n[a](b.md#c) ![d](e.png)\n\n# One two three\n\n```console run\n$ true\n```\n\n| `f` |\n|---|\n\n<g>",
     );
     assert_eq!(page.links, ["b.md#c", "e.png"]);
     assert_eq!(Vec::from_iter(&page.anchors), ["one-two-three", "one-two-three-1"]);
     assert_eq!((page.blocks[0].language(), page.blocks[0].is_run()), ("console", true));
     assert_eq!(page.blocks[0].text, "$ true\n");
     assert_eq!(page.spans, ["two", "f"]);
+    assert_eq!(page.html, ["<g>"]);
 }
