@@ -72,8 +72,9 @@ fn words(command: &str) -> Option<Vec<String>> {
         is_variable || ["-", "run:", "exec", "time"].contains(&word.as_str())
     };
     let words: Vec<String> = words.into_iter().skip_while(leads).collect();
-    let redirected = |word: &String| !word.starts_with(['>', '<']) && !word.starts_with("2>");
-    let words: Vec<String> = words.into_iter().take_while(redirected).filter(|word| word != "$@").collect();
+    // `<V>` is a placeholder, `<` alone a redirection.
+    let argument = |word: &String| !word.starts_with('>') && !word.starts_with("2>") && word != "<";
+    let words: Vec<String> = words.into_iter().take_while(argument).filter(|word| word != "$@").collect();
     (words.len() > 1 && words[0] == "deployctl").then_some(words)
 }
 
@@ -89,5 +90,6 @@ fn command_lines_are_found() {
         found("cargo run -- release --version 1; STAGE=x deployctl plan"),
         ["deployctl release --version 1", "deployctl plan"]
     );
+    assert_eq!(found("deployctl rollback --to <V> > out"), ["deployctl rollback --to <V>"]);
     assert_eq!(found("the program deployctl is, deployctl release [--stage S]"), [""; 0]);
 }
