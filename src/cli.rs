@@ -234,6 +234,29 @@ pub enum Verb {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Set deployctl up in a Terraform project: write deployctl.toml, print what to change as a patch
+    ///
+    /// Nothing but deployctl.toml is written, and that only where there is none. The patch goes to stdout, what was
+    /// found and what is left to do by hand to stderr.
+    #[command(
+        after_help = "Examples:\n  deployctl init                     see what would change\n  deployctl init | git apply         change it\n  deployctl init --example users     a whole project in an empty folder"
+    )]
+    Init {
+        /// Write the users API, a project that can be released at once, into DIR, which must be empty
+        #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".", conflicts_with_all = ["patch", "force"])]
+        example: Option<PathBuf>,
+        /// Write the patch to FILE instead of stdout
+        #[arg(long, value_name = "FILE")]
+        patch: Option<PathBuf>,
+        /// Replace a deployctl.toml that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Check tools, credentials, permissions, buckets, ownership, artifacts and limits, and change nothing
+    ///
+    /// Exit code 10 when there is a problem; warnings do not count.
+    #[command(after_help = "Example:\n  deployctl doctor --stage dev")]
+    Doctor,
     /// The embedded AWS of the local stage
     #[command(subcommand, after_help = "Example:\n  deployctl local up && eval \"$(deployctl local env)\"")]
     Local(LocalVerb),

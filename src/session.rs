@@ -294,7 +294,7 @@ impl Session {
 pub const UNRELEASED: &str = "unreleased";
 
 /// What locks the states.
-const LOCKFILE: Feature =
+pub(crate) const LOCKFILE: Feature =
     Feature { name: "use_lockfile of the S3 backend", terraform: Some((1, 10)), opentofu: Some((1, 10)) };
 
 fn is_no_bucket(failure: &Failure) -> bool {

@@ -127,6 +127,21 @@ impl Toolbox {
         write(&pointer, dir.to_string_lossy().as_bytes())?;
         Ok(Venv { dir })
     }
+
+    /// Whether the set is installed.
+    pub fn has(&self, requirements: Requirements) -> bool {
+        let wanted = Sha256::of(requirements.text.as_bytes()).short();
+        ready(&self.dir.join("venv").join(format!("{}-{wanted}.ready", requirements.name))).is_some()
+    }
+}
+
+/// The Python that sets would be installed with, and its version.
+///
+/// # Errors
+/// None is there, or none can be used.
+pub async fn python(cancel: &CancellationToken) -> Result<(PathBuf, String), ToolboxError> {
+    let Python { path, version: (major, minor) } = find_python(cancel).await?;
+    Ok((path, format!("{major}.{minor}")))
 }
 
 /// The environment that the marker names, unless it, or the Python below it, has been removed since.

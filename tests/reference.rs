@@ -80,7 +80,16 @@ fn every_command_has_a_help_text_and_an_example() {
 }
 
 /// Text with a dot that is no error: files, addresses of Terraform and the like. What stands in tests is not looked at.
-const NO_ERRORS: &[&str] = &[];
+const NO_ERRORS: &[&str] = &[
+    "aws_api_gateway_deployment.deployctl",
+    "aws_api_gateway_stage.deployctl",
+    "each.key",
+    "terraform.tfstate",
+    "var.artifact_bucket",
+    "var.artifact_key",
+    "var.release_version",
+    "var.state_prefix",
+];
 const ENDINGS: &[&str] = &[
     "toml", "json", "jsonl", "log", "txt", "py", "rs", "tf", "tofu", "old", "ready", "rc", "html", "css",
     "lock",
@@ -113,6 +122,10 @@ fn is_error_name(literal: &str) -> bool {
 fn sources(folder: &Path, look: &mut dyn FnMut(&str)) {
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
+        if path.ends_with("init/example") {
+            // The Lambdas' source, which is no part of the program.
+            continue;
+        }
         if path.is_dir() {
             sources(&path, look);
         } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {

@@ -20,7 +20,7 @@ use crate::process::{Command, Stream};
 use crate::toolbox::{Requirements, Toolbox, Venv};
 
 /// cargo-zigbuild and Zig.
-const TOOLS: Requirements = Requirements { name: "zigbuild", text: include_str!("requirements.txt") };
+pub const TOOLS: Requirements = Requirements { name: "zigbuild", text: include_str!("requirements.txt") };
 
 /// The cargo profile of Lambda binaries.
 pub const PROFILE: &str = "lambda";
@@ -197,7 +197,7 @@ fn executable(stream: Stream, line: &str) -> Option<(String, PathBuf)> {
 
 /// A profile that is missing is not made up on the command line: what is built is to be wholly in the repository,
 /// so that any `cargo build --profile lambda` gives the same.
-fn has_profile(workspace: &Path, profile: &str) -> Result<(), ArtifactError> {
+pub fn has_profile(workspace: &Path, profile: &str) -> Result<(), ArtifactError> {
     let path = workspace.join("Cargo.toml");
     let manifest = |reason: String| ArtifactError::Manifest { path: path.clone(), reason };
     let text = std::fs::read_to_string(&path).map_err(|e| manifest(e.to_string()))?;
@@ -216,7 +216,7 @@ fn has_profile(workspace: &Path, profile: &str) -> Result<(), ArtifactError> {
 
 /// The compiler's folder, after making sure that it has a standard library for the target: what cargo says
 /// otherwise ("can't find crate for `core`") does not name the remedy.
-async fn sysroot_with_target(
+pub async fn sysroot_with_target(
     request: &BuildRequest,
     cancel: &CancellationToken,
 ) -> Result<PathBuf, ArtifactError> {

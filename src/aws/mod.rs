@@ -7,6 +7,7 @@
 pub mod api_gateway;
 mod definition;
 pub mod failure;
+pub mod inspect;
 pub mod invoke;
 pub mod lambda;
 pub mod logs;
@@ -15,6 +16,7 @@ pub mod s3;
 mod trace;
 
 use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_sts::config::Credentials;
 
@@ -33,6 +35,7 @@ pub struct Aws {
     pub(crate) api_gateway: aws_sdk_apigateway::Client,
     logs: aws_sdk_cloudwatchlogs::Client,
     sts: aws_sdk_sts::Client,
+    iam: aws_sdk_iam::Client,
     pub(crate) pace: retry::Pace,
 }
 
@@ -48,9 +51,14 @@ pub struct Identity {
 impl Aws {
     /// Clients for `stage`; `local` is the embedded AWS where the stage is one.
     pub async fn connect(stage: &Stage, local: Option<&LocalStage>) -> Self {
+        Self::connect_with(stage, local, retry::config()).await
+    }
+
+    /// The same with another schedule of retries: who only wants to know does not wait long.
+    pub async fn connect_with(stage: &Stage, local: Option<&LocalStage>, retries: RetryConfig) -> Self {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(stage.region.clone()))
-            .retry_config(retry::config());
+            .retry_config(retries);
         if let Some(profile) = &stage.profile {
             // Asked for by name, so it comes before keys in the environment.
             let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
@@ -89,6 +97,7 @@ impl Aws {
             api_gateway: aws_sdk_apigateway::Client::from_conf(gateway),
             logs: aws_sdk_cloudwatchlogs::Client::from_conf(logs),
             sts: aws_sdk_sts::Client::from_conf(sts),
+            iam: aws_sdk_iam::Client::new(&config),
             pace: retry::Pace::new(stage.pacing),
         }
     }

@@ -26,6 +26,11 @@ pub fn config() -> RetryConfig {
         .with_max_backoff(Duration::from_secs(10))
 }
 
+/// Two attempts: for looking at what may be out of reach.
+pub fn brief() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(200))
+}
+
 /// The table as the SDK asks it.
 #[derive(Debug)]
 pub struct Table;

@@ -5,8 +5,10 @@ mod bootstrap;
 mod build;
 mod completions;
 mod destroy;
+mod doctor;
 mod explain;
 mod history;
+mod init;
 mod invoke;
 mod local;
 mod logs;
@@ -151,6 +153,14 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
             plain(&context, "destroy", Box::pin(destroy::run(&context, yes, delete_releases)).await)
         }
         Verb::History => plain(&context, "history", history::run(&context).await),
+        Verb::Init { example: Some(folder), .. } => plain(&context, "init", init::example(&context, &folder)),
+        Verb::Init { example: None, patch, force } => {
+            plain(&context, "init", init::run(&context, patch.as_deref(), force).await)
+        }
+        Verb::Doctor => match Box::pin(doctor::run(&context)).await {
+            Ok(code) => code,
+            Err(error) => plain(&context, "doctor", Err(error)),
+        },
         Verb::Bootstrap => plain(&context, "bootstrap", bootstrap::run(&context).await),
         Verb::Unlock { yes } => plain(&context, "unlock", unlock::run(&context, yes).await),
         Verb::Logs(request) => plain(&context, "logs", Box::pin(logs::run(&context, &request)).await),

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::error::LocalError;
 pub use self::identity::ProcessIdentity;
+pub use self::redis_package::look as look_for_redis;
 use self::server::Server;
 pub use self::stage::{ACCOUNT, LocalStage};
 use self::state::State;
@@ -87,6 +88,21 @@ pub async fn find(
         Err(_) => Ok(None),
     }
 }
+
+/// The parts of the local stage that were started and have died since, by name; `None` where none was started.
+pub fn dead_parts(project_dir: &Path) -> Option<Vec<&'static str>> {
+    let state = State::read(&folder_of(project_dir))?;
+    Some(
+        state
+            .processes()
+            .filter(|(_, process)| !process.is_alive())
+            .map(|(server, _)| server.name())
+            .collect(),
+    )
+}
+
+/// The packages that the local stage runs on.
+pub const PACKAGES: crate::toolbox::Requirements = server::MINISTACK;
 
 /// Stops the local stage of the project with all its Lambdas and forgets what it held; its logs stay. Says whether
 /// there was one.

@@ -24,6 +24,12 @@ pub async fn find_or_install(events: &Events, cancel: &CancellationToken) -> Res
     on_path("redis-server").ok_or(LocalError::NoRedis)
 }
 
+/// Where `redis-server` is, and whether it could be installed where it is not.
+pub fn look() -> (Option<PathBuf>, bool) {
+    let can_install = nix::unistd::geteuid().is_root() && on_path("apt-get").is_some();
+    (on_path("redis-server"), can_install)
+}
+
 fn on_path(name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     let path = std::env::var_os("PATH")?;

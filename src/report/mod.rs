@@ -2,6 +2,7 @@
 //! system shows: annotations, a summary, outputs.
 
 mod ci;
+pub mod diagnosis;
 pub mod document;
 mod github;
 mod gitlab;

@@ -43,6 +43,8 @@ pub const ALL: &[Entry] = &[
     printed::<d::Plan>("plan", "what a release would do", &["plan"]),
     printed::<d::History>("history", "the ledger", &["history"]),
     printed::<Value>("output", "outputs of Terraform: of all layers, of one, or one value", &[]),
+    printed::<crate::init::document::Document<'static>>("init", "how a project can be released", &["init"]),
+    printed::<crate::doctor::Diagnosis>("doctor", "what stands in the way of a release", &["doctor"]),
     printed::<d::Bootstrap>("bootstrap", "the bucket of the Terraform state", &["bootstrap"]),
     printed::<d::Build>("build", "zips that were made", &["build"]),
     printed::<d::Unlock>("unlock", "a lease that was freed", &["unlock"]),

@@ -11,7 +11,7 @@ use super::plan::{Action, Plan, ResourceChange};
 use crate::error::{Error, Kind};
 
 /// The attributes that deployctl owns, by resource type.
-const OWNED: &[(&str, &[&str])] = &[
+pub(crate) const OWNED: &[(&str, &[&str])] = &[
     ("aws_api_gateway_stage", &["deployment_id", "variables", "canary_settings"]),
     (
         "aws_lambda_function",

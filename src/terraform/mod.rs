@@ -15,6 +15,7 @@
 //! | [`messages`] | the `-json` stream |
 //! | [`plan`], [`guard`] | a plan as data, and what it may not do |
 //! | [`render`], [`progress`] | a plan for people, and how far an apply is |
+//! | [`source`] | what the files say, with places, for `init` and `doctor` |
 //! | [`outputs`] | a layer's outputs, secrets kept secret |
 //! | [`layers`] | dependency order |
 //! | [`failure`], `classify`, `advice` | what can go wrong, how it is recognised, what to do about it |
@@ -34,6 +35,7 @@ pub mod outputs;
 pub mod plan;
 pub mod progress;
 pub mod render;
+pub mod source;
 pub mod version;
 
 pub use commands::{PlanMode, PlanOptions, Shared, Subcommand};

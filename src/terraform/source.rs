@@ -1,0 +1,357 @@
+//! Terraform's source as it is written: blocks with their places in the text, so that it can be asked, and changed
+//! without touching the rest.
+//!
+//! Nothing is evaluated. What a person would see by reading is found; what only Terraform could tell is not guessed.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use hcl_edit::Span as _;
+use hcl_edit::expr::{Expression, Traversal, TraversalOperator};
+use hcl_edit::structure::{Block, Body};
+use hcl_edit::visit::Visit;
+
+use super::layers::is_configuration;
+
+/// A file that could be parsed.
+#[derive(Debug, Clone)]
+pub struct SourceFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: String,
+    /// The same, parsed.
+    pub body: Body,
+}
+
+/// A folder of Terraform source.
+#[derive(Debug, Clone)]
+pub struct Module {
+    /// Where it is.
+    pub dir: PathBuf,
+    /// Its files.
+    pub files: Vec<SourceFile>,
+    /// Files that could not be parsed, and why.
+    pub unreadable: Vec<(PathBuf, String)>,
+}
+
+/// A `resource`, `data` or `module` block.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// The file that it stands in.
+    pub file: &'a SourceFile,
+    /// The block.
+    pub block: &'a Block,
+    /// Its type; empty for a module.
+    pub kind: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// How many there are of a resource or of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// One.
+    Once,
+    /// `for_each`
+    ForEach,
+    /// `count`
+    Count,
+}
+
+/// What `ignore_changes` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ignored {
+    /// `all`
+    All,
+    /// These attributes.
+    These(BTreeSet<String>),
+}
+
+impl Ignored {
+    /// Those of `attributes` that are not ignored.
+    pub fn missing<'a>(&self, attributes: &[&'a str]) -> Vec<&'a str> {
+        match self {
+            Self::All => Vec::new(),
+            Self::These(ignored) => {
+                attributes.iter().copied().filter(|name| !ignored.contains(*name)).collect()
+            }
+        }
+    }
+}
+
+/// A step of a reference such as `aws_lambda_function.this["a"].arn`.
+#[derive(Debug, Clone)]
+pub enum Step<'a> {
+    /// `.name`
+    Attribute(&'a str),
+    /// `[expression]`
+    Index(&'a Expression),
+    /// `[*]` or `.*`
+    Splat,
+}
+
+impl Module {
+    /// Reads the files of `dir`. A folder that cannot be read has none.
+    pub fn read(dir: &Path) -> Self {
+        let mut module = Self { dir: dir.to_owned(), files: Vec::new(), unreadable: Vec::new() };
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        paths.retain(|path| path.file_name().is_some_and(|name| is_configuration(&name.to_string_lossy())));
+        paths.sort();
+        for path in paths {
+            if path.extension().is_some_and(|ending| ending == "json") {
+                module.unreadable.push((path, "it is JSON, which is not looked into".to_owned()));
+                continue;
+            }
+            let parsed = std::fs::read_to_string(&path).map_err(|error| error.to_string()).and_then(|text| {
+                Ok((hcl_edit::parser::parse_body(&text).map_err(|e| first_line(&e))?, text))
+            });
+            match parsed {
+                Ok((body, text)) => module.files.push(SourceFile { path, text, body }),
+                Err(why) => module.unreadable.push((path, why)),
+            }
+        }
+        module
+    }
+
+    /// Whether there is anything of Terraform in it.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// The blocks of a kind, such as `terraform`.
+    pub fn blocks<'a>(&'a self, ident: &'a str) -> impl Iterator<Item = (&'a SourceFile, &'a Block)> {
+        self.files.iter().flat_map(move |file| file.body.get_blocks(ident).map(move |block| (file, block)))
+    }
+
+    /// The resources of a type.
+    pub fn resources<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = Found<'a>> {
+        self.labelled("resource", kind)
+    }
+
+    /// The data sources of a type.
+    pub fn data<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = Found<'a>> {
+        self.labelled("data", kind)
+    }
+
+    /// The modules that are called.
+    pub fn calls(&self) -> impl Iterator<Item = Found<'_>> {
+        self.blocks("module").filter_map(|(file, block)| {
+            let name = block.labels.first()?.as_str();
+            Some(Found { file, block, kind: "", name })
+        })
+    }
+
+    /// The folder of a called module that is part of this source tree.
+    pub fn local_source(&self, call: &Found<'_>) -> Option<PathBuf> {
+        let source = literal(&call.block.body.get_attribute("source")?.value)?;
+        source.starts_with('.').then(|| self.dir.join(source).canonicalize().ok()).flatten()
+    }
+
+    /// Whether a variable is declared.
+    pub fn declares(&self, variable: &str) -> bool {
+        self.blocks("variable").any(|(_, block)| block.labels.first().is_some_and(|l| l.as_str() == variable))
+    }
+
+    /// The value of a local, and the file that it stands in.
+    pub fn local(&self, name: &str) -> Option<(&SourceFile, &Expression)> {
+        self.blocks("locals").find_map(|(file, block)| Some((file, &block.body.get_attribute(name)?.value)))
+    }
+
+    fn labelled<'a>(&'a self, ident: &'a str, kind: &'a str) -> impl Iterator<Item = Found<'a>> {
+        self.blocks(ident).filter_map(move |(file, block)| match block.labels.as_slice() {
+            [found, name] if found.as_str() == kind => {
+                Some(Found { file, block, kind: found.as_str(), name: name.as_str() })
+            }
+            _ => None,
+        })
+    }
+}
+
+impl<'a> Found<'a> {
+    /// The value of an attribute.
+    pub fn attribute(&self, name: &str) -> Option<&'a Expression> {
+        self.block.body.get_attribute(name).map(|attribute| &attribute.value)
+    }
+
+    /// How many there are.
+    pub fn repeat(&self) -> Repeat {
+        match (self.attribute("for_each"), self.attribute("count")) {
+            (Some(_), _) => Repeat::ForEach,
+            (None, Some(_)) => Repeat::Count,
+            (None, None) => Repeat::Once,
+        }
+    }
+
+    /// Its address in the module.
+    pub fn address(&self) -> String {
+        if self.kind.is_empty() {
+            format!("module.{}", self.name)
+        } else {
+            format!("{}.{}", self.kind, self.name)
+        }
+    }
+
+    /// What `lifecycle` says that Terraform ignores.
+    pub fn ignored(&self) -> Ignored {
+        let lifecycle = self.block.body.get_blocks("lifecycle").next();
+        let list = lifecycle.and_then(|block| Some(&block.body.get_attribute("ignore_changes")?.value));
+        match list {
+            Some(Expression::Variable(word)) if word.as_str() == "all" => Ignored::All,
+            Some(Expression::Array(array)) => {
+                Ignored::These(array.iter().filter_map(attribute_name).collect())
+            }
+            _ => Ignored::These(BTreeSet::new()),
+        }
+    }
+}
+
+impl SourceFile {
+    /// The text of an expression.
+    pub fn text_of(&self, expression: &Expression) -> &str {
+        expression.span().and_then(|span| self.text.get(span)).unwrap_or_default().trim()
+    }
+
+    /// The line that a place is in, from 1.
+    pub fn line(&self, place: &Range<usize>) -> usize {
+        self.text.get(..place.start).unwrap_or_default().matches('\n').count() + 1
+    }
+}
+
+/// The name that an element of `ignore_changes` begins with.
+fn attribute_name(element: &Expression) -> Option<String> {
+    match element {
+        Expression::Variable(name) => Some(name.as_str().to_owned()),
+        // As it was written before Terraform 0.12.
+        Expression::String(name) => Some(name.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+/// A string without anything to fill in.
+pub fn literal(expression: &Expression) -> Option<&str> {
+    match expression {
+        Expression::String(text) => Some(text.as_str()),
+        _ => None,
+    }
+}
+
+/// A reference as its steps, the first of which is a name: `["aws_lambda_function", "this", …]`.
+pub fn steps(expression: &Expression) -> Option<Vec<Step<'_>>> {
+    match expression {
+        Expression::Variable(name) => Some(vec![Step::Attribute(name.as_str())]),
+        Expression::Traversal(traversal) => traversal_steps(traversal),
+        Expression::Parenthesis(inner) => steps(inner.inner()),
+        _ => None,
+    }
+}
+
+/// The steps of a reference.
+pub fn traversal_steps(traversal: &Traversal) -> Option<Vec<Step<'_>>> {
+    let mut found = steps(&traversal.expr)?;
+    found.extend(traversal.operators.iter().map(|operator| match &**operator {
+        TraversalOperator::GetAttr(name) => Step::Attribute(name.as_str()),
+        TraversalOperator::Index(index) => Step::Index(index),
+        TraversalOperator::LegacyIndex(_)
+        | TraversalOperator::AttrSplat(_)
+        | TraversalOperator::FullSplat(_) => Step::Splat,
+    }));
+    Some(found)
+}
+
+/// All references in an expression, wherever in it they are.
+pub fn references(expression: &Expression) -> Vec<Traversal> {
+    struct All(Vec<Traversal>);
+    impl Visit for All {
+        fn visit_traversal(&mut self, traversal: &Traversal) {
+            self.0.push(traversal.clone());
+            hcl_edit::visit::visit_traversal(self, traversal);
+        }
+    }
+    let mut all = All(Vec::new());
+    all.visit_expr(expression);
+    all.0
+}
+
+/// All folders of Terraform source below `root`, but for what tools keep for themselves.
+pub fn find(root: &Path) -> Vec<Module> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let module = Module::read(&folder);
+        if !module.is_empty() {
+            found.push(module);
+        }
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        folders.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).filter_map(
+            |entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let of_a_tool =
+                    name.starts_with('.') || matches!(name.as_str(), "target" | "node_modules" | "vendor");
+                (!of_a_tool).then(|| entry.path())
+            },
+        ));
+    }
+    found.sort_by(|a, b| a.dir.cmp(&b.dir));
+    found
+}
+
+fn first_line(error: &hcl_edit::parser::Error) -> String {
+    let place = error.location();
+    format!("line {}, column {}: {}", place.line(), place.column(), error.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(text: &str) -> (tempfile::TempDir, Module) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("main.tf"), text).unwrap();
+        let module = Module::read(dir.path());
+        (dir, module)
+    }
+
+    #[test]
+    fn resources_know_their_name_number_and_what_is_ignored() {
+        let (_dir, module) = module(
+            "resource \"aws_lambda_function\" \"a\" {\n  for_each = local.x\n  lifecycle {\n    ignore_changes = [s3_key, \
+             tags[\"x\"]] # why\n  }\n}\nresource \"aws_lambda_function\" \"b\" {\n  lifecycle {\n    ignore_changes = \
+             all\n  }\n}\nresource \"other\" \"c\" {}\n",
+        );
+        let found: Vec<_> = module.resources("aws_lambda_function").collect();
+        assert_eq!(
+            found.iter().map(Found::address).collect::<Vec<_>>(),
+            ["aws_lambda_function.a", "aws_lambda_function.b"]
+        );
+        assert_eq!((found[0].repeat(), found[1].repeat()), (Repeat::ForEach, Repeat::Once));
+        assert_eq!(found[0].ignored().missing(&["s3_key", "filename"]), ["filename"]);
+        assert!(found[1].ignored().missing(&["s3_key"]).is_empty());
+    }
+
+    #[test]
+    fn references_are_found_in_templates_and_functions() {
+        let (_dir, module) = module(
+            "locals {\n  a = \"x${aws_lambda_function.f[each.key].arn}y\"\n  b = one(module.m[*].arn)\n}\n",
+        );
+        let names = |local: &str| -> Vec<String> {
+            let all = references(module.local(local).unwrap().1);
+            all.iter().map(|found| format!("{:?}", traversal_steps(found).unwrap())).collect()
+        };
+        assert!(
+            names("a").iter().any(|steps| steps.contains("aws_lambda_function") && steps.contains("Index"))
+        );
+        assert!(names("b").iter().any(|steps| steps.contains("module") && steps.contains("Splat")));
+        let file = &module.files[0];
+        assert_eq!(file.text_of(module.local("b").unwrap().1), "one(module.m[*].arn)");
+    }
+
+    #[test]
+    fn what_cannot_be_parsed_is_named_with_its_place() {
+        let (_dir, module) = module("resource \"a\" {\n  x = \n}\n");
+        assert!(module.files.is_empty());
+        assert!(module.unreadable[0].1.starts_with("line 2"), "{:?}", module.unreadable);
+    }
+}
