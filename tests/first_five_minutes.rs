@@ -1,6 +1,6 @@
 //! The first five minutes: `init` in projects as they are found, `init --example`, and `doctor`.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/program.rs"]
 mod program;
@@ -112,80 +112,83 @@ fn advice(document: &Value) -> String {
     all.iter().map(|advice| format!("{}\n{}\n", advice["what"], advice["write"])).collect()
 }
 
+/// A fixture, its layers, its functions' keys, what the patch writes to which file, and what is left to do by hand.
+type Expected = (
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+    &'static [(&'static str, &'static str)],
+    &'static [&'static str],
+);
+
+const PROJECTS: &[Expected] = &[
+    (
+        "flat",
+        &["base", "app"],
+        &["hello"],
+        &[
+            ("main.tf", "uri                     = replace(aws_lambda_function.hello.invoke_arn, "),
+            ("main.tf", ":$${stageVariables.hello}/invocations\")"),
+            ("main.tf", "    ignore_changes = [deployment_id, variables, canary_settings]"),
+            ("main.tf", "    ignore_changes = [triggers]"),
+            ("Cargo.toml", "[profile.lambda]"),
+            (".gitignore", "/.deployctl"),
+        ],
+        &[],
+    ),
+    (
+        "modules",
+        &["base", "api"],
+        &["function_${replace(key, \"/[^0-9A-Za-z_]/\", \"_\")}", "authorizer"],
+        &[
+            ("terraform/api/main.tf", "$${stageVariables.authorizer}"),
+            (
+                "terraform/api/main.tf",
+                "artifact_key    = \"authorizer/authorizer-${var.release_version}.zip\"",
+            ),
+            ("terraform/modules/function/main.tf", "ignore_changes = [tags, s3_bucket, s3_key, "),
+            ("terraform/modules/function/deployctl.tf", "output \"deployctl_function_name\""),
+            ("terraform/api/deployctl.tf", "resource \"aws_api_gateway_stage\" \"deployctl\""),
+        ],
+        &["no Cargo.lock", "s3://acme-terraform/orders", "made the stage", "variable \\\"environment\\\""],
+    ),
+    (
+        "layers",
+        &["base", "app"],
+        &["shop_${key}", "report_${key}"],
+        &[
+            ("terraform/app/api.tf", "replace(aws_lambda_function.shop[each.key].invoke_arn, "),
+            ("terraform/app/api.tf", ":$${stageVariables.shop_${each.key}}/invocations"),
+            ("terraform/app/api.tf", "$${stageVariables.report_0}"),
+            ("terraform/app/api.tf", "tags, deployment_id, variables, canary_settings, # set by the billing"),
+            ("terraform/app/main.tf", "key    = \"${var.state_prefix}/base.tfstate\""),
+            ("deployctl.toml", "bucket_output = \"code_bucket\""),
+            ("deployctl.toml", "architecture = \"arm64\""),
+        ],
+        &["it cannot be told what it runs", "s3://acme-state/shop/app.tfstate"],
+    ),
+    (
+        "openapi",
+        &["base", "app"],
+        &["pets"],
+        &[
+            ("deployctl.tf", "functions       = local.deployctl_functions"),
+            ("deployctl.toml", "dist/pets.zip"),
+        ],
+        &["described by a document", "stageVariables.pets", "aws_iam_role.deployctl_invoke.arn"],
+    ),
+    (
+        "no-api",
+        &["base", "app"],
+        &["worker"],
+        &[("main.tf", "s3_key        = \"worker/worker-${var.release_version}.zip\"")],
+        &["has no aws_api_gateway_rest_api", "output \\\"deployctl\\\""],
+    ),
+];
+
 #[tokio::test]
 async fn projects_are_set_up_by_a_patch_that_applies_and_is_complete() {
-    for (name, layers, functions, changed, by_hand) in [
-        (
-            "flat",
-            &["base", "app"][..],
-            &["hello"][..],
-            &[
-                ("main.tf", "uri                     = replace(aws_lambda_function.hello.invoke_arn, "),
-                ("main.tf", ":$${stageVariables.hello}/invocations\")"),
-                ("main.tf", "    ignore_changes = [deployment_id, variables, canary_settings]"),
-                ("main.tf", "    ignore_changes = [triggers]"),
-                ("Cargo.toml", "[profile.lambda]"),
-                (".gitignore", "/.deployctl"),
-            ][..],
-            &[][..],
-        ),
-        (
-            "modules",
-            &["base", "api"][..],
-            &["function_${replace(key, \"/[^0-9A-Za-z_]/\", \"_\")}", "authorizer"][..],
-            &[
-                ("terraform/api/main.tf", "$${stageVariables.authorizer}"),
-                (
-                    "terraform/api/main.tf",
-                    "artifact_key    = \"authorizer/authorizer-${var.release_version}.zip\"",
-                ),
-                ("terraform/modules/function/main.tf", "ignore_changes = [tags, s3_bucket, s3_key, "),
-                ("terraform/modules/function/deployctl.tf", "output \"deployctl_function_name\""),
-                ("terraform/api/deployctl.tf", "resource \"aws_api_gateway_stage\" \"deployctl\""),
-            ][..],
-            &[
-                "no Cargo.lock",
-                "s3://acme-terraform/orders",
-                "made the stage",
-                "variable \\\"environment\\\"",
-            ][..],
-        ),
-        (
-            "layers",
-            &["base", "app"][..],
-            &["shop_${key}", "report_${key}"][..],
-            &[
-                ("terraform/app/api.tf", "replace(aws_lambda_function.shop[each.key].invoke_arn, "),
-                ("terraform/app/api.tf", ":$${stageVariables.shop_${each.key}}/invocations"),
-                ("terraform/app/api.tf", "$${stageVariables.report_0}"),
-                (
-                    "terraform/app/api.tf",
-                    "tags, deployment_id, variables, canary_settings, # set by the billing",
-                ),
-                ("terraform/app/main.tf", "key    = \"${var.state_prefix}/base.tfstate\""),
-                ("deployctl.toml", "bucket_output = \"code_bucket\""),
-                ("deployctl.toml", "architecture = \"arm64\""),
-            ][..],
-            &["it cannot be told what it runs", "s3://acme-state/shop/app.tfstate"][..],
-        ),
-        (
-            "openapi",
-            &["base", "app"][..],
-            &["pets"][..],
-            &[
-                ("deployctl.tf", "functions       = local.deployctl_functions"),
-                ("deployctl.toml", "dist/pets.zip"),
-            ][..],
-            &["described by a document", "stageVariables.pets", "aws_iam_role.deployctl_invoke.arn"][..],
-        ),
-        (
-            "no-api",
-            &["base", "app"][..],
-            &["worker"][..],
-            &[("main.tf", "s3_key        = \"worker/worker-${var.release_version}.zip\"")][..],
-            &["has no aws_api_gateway_rest_api", "output \\\"deployctl\\\""][..],
-        ),
-    ] {
+    for &(name, layers, functions, changed, by_hand) in PROJECTS {
         let found = Found::in_git(name);
         let document = found.set_up().await;
         let names = |list: &str, field: &str| -> Vec<String> {

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, Global, Verb};
 use crate::contract::Contract;
 use crate::error::{Error, Result};
 use crate::event::Events;
@@ -88,12 +88,10 @@ impl Context {
     }
 }
 
-/// Runs a command to its end and returns the exit code.
-pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
-    let report = Report::new(&cli.global);
-    let timings = cli.global.timings.clone();
-    let mut overrides =
-        Overrides { config: cli.global.config, stage: cli.global.stage, ..Overrides::default() };
+/// What the command line says over the file.
+fn overrides(cli: &Cli) -> Overrides {
+    let Global { config, stage, .. } = cli.global.clone();
+    let mut overrides = Overrides { config, stage, ..Overrides::default() };
     if let Verb::Release { allow_destroy, .. }
     | Verb::Plan { allow_destroy, .. }
     | Verb::Promote { allow_destroy, .. } = &cli.verb
@@ -109,6 +107,14 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
     if let Verb::Promote { to, .. } = &cli.verb {
         overrides.stage = Some(to.clone());
     }
+    overrides
+}
+
+/// Runs a command to its end and returns the exit code.
+pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
+    let report = Report::new(&cli.global);
+    let timings = cli.global.timings.clone();
+    let overrides = overrides(&cli);
     let events = report.events();
     let context = Context { overrides, report, timings, events, cancel };
     match cli.verb {
