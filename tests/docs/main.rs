@@ -116,6 +116,28 @@ fn deployctl_takes_every_command_line_that_is_shown() {
     assert!(checked > 50, "only {checked} command lines were found");
 }
 
+/// The page is written by people; the schema comes from the types.
+#[test]
+fn every_key_of_the_configuration_is_described() {
+    let schema = std::fs::read(pages::root().join("docs/schemas/config.json")).unwrap();
+    let mut keys = BTreeSet::new();
+    gather_keys(&serde_json::from_slice(&schema).unwrap(), &mut keys);
+    let page = Page::read(Path::new("docs/configuration.md"));
+    let words = page.spans.iter().flat_map(|span| span.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    let described: BTreeSet<&str> = words.collect();
+    let missing: Vec<&String> = keys.iter().filter(|key| !described.contains(key.as_str())).collect();
+    assert!(missing.is_empty() && keys.len() > 30, "not in docs/configuration.md: {missing:?}");
+}
+
+fn gather_keys(schema: &serde_json::Value, keys: &mut BTreeSet<String>) {
+    if let Some(object) = schema.as_object() {
+        let properties = object.get("properties").and_then(serde_json::Value::as_object);
+        keys.extend(properties.into_iter().flatten().map(|(key, _)| key.clone()));
+        object.values().for_each(|below| gather_keys(below, keys));
+    }
+    schema.as_array().into_iter().flatten().for_each(|below| gather_keys(below, keys));
+}
+
 #[tokio::test]
 async fn sessions_show_what_happens() {
     sessions::run_all().await;
