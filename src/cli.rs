@@ -186,6 +186,29 @@ pub enum Verb {
     /// What was done to the stage
     #[command(after_help = "Example:\n  deployctl history --stage prd")]
     History,
+    /// Two releases side by side: functions, bytes, API and configuration
+    #[command(after_help = "Example:\n  deployctl diff 1.4.1 1.4.2 --stage prd")]
+    Diff {
+        /// The one version
+        #[arg(value_name = "A")]
+        from: String,
+        /// The other
+        #[arg(value_name = "B")]
+        to: String,
+        /// Exit with 3 when they differ in what they run
+        #[arg(long)]
+        exit_code: bool,
+    },
+    /// Delete the function versions, API deployments and zips that nothing references any more
+    #[command(after_help = "Example:\n  deployctl prune --keep 10 --stage dev")]
+    Prune {
+        /// How many releases stay: the live one, and those that were live last
+        #[arg(long, value_name = "N")]
+        keep: std::num::NonZeroUsize,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// The outputs of all Terraform layers, as one JSON with --output json
     #[command(
         after_help = "Examples:\n  deployctl output --output json\n  deployctl output --layer base artifact_bucket"

@@ -23,7 +23,7 @@ use crate::release::note::Note;
 use crate::release::plan::{Observed, Plan, Step, Work};
 use crate::release::record::{FunctionRecord, Outcome, Record};
 use crate::settings::Probe;
-use crate::world::{Published, Seen, Store, World};
+use crate::world::{FunctionState, Published, Seen, Store, World};
 
 /// Functions under way at once. The account's rate is kept by the pace, not by this.
 const AT_ONCE: usize = 16;
@@ -112,7 +112,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
                     .functions
                     .get(key)
                     .ok_or_else(|| Error::bug(format!("{key} was not observed")))?;
-                let published = self.bring(key, step, &state.code_sha256).await?;
+                let published = self.bring(key, step, state).await?;
                 let record = FunctionRecord {
                     name: step.target.name.clone(),
                     artifact: step.target.artifact.clone(),
@@ -130,21 +130,21 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
     }
 
     /// Brings one function to its published version, and tells how far it is.
-    async fn bring(&self, key: &FunctionKey, step: &Step, latest: &str) -> Result<Published> {
+    async fn bring(&self, key: &FunctionKey, step: &Step, state: &FunctionState) -> Result<Published> {
         let work = match &step.work {
-            Work::Keep(_) => return self.publish(key, step, latest).await,
-            Work::Publish => FunctionPhase::Publishing,
+            Work::Keep(_) => return self.publish(key, step, state).await,
+            Work::Publish { .. } => FunctionPhase::Publishing,
             Work::Update { .. } => FunctionPhase::Updating,
         };
         self.events.function(key.as_str(), work);
-        let brought = self.publish(key, step, latest).await;
+        let brought = self.publish(key, step, state).await;
         let version = brought.as_ref().map(|published| published.version.to_string());
         let end = version.as_ref().map_or(FunctionPhase::Failed, |version| FunctionPhase::Done(version));
         self.events.function(key.as_str(), end);
         brought
     }
 
-    async fn publish(&self, key: &FunctionKey, step: &Step, latest: &str) -> Result<Published> {
+    async fn publish(&self, key: &FunctionKey, step: &Step, state: &FunctionState) -> Result<Published> {
         let name = &step.target.name;
         let failed = |failure: Failure| {
             let message = format!("function {name} cannot be brought to the new release");
@@ -152,11 +152,29 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         };
         let published = match &step.work {
             Work::Keep(version) => {
-                return Ok(Published { version: version.clone(), code_sha256: latest.to_owned() });
+                let code_sha256 = state.code_sha256.clone();
+                return Ok(Published { version: version.clone(), code_sha256 });
             }
-            Work::Publish => self.world.publish(name, latest).await.map_err(failed)?,
+            Work::Publish { revision } => {
+                match self.world.publish(name, &state.code_sha256, Some(revision)).await {
+                    Err(failure) if failure.may_have_happened() => {
+                        // Publishing moves the revision, so after a lost answer a repetition meets another one.
+                        let now = self.world.function(name).await.map_err(failed)?;
+                        let same = (&now.code_sha256, now.config_sha256);
+                        if same != (&state.code_sha256, state.config_sha256) {
+                            return Err(failed(failure));
+                        }
+                        self.world
+                            .publish(name, &now.code_sha256, Some(&now.revision))
+                            .await
+                            .map_err(failed)?
+                    }
+                    answer => answer.map_err(failed)?,
+                }
+            }
             Work::Update { code, revision } => {
                 let wanted = code.sha256.base64();
+                self.lease.sent(name, &wanted).await;
                 let published = match self.world.update_code(name, code, revision).await {
                     Err(failure) if failure.may_have_happened() => {
                         // The answer may have been lost, and a repetition then meets another revision.
@@ -164,7 +182,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
                         if now.code_sha256 != wanted {
                             return Err(failed(failure));
                         }
-                        self.world.publish(name, &wanted).await.map_err(failed)?
+                        self.world.publish(name, &wanted, None).await.map_err(failed)?
                     }
                     answer => answer.map_err(failed)?,
                 };
@@ -280,6 +298,8 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
             return Err(interrupted());
         }
         record.number = head.last + 1;
+        // Should this command be killed, its successor writes the record as it stands here.
+        record.steps = self.events.times();
         self.events.step("intent", self.lease.intend(&record)).await?;
         self.switch_over(record, head, checks).await
     }

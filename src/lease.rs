@@ -10,6 +10,7 @@
 //! Whoever gives the lease back writes down where the ledger ends. Nobody appends to it without the lease, so the
 //! next command need not read it; after a holder that died, only the ledger itself is believed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,7 +20,7 @@ use tokio::sync::Mutex;
 use crate::aws::failure::Failure;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{Head, PREFIX};
-use crate::release::model::StageName;
+use crate::release::model::{FunctionName, StageName};
 use crate::release::record::{Record, Who};
 use crate::world::{Store, Written};
 
@@ -41,6 +42,9 @@ pub struct Slip {
     /// Where the ledger ended when the lease was last given back.
     #[serde(default)]
     pub head: Option<Head>,
+    /// The code that deployctl last sent to each function: a release that failed has no record which tells of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sent: BTreeMap<FunctionName, String>,
 }
 
 /// The form of the slips that this tool writes, and the newest it reads.
@@ -60,6 +64,19 @@ pub struct Found {
     pub slip: Option<Slip>,
     /// Its ETag.
     etag: Option<String>,
+}
+
+impl Found {
+    /// Checks that nobody is changing `stage`.
+    ///
+    /// # Errors
+    /// `lease.held` with the holder.
+    pub fn must_be_free(&self, stage: &StageName) -> Result<()> {
+        match self.slip.as_ref().and_then(|slip| slip.holder.as_ref()) {
+            Some(holder) if holder.is_alive() => Err(held(stage, holder)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Who holds a stage.
@@ -84,6 +101,11 @@ impl Holder {
     pub fn new(nonce: String, who: Who, command: String) -> Self {
         let since = crate::ledger::now();
         Self { nonce, who, command, process: Process::current(), since, expires: expiry(since) }
+    }
+
+    /// Whether its time is not over yet, and it is not known to have ended.
+    fn is_alive(&self) -> bool {
+        self.expires > Timestamp::now() && !self.process.is_gone()
     }
 }
 
@@ -165,7 +187,7 @@ impl<S: Store + Clone> Lease<S> {
                 if other.nonce == holder.nonce {
                     return Ok(Self::taken(store, stage, found));
                 }
-                if other.expires > Timestamp::now() && !other.process.is_gone() {
+                if other.is_alive() {
                     return Err(held(stage, other));
                 }
             }
@@ -175,6 +197,7 @@ impl<S: Store + Clone> Lease<S> {
                 holder: Some(holder.clone()),
                 intent: slip.and_then(|slip| slip.intent.clone()),
                 head: slip.and_then(|slip| slip.head().cloned()),
+                sent: slip.map_or_else(BTreeMap::new, |slip| slip.sent.clone()),
             };
             if let Some(etag) = Self::put(&store, stage, &slip, found.etag.as_deref()).await? {
                 return Ok(Self::taken(store, stage, Found { slip: Some(slip), etag: Some(etag) }));
@@ -196,8 +219,10 @@ impl<S: Store + Clone> Lease<S> {
         holder: Holder,
         intent: Record,
     ) -> Result<Option<Self>> {
-        let head = found.slip.as_ref().and_then(|slip| slip.head().cloned());
-        let slip = Slip { schema: SCHEMA, holder: Some(holder), intent: Some(intent), head };
+        let slip = found.slip.as_ref();
+        let head = slip.and_then(|slip| slip.head().cloned());
+        let sent = slip.map_or_else(BTreeMap::new, |slip| slip.sent.clone());
+        let slip = Slip { schema: SCHEMA, holder: Some(holder), intent: Some(intent), head, sent };
         let etag = Self::put(&store, stage, &slip, found.etag.as_deref()).await?;
         Ok(etag.map(|etag| Self { store, key: Self::key(stage), written: Mutex::new((slip, etag)) }))
     }
@@ -258,6 +283,11 @@ impl<S: Store + Clone> Lease<S> {
         let mut written = self.written.lock().await;
         written.0.intent = None;
         written.0.head = Some(head);
+    }
+
+    /// Remembers which code a function was sent. It is written down with the next write.
+    pub async fn sent(&self, name: &FunctionName, code_sha256: &str) {
+        self.written.lock().await.0.sent.insert(name.clone(), code_sha256.to_owned());
     }
 
     /// Gives the stage back. An intent that was not settled stays for the next holder.

@@ -4,6 +4,8 @@
 //! the same one and none can be overwritten. Numbers have no gaps. The full API definitions that records
 //! refer to lie beside them, under their fingerprint.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -110,11 +112,7 @@ impl<S: Store> Ledger<S> {
             serde_json::from_slice(&stored.body).map_err(|error| damaged(error.to_string()))?;
         let schema = value.get("schema").and_then(serde_json::Value::as_u64);
         if schema.is_some_and(|schema| schema > u64::from(SCHEMA)) {
-            return Err(Error::preflight(
-                "ledger.newer",
-                format!("{place} was written by a newer deployctl"),
-            )
-            .hint("nothing was changed; install the version that the rest of the team uses"));
+            return Err(newer(&place));
         }
         let record: Record = serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
         if record.number == number {
@@ -205,8 +203,70 @@ impl<S: Store> Ledger<S> {
             })
     }
 
+    /// The prefix of the kept definitions.
+    pub fn definitions(&self) -> String {
+        format!("{PREFIX}{}/api/", self.stage)
+    }
+
     fn definition_key(&self, fingerprint: &Sha256) -> String {
-        format!("{PREFIX}{}/api/{fingerprint}.json", self.stage)
+        format!("{}{fingerprint}.json", self.definitions())
+    }
+
+    fn pruned_key(&self) -> String {
+        format!("{PREFIX}{}/pruned.json", self.stage)
+    }
+
+    /// The numbers of the records whose releases were given up by a prune, and cannot be gone back to.
+    ///
+    /// # Errors
+    /// `ledger.unreadable`, `ledger.damaged`, `ledger.newer`.
+    pub async fn pruned(&self) -> Result<BTreeSet<u64>> {
+        Ok(self.read_pruned().await?.map_or_else(BTreeSet::new, |(pruned, _)| pruned.records))
+    }
+
+    async fn read_pruned(&self) -> Result<Option<(Pruned, String)>> {
+        let key = self.pruned_key();
+        let Some(stored) = self.store.read(&key).await.map_err(unreadable)? else { return Ok(None) };
+        let pruned: Pruned = serde_json::from_slice(&stored.body).map_err(|error| {
+            Error::preflight("ledger.damaged", format!("s3://{}/{key} cannot be read", self.store.name()))
+                .because(error)
+                .hint("nothing was changed; restore the object from the bucket's versions")
+        })?;
+        if pruned.schema > SCHEMA {
+            return Err(newer(&format!("s3://{}/{key}", self.store.name())));
+        }
+        Ok(Some((pruned, stored.etag)))
+    }
+
+    /// Writes down that these records cannot be gone back to any more.
+    ///
+    /// # Errors
+    /// As [`Ledger::pruned`], and `ledger.unwritten`.
+    pub async fn give_up(&self, records: &BTreeSet<u64>) -> Result<()> {
+        // A lost answer is found on the second round.
+        for _ in 0..3 {
+            let (mut pruned, etag) = match self.read_pruned().await? {
+                Some((pruned, etag)) => (pruned, Some(etag)),
+                None => (Pruned { schema: SCHEMA, records: BTreeSet::new() }, None),
+            };
+            if records.is_subset(&pruned.records) {
+                return Ok(());
+            }
+            pruned.records.extend(records);
+            let body = serde_json::to_vec(&pruned).map_err(|error| Error::bug(error.to_string()))?;
+            let written = match &etag {
+                Some(etag) => self.store.replace(&self.pruned_key(), &body, etag).await,
+                None => self.store.create(&self.pruned_key(), &body).await,
+            };
+            match written {
+                Ok(Written::Done(_)) => return Ok(()),
+                Ok(Written::Refused) => {}
+                Err(failure) if failure.may_have_happened() => {}
+                Err(failure) => return Err(unwritten(failure)),
+            }
+        }
+        Err(Error::new(Kind::OldReleaseServes, "ledger.unwritten", "the ledger cannot be written")
+            .hint("nothing was deleted; run the command again"))
     }
 }
 
@@ -216,9 +276,21 @@ pub fn now() -> Timestamp {
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
+/// Which records cannot be gone back to any more. Records themselves are never changed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Pruned {
+    schema: u32,
+    records: BTreeSet<u64>,
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Damage(String);
+
+fn newer(place: &str) -> Error {
+    Error::preflight("ledger.newer", format!("{place} was written by a newer deployctl"))
+        .hint("nothing was changed; install the version that the rest of the team uses")
+}
 
 fn unreadable(failure: Failure) -> Error {
     Error::preflight("ledger.unreadable", "the ledger cannot be read")

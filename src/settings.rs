@@ -113,6 +113,15 @@ impl ArtifactSettings {
     pub fn key(&self, version: &Version) -> String {
         self.key.replace("{version}", version.as_str())
     }
+
+    /// The version whose zip would lie under `key`.
+    pub fn version_of(&self, key: &str) -> Option<Version> {
+        let (prefix, _) = self.key.split_once("{version}")?;
+        let rest = key.strip_prefix(prefix)?;
+        let ends = rest.char_indices().map(|(at, c)| at + c.len_utf8());
+        let versions = ends.filter_map(|end| rest.get(..end)?.parse().ok());
+        versions.into_iter().find(|version| self.key(version) == key)
+    }
 }
 
 /// How a release is recognised from outside, over HTTP.

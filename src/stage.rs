@@ -1,6 +1,9 @@
 //! A stage that a command may change, and the three ways to move it: a release, a new deployment of the API,
 //! and a way back. Whoever holds a stage has its lease, and knows what the last holder left behind.
 
+mod gone;
+pub mod prune;
+
 use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
@@ -8,7 +11,7 @@ use futures::{join, try_join};
 use tokio_util::sync::CancellationToken;
 
 use crate::artifact::Sha256;
-use crate::aws::failure::Failure;
+use crate::aws::failure::{Failure, Meaning};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
 use crate::execute::{Engine, LiveChecks, nonce};
@@ -225,15 +228,20 @@ impl<'a, S: Store + Clone> Held<'a, S> {
             let acquire =
                 Lease::acquire_intending(store.clone(), &actor.stage, &found, holder.clone(), record.clone());
             // Both to their ends: a lease that was taken must be given back, whatever the check says.
-            let both = async { Ok::<_, Error>(join!(acquire, exists(world, &record.release))) };
-            let (lease, exists) = actor.events.step("check release", both).await?;
+            let both = async { Ok::<_, Error>(join!(acquire, gone::missing(world, &record.release))) };
+            let (lease, missing) = actor.events.step("check release", both).await?;
             if let Some(lease) = lease? {
                 let held = Self::new(actor, store, lease, Left { intent: None, head: Some(head.clone()) });
                 return held
                     .during(async |held| {
-                        if let Err(gone) = exists {
+                        let gone = match missing {
+                            Ok(missing) if missing.is_empty() => None,
+                            Ok(missing) => Some(held.gone(world, &record.release, &missing, &head).await),
+                            Err(error) => Some(error),
+                        };
+                        if let Some(error) = gone {
                             held.lease.settled(head).await;
-                            return Err(gone);
+                            return Err(error);
                         }
                         held.engine(world).switch_over(record, head, &held.live_checks(&[], now.cached)).await
                     })
@@ -244,7 +252,8 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         held.during(async |held| {
             let head = held.head(world).await?;
             let target = actor.events.step("find release", held.target(&head, to)).await?;
-            actor.events.step("check release", exists(world, &target.release)).await?;
+            let check = held.must_be_there(world, &target.release, &head);
+            actor.events.step("check release", check).await?;
             held.go_live(world, Action::Rollback, target.release, head).await
         })
         .await
@@ -372,7 +381,14 @@ pub async fn definition(world: &impl World) -> Result<Definition> {
 /// # Errors
 /// `aws.read`.
 pub async fn stage(world: &impl World) -> Result<StageState> {
-    world.stage().await.map_err(|failure| unreadable("the stage", failure))
+    world.stage().await.map_err(|failure| match failure.meaning {
+        Meaning::NotFound => {
+            Error::preflight("stage.missing", "the API does not have this stage").because(failure).hint(
+                "nothing was changed; Terraform makes API and stage: `deployctl plan` shows what is missing",
+            )
+        }
+        _ => unreadable("the stage", failure),
+    })
 }
 
 /// Reads the functions, side by side.
@@ -387,39 +403,19 @@ pub async fn functions(
         let state = world
             .function(&target.name)
             .await
-            .map_err(|failure| unreadable(&format!("function {}", target.name), failure))?;
+            .map_err(|failure| match failure.meaning {
+                Meaning::NotFound => {
+                    let message = format!("function {} is not there", target.name);
+                    Error::preflight("function.missing", message).because(failure).hint(
+                        "deployctl changed nothing, but the stage has lost this function; Terraform makes functions: \
+                         `deployctl plan` shows what is missing",
+                    )
+                }
+                _ => unreadable(&format!("function {}", target.name), failure),
+            })?;
         Ok::<_, Error>((key.clone(), state))
     });
     Ok(try_join_all(reads).await?.into_iter().collect())
-}
-
-/// Checks that everything a release points to is still there, all at once.
-async fn exists(world: &impl World, release: &Release) -> Result<()> {
-    let functions = release.functions.values().map(|function| async move {
-        let found = world
-            .version(&function.name, &function.version)
-            .await
-            .map_err(|failure| unreadable(&format!("function {}", function.name), failure))?;
-        Ok::<_, Error>(match found {
-            Some(code) if code == function.code_sha256 => None,
-            Some(_) => Some(format!("{}:{} runs other code than recorded", function.name, function.version)),
-            None => Some(format!("{}:{} is gone", function.name, function.version)),
-        })
-    });
-    let deployment = async {
-        let id = &release.api.deployment_id;
-        let found = world.deployment(id).await.map_err(|failure| unreadable("the deployment", failure))?;
-        Ok(found.is_none().then(|| format!("API deployment {id} is gone")))
-    };
-    let (functions, deployment) = try_join!(try_join_all(functions), deployment)?;
-    let gone: Vec<String> = functions.into_iter().chain([deployment]).flatten().collect();
-    if gone.is_empty() {
-        return Ok(());
-    }
-    let message = format!("release {} cannot come back: {}", release.version, gone.join(", "));
-    Err(Error::preflight("rollback.gone", message).hint(
-        "nothing was changed; choose another release with `rollback --to <V>`, or release that source again",
-    ))
 }
 
 /// AWS said no to a read; nothing was moved.

@@ -4,8 +4,10 @@
 //! (`aws::s3::Bucket`, `aws::Site`); the tests of the engine implement them in memory and make every call
 //! fail before it happens, after it happened, and happen twice.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::artifact::{Architecture, Sha256};
@@ -21,6 +23,20 @@ pub struct Stored {
     pub body: Vec<u8>,
     /// What [`Store::replace`] wants to see again.
     pub etag: String,
+}
+
+/// One version of an object in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
+pub struct Object {
+    /// Its key.
+    pub key: String,
+    /// Its S3 version, where the bucket keeps them.
+    pub s3_version: Option<String>,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was written, in seconds since 1970.
+    #[serde(skip)]
+    pub modified: i64,
 }
 
 /// What became of a conditional write.
@@ -79,6 +95,10 @@ pub trait Store: Sync {
     ) -> impl Future<Output = Result<Written, Failure>> + Send;
     /// All keys that begin with `prefix`, in their order.
     fn keys(&self, prefix: &str) -> impl Future<Output = Result<Vec<String>, Failure>> + Send;
+    /// All versions of all objects whose keys begin with `prefix`.
+    fn objects(&self, prefix: &str) -> impl Future<Output = Result<Vec<Object>, Failure>> + Send;
+    /// Deletes versions of objects for good. One that is gone already is no failure.
+    fn delete(&self, objects: &[Object]) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Uploads an artifact under a key of its own: the same bytes are success, others an error.
     fn upload(
         &self,
@@ -141,6 +161,39 @@ pub struct Deployment {
     pub id: DeploymentId,
     /// Our note on it, if it is ours.
     pub description: String,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+}
+
+/// What a stage of the API uses, its canary included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageUse {
+    /// The stage.
+    pub name: String,
+    /// The deployments it serves.
+    pub deployments: Vec<DeploymentId>,
+    /// Its variables, and those that its canary overrides.
+    pub variables: Vec<(String, String)>,
+}
+
+/// A published version of a function, as Lambda keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionState {
+    /// Lambda's number.
+    pub version: FunctionVersion,
+    /// The size of its zip.
+    pub bytes: u64,
+    /// Whether an alias points to it: Lambda does not delete it then.
+    pub aliased: bool,
+}
+
+/// The code of a function: base64 of the sha256 of each zip.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Codes {
+    /// That of `$LATEST`.
+    pub latest: String,
+    /// That of each published version.
+    pub versions: BTreeMap<FunctionVersion, String>,
 }
 
 /// What was seen of the stage over HTTP.
@@ -169,11 +222,12 @@ pub trait World: Sync {
         code: &Code,
         revision: &str,
     ) -> impl Future<Output = Result<Published, Failure>> + Send;
-    /// Publishes what `$LATEST` is, if it still runs `code_sha256`.
+    /// Publishes what `$LATEST` is, if it still runs `code_sha256` and, where one is given, is at `revision`.
     fn publish(
         &self,
         name: &FunctionName,
         code_sha256: &str,
+        revision: Option<&str>,
     ) -> impl Future<Output = Result<Published, Failure>> + Send;
     /// Waits until a version can be invoked; a failed one is an error at once.
     fn wait_active(
@@ -197,6 +251,26 @@ pub trait World: Sync {
     ) -> impl Future<Output = Result<Option<Deployment>, Failure>> + Send;
     /// Reads the stage.
     fn stage(&self) -> impl Future<Output = Result<StageState, Failure>> + Send;
+    /// What the stages of the API use, this one among them.
+    fn stages(&self) -> impl Future<Output = Result<Vec<StageUse>, Failure>> + Send;
+    /// The published versions of a function; `None` where it is gone.
+    fn versions(
+        &self,
+        name: &FunctionName,
+    ) -> impl Future<Output = Result<Option<Vec<VersionState>>, Failure>> + Send;
+    /// What code the functions have, as far as they are there.
+    fn codes(
+        &self,
+        names: &[FunctionName],
+    ) -> impl Future<Output = Result<BTreeMap<FunctionName, Codes>, Failure>> + Send;
+    /// Deletes a published version. One that is gone already is no failure.
+    fn delete_version(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Deletes a deployment that no stage serves. One that is gone already is no failure.
+    fn delete_deployment(&self, id: &DeploymentId) -> impl Future<Output = Result<(), Failure>> + Send;
     /// The switch: one call that moves the stage from one pointer to another.
     fn switch(&self, from: &Pointer, to: &Pointer) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Forgets what authorizers, and the stage's cache where `cached`, remember.

@@ -173,7 +173,7 @@ async fn artifacts_that_lambda_could_not_run() {
     let small = Small::new();
     let endpoint = local(&small).await;
     let bucket = store(&endpoint, "000000000000");
-    bucket.create_bucket().bucket("small-artifacts").send().await.unwrap();
+    small::bucket(&bucket).await;
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
     small.settings("key = ", &format!("architecture = {architecture:?}\nkey = "));
     let refuse = async |id: &str, texts: &[&str]| {
@@ -205,7 +205,7 @@ async fn artifacts_that_lambda_could_not_run() {
 async fn outputs_that_are_missing_or_of_the_wrong_type() {
     let small = Small::new();
     let endpoint = local(&small).await;
-    store(&endpoint, "000000000000").create_bucket().bucket("small-artifacts").send().await.unwrap();
+    small::bucket(&store(&endpoint, "000000000000")).await;
     let output = |name: &str, value: &str| format!("output \"{name}\" {{\n  value = {value}\n}}\n");
     // Each of these is found, and none stands in the way of the next, which corrects it.
     for (layer, outputs, id, texts) in [
@@ -280,6 +280,23 @@ async fn a_path_that_is_not_utf_8() {
     std::fs::write(folder.join("deployctl.toml"), SETTINGS.replace("path = \"dist/bootstrap\"", "")).unwrap();
     program.run(&["plan"]).await.exit(10).says(&["error [artifact.path]", "the folder's path is not UTF-8"]);
     program.run(&["local", "down"]).await.exit(0);
+}
+
+#[tokio::test]
+async fn a_bucket_that_keeps_no_versions() {
+    let small = Small::new();
+    let endpoint = local(&small).await;
+    let bucket = store(&endpoint, "000000000000");
+    bucket.create_bucket().bucket("small-artifacts").send().await.unwrap();
+    let texts = ["small-artifacts keeps no versions", "aws_s3_bucket_versioning", "nothing was uploaded"];
+    let first = small.run(&RELEASE).await.exit(10).says(&["error [bucket.unversioned]: "]).says(&texts);
+    assert_eq!(first.stdout, "");
+    // By now the layer has been applied, and the bucket is known from the start.
+    let again = small.run(&[&RELEASE[..], &["--output", "json"]].concat()).await.exit(10).json();
+    assert_eq!(again["error"]["id"], "bucket.unversioned");
+    let objects = bucket.list_objects_v2().bucket("small-artifacts").send().await.unwrap();
+    let keys: Vec<&str> = objects.contents().iter().filter_map(|object| object.key()).collect();
+    assert!(!keys.iter().any(|key| key.ends_with(".zip") || key.contains("/ledger/")), "{keys:?}");
 }
 
 /// Starts the local stage; its endpoint.

@@ -12,7 +12,9 @@ use crate::contract::Contract;
 use crate::release::check::{Answer, Ask, Invoked};
 use crate::release::definition::Definition;
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
-use crate::world::{Code, Deployment, FunctionState, Published, Seen, StageState, World};
+use crate::world::{
+    Code, Codes, Deployment, FunctionState, Published, Seen, StageState, StageUse, VersionState, World,
+};
 
 /// How long one probe waits for an answer: API Gateway's own integrations end after 29 s, and a probe that
 /// takes long is better sent again.
@@ -60,7 +62,7 @@ impl Site {
         format!("stage {} of API {}", self.stage_name, self.rest_api_id)
     }
 
-    fn gateway(&self) -> &aws_sdk_apigateway::Client {
+    pub(super) fn gateway(&self) -> &aws_sdk_apigateway::Client {
         &self.aws.api_gateway
     }
 }
@@ -107,8 +109,13 @@ impl World for Site {
         self.send_code(name, code, revision).await
     }
 
-    async fn publish(&self, name: &FunctionName, code_sha256: &str) -> Result<Published, Failure> {
-        self.publish_latest(name, code_sha256).await
+    async fn publish(
+        &self,
+        name: &FunctionName,
+        code_sha256: &str,
+        revision: Option<&str>,
+    ) -> Result<Published, Failure> {
+        self.publish_latest(name, code_sha256, revision).await
     }
 
     async fn wait_active(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
@@ -154,7 +161,9 @@ impl World for Site {
                 })?;
             found.extend(page.items().iter().filter_map(|item| {
                 let id = item.id()?.parse().ok()?;
-                Some(Deployment { id, description: item.description().unwrap_or_default().to_owned() })
+                let description = item.description().unwrap_or_default().to_owned();
+                let created = item.created_date().map_or(0, aws_smithy_types::DateTime::secs);
+                Some(Deployment { id, description, created })
             }));
             position = page.position().map(str::to_owned);
             if position.is_none() {
@@ -175,6 +184,7 @@ impl World for Site {
             Ok(answer) => Ok(Some(Deployment {
                 id: id.clone(),
                 description: answer.description().unwrap_or_default().to_owned(),
+                created: answer.created_date().map_or(0, aws_smithy_types::DateTime::secs),
             })),
             Err(error) => {
                 let failure = Failure::new("GetDeployment", id.as_str(), &error);
@@ -204,6 +214,26 @@ impl World for Site {
             canary: answer.canary_settings().and_then(|canary| canary.deployment_id()).map(str::to_owned),
             cached: answer.cache_cluster_enabled(),
         })
+    }
+
+    async fn stages(&self) -> Result<Vec<StageUse>, Failure> {
+        self.read_stages().await
+    }
+
+    async fn versions(&self, name: &FunctionName) -> Result<Option<Vec<VersionState>>, Failure> {
+        self.read_versions(name).await
+    }
+
+    async fn codes(&self, names: &[FunctionName]) -> Result<BTreeMap<FunctionName, Codes>, Failure> {
+        self.read_codes(names).await
+    }
+
+    async fn delete_version(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
+        self.remove_version(name, version).await
+    }
+
+    async fn delete_deployment(&self, id: &DeploymentId) -> Result<(), Failure> {
+        self.remove_deployment(id).await
     }
 
     async fn switch(&self, from: &Pointer, to: &Pointer) -> Result<(), Failure> {

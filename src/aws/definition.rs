@@ -62,6 +62,7 @@ pub(super) async fn read(client: &Client, api: &str) -> Result<Definition, Failu
             "binary media types": binary,
             "minimum compression size": rest_api.minimum_compression_size(),
             "API key source": rest_api.api_key_source().map(|source| source.as_str()),
+            "default endpoint disabled": Some(rest_api.disable_execute_api_endpoint()).filter(|disabled| *disabled),
         })),
     );
     let (authorizer_names, authorizers) = named_authorizers(&authorizers);
@@ -71,7 +72,9 @@ pub(super) async fn read(client: &Client, api: &str) -> Result<Definition, Failu
     for resource in &resources {
         let path = resource.path().unwrap_or_default();
         for (verb, method) in resource.resource_methods().into_iter().flatten() {
-            parts.insert(format!("{verb} {path}"), route(method, &authorizer_names, &validator_names));
+            let id = resource.id().unwrap_or_default();
+            let names = (&authorizer_names, &validator_names);
+            parts.insert(format!("{verb} {path}"), route(method, id, names));
         }
     }
     for model in models.items() {
@@ -144,7 +147,7 @@ fn named_validators(found: &GetRequestValidatorsOutput) -> (Names, BTreeMap<Stri
     (names, parts)
 }
 
-fn route(method: &Method, authorizers: &Names, validators: &Names) -> Value {
+fn route(method: &Method, resource: &str, (authorizers, validators): (&Names, &Names)) -> Value {
     let by_name = |names: &Names, id: Option<&str>| {
         id.map(|id| names.get(id).cloned().unwrap_or_else(|| id.to_owned()))
     };
@@ -172,11 +175,15 @@ fn route(method: &Method, authorizers: &Names, validators: &Names) -> Value {
         "request parameters": sorted(method.request_parameters()),
         "request models": sorted(method.request_models()),
         "responses": responses,
-        "integration": method.method_integration().map(integration),
+        "integration": method.method_integration().map(|found| integration(found, resource)),
     }))
 }
 
-fn integration(integration: &Integration) -> Value {
+fn integration(integration: &Integration, resource: &str) -> Value {
+    // By default it is the resource's id, which API Gateway invents.
+    let cache_namespace = integration.cache_namespace().filter(|namespace| *namespace != resource);
+    let transfer = integration.response_transfer_mode().map(|mode| mode.as_str());
+    let insecure = integration.tls_config().map(|tls| tls.insecure_skip_verification());
     let mut cache_keys = integration.cache_key_parameters().to_vec();
     cache_keys.sort();
     let responses: BTreeMap<&String, Value> = integration
@@ -206,6 +213,10 @@ fn integration(integration: &Integration) -> Value {
         "content handling": integration.content_handling().map(|handling| handling.as_str()),
         "timeout": integration.timeout_in_millis(),
         "cache keys": cache_keys,
+        "cache namespace": cache_namespace,
+        "unverified TLS": insecure.filter(|insecure| *insecure),
+        "transfer": transfer.filter(|mode| *mode != "BUFFERED"),
+        "target": integration.integration_target(),
         "responses": responses,
     }))
 }

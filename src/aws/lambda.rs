@@ -106,6 +106,7 @@ impl Site {
         &self,
         name: &FunctionName,
         code_sha256: &str,
+        revision: Option<&str>,
     ) -> Result<Published, Failure> {
         self.aws.pace.lambda().await;
         let answer = self
@@ -114,6 +115,7 @@ impl Site {
             .publish_version()
             .function_name(name.as_str())
             .code_sha256(code_sha256)
+            .set_revision_id(revision.map(str::to_owned))
             .send()
             .await
             .map_err(|error| Failure::new("PublishVersion", name.as_str(), &error))?;
@@ -149,9 +151,13 @@ impl Site {
     ) -> Result<(), Failure> {
         tokio::time::sleep(FIRST_LOOK).await;
         let found = self.configuration(name, Some(version)).await?;
-        match found.state() {
-            Some(State::Pending) => {}
-            Some(State::Failed) => return Err(inactive(name, version, found.state_reason())),
+        match (found.state(), found.last_update_status()) {
+            (Some(State::Failed), _) => return Err(inactive(name, version, found.state_reason())),
+            // AWS says why, and does not try again by itself.
+            (_, Some(LastUpdateStatus::Failed)) => {
+                return Err(inactive(name, version, found.last_update_status_reason()));
+            }
+            (Some(State::Pending), _) => {}
             _ => return Ok(()),
         }
         let waited = self

@@ -5,6 +5,7 @@
 //! - `s3`, `lambda` and `api_gateway` hold the calls.
 
 pub mod api_gateway;
+pub mod cleanup;
 mod definition;
 pub mod failure;
 pub mod inspect;

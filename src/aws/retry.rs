@@ -87,6 +87,7 @@ pub struct Pace {
     lambda: Option<Arc<Slots>>,
     deployment: Option<Arc<Slots>>,
     logs: Option<Arc<Slots>>,
+    gateway: Option<Arc<Slots>>,
 }
 
 #[derive(Debug)]
@@ -119,6 +120,7 @@ impl Pace {
             deployment: slots(Duration::from_millis(5100)),
             // Of what an account may ask of CloudWatch Logs, which differs by region, a small part.
             logs: slots(Duration::from_millis(200)),
+            gateway: slots(Duration::from_millis(200)),
         }
     }
 
@@ -132,6 +134,13 @@ impl Pace {
     /// Waits for the turn of a Lambda control-plane call.
     pub async fn lambda(&self) {
         if let Some(slots) = &self.lambda {
+            slots.turn().await;
+        }
+    }
+
+    /// Waits for the turn of one of many calls to API Gateway, of whose 10 a second half is left to others.
+    pub async fn gateway(&self) {
+        if let Some(slots) = &self.gateway {
             slots.turn().await;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode,
     CreateBucketConfiguration, Delete, ObjectIdentifier, PublicAccessBlockConfiguration,
@@ -14,7 +14,7 @@ use super::Aws;
 use super::failure::{Failure, Meaning};
 use crate::artifact::Sha256;
 use crate::release::record::ArtifactRecord;
-use crate::world::{Store, Stored, UploadError, Uploaded, Written};
+use crate::world::{Object, Store, Stored, UploadError, Uploaded, Written};
 
 /// One bucket.
 #[derive(Debug, Clone)]
@@ -57,6 +57,17 @@ impl Bucket {
                 if refused { Ok(Written::Refused) } else { Err(failure) }
             }
         }
+    }
+
+    /// Whether the bucket keeps every version of its objects: what is overwritten or deleted by mistake can come back.
+    ///
+    /// # Errors
+    /// AWS's.
+    pub async fn is_versioned(&self) -> Result<bool, Failure> {
+        let answer = self.s3.get_bucket_versioning().bucket(&self.name).send().await;
+        let answer = answer
+            .map_err(|error| Failure::new("GetBucketVersioning", format!("s3://{}", self.name), &error))?;
+        Ok(answer.status() == Some(&BucketVersioningStatus::Enabled))
     }
 
     /// Makes the bucket of the Terraform state: versioned, encrypted, private. Done again, it changes nothing.
@@ -142,43 +153,53 @@ impl Bucket {
     pub async fn purge(&self, prefixes: &[String]) -> Result<usize, Failure> {
         let mut deleted = 0;
         for prefix in prefixes {
-            let about = self.about(prefix);
-            let mut next: (Option<String>, Option<String>) = (None, None);
-            loop {
-                let page = self
-                    .s3
-                    .list_object_versions()
-                    .bucket(&self.name)
-                    .prefix(prefix)
-                    .set_key_marker(next.0)
-                    .set_version_id_marker(next.1)
-                    .send()
-                    .await
-                    .map_err(|error| Failure::new("ListObjectVersions", &about, &error))?;
-                let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
-                let markers = page.delete_markers().iter().map(|m| (m.key(), m.version_id()));
-                let objects: Vec<ObjectIdentifier> = versions
-                    .chain(markers)
-                    .filter_map(|(key, version)| {
-                        let version = version.map(str::to_owned);
-                        ObjectIdentifier::builder().key(key?).set_version_id(version).build().ok()
-                    })
-                    .collect();
-                deleted += objects.len();
-                self.delete(&about, objects).await?;
-                if !page.is_truncated().unwrap_or_default() {
-                    break;
-                }
-                next = (
-                    page.next_key_marker().map(str::to_owned),
-                    page.next_version_id_marker().map(str::to_owned),
-                );
-            }
+            let objects = self.all_versions(prefix).await?;
+            self.delete(&objects).await?;
+            deleted += objects.len();
         }
         Ok(deleted)
     }
 
-    async fn delete(&self, about: &str, objects: Vec<ObjectIdentifier>) -> Result<(), Failure> {
+    /// All versions of what begins with `prefix`; of a deleted object, the marker as well.
+    async fn all_versions(&self, prefix: &str) -> Result<Vec<Object>, Failure> {
+        let about = self.about(prefix);
+        let mut found = Vec::new();
+        let mut next: (Option<String>, Option<String>) = (None, None);
+        loop {
+            let call = self.s3.list_object_versions().bucket(&self.name).prefix(prefix);
+            let call = call.set_key_marker(next.0).set_version_id_marker(next.1);
+            let page =
+                call.send().await.map_err(|error| Failure::new("ListObjectVersions", &about, &error))?;
+            let object = |key: Option<&str>, version: Option<&str>, bytes: i64, at: Option<&DateTime>| {
+                Some(Object {
+                    key: key?.to_owned(),
+                    s3_version: version.map(str::to_owned),
+                    bytes: bytes.try_into().unwrap_or_default(),
+                    modified: at.map_or(0, DateTime::secs),
+                })
+            };
+            let versions = page.versions().iter();
+            found.extend(versions.filter_map(|found| {
+                object(
+                    found.key(),
+                    found.version_id(),
+                    found.size().unwrap_or_default(),
+                    found.last_modified(),
+                )
+            }));
+            let markers = page.delete_markers().iter();
+            found.extend(
+                markers.filter_map(|found| object(found.key(), found.version_id(), 0, found.last_modified())),
+            );
+            if !page.is_truncated().unwrap_or_default() {
+                return Ok(found);
+            }
+            let owned = |text: Option<&str>| text.map(str::to_owned);
+            next = (owned(page.next_key_marker()), owned(page.next_version_id_marker()));
+        }
+    }
+
+    async fn delete_batch(&self, about: &str, objects: Vec<ObjectIdentifier>) -> Result<(), Failure> {
         if objects.is_empty() {
             return Ok(());
         }
@@ -356,6 +377,22 @@ impl Store for Bucket {
             keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
         }
         Ok(keys)
+    }
+
+    async fn objects(&self, prefix: &str) -> Result<Vec<Object>, Failure> {
+        self.all_versions(prefix).await
+    }
+
+    async fn delete(&self, objects: &[Object]) -> Result<(), Failure> {
+        for batch in objects.chunks(1000) {
+            let about = self.about(batch.first().map_or("", |object| &object.key));
+            let batch = batch.iter().filter_map(|object| {
+                let version = object.s3_version.clone();
+                ObjectIdentifier::builder().key(&object.key).set_version_id(version).build().ok()
+            });
+            self.delete_batch(&about, batch.collect()).await?;
+        }
+        Ok(())
     }
 
     async fn upload(&self, key: &str, file: &Path, sha256: &Sha256) -> Result<Uploaded, UploadError> {

@@ -3,35 +3,58 @@
 use std::fmt::Write as _;
 
 use futures::future::try_join_all;
+use futures::try_join;
 
 use super::Context;
 use crate::error::Result;
 use crate::ledger::Ledger;
+use crate::release::record::{Action, Outcome, Record};
 use crate::schema::documents::{Body as _, HistoryBody};
 
 /// Runs it.
 pub(super) async fn run(context: &Context) -> Result<()> {
     let session = context.session().await?;
     let bucket = session.aws.bucket(&session.contract().await?.artifact_bucket);
-    let ledger = Ledger::new(bucket, session.settings.stage.name.clone());
-    let numbers = ledger.numbers().await?;
+    let stage = &session.settings.stage.name;
+    let ledger = Ledger::new(bucket, stage.clone());
+    let (numbers, pruned) = try_join!(ledger.numbers(), ledger.pruned())?;
     let records = try_join_all(numbers.iter().rev().map(|number| ledger.record(*number))).await?;
     let mut text = String::new();
     for record in &records {
-        let by = record.who.run_url.as_deref().unwrap_or(&record.who.arn);
-        let commit = record.release.git.as_ref().map_or("", |git| git.commit.get(..8).unwrap_or_default());
-        let dirty = record.release.git.as_ref().is_some_and(|git| git.dirty);
-        let _ = writeln!(
-            text,
-            "{:>4}  {}  {:<9} {:<14} {:<16} {commit}{} by {by}",
-            record.number,
-            record.at,
-            format!("{:?}", record.action).to_lowercase(),
-            format!("{:?}", record.outcome).to_lowercase(),
-            record.release.version,
-            if dirty { "+" } else { "" },
-        );
+        let _ = writeln!(text, "{}", line(record, pruned.contains(&record.number)));
     }
-    context.report.show(&HistoryBody { records }.document(), &text);
+    let body = HistoryBody { stage: stage.to_string(), records, pruned };
+    context.report.show(&body.document(), &text);
     Ok(())
+}
+
+/// A record in a line.
+fn line(record: &Record, pruned: bool) -> String {
+    let action = match record.action {
+        Action::Release => "release",
+        Action::Redeploy => "redeploy",
+        Action::Rollback => "rollback",
+        Action::Promote => "promote",
+    };
+    let outcome = match record.outcome {
+        Outcome::Live if pruned => "pruned",
+        Outcome::Live => "live",
+        Outcome::SwitchedBack => "switched back",
+        Outcome::Stuck => "stuck",
+    };
+    let release = &record.release;
+    let git = release.git.as_ref().map(|git| {
+        let commit = git.commit.get(..8).unwrap_or(&git.commit);
+        format!(" {commit}{}", if git.dirty { "+" } else { "" })
+    });
+    let from = release.promoted_from.as_ref().map(|stage| format!(" from {stage}"));
+    format!(
+        "{:>4}  {}  {action:<9} {outcome:<14} {:<16}{}{} by {}",
+        record.number,
+        record.at,
+        release.version,
+        git.unwrap_or_default(),
+        from.unwrap_or_default(),
+        record.who.run_url.as_deref().unwrap_or(&record.who.arn),
+    )
 }

@@ -5,6 +5,7 @@ mod bootstrap;
 mod build;
 mod completions;
 mod destroy;
+mod diff;
 mod doctor;
 mod explain;
 mod history;
@@ -15,6 +16,7 @@ mod logs;
 mod output;
 mod plan;
 mod promote;
+mod prune;
 mod redeploy;
 mod release;
 mod rollback;
@@ -157,6 +159,13 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
         },
         Verb::Destroy { yes, delete_releases } => {
             plain(&context, "destroy", Box::pin(destroy::run(&context, yes, delete_releases)).await)
+        }
+        Verb::Diff { from, to, exit_code } => match Box::pin(diff::run(&context, &from, &to)).await {
+            Ok(true) if exit_code => crate::error::EXIT_CHANGES,
+            result => plain(&context, "diff", result.map(drop)),
+        },
+        Verb::Prune { keep, yes } => {
+            plain(&context, "prune", Box::pin(prune::run(&context, keep, yes)).await)
         }
         Verb::History => plain(&context, "history", history::run(&context).await),
         Verb::Init { example: Some(folder), .. } => plain(&context, "init", init::example(&context, &folder)),

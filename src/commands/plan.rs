@@ -115,7 +115,7 @@ fn document(
     let functions = release.map(|release| {
         let word = |work: &Work| match work {
             Work::Update { .. } => PlannedWork::Update,
-            Work::Publish => PlannedWork::Publish,
+            Work::Publish { .. } => PlannedWork::Publish,
             Work::Keep(_) => PlannedWork::Keep,
         };
         release.plan.functions.iter().map(|(key, step)| (key.to_string(), word(&step.work))).collect()

@@ -68,6 +68,7 @@ impl Bytes {
 impl Ready<'_> {
     /// Brings the zips into the stage's bucket.
     async fn store(&self, session: &Session, bucket: &Bucket, version: &Version) -> Result<Stored> {
+        must_be_versioned(session, bucket).await?;
         match self {
             Self::Built(built) => {
                 let artifacts = upload(session, bucket, version, built).await?;
@@ -158,6 +159,20 @@ async fn known_bucket(session: &Session) -> Result<Option<Bucket>> {
         Err(error) if error.id.starts_with("contract.") => Ok(None),
         other => other,
     }
+}
+
+/// Zips and ledger must be such that a mistake with them can be undone.
+async fn must_be_versioned(session: &Session, bucket: &Bucket) -> Result<()> {
+    let versioned = bucket.is_versioned().await;
+    if versioned.map_err(|failure| unreadable("whether the artifact bucket is versioned", failure))? {
+        return Ok(());
+    }
+    let layer = &session.settings.bucket.layer;
+    let message = format!("the artifact bucket {} keeps no versions of its objects", bucket.name());
+    Err(Error::preflight("bucket.unversioned", message).hint(format!(
+        "nothing was uploaded, and what runs is unchanged; enable versioning (aws_s3_bucket_versioning) in layer \
+         {layer:?}, apply it with `deployctl terraform {layer} -- apply`, and release again"
+    )))
 }
 
 fn missing_bucket(session: &Session) -> Error {

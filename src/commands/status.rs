@@ -1,5 +1,6 @@
 //! `deployctl status`: what runs, whether it is stale, what was changed behind our back, who holds the stage.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::try_join;
@@ -7,14 +8,15 @@ use futures::try_join;
 use super::Context;
 use crate::error::{Error, Result};
 use crate::event::Events;
-use crate::lease::{Lease, describe};
-use crate::ledger::Ledger;
-use crate::release::record::Record;
+use crate::lease::{Lease, Slip, describe};
+use crate::ledger::{Head, Ledger};
+use crate::release::drift;
+use crate::release::model::FunctionName;
 use crate::report::document::{Api, Freshness};
 use crate::report::{Document, Look};
 use crate::session::Session;
 use crate::stage;
-use crate::world::StageState;
+use crate::world::{Codes, Store, World as _};
 
 /// Runs it.
 pub(super) async fn run(context: &Context) -> Result<Document> {
@@ -75,13 +77,22 @@ async fn observe(session: &Session) -> Result<Document> {
                 Some(head) => head.clone(),
                 None => ledger.head().await?,
             };
-            Ok((slip, head.current))
+            Ok((slip, head))
         };
-        let (stage, live, (slip, current)) = try_join!(stage::stage(&site), stage::definition(&site), head)?;
-        let freshness = stage::freshness(&site, &ledger, &stage, current.as_ref(), &live).await?;
-        Ok::<_, Error>((stage, freshness, slip, current))
+        let names: Vec<_> = contract.functions.values().map(|target| target.name.clone()).collect();
+        let codes = async {
+            site.codes(&names)
+                .await
+                .map_err(|failure| stage::unreadable("the code of the functions", failure))
+        };
+        let (stage, live, (slip, head), codes) =
+            try_join!(stage::stage(&site), stage::definition(&site), head, codes)?;
+        let freshness = stage::freshness(&site, &ledger, &stage, head.current.as_ref(), &live).await?;
+        let mut drift = drift::of_stage(&stage, head.current.as_ref());
+        drift.extend(code_drift(&ledger, &head, &slip, &codes).await?);
+        Ok::<_, Error>((stage, freshness, slip, head.current, drift))
     };
-    let (stage, freshness, slip, current) = session.events.step("observe", work).await?;
+    let (stage, freshness, slip, current, mut drift) = session.events.step("observe", work).await?;
     let (state, fingerprint, changes) = match freshness {
         stage::Freshness::Fresh(fingerprint) => (Freshness::Fresh, Some(fingerprint), Vec::new()),
         stage::Freshness::Stale(fingerprint, changes) => (Freshness::Stale, Some(fingerprint), changes),
@@ -102,7 +113,6 @@ async fn observe(session: &Session) -> Result<Document> {
         state,
         changes,
     });
-    let mut drift = drift(&stage, current.as_ref());
     if let Some(intent) = &slip.intent {
         drift.push(format!(
             "the switch to {} is under way, or was interrupted; the next command that changes the stage settles it",
@@ -114,32 +124,32 @@ async fn observe(session: &Session) -> Result<Document> {
     Ok(document)
 }
 
+/// How the code differs from the live record. The ledger is only read where what is at hand does not explain it.
+async fn code_drift<S: Store>(
+    ledger: &Ledger<S>,
+    head: &Head,
+    slip: &Slip,
+    codes: &BTreeMap<FunctionName, Codes>,
+) -> Result<Vec<String>> {
+    let Some(current) = &head.current else { return Ok(Vec::new()) };
+    let mut drift = drift::of_versions(current, codes);
+    let mut latest = drift::of_latest(current, codes);
+    latest.retain(|name, code| slip.sent.get(name) != Some(code));
+    if let Some(previous) = &head.previous {
+        drift::explain(&mut latest, previous);
+    }
+    for number in (1..=head.last).rev() {
+        if latest.is_empty() {
+            break;
+        }
+        drift::explain(&mut latest, &ledger.record(number).await?);
+    }
+    drift.extend(latest.iter().map(|(name, code)| drift::unexplained(name, code)));
+    Ok(drift)
+}
+
 /// Whether `--exit-code` says 3.
 pub(super) fn needs_attention(document: &Document) -> bool {
     let stale = document.api.as_ref().is_some_and(|api| api.state != Freshness::Fresh);
     stale || document.drift.as_ref().is_some_and(|drift| !drift.is_empty())
-}
-
-/// How the stage differs from its record.
-fn drift(stage: &StageState, current: Option<&Record>) -> Vec<String> {
-    let mut drift = Vec::new();
-    if let Some(canary) = &stage.canary {
-        drift.push(format!("a canary is in progress: deployment {canary}"));
-    }
-    let Some(record) = current else { return drift };
-    let expected = &record.pointer;
-    if stage.pointer.deployment_id != expected.deployment_id {
-        drift.push(format!(
-            "somebody moved the stage: it serves deployment {}, the ledger says {}",
-            stage.pointer.deployment_id, expected.deployment_id
-        ));
-    }
-    for (name, value) in &expected.variables {
-        let found = stage.pointer.variables.get(name);
-        if found != Some(value) {
-            let found = found.map_or("nothing", String::as_str);
-            drift.push(format!("stage variable {name} is {found}, the ledger says {value}"));
-        }
-    }
-    drift
 }

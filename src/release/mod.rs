@@ -3,7 +3,10 @@
 
 pub mod check;
 pub mod definition;
+pub mod diff;
+pub mod drift;
 pub mod model;
 pub mod note;
 pub mod plan;
+pub mod prune;
 pub mod record;

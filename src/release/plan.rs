@@ -78,7 +78,10 @@ pub enum Work {
         revision: String,
     },
     /// The code is there; its configuration changed, or nobody knows which version it is.
-    Publish,
+    Publish {
+        /// The function must still be at this revision.
+        revision: String,
+    },
     /// The live version is just this.
     Keep(FunctionVersion),
 }
@@ -212,7 +215,7 @@ fn work(
         {
             Work::Keep(live.version.clone())
         }
-        _ => Work::Publish,
+        _ => Work::Publish { revision: state.revision.clone() },
     }
 }
 
@@ -231,7 +234,9 @@ impl fmt::Display for Plan {
                 Work::Update { code, .. } => {
                     writeln!(f, "  update  {key} ({name}): {} sha256 {}", code.key, code.sha256.short())?;
                 }
-                Work::Publish => writeln!(f, "  publish {key} ({name}): new, or its configuration changed")?,
+                Work::Publish { .. } => {
+                    writeln!(f, "  publish {key} ({name}): new, or its configuration changed")?;
+                }
                 Work::Keep(version) => writeln!(f, "  keep    {key} ({name}): version {version}")?,
             }
         }

@@ -1,14 +1,17 @@
 //! The documents of the commands that do not move a stage. Those that do share `report::document`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::release::model::{DeploymentId, Version};
+use crate::release::prune::OldVersion;
 use crate::release::record::Record;
 use crate::report::document::{ErrorDocument, Freshness, SCHEMA};
 use crate::terraform;
+use crate::world::Object;
 
 /// A document of one command.
 pub trait Body: Serialize + JsonSchema + Sized {
@@ -48,6 +51,8 @@ macro_rules! document {
 
 document!(PlanBody, Plan, "plan");
 document!(HistoryBody, History, "history");
+document!(DiffBody, Diff, "diff");
+document!(PruneBody, Prune, "prune");
 document!(BootstrapBody, Bootstrap, "bootstrap");
 document!(BuildBody, Build, "build");
 document!(UnlockBody, Unlock, "unlock");
@@ -143,8 +148,80 @@ pub struct PlannedApi {
 /// The ledger, newest first.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct HistoryBody {
+    /// The stage.
+    pub stage: String,
     /// Its records.
     pub records: Vec<Record>,
+    /// The numbers of those that were pruned and cannot be gone back to.
+    pub pruned: BTreeSet<u64>,
+}
+
+/// Two releases side by side.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DiffBody {
+    /// The stage.
+    pub stage: String,
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "a comment would become the description of the document")]
+    pub diff: crate::release::diff::Diff,
+}
+
+/// What was deleted because nothing refers to it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PruneBody {
+    /// Whether there was something to delete.
+    pub outcome: Pruned,
+    /// The stage.
+    pub stage: String,
+    /// The releases that can still be gone back to, newest first.
+    pub kept: Vec<Version>,
+    /// What was deleted.
+    pub deleted: Deleted,
+    /// What that gains.
+    pub freed: Freed,
+    /// The account's code storage; null where nothing was deleted, or the caller may not see it.
+    pub account: Option<CodeAccount>,
+}
+
+/// How `prune` ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pruned {
+    /// Something was deleted.
+    Pruned,
+    /// There was nothing to delete.
+    Unchanged,
+}
+
+/// What a prune deleted.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Deleted {
+    /// The API deployments.
+    pub deployments: Vec<DeploymentId>,
+    /// The function versions.
+    pub versions: Vec<OldVersion>,
+    /// Zips and kept definitions.
+    pub objects: Vec<Object>,
+}
+
+/// What a prune gains.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Freed {
+    /// Bytes of Lambda's storage.
+    pub lambda_bytes: u64,
+    /// Bytes of the artifact bucket.
+    pub bucket_bytes: u64,
+}
+
+/// How much code an account keeps in its region.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CodeAccount {
+    /// What it may keep.
+    pub limit_bytes: i64,
+    /// What it kept before.
+    pub before_bytes: i64,
+    /// What it keeps now. Lambda may take a while to count what was deleted.
+    pub after_bytes: i64,
 }
 
 /// The bucket of the Terraform state.

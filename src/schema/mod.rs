@@ -47,6 +47,8 @@ pub const ALL: &[Entry] = &[
     printed::<crate::doctor::Diagnosis>("doctor", "what stands in the way of a release", &["doctor"]),
     printed::<d::Bootstrap>("bootstrap", "the bucket of the Terraform state", &["bootstrap"]),
     printed::<d::Build>("build", "zips that were made", &["build"]),
+    printed::<d::Diff>("diff", "two releases side by side", &["diff"]),
+    printed::<d::Prune>("prune", "what was deleted", &["prune"]),
     printed::<d::Unlock>("unlock", "a lease that was freed", &["unlock"]),
     printed::<d::Destroy>("destroy", "a stage that is gone", &["destroy"]),
     printed::<d::LocalUp>("local-up", "an embedded AWS that runs", &["local up"]),

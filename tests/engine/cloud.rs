@@ -1,6 +1,6 @@
 //! A cloud in memory, with AWS's semantics as far as a release can see them, and with a fault at one chosen call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -10,8 +10,8 @@ use deployctl::release::check::{Answer, Ask, Invoked};
 use deployctl::release::definition::Definition;
 use deployctl::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
 use deployctl::world::{
-    Code, Deployment, FunctionState, Published, Seen, StageState, Store, Stored, UploadError, Uploaded,
-    World, Written,
+    Code, Codes, Deployment, FunctionState, Object, Published, Seen, StageState, StageUse, Store, Stored,
+    UploadError, Uploaded, VersionState, World, Written,
 };
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -30,6 +30,10 @@ pub enum Fault {
     KilledBefore,
     /// deployctl is killed after the call took effect.
     KilledAfter,
+    /// Right before the call, somebody edits the API and a function's configuration.
+    Edited,
+    /// Right before the call, somebody makes an alias of the first version of `users_get`.
+    Aliased,
     /// deployctl is told to stop while the call is under way.
     Interrupted,
 }
@@ -47,7 +51,7 @@ pub struct Cloud {
     pub interrupt: CancellationToken,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct State {
     pub objects: BTreeMap<String, (Vec<u8>, u64)>,
     pub functions: BTreeMap<String, Function>,
@@ -56,12 +60,22 @@ pub struct State {
     pub pointer: Pointer,
     /// The names of all calls since the last [`Cloud::arm`].
     pub calls: Vec<&'static str>,
+    /// The other stages of the API.
+    pub stages: Vec<StageUse>,
+    /// Versions that an alias points to, such as `users_get:1`.
+    pub aliased: BTreeSet<String>,
+    /// Whether the stage was deleted.
+    pub absent: bool,
+    /// The deployment of a canary on the stage.
+    pub canary: Option<String>,
     /// Calls of `UpdateStage` that took effect.
     pub switches: usize,
     /// What a release answers with: its status by version, 200 where none is given.
     pub status: BTreeMap<String, u16>,
     faults: Vec<(usize, Fault)>,
     tick: u64,
+    edits: u64,
+    made: u64,
 }
 
 /// A function: the code of `$LATEST`, its revision, and the code of each published version.
@@ -71,18 +85,30 @@ pub struct Function {
     pub config: Sha256,
     pub revision: u64,
     pub versions: Vec<(String, Sha256)>,
+    /// The versions that are gone: numbers are never given twice.
+    pub deleted: BTreeSet<usize>,
+}
+
+impl Function {
+    /// The code of a version that is there.
+    pub fn version(&self, number: &str) -> Option<&str> {
+        let number: usize = number.parse().unwrap();
+        let (code, _) = self.versions.get(number - 1)?;
+        (!self.deleted.contains(&number)).then_some(code)
+    }
 }
 
 impl Cloud {
     pub fn new(functions: &[&str]) -> Self {
         let definition = definition(29000);
         let id: DeploymentId = "bootstrap".parse().unwrap();
-        let bootstrap = Deployment { id: id.clone(), description: "made by Terraform".into() };
+        let bootstrap = Deployment { id: id.clone(), description: "made by Terraform".into(), created: 0 };
         let function = Function {
             latest: Sha256::of(b"created").base64(),
             config: Sha256::of(b"config"),
             revision: 1,
             versions: Vec::new(),
+            deleted: BTreeSet::new(),
         };
         let state = State {
             objects: BTreeMap::new(),
@@ -95,9 +121,24 @@ impl Cloud {
             status: BTreeMap::new(),
             faults: Vec::new(),
             tick: 0,
+            edits: 0,
+            made: 0,
+            stages: Vec::new(),
+            aliased: BTreeSet::new(),
+            absent: false,
+            canary: None,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
+            killed: Arc::new(Notify::new()),
+            interrupt: CancellationToken::new(),
+        }
+    }
+
+    /// Another cloud, as this one is now.
+    pub fn copy(&self) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(self.state.lock().unwrap().clone())),
             killed: Arc::new(Notify::new()),
             interrupt: CancellationToken::new(),
         }
@@ -137,6 +178,14 @@ impl Cloud {
                 }
                 Some(Fault::Repeated) => {
                     drop(effect(&mut state));
+                    (effect(&mut state), false)
+                }
+                Some(Fault::Edited) => {
+                    state.edit();
+                    (effect(&mut state), false)
+                }
+                Some(Fault::Aliased) => {
+                    state.aliased.insert("users_get:1".into());
                     (effect(&mut state), false)
                 }
                 Some(Fault::Interrupted) => {
@@ -184,6 +233,15 @@ impl State {
         self.tick
     }
 
+    fn edit(&mut self) {
+        let tick = self.tick();
+        self.edits += 1;
+        self.definition = definition(5000 + self.edits);
+        let function = self.functions.values_mut().next().unwrap();
+        function.config = Sha256::of(&tick.to_be_bytes());
+        function.revision = tick;
+    }
+
     fn write(&mut self, key: &str, body: &[u8]) -> Written {
         let etag = self.tick();
         self.objects.insert(key.to_owned(), (body.to_vec(), etag));
@@ -198,7 +256,8 @@ impl State {
 /// Publishing what was published before gives the same version, as on AWS.
 fn publish(function: &mut Function) -> Published {
     let latest = (function.latest.clone(), function.config);
-    if function.versions.last() != Some(&latest) {
+    let gone = function.deleted.contains(&function.versions.len());
+    if function.versions.last() != Some(&latest) || gone {
         function.versions.push(latest);
     }
     Published {
@@ -242,6 +301,29 @@ impl Store for Cloud {
         .await
     }
 
+    async fn objects(&self, prefix: &str) -> Result<Vec<Object>, Failure> {
+        self.call("ListObjectVersions", |state| {
+            let found = state.objects.iter().filter(|(key, _)| key.starts_with(prefix));
+            Ok(found
+                .map(|(key, (body, tick))| Object {
+                    key: key.clone(),
+                    s3_version: None,
+                    bytes: body.len() as u64,
+                    modified: tick.cast_signed(),
+                })
+                .collect())
+        })
+        .await
+    }
+
+    async fn delete(&self, objects: &[Object]) -> Result<(), Failure> {
+        self.call("DeleteObjects", |state| {
+            objects.iter().for_each(|object| drop(state.objects.remove(&object.key)));
+            Ok(())
+        })
+        .await
+    }
+
     async fn upload(&self, _key: &str, _file: &Path, _sha256: &Sha256) -> Result<Uploaded, UploadError> {
         Ok(Uploaded { s3_version: None, existed: false })
     }
@@ -268,9 +350,8 @@ impl World for Cloud {
         version: &FunctionVersion,
     ) -> Result<Option<String>, Failure> {
         self.call("GetFunctionConfiguration", |state| {
-            let number: usize = version.as_str().parse().unwrap();
-            let function = state.function(name, "GetFunctionConfiguration")?;
-            Ok(function.versions.get(number - 1).map(|(code, _)| code.clone()))
+            let found = state.functions.get(name.as_str());
+            Ok(found.and_then(|function| function.version(version.as_str()).map(str::to_owned)))
         })
         .await
     }
@@ -294,12 +375,23 @@ impl World for Cloud {
         .await
     }
 
-    async fn publish(&self, name: &FunctionName, code_sha256: &str) -> Result<Published, Failure> {
+    async fn publish(
+        &self,
+        name: &FunctionName,
+        code_sha256: &str,
+        revision: Option<&str>,
+    ) -> Result<Published, Failure> {
         self.call("PublishVersion", |state| {
+            let next = state.tick();
             let function = state.function(name, "PublishVersion")?;
             if function.latest != code_sha256 {
                 return Err(failure("PublishVersion", Meaning::Rejected));
             }
+            if revision.is_some_and(|revision| revision != function.revision.to_string()) {
+                return Err(failure("PublishVersion", Meaning::Precondition));
+            }
+            // As on AWS, this moves the revision too.
+            function.revision = next;
             Ok(publish(function))
         })
         .await
@@ -315,8 +407,10 @@ impl World for Cloud {
 
     async fn create_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {
         self.call("CreateDeployment", |state| {
-            let id: DeploymentId = format!("d{}", state.deployments.len()).parse().unwrap();
-            let deployment = Deployment { id: id.clone(), description: description.to_owned() };
+            let created = state.tick().cast_signed();
+            state.made += 1;
+            let id: DeploymentId = format!("d{}", state.made).parse().unwrap();
+            let deployment = Deployment { id: id.clone(), description: description.to_owned(), created };
             let frozen = state.definition.clone();
             state.deployments.push((deployment, frozen));
             Ok(id)
@@ -340,7 +434,76 @@ impl World for Cloud {
 
     async fn stage(&self) -> Result<StageState, Failure> {
         self.call("GetStage", |state| {
-            Ok(StageState { pointer: state.pointer.clone(), canary: None, cached: false })
+            if state.absent {
+                return Err(failure("GetStage", Meaning::NotFound));
+            }
+            Ok(StageState { pointer: state.pointer.clone(), canary: state.canary.clone(), cached: false })
+        })
+        .await
+    }
+
+    async fn stages(&self) -> Result<Vec<StageUse>, Failure> {
+        self.call("GetStages", |state| {
+            let canary = state.canary.iter().map(|id| id.parse().unwrap());
+            let this = StageUse {
+                name: "dev".into(),
+                deployments: [state.pointer.deployment_id.clone()].into_iter().chain(canary).collect(),
+                variables: state.pointer.variables.clone().into_iter().collect(),
+            };
+            Ok(state.stages.iter().cloned().chain([this]).collect())
+        })
+        .await
+    }
+
+    async fn versions(&self, name: &FunctionName) -> Result<Option<Vec<VersionState>>, Failure> {
+        self.call("ListVersionsByFunction", |state| {
+            let Some(function) = state.functions.get(name.as_str()) else { return Ok(None) };
+            let there = (1..=function.versions.len()).filter(|number| !function.deleted.contains(number));
+            let version = |number: usize| VersionState {
+                version: number.to_string().parse().unwrap(),
+                bytes: 1000,
+                aliased: state.aliased.contains(&format!("{name}:{number}")),
+            };
+            Ok(Some(there.map(version).collect()))
+        })
+        .await
+    }
+
+    async fn codes(&self, names: &[FunctionName]) -> Result<BTreeMap<FunctionName, Codes>, Failure> {
+        self.call("ListFunctions", |state| {
+            let found = names.iter().filter_map(|name| {
+                let function = state.functions.get(name.as_str())?;
+                let numbers = (1..=function.versions.len()).map(|number| number.to_string());
+                let versions = numbers.filter_map(|number| {
+                    Some((number.parse().unwrap(), function.version(&number)?.to_owned()))
+                });
+                Some((name.clone(), Codes { latest: function.latest.clone(), versions: versions.collect() }))
+            });
+            Ok(found.collect())
+        })
+        .await
+    }
+
+    async fn delete_version(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
+        self.call("DeleteFunction", |state| {
+            if state.aliased.contains(&format!("{name}:{version}")) {
+                return Err(failure("DeleteFunction", Meaning::Busy));
+            }
+            let function = state.function(name, "DeleteFunction")?;
+            function.deleted.insert(version.as_str().parse().unwrap());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn delete_deployment(&self, id: &DeploymentId) -> Result<(), Failure> {
+        self.call("DeleteDeployment", |state| {
+            let others = state.stages.iter().flat_map(|stage| &stage.deployments);
+            if others.chain([&state.pointer.deployment_id]).any(|used| used == id) {
+                return Err(failure("DeleteDeployment", Meaning::Rejected));
+            }
+            state.deployments.retain(|(there, _)| there.id != *id);
+            Ok(())
         })
         .await
     }
@@ -379,8 +542,9 @@ impl World for Cloud {
         payload: &Value,
     ) -> Result<Invoked, Failure> {
         self.call("Invoke", |state| {
-            let number: usize = version.as_str().parse().unwrap();
-            let (code, _) = state.function(name, "Invoke")?.versions[number - 1].clone();
+            let function = state.function(name, "Invoke")?;
+            let code =
+                function.version(version.as_str()).ok_or_else(|| failure("Invoke", Meaning::NotFound))?;
             let error = payload.get("fail").map(|_| "Unhandled".to_owned());
             Ok(Invoked { error, result: serde_json::json!({ "code": code }) })
         })

@@ -5,7 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "what fails in a test's helper fails the test")]
 
+mod behind;
 mod cloud;
+mod prune;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -67,8 +69,15 @@ enum Deed {
 }
 
 /// Every way to change a stage.
-const DEEDS: [Deed; 5] =
-    [Deed::Release("3"), Deed::Promote("3"), Deed::Redeploy, Deed::Rollback(None), Deed::Rollback(Some("1"))];
+const DEEDS: [Deed; 6] = [
+    Deed::Release("3"),
+    // The bytes are there; one function has another configuration.
+    Deed::Release("2"),
+    Deed::Promote("3"),
+    Deed::Redeploy,
+    Deed::Rollback(None),
+    Deed::Rollback(Some("1")),
+];
 
 /// Where the release comes from and goes to.
 fn origin() -> Origin<'static> {
@@ -110,15 +119,22 @@ async fn two_releases() -> Cloud {
     cloud
 }
 
+/// The same, and somebody has configured a function otherwise.
+async fn two_releases_and_an_edit() -> Cloud {
+    let cloud = two_releases().await;
+    cloud.state.lock().unwrap().functions.get_mut("user_get").unwrap().config = Sha256::of(b"other config");
+    cloud
+}
+
 /// The release that the stage serves, after checking that it serves it whole: each function runs that release's
 /// code, and the variable that is not deployctl's is still there.
 fn served(cloud: &Cloud) -> String {
     let state = cloud.state.lock().unwrap();
     let release = state.pointer.variables.get("release").cloned().unwrap();
     for name in FUNCTIONS {
-        let version: usize = state.pointer.variables.get(name).unwrap().parse().unwrap();
-        let (runs, _) = &state.functions[name].versions[version - 1];
-        assert_eq!(*runs, code(&release).base64(), "{name} runs other code than release {release}");
+        let version = state.pointer.variables.get(name).unwrap();
+        let runs = state.functions[name].version(version).unwrap();
+        assert_eq!(runs, code(&release).base64(), "{name} runs other code than release {release}");
     }
     assert_eq!(state.pointer.variables.get("owner").unwrap(), "somebody");
     release
@@ -142,14 +158,15 @@ async fn every_fault_at_every_call_leaves_one_release_and_a_way_on() {
     let mut failed = 0;
     let mut killed = 0;
     let mut left = 0;
+    let start = two_releases_and_an_edit().await;
     for deed in DEEDS {
-        let calm = two_releases().await;
+        let calm = start.copy();
         calm.arm(&[]);
         run(&calm, &actor(), deed).await.unwrap();
         for at in 0..calm.calls().len() {
             for fault in FAULTS {
                 points += 1;
-                let cloud = two_releases().await;
+                let cloud = start.copy();
                 let before = cloud.state.lock().unwrap().pointer.clone();
                 cloud.arm(&[(at, fault)]);
                 let result = run_or_die(&cloud, deed).await;
@@ -190,7 +207,7 @@ async fn every_fault_at_every_call_leaves_one_release_and_a_way_on() {
                 for number in 1..=head.last {
                     let record = ledger.record(number).await.unwrap();
                     assert!(
-                        deeds.insert(record.at),
+                        deeds.insert((record.at, record.release.version.to_string())),
                         "{place}: record {number} tells what another told before"
                     );
                 }
@@ -204,6 +221,57 @@ async fn every_fault_at_every_call_leaves_one_release_and_a_way_on() {
     );
     println!("{line}");
     assert!(failed > 0 && killed == points / FAULTS.len() * 2, "{line}");
+}
+
+#[tokio::test]
+async fn a_function_that_is_edited_while_it_is_released_is_not_published() {
+    // Between what was planned and what would be published, somebody changes the configuration again.
+    let calm = two_releases_and_an_edit().await;
+    calm.arm(&[]);
+    run(&calm, &actor(), Deed::Release("2")).await.unwrap();
+    let publish = calm.calls().iter().position(|call| *call == "PublishVersion").unwrap();
+    let cloud = two_releases_and_an_edit().await;
+    cloud.arm(&[(publish, Fault::Edited)]);
+    let error = run(&cloud, &actor(), Deed::Release("2")).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (30, "release.not_switched"), "{error}");
+    assert!(error.hint.unwrap().contains("somebody else changed it meanwhile"));
+    assert_eq!(cloud.state.lock().unwrap().switches, 0);
+    run(&cloud, &actor(), Deed::Release("2")).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_api_that_is_edited_while_it_is_deployed_is_deployed_again() {
+    for deed in [Deed::Release("3"), Deed::Redeploy] {
+        let calm = two_releases().await;
+        calm.arm(&[]);
+        run(&calm, &actor(), deed).await.unwrap();
+        let create = calm.calls().iter().position(|call| *call == "CreateDeployment").unwrap();
+        let cloud = two_releases().await;
+        cloud.arm(&[(create, Fault::Edited)]);
+        let warned = Arc::new(Mutex::new(String::new()));
+        let hear = Arc::clone(&warned);
+        let events = Events::new(move |event| {
+            if let Event::Warning(text) = event {
+                hear.lock().unwrap().push_str(text);
+            }
+        });
+        let record = run(&cloud, &Actor { events, ..actor() }, deed).await.unwrap();
+        let told = warned.lock().unwrap().clone();
+        assert!(told.contains("edited while it was being deployed"), "{told}");
+        assert!(told.contains("GET /users: integration timeout 5000 -> 5001"), "{told}");
+        // What is live is the second snapshot, and it is what its fingerprint says.
+        let (now, frozen) = {
+            let state = cloud.state.lock().unwrap();
+            (state.definition.fingerprint(), state.deployments.last().unwrap().1.fingerprint())
+        };
+        assert_eq!((record.release.api.fingerprint, frozen), (now, now));
+    }
+    // Somebody who does not stop.
+    let cloud = two_releases().await;
+    cloud.arm(&(0..200).map(|at| (at, Fault::Edited)).collect::<Vec<_>>());
+    let error = run(&cloud, &actor(), Deed::Redeploy).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (30, "api.moving"));
+    assert_eq!(served(&cloud), "2");
 }
 
 #[tokio::test]

@@ -2,27 +2,22 @@
 
 use std::io::Write as _;
 
-use aws_sdk_apigateway as gateway;
-use aws_sdk_lambda as lambda;
-use aws_sdk_s3 as s3;
-use deployctl::artifact::archive::{Entry, zip};
 use serde_json::{Value, json};
 
+use super::bare::Bare;
 use super::program::Ended;
 use super::proxy::{Fault, Proxy, Told};
-use super::sdk;
-use super::small::{self, Small};
-
-/// As many as there are stage variables, but for the one that names the release.
-const MOST: usize = 99;
 
 /// A request that no command gets to: nothing goes wrong.
 const NEVER: usize = usize::MAX;
 
+/// As many as there are stage variables, but for the one that names the release.
+const MOST: usize = 99;
+
 #[tokio::test]
 async fn what_commands_cost() {
     let site = Site::new().await;
-    site.has_functions(7).await;
+    site.bare.has_functions(7).await;
     site.release("1.0.0").await;
     let (_, told, _) = site.release("1.1.0").await;
     tell(&format!("release of 7 functions: {} requests, at most {} at once", told.requests, told.at_once));
@@ -37,6 +32,17 @@ async fn what_commands_cost() {
     tell(&format!("status of 7 functions: {} requests, at most {} at once", told.requests, told.at_once));
     assert!(told.requests <= 10, "the status of 7 functions takes {} requests", told.requests);
 
+    // Code that deployctl knows nothing of: the ledger is read for it.
+    let bytes = deployctl::artifact::archive::zip(
+        "hand",
+        &[deployctl::artifact::archive::Entry { name: "bootstrap", bytes: b"by hand", executable: true }],
+    );
+    let update = site.bare.lambda.update_function_code().function_name("small-3");
+    update.zip_file(bytes.unwrap().bytes.into()).send().await.unwrap();
+    let (status, told, _) = site.through_the_proxy(&["status"]).await;
+    assert_eq!(status["drift"].as_array().map(Vec::len), Some(1), "{status:#}");
+    tell(&format!("status where code was changed by hand: {} requests", told.requests));
+
     let before = site.versions(7).await;
     for _ in 0..2 {
         let (again, told, _) = site.through_the_proxy(&["release", "--version", "1.1.0"]).await;
@@ -45,7 +51,7 @@ async fn what_commands_cost() {
     }
     assert_eq!(site.versions(7).await, before, "nothing has changed, so nothing is published");
 
-    site.has_functions(MOST).await;
+    site.bare.has_functions(MOST).await;
     let (many, told, memory) = site.release("2.0.0").await;
     assert_eq!(many["functions"].as_object().unwrap().len(), MOST);
     tell(&format!(
@@ -61,79 +67,36 @@ fn tell(line: &str) {
     writeln!(std::io::stderr(), "cost: {line}").ok();
 }
 
-/// A project whose layers tell of functions and of an API that were made without Terraform.
+/// A site behind a proxy that counts.
 struct Site {
-    small: Small,
+    bare: Bare,
     proxy: Proxy,
     stage: Value,
-    api: String,
-    lambda: lambda::Client,
 }
 
 impl Site {
     async fn new() -> Self {
-        let small = Small::new();
-        small.settings("[artifacts.hello]", "[probe]\ntimeout_seconds = 20\n\n[artifacts.hello]");
-        small.run(&["local", "up"]).await.exit(0);
-        let file = small.path().join(".deployctl/local/stage.json");
+        let bare = Bare::new().await;
+        let file = bare.small.path().join(".deployctl/local/stage.json");
         let stage: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
         let port = stage["port"].as_u64().unwrap().try_into().unwrap();
-        let config = sdk::config(&format!("http://127.0.0.1:{port}"), "000000000000");
-        let s3 = s3::Client::from_conf(s3::config::Builder::from(&config).force_path_style(true).build());
-        s3.create_bucket().bucket("small-artifacts").send().await.unwrap();
-        let api = api(&gateway::Client::new(&config)).await;
-        Self { small, proxy: Proxy::start(port).await, stage, api, lambda: lambda::Client::new(&config) }
-    }
-
-    /// Makes the functions that are missing, and lets the contract have `count`.
-    async fn has_functions(&self, count: usize) {
-        let bytes = small::executable(std::env::consts::ARCH);
-        let code = zip("first", &[Entry { name: "bootstrap", bytes: &bytes, executable: true }]).unwrap();
-        for number in 0..count {
-            let made = self
-                .lambda
-                .create_function()
-                .function_name(format!("small-{number}"))
-                .role("arn:aws:iam::000000000000:role/small")
-                .runtime(lambda::types::Runtime::Providedal2023)
-                .handler("bootstrap")
-                .code(lambda::types::FunctionCode::builder().zip_file(code.bytes.clone().into()).build())
-                .send()
-                .await;
-            if let Err(error) = made {
-                assert!(error.into_service_error().is_resource_conflict_exception(), "small-{number}");
-            }
-        }
-        let functions: Vec<String> = (0..count)
-            .map(|number| format!("f{number} = {{ name = \"small-{number}\", artifact = \"hello\" }}"))
-            .collect();
-        self.small.layer(
-            "app",
-            &format!(
-                "output \"deployctl\" {{\n value = {{\n artifact_bucket = \"small-artifacts\"\n rest_api_id = \"{}\"\n \
-                 stage_name = \"v1\"\n invoke_url = \"unused\"\n functions = {{\n {}\n }}\n }}\n}}\n",
-                self.api,
-                functions.join("\n ")
-            ),
-        );
+        Self { proxy: Proxy::start(port).await, stage, bare }
     }
 
     /// Releases other bytes than ever before.
     async fn release(&self, version: &str) -> (Value, Told, usize) {
-        let mut bytes = small::executable(std::env::consts::ARCH);
-        bytes.extend_from_slice(version.as_bytes());
-        self.small.write("dist/bootstrap", bytes);
+        self.bare.build(version);
         self.through_the_proxy(&["release", "--version", version]).await
     }
 
     /// Runs a command behind the proxy: its document, what the proxy saw, and the most memory it had, in KiB.
     async fn through_the_proxy(&self, args: &[&str]) -> (Value, Told, usize) {
-        let file = self.small.path().join(".deployctl/local/stage.json");
+        let file = self.bare.small.path().join(".deployctl/local/stage.json");
         let mut stage = self.stage.clone();
         stage["port"] = json!(self.proxy.port);
         std::fs::write(&file, stage.to_string()).unwrap();
         self.proxy.arm(NEVER, Fault::Refused);
-        let child = self.small.program.command(&[args, &["--output", "json"]].concat()).spawn().unwrap();
+        let child = self.bare.small.program.command(&[args, &["--output", "json"]].concat()).spawn().unwrap();
         let pid = child.id().unwrap();
         self.proxy.aim(pid);
         let mut most = 0;
@@ -156,32 +119,12 @@ impl Site {
         let mut versions = Vec::new();
         for number in 0..count {
             let name = format!("small-{number}");
-            let found = self.lambda.list_versions_by_function().function_name(name).send().await.unwrap();
+            let found =
+                self.bare.lambda.list_versions_by_function().function_name(name).send().await.unwrap();
             versions.push(found.versions().len());
         }
         versions
     }
-}
-
-/// An API with one route, which answers by itself, and a stage.
-async fn api(gateway: &gateway::Client) -> String {
-    let api = gateway.create_rest_api().name("small").send().await.unwrap().id.unwrap();
-    let resources = gateway.get_resources().rest_api_id(&api).send().await.unwrap();
-    let root = resources.items()[0].id().unwrap().to_owned();
-    let put = gateway.put_method().rest_api_id(&api).resource_id(&root).http_method("GET");
-    put.authorization_type("NONE").send().await.unwrap();
-    let put = gateway.put_integration().rest_api_id(&api).resource_id(&root).http_method("GET");
-    put.r#type(gateway::types::IntegrationType::Mock)
-        .request_templates("application/json", r#"{"statusCode": 200}"#)
-        .send()
-        .await
-        .unwrap();
-    let put = gateway.put_method_response().rest_api_id(&api).resource_id(&root).http_method("GET");
-    put.status_code("200").send().await.unwrap();
-    let put = gateway.put_integration_response().rest_api_id(&api).resource_id(&root).http_method("GET");
-    put.status_code("200").send().await.unwrap();
-    gateway.create_deployment().rest_api_id(&api).stage_name("v1").send().await.unwrap();
-    api
 }
 
 /// The most memory that a process has had so far, in KiB.

@@ -7,6 +7,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../support/bare.rs"]
+mod bare;
 #[path = "../support/caller.rs"]
 mod caller;
 mod cost;

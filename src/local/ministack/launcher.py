@@ -86,7 +86,8 @@ def check(v1, lambdas, workers, scoped_dict):
         "error_response_json": "code: str, message: str, status: int = 400",
         "json_response": "data: dict, status: int = 200",
         "_fetch_code_from_s3": "bucket: str, key: str, version_id: str | None = None",
-        "reap_idle_workers": "ttl: float = None",
+        "reap_idle_workers": "ttl: float = None", "_list_functions": "query_params: dict", "_get_account_settings": "",
+        "_qp_first": "query_params: dict, key: str",
     }, workers: {"kill_workers": "workers"}}
     found = importlib.metadata.version("ministack")
     wrong = [] if found == PINNED else [f"ministack is {found}, this launcher is for {PINNED}"]
@@ -382,6 +383,26 @@ def install_lambda(lambdas):
     def update_function_configuration(name, data):
         return conflict(lambdas._functions.get(name)) or update_config(name, data)
 
+    def list_functions(query_params):
+        if first(query_params, "FunctionVersion") != "ALL":
+            return list_latest(query_params)
+        names, size = sorted(lambdas._functions.keys()), int(first(query_params, "MaxItems", "50"))
+        every = [config for name in names for function in [lambdas._functions[name]] for config in (
+            function["config"], *(function["versions"][v]["config"] for v in sorted(function["versions"], key=int)))]
+        start = int(first(query_params, "Marker", "0"))
+        following = {"NextMarker": str(start + size)} if start + size < len(every) else {}
+        return lambdas.json_response({"Functions": every[start:start + size], **following})
+
+    def get_account_settings():
+        status, headers, body = settings()
+        answer = json.loads(body)  # MiniStack counts no published versions
+        answer["AccountUsage"]["TotalCodeSize"] += sum(
+            version["config"].get("CodeSize", 0) for name in lambdas._functions.keys()
+            for version in lambdas._functions[name]["versions"].values())
+        return lambdas.json_response(answer, status)
+
+    first, list_latest, settings = lambdas._qp_first, lambdas._list_functions, lambdas._get_account_settings
+    lambdas._list_functions, lambdas._get_account_settings = list_functions, get_account_settings
     lambdas._publish_version = publish_version
     lambdas._update_code, lambdas._update_config = update_function_code, update_function_configuration
 

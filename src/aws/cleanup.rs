@@ -1,0 +1,197 @@
+//! What there is of a function's versions and of the API's deployments, and how they are deleted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_lambda::types::FunctionVersion as Which;
+use futures::future::try_join_all;
+
+use super::api_gateway::Site;
+use super::failure::{Failure, Meaning};
+use crate::release::model::{DeploymentId, FunctionName, FunctionVersion};
+use crate::world::{Codes, StageUse, VersionState};
+
+/// A version of a function as Lambda lists it: its number or `$LATEST`, its CodeSha256, its size.
+type Listed = (String, String, u64);
+
+/// How much code an account keeps in a region, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct CodeStorage {
+    /// What it may keep.
+    pub limit: i64,
+    /// What it keeps.
+    pub used: i64,
+}
+
+impl Site {
+    /// How much code the account keeps. Lambda may take a while to count what was deleted.
+    ///
+    /// # Errors
+    /// AWS's.
+    pub async fn code_storage(&self) -> Result<CodeStorage, Failure> {
+        self.aws.pace.lambda().await;
+        let answer = self.aws.lambda.get_account_settings().send().await;
+        let answer = answer.map_err(|error| Failure::new("GetAccountSettings", "the account", &error))?;
+        Ok(CodeStorage {
+            limit: answer.account_limit().map_or(0, |limit| limit.total_code_size()),
+            used: answer.account_usage().map_or(0, |usage| usage.total_code_size()),
+        })
+    }
+
+    pub(super) async fn read_stages(&self) -> Result<Vec<StageUse>, Failure> {
+        let about = format!("API {}", self.rest_api_id);
+        let answer = self.gateway().get_stages().rest_api_id(&self.rest_api_id).send().await;
+        let answer = answer.map_err(|error| Failure::new("GetStages", about, &error))?;
+        let stages = answer.item().iter().map(|stage| {
+            let canary = stage.canary_settings();
+            let ids = [stage.deployment_id(), canary.and_then(|canary| canary.deployment_id())];
+            let overrides = canary.and_then(|canary| canary.stage_variable_overrides());
+            let variables = stage.variables().into_iter().chain(overrides).flatten();
+            StageUse {
+                name: stage.stage_name().unwrap_or_default().to_owned(),
+                deployments: ids.into_iter().flatten().filter_map(|id| id.parse().ok()).collect(),
+                variables: variables.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            }
+        });
+        Ok(stages.collect())
+    }
+
+    pub(super) async fn read_versions(
+        &self,
+        name: &FunctionName,
+    ) -> Result<Option<Vec<VersionState>>, Failure> {
+        let Some(listed) = self.listed(name).await? else { return Ok(None) };
+        let aliased = self.aliased(name).await?;
+        let numbered = listed.into_iter().filter_map(|(version, _, bytes)| {
+            let aliased = aliased.contains(&version);
+            Some(VersionState { version: version.parse().ok()?, bytes, aliased })
+        });
+        Ok(Some(numbered.collect()))
+    }
+
+    /// One request where all versions of all functions of the account fit into one page; else one for each function.
+    pub(super) async fn read_codes(
+        &self,
+        names: &[FunctionName],
+    ) -> Result<BTreeMap<FunctionName, Codes>, Failure> {
+        let mut codes: BTreeMap<FunctionName, Codes> = BTreeMap::new();
+        let mut add = |name: &FunctionName, (version, sha256, _): Listed| {
+            let found = codes.entry(name.clone()).or_default();
+            match version.parse() {
+                Ok(version) => drop(found.versions.insert(version, sha256)),
+                Err(_) => found.latest = sha256,
+            }
+        };
+        if let Some(all) = self.listed_at_once().await? {
+            for (name, listed) in all {
+                if let Some(name) = names.iter().find(|known| known.as_str() == name) {
+                    add(name, listed);
+                }
+            }
+        } else {
+            let each = names.iter().map(|name| async move { Ok((name, self.listed(name).await?)) });
+            for (name, listed) in try_join_all(each).await? {
+                listed.into_iter().flatten().for_each(|listed| add(name, listed));
+            }
+        }
+        Ok(codes)
+    }
+
+    /// All versions of all functions, by name; `None` when they are more than a page, or may not be listed.
+    async fn listed_at_once(&self) -> Result<Option<Vec<(String, Listed)>>, Failure> {
+        self.aws.pace.lambda().await;
+        let page = match self.aws.lambda.list_functions().function_version(Which::All).send().await {
+            Ok(page) => page,
+            Err(error) => {
+                let failure = Failure::new("ListFunctions", "the account", &error);
+                return if failure.meaning == Meaning::Denied { Ok(None) } else { Err(failure) };
+            }
+        };
+        if page.next_marker().is_some_and(|marker| !marker.is_empty()) {
+            return Ok(None);
+        }
+        let all = page.functions().iter().map(|found| {
+            let name = found.function_name().unwrap_or_default().to_owned();
+            (name, listed(found))
+        });
+        Ok(Some(all.collect()))
+    }
+
+    /// All versions of a function, `$LATEST` first; `None` where it is gone.
+    async fn listed(&self, name: &FunctionName) -> Result<Option<Vec<Listed>>, Failure> {
+        let mut all = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            self.aws.pace.lambda().await;
+            let call = self.aws.lambda.list_versions_by_function().function_name(name.as_str());
+            let page = match call.set_marker(marker).send().await {
+                Ok(page) => page,
+                Err(error) => {
+                    let failure = Failure::new("ListVersionsByFunction", name.as_str(), &error);
+                    return if failure.meaning == Meaning::NotFound { Ok(None) } else { Err(failure) };
+                }
+            };
+            all.extend(page.versions().iter().map(listed));
+            marker = page.next_marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
+            if marker.is_none() {
+                return Ok(Some(all));
+            }
+        }
+    }
+
+    /// The versions that an alias sends requests to.
+    async fn aliased(&self, name: &FunctionName) -> Result<BTreeSet<String>, Failure> {
+        let mut all = BTreeSet::new();
+        let mut marker: Option<String> = None;
+        loop {
+            self.aws.pace.lambda().await;
+            let call = self.aws.lambda.list_aliases().function_name(name.as_str()).set_marker(marker);
+            let page =
+                call.send().await.map_err(|error| Failure::new("ListAliases", name.as_str(), &error))?;
+            for alias in page.aliases() {
+                let weights = alias.routing_config().and_then(|routing| routing.additional_version_weights());
+                all.extend(alias.function_version().map(str::to_owned));
+                all.extend(weights.into_iter().flatten().map(|(version, _)| version.clone()));
+            }
+            marker = page.next_marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
+            if marker.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    pub(super) async fn remove_version(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+    ) -> Result<(), Failure> {
+        self.aws.pace.lambda().await;
+        // With a number as qualifier: without one, the call would delete the function.
+        let call = self.aws.lambda.delete_function().function_name(name.as_str());
+        match call.qualifier(version.as_str()).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => gone(Failure::new("DeleteFunction", format!("{name}:{version}"), &error)),
+        }
+    }
+
+    pub(super) async fn remove_deployment(&self, id: &DeploymentId) -> Result<(), Failure> {
+        self.aws.pace.gateway().await;
+        let call = self.gateway().delete_deployment().rest_api_id(&self.rest_api_id);
+        match call.deployment_id(id.as_str()).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => gone(Failure::new("DeleteDeployment", id.as_str(), &error)),
+        }
+    }
+}
+
+/// What is not there need not be deleted.
+fn gone(failure: Failure) -> Result<(), Failure> {
+    if failure.meaning == Meaning::NotFound { Ok(()) } else { Err(failure) }
+}
+
+fn listed(found: &aws_sdk_lambda::types::FunctionConfiguration) -> Listed {
+    (
+        found.version().unwrap_or_default().to_owned(),
+        found.code_sha256().unwrap_or_default().to_owned(),
+        found.code_size().try_into().unwrap_or_default(),
+    )
+}

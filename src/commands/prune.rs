@@ -1,0 +1,141 @@
+//! `deployctl prune`: deletes the function versions, API deployments and zips that nothing references any more.
+
+use std::fmt::Write as _;
+use std::num::NonZeroUsize;
+
+use super::Context;
+use crate::aws::cleanup::CodeStorage;
+use crate::error::{Error, Result};
+use crate::release::model::{StageName, Version};
+use crate::release::prune::{OldVersion, Prune};
+use crate::schema::documents::{Body as _, CodeAccount, Deleted, Freed, PruneBody, Pruned};
+use crate::stage::Held;
+use crate::stage::prune::{Job, look};
+use crate::world::Object;
+
+/// Runs it.
+pub(super) async fn run(context: &Context, keep: NonZeroUsize, yes: bool) -> Result<()> {
+    let (session, contract) = context.session_of_released().await?;
+    let site = session.site(&contract)?;
+    let bucket = session.aws.bucket(&contract.artifact_bucket);
+    let stage = &session.settings.stage.name;
+    let job = Job {
+        keep,
+        api: (&contract.rest_api_id, &contract.stage_name),
+        functions: contract.functions.values().map(|target| target.name.clone()).collect(),
+        artifacts: &session.settings.artifacts,
+    };
+    let shown = session.events.step("look", look(stage, &bucket, &site, &job)).await?;
+    if !shown.strangers.is_empty() {
+        let names: Vec<&str> = shown.strangers.iter().map(String::as_str).collect();
+        session.events.warn(format!(
+            "the API has stages whose ledger is not in this bucket ({}); only what this stage's ledger knows is deleted, \
+             and what those stages could go back to is not known",
+            names.join(", ")
+        ));
+    }
+    let mut deleted = Prune { kept: shown.kept.clone(), ..Prune::default() };
+    let mut storage = None;
+    if !shown.is_empty() {
+        session.events.note(list(&shown));
+        confirm(context, stage, yes)?;
+        let actor = session.actor()?;
+        let before = site.code_storage().await.ok();
+        let held = Held::take(&actor, bucket, "prune".to_owned()).await?;
+        deleted = held.during(async |held| held.prune(&site, &job, &shown).await).await?;
+        let after = site.code_storage().await.ok();
+        storage = before.zip(after).map(account);
+    }
+    let body = body(stage, deleted, storage);
+    let text = text(&body);
+    context.report.show(&body.document(), &text);
+    Ok(())
+}
+
+fn confirm(context: &Context, stage: &StageName, yes: bool) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    let unconfirmed = |message: &str| Error::usage("prune.unconfirmed", message);
+    match context.report.ask(&format!("delete this for good? Type the stage's name ({stage}): ")) {
+        Some(answer) if answer == stage.as_str() => Ok(()),
+        Some(_) => Err(unconfirmed("not confirmed").hint("nothing was changed")),
+        None => Err(unconfirmed("nobody is there to confirm").hint(
+            "nothing was changed; what would be deleted is listed above; if it may go, run the command again with `--yes`",
+        )),
+    }
+}
+
+/// What will be deleted, a line each.
+fn list(prune: &Prune) -> String {
+    let kept: Vec<&str> = prune.kept.iter().map(Version::as_str).collect();
+    let mut text = format!("kept: {}\nto be deleted:", kept.join(", "));
+    for id in &prune.deployments {
+        let _ = write!(text, "\n  API deployment {id}");
+    }
+    for OldVersion { function, version, bytes } in &prune.versions {
+        let _ = write!(text, "\n  {function}:{version}, {}", megabytes(*bytes));
+    }
+    for Object { key, bytes, .. } in &prune.objects {
+        let _ = write!(text, "\n  {key}, {}", megabytes(*bytes));
+    }
+    let (lambda, bucket) = prune.bytes();
+    let (lambda, bucket) = (megabytes(lambda), megabytes(bucket));
+    let _ = write!(text, "\n{lambda} of Lambda's storage, {bucket} of the bucket");
+    text
+}
+
+fn megabytes(bytes: u64) -> String {
+    let tenths = bytes.div_ceil(100_000);
+    format!("{}.{} MB", tenths / 10, tenths % 10)
+}
+
+fn account((before, after): (CodeStorage, CodeStorage)) -> CodeAccount {
+    CodeAccount { limit_bytes: after.limit, before_bytes: before.used, after_bytes: after.used }
+}
+
+fn body(stage: &StageName, prune: Prune, account: Option<CodeAccount>) -> PruneBody {
+    let (lambda_bytes, bucket_bytes) = prune.bytes();
+    PruneBody {
+        outcome: if prune.is_empty() { Pruned::Unchanged } else { Pruned::Pruned },
+        stage: stage.to_string(),
+        kept: prune.kept,
+        deleted: Deleted {
+            deployments: prune.deployments.into_iter().collect(),
+            versions: prune.versions.into_iter().collect(),
+            objects: prune.objects.into_iter().collect(),
+        },
+        freed: Freed { lambda_bytes, bucket_bytes },
+        account,
+    }
+}
+
+fn text(document: &PruneBody) -> String {
+    let PruneBody { stage, deleted, freed, .. } = document;
+    let kept: Vec<&str> = document.kept.iter().map(Version::as_str).collect();
+    let mut text = if document.outcome == Pruned::Unchanged {
+        format!("{stage}: nothing to delete\n")
+    } else {
+        format!(
+            "{stage}: deleted {} API deployments, {} function versions and {} objects\n  gained     {} of Lambda's storage, \
+             {} of the bucket\n",
+            deleted.deployments.len(),
+            deleted.versions.len(),
+            deleted.objects.len(),
+            megabytes(freed.lambda_bytes),
+            megabytes(freed.bucket_bytes),
+        )
+    };
+    if let Some(account) = &document.account {
+        let shown = |bytes: i64| megabytes(bytes.try_into().unwrap_or_default());
+        let _ = writeln!(
+            text,
+            "  account    {} before, {} now, of {}",
+            shown(account.before_bytes),
+            shown(account.after_bytes),
+            shown(account.limit_bytes)
+        );
+    }
+    let _ = writeln!(text, "  kept       {}", kept.join(", "));
+    text
+}

@@ -1,0 +1,217 @@
+//! Two releases side by side.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::definition::Definition;
+use super::model::{StageName, Version};
+use super::record::{ArtifactRecord, FunctionRecord, Git, Record};
+use crate::artifact::Sha256;
+
+/// How a release differs from another.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Diff {
+    /// The one.
+    pub from: Side,
+    /// The other.
+    pub to: Side,
+    /// Whether they differ in what they run: in bytes, functions or API.
+    pub differs: bool,
+    /// The zips that differ.
+    pub artifacts: BTreeMap<String, Change<Bytes>>,
+    /// The functions that differ.
+    pub functions: BTreeMap<String, Change<Function>>,
+    /// The API.
+    pub api: Api,
+}
+
+/// A release of the two.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Side {
+    /// Its version.
+    pub version: Version,
+    /// The record that tells of it.
+    pub record: u64,
+    /// When that was written.
+    pub at: jiff::Timestamp,
+    /// Its source.
+    pub git: Option<Git>,
+    /// The stage that its bytes were promoted from.
+    pub promoted_from: Option<StageName>,
+}
+
+/// Something that only one has, or that is not the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Change<T> {
+    /// What the one has.
+    pub from: Option<T>,
+    /// What the other has.
+    pub to: Option<T>,
+}
+
+/// A zip.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Bytes {
+    /// The sha256 of its bytes.
+    pub sha256: Sha256,
+    /// Its size.
+    pub size: u64,
+}
+
+/// A function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// The artifact it runs.
+    pub artifact: String,
+    /// Its version.
+    pub version: String,
+    /// Lambda's CodeSha256.
+    pub code_sha256: String,
+    /// A digest of its configuration.
+    pub config_sha256: Sha256,
+}
+
+/// The API of both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Api {
+    /// The fingerprints.
+    pub fingerprint: Change<Sha256>,
+    /// What changed, a line each; `None` when a definition is no longer kept.
+    pub changes: Option<Vec<String>>,
+}
+
+impl Diff {
+    /// Compares two records, with the definitions that their deployments froze as far as those are kept.
+    pub fn of(from: &Record, to: &Record, frozen: [Option<&Definition>; 2]) -> Self {
+        let artifacts = changed(&from.release.artifacts, &to.release.artifacts, Bytes::of);
+        let functions = changed(&from.release.functions, &to.release.functions, Function::of);
+        let fingerprints = (from.release.api.fingerprint, to.release.api.fingerprint);
+        let changes = match frozen {
+            _ if fingerprints.0 == fingerprints.1 => Some(Vec::new()),
+            [Some(old), Some(new)] => Some(old.changes(new)),
+            _ => None,
+        };
+        let fingerprint = Change { from: Some(fingerprints.0), to: Some(fingerprints.1) };
+        Self {
+            differs: !artifacts.is_empty() || !functions.is_empty() || fingerprints.0 != fingerprints.1,
+            from: Side::of(from),
+            to: Side::of(to),
+            artifacts,
+            functions,
+            api: Api { fingerprint, changes },
+        }
+    }
+}
+
+fn changed<K: Ord + Clone + ToString, V, T: PartialEq>(
+    from: &BTreeMap<K, V>,
+    to: &BTreeMap<K, V>,
+    show: impl Fn(&V) -> T,
+) -> BTreeMap<String, Change<T>> {
+    let keys: BTreeSet<&K> = from.keys().chain(to.keys()).collect();
+    let both = keys
+        .into_iter()
+        .map(|key| (key.to_string(), Change { from: from.get(key).map(&show), to: to.get(key).map(&show) }));
+    both.filter(|(_, change)| change.from != change.to).collect()
+}
+
+impl Side {
+    fn of(record: &Record) -> Self {
+        let release = &record.release;
+        Self {
+            version: release.version.clone(),
+            record: record.number,
+            at: record.at,
+            git: release.git.clone(),
+            promoted_from: release.promoted_from.clone(),
+        }
+    }
+}
+
+impl Bytes {
+    fn of(artifact: &ArtifactRecord) -> Self {
+        Self { sha256: artifact.sha256, size: artifact.size }
+    }
+}
+
+impl Function {
+    fn of(function: &FunctionRecord) -> Self {
+        Self {
+            name: function.name.to_string(),
+            artifact: function.artifact.clone(),
+            version: function.version.to_string(),
+            code_sha256: function.code_sha256.clone(),
+            config_sha256: function.config_sha256,
+        }
+    }
+}
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (sign, side) in [('-', &self.from), ('+', &self.to)] {
+            write!(f, "{sign} {} (record {}, {})", side.version, side.record, side.at)?;
+            if let Some(git) = &side.git {
+                let commit = git.commit.get(..8).unwrap_or(&git.commit);
+                write!(f, " {commit}{}", if git.dirty { "+" } else { "" })?;
+            }
+            if let Some(stage) = &side.promoted_from {
+                write!(f, " from {stage}")?;
+            }
+            writeln!(f)?;
+        }
+        for (name, change) in &self.artifacts {
+            let shown = |bytes: &Bytes| format!("{} ({} bytes)", bytes.sha256.short(), bytes.size);
+            writeln!(f, "artifact {name}: {}", change.show(shown))?;
+        }
+        for (key, change) in &self.functions {
+            writeln!(f, "function {key}: {}", function(change))?;
+        }
+        match &self.api.changes {
+            None => writeln!(f, "API: it differs; the definitions to compare are no longer kept")?,
+            Some(changes) => changes.iter().try_for_each(|change| writeln!(f, "API {change}"))?,
+        }
+        if !self.differs {
+            writeln!(f, "both run the same")?;
+        }
+        Ok(())
+    }
+}
+
+impl<T> Change<T> {
+    fn show(&self, shown: impl Fn(&T) -> String) -> String {
+        match (&self.from, &self.to) {
+            (Some(from), Some(to)) => format!("{} -> {}", shown(from), shown(to)),
+            (None, Some(to)) => format!("added, {}", shown(to)),
+            (Some(from), None) => format!("removed, was {}", shown(from)),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// In what a function differs, in a line.
+fn function(change: &Change<Function>) -> String {
+    let shown = |function: &Function| format!("{} version {}", function.name, function.version);
+    let (Some(from), Some(to)) = (&change.from, &change.to) else { return change.show(shown) };
+    let mut parts = Vec::new();
+    for (what, from, to) in [
+        ("name", &from.name, &to.name),
+        ("artifact", &from.artifact, &to.artifact),
+        ("version", &from.version, &to.version),
+    ] {
+        if from != to {
+            parts.push(format!("{what} {from} -> {to}"));
+        }
+    }
+    if from.code_sha256 != to.code_sha256 {
+        parts.push("other code".to_owned());
+    }
+    if from.config_sha256 != to.config_sha256 {
+        parts.push("another configuration".to_owned());
+    }
+    parts.join(", ")
+}

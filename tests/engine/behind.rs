@@ -1,0 +1,66 @@
+//! What somebody did behind deployctl's back is told, and nothing is half done.
+
+use super::*;
+
+#[tokio::test]
+async fn a_function_that_was_deleted() {
+    let cloud = two_releases().await;
+    let before = cloud.state.lock().unwrap().pointer.clone();
+    cloud.state.lock().unwrap().functions.remove("user_get");
+    for (deed, id, text) in [
+        (Deed::Release("3"), "function.missing", "function user_get is not there"),
+        (Deed::Promote("3"), "function.missing", "function user_get is not there"),
+        (Deed::Rollback(None), "rollback.gone", "user_get:1 is gone"),
+        (Deed::Rollback(Some("1")), "rollback.gone", "user_get:1 is gone"),
+    ] {
+        cloud.arm(&[]);
+        let error = run(&cloud, &actor(), deed).await.unwrap_err();
+        assert_eq!((error.kind.exit_code(), error.id), (10, id), "{deed:?}");
+        assert!(error.message.contains(text), "{deed:?}: {error}");
+        assert!(error.hint.is_some());
+        let calls = cloud.calls();
+        for write in ["UpdateFunctionCode", "PublishVersion", "CreateDeployment", "UpdateStage"] {
+            assert!(!calls.contains(&write), "{deed:?}: {calls:?}");
+        }
+        assert_eq!(cloud.state.lock().unwrap().pointer, before, "{deed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stage_that_the_api_does_not_have() {
+    let cloud = two_releases().await;
+    cloud.state.lock().unwrap().absent = true;
+    for deed in DEEDS {
+        let error = run(&cloud, &actor(), deed).await.unwrap_err();
+        assert_eq!((error.kind.exit_code(), error.id), (10, "stage.missing"), "{deed:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_is_a_prefix_of_another() {
+    let cloud = two_releases().await;
+    for version in ["1.0", "1.0.1"] {
+        run(&cloud, &actor(), Deed::Release(version)).await.unwrap();
+    }
+    let error = run(&cloud, &actor(), Deed::Rollback(Some("1.0."))).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (2, "rollback.unknown_version"));
+    assert_eq!(served(&cloud), "1.0.1");
+    for version in ["1", "1.0", "1.0.1", "1"] {
+        run(&cloud, &actor(), Deed::Rollback(Some(version))).await.unwrap();
+        assert_eq!(served(&cloud), version);
+    }
+}
+
+#[tokio::test]
+async fn the_code_that_a_failed_release_sent_is_remembered() {
+    let cloud = two_releases().await;
+    run(&cloud, &checked(json!({ "fail": true }), 200), Deed::Release("3")).await.unwrap_err();
+    let slip = Lease::peek(&cloud, &"dev".parse().unwrap()).await.unwrap().slip.unwrap();
+    for name in FUNCTIONS {
+        assert_eq!(slip.sent[&name.parse().unwrap()], code("3").base64());
+    }
+    // Also by those who come later.
+    run(&cloud, &actor(), Deed::Rollback(None)).await.unwrap();
+    let slip = Lease::peek(&cloud, &"dev".parse().unwrap()).await.unwrap().slip.unwrap();
+    assert_eq!(slip.sent.len(), FUNCTIONS.len());
+}
