@@ -164,7 +164,9 @@ async fn known_bucket(session: &Session) -> Result<Option<Bucket>> {
 /// Zips and ledger must be such that a mistake with them can be undone.
 async fn must_be_versioned(session: &Session, bucket: &Bucket) -> Result<()> {
     let versioned = bucket.is_versioned().await;
-    if versioned.map_err(|failure| unreadable("whether the artifact bucket is versioned", failure))? {
+    if versioned
+        .map_err(|failure| crate::stage::unreadable("whether the artifact bucket is versioned", failure))?
+    {
         return Ok(());
     }
     let layer = &session.settings.bucket.layer;
