@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/bucket.rs"]
+mod bucket;
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/sdk.rs"]
@@ -173,7 +175,7 @@ async fn artifacts_that_lambda_could_not_run() {
     let small = Small::new();
     let endpoint = local(&small).await;
     let bucket = store(&endpoint, "000000000000");
-    small::bucket(&bucket).await;
+    bucket::make(&bucket).await;
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
     small.settings("key = ", &format!("architecture = {architecture:?}\nkey = "));
     let refuse = async |id: &str, texts: &[&str]| {
@@ -205,7 +207,7 @@ async fn artifacts_that_lambda_could_not_run() {
 async fn outputs_that_are_missing_or_of_the_wrong_type() {
     let small = Small::new();
     let endpoint = local(&small).await;
-    small::bucket(&store(&endpoint, "000000000000")).await;
+    bucket::make(&store(&endpoint, "000000000000")).await;
     let output = |name: &str, value: &str| format!("output \"{name}\" {{\n  value = {value}\n}}\n");
     // Each of these is found, and none stands in the way of the next, which corrects it.
     for (layer, outputs, id, texts) in [

@@ -5,6 +5,8 @@
 
 #[path = "support/bare.rs"]
 mod bare;
+#[path = "support/bucket.rs"]
+mod bucket;
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/sdk.rs"]

@@ -9,6 +9,8 @@
 
 #[path = "../support/bare.rs"]
 mod bare;
+#[path = "../support/bucket.rs"]
+mod bucket;
 #[path = "../support/caller.rs"]
 mod caller;
 mod cost;

@@ -191,6 +191,9 @@ impl Call<'_> {
             };
             return vec![Need::new(format!("lambda:{action}"), parts[2..].join("/"))];
         }
+        if self.method == "GET" && parts.len() == 2 {
+            return vec![Need::new("lambda:ListFunctions".to_owned(), "*".to_owned())];
+        }
         let body: Value = serde_json::from_str(&self.request.body).unwrap_or_default();
         let name = parts.get(2).copied().or_else(|| body["FunctionName"].as_str()).unwrap_or("*");
         // A version is a resource of its own to those who invoke it; to all others the function is meant.

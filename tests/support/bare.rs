@@ -7,8 +7,8 @@ use aws_sdk_s3 as s3;
 use deployctl::artifact::archive::{Entry, zip};
 use serde_json::Value;
 
-use super::sdk;
 use super::small::{self, Small};
+use super::{bucket, sdk};
 
 /// A project whose layers tell of functions and of an API that were made without Terraform.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Bare {
         small.run(&["local", "up"]).await.exit(0);
         let config = sdk::config(&endpoint(&small), "000000000000");
         let s3 = s3::Client::from_conf(s3::config::Builder::from(&config).force_path_style(true).build());
-        small::bucket(&s3).await;
+        bucket::make(&s3).await;
         let api = api(&gateway::Client::new(&config)).await;
         Self { small, lambda: lambda::Client::new(&config), api }
     }

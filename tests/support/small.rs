@@ -88,15 +88,6 @@ impl Drop for Small {
     }
 }
 
-/// The bucket that the layers tell of, as a release needs it.
-pub async fn bucket(s3: &aws_sdk_s3::Client) {
-    use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
-    s3.create_bucket().bucket("small-artifacts").send().await.unwrap();
-    let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
-    let put = s3.put_bucket_versioning().bucket("small-artifacts").versioning_configuration(enabled);
-    put.send().await.unwrap();
-}
-
 /// The shortest file that is an executable of `arch`: a header of ELF that loads nothing.
 pub fn executable(arch: &str) -> Vec<u8> {
     let machine: u16 = if arch == "aarch64" { 183 } else { 62 };

@@ -47,6 +47,13 @@ locals {
       Resource = [local.functions]
     },
     {
+      # Lambda lists all functions or none. `status` compares their code with the ledger.
+      Sid      = "ListFunctions"
+      Effect   = "Allow"
+      Action   = ["lambda:ListFunctions"]
+      Resource = ["*"]
+    },
+    {
       # An API's id is AWS's choice, so it cannot be named here.
       Sid      = "SeeApi"
       Effect   = "Allow"
@@ -68,6 +75,13 @@ locals {
       Effect   = "Allow"
       Action   = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"]
       Resource = ["${local.s3}${local.artifact_bucket}/*"]
+    },
+    {
+      # A bucket without versions is refused.
+      Sid      = "SeeVersioning"
+      Effect   = "Allow"
+      Action   = ["s3:GetBucketVersioning"]
+      Resource = ["${local.s3}${local.artifact_bucket}"]
     },
     {
       Sid    = "ReleaseFunctions"
