@@ -133,8 +133,8 @@ mod tests {
                 assert!(lines.iter().all(|line| line.width() < width.max(1) + usize::from(width == 0)));
             }
         }
-        assert_eq!(block(&story, story.time(now), (20, 24))[2], "      wait for user…");
-        assert_eq!(block(&story, story.time(now), (26, 24))[2], "      wait for users… 3s");
+        assert_eq!(block(&story, story.time(now), (20, 24))[2], "      wait for use…");
+        assert_eq!(block(&story, story.time(now), (26, 24))[2], "      wait for users_… 3s");
     }
 
     #[test]

@@ -128,7 +128,8 @@ impl Report {
             Output::Json => format!("{}\n", serde_json::json!(line)),
             Output::Human => human::log_line(line, place, width),
         };
-        anstream::stdout().write_all(text.as_bytes()).is_ok()
+        // What a function logs is anybody's text.
+        self.write_on(&text)
     }
 
     /// Shows what `status --watch` sees now: in the place of what it showed before on a terminal, on a new line
@@ -139,8 +140,7 @@ impl Report {
             Output::Human if self.redraws() => return look.draw(&human::look(document)),
             Output::Human => human::one_line(document),
         };
-        let mut stdout = anstream::stdout();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+        self.write_on(&text)
     }
 
     /// Whether what is shown again and again is redrawn, so that every look is worth showing.
@@ -233,6 +233,17 @@ impl Report {
 
     fn on_github(&self) -> bool {
         self.ci == Some(Ci::GitHub)
+    }
+
+    /// Writes a part of a result that goes on; false when nobody reads it any more.
+    fn write_on(&self, text: &str) -> bool {
+        let text = match self.output {
+            _ if !self.on_github() => text.to_owned(),
+            Output::Json => github::inert_json(text),
+            Output::Human => github::inert(text),
+        };
+        let mut stdout = anstream::stdout();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
     }
 
     fn write_out(&self, text: &str) {
