@@ -2,6 +2,7 @@
 
 use aws_sdk_apigateway as gateway;
 use aws_sdk_lambda as lambda;
+use aws_sdk_lambda::client::Waiters as _;
 use aws_sdk_s3 as s3;
 use deployctl::artifact::archive::{Entry, zip};
 use serde_json::Value;
@@ -67,6 +68,9 @@ impl Site {
     pub async fn configure(&self) {
         let update = self.lambda.update_function_configuration().function_name("small-local-hello");
         update.description("another").send().await.unwrap();
+        // As Terraform waits: deployctl would wait by GetFunction, which is among the rights that are Terraform's here.
+        let wait = self.lambda.wait_until_function_updated_v2().function_name("small-local-hello");
+        wait.wait(std::time::Duration::from_secs(30)).await.unwrap();
     }
 
     /// Other bytes than before.
