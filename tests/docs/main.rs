@@ -4,7 +4,7 @@
 //! `console run` after the fence of a block marks a session, and `file=PATH` a file of its project. Pages follow each other as in
 //! `docs/SUMMARY.md`, in one project; stages that name an account are on this machine instead.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod lines;
 mod pages;
