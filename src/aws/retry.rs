@@ -18,12 +18,12 @@ use tokio::time::{Instant, sleep_until};
 /// queue of a few others must be sat out.
 const ATTEMPTS: u32 = 8;
 
-/// The SDK's schedule: exponential with jitter from half a second up to 10 s.
+/// The SDK's schedule: exponential with jitter from half a second up to 30 s, which is also the longest that an answer may ask us to wait.
 pub fn config() -> RetryConfig {
     RetryConfig::standard()
         .with_max_attempts(ATTEMPTS)
         .with_initial_backoff(Duration::from_millis(500))
-        .with_max_backoff(Duration::from_secs(10))
+        .with_max_backoff(Duration::from_secs(30))
 }
 
 /// Two attempts: for looking at what may be out of reach.

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod browser;
+#[path = "../support/bucket.rs"]
+mod bucket;
 #[path = "../support/program.rs"]
 mod program;
 #[path = "../support/sdk.rs"]

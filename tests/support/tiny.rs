@@ -8,8 +8,8 @@ use aws_sdk_lambda as lambda;
 use aws_sdk_s3 as s3;
 use deployctl::artifact::archive::{Entry, zip};
 
-use super::sdk;
 use super::small::{self, Small};
+use super::{bucket, sdk};
 
 /// The stage and its project.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Tiny {
         let stage: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
         let config = sdk::config(&format!("http://127.0.0.1:{}", stage["port"]), "000000000000");
         let s3 = s3::Client::from_conf(s3::config::Builder::from(&config).force_path_style(true).build());
-        s3.create_bucket().bucket("small-artifacts").send().await.unwrap();
+        bucket::make(&s3).await;
         functions(&lambda::Client::new(&config)).await;
         let api = api(&gateway::Client::new(&config)).await;
         let tiny = Self { small, api };
