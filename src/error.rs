@@ -5,6 +5,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::path::PathBuf;
 
 /// What every fallible function above the typed rooms returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -65,13 +66,26 @@ pub struct Error {
     pub message: String,
     /// What to do next, and what is live where that is not obvious.
     pub hint: Option<String>,
+    /// The lines of the user's files that it is about, as far as they are known.
+    pub places: Vec<Place>,
     source: Option<Source>,
+}
+
+/// A line of a file that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as an absolute path.
+    pub file: PathBuf,
+    /// The line, counted from one.
+    pub line: usize,
+    /// What is wrong there.
+    pub text: String,
 }
 
 impl Error {
     /// An error of `kind`, named `id`.
     pub fn new(kind: Kind, id: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, id, message: message.into(), hint: None, source: None }
+        Self { kind, id, message: message.into(), hint: None, places: Vec::new(), source: None }
     }
 
     /// The caller must change a command line or a file.

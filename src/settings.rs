@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::artifact::{Glibc, Origin, Recipe};
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::release::check::Checks;
 use crate::release::model::{AccountId, StageName, Version};
 use crate::terraform::guard::GuardSettings;
@@ -175,14 +175,14 @@ impl Settings {
     }
 
     fn parse(text: &str, path: &Path, root: PathBuf, overrides: &Overrides) -> Result<Self> {
-        let places = Places::of(text).map_err(|source| not_toml(path, &source))?;
+        let places = Places::of(text).map_err(|source| not_toml(path, text, &source))?;
         let schema = crate::schema::find(crate::schema::CONFIG).map(crate::schema::Entry::schema);
         let found = places.problems(&schema.unwrap_or_default());
         let mut lines: Vec<(Option<usize>, String)> =
             found.iter().map(|problem| (problem.line, problem.text.clone())).collect();
         let file: Option<File> = if found.is_empty() {
             // From the text itself, serde's errors have a place.
-            Some(toml::from_str(text).map_err(|source| not_toml(path, &source))?)
+            Some(toml::from_str(text).map_err(|source| not_toml(path, text, &source))?)
         } else {
             // What else is wrong can be told where the rest makes sense by itself.
             without_removable(text, &found).and_then(|table| table.try_into().ok())
@@ -220,10 +220,19 @@ impl Settings {
     }
 }
 
-fn not_toml(path: &Path, source: &toml::de::Error) -> Error {
-    Error::usage("config.syntax", format!("{} is not valid", path.display()))
+fn not_toml(path: &Path, text: &str, source: &toml::de::Error) -> Error {
+    let start = source.span().map(|span| span.start);
+    let line = start.map(|start| text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1);
+    let places = line.and_then(|line| place(path, line, source.message()));
+    let mut error = Error::usage("config.syntax", format!("{} is not valid", path.display()))
         .because(SyntaxError(source.to_string().trim_end().to_owned()))
-        .hint("the line and column are above; `deployctl schema config` describes every key")
+        .hint("the line and column are above; `deployctl schema config` describes every key");
+    error.places.extend(places);
+    error
+}
+
+fn place(path: &Path, line: usize, text: &str) -> Option<Place> {
+    Some(Place { file: std::path::absolute(path).ok()?, line, text: text.to_owned() })
 }
 
 /// All problems at once, in the order of the file.
@@ -232,15 +241,19 @@ fn invalid(path: &Path, mut lines: Vec<(Option<usize>, String)>) -> Error {
     let number = lines.len();
     let mut message =
         format!("{} has {number} {}:", path.display(), if number == 1 { "problem" } else { "problems" });
+    let mut places = Vec::new();
     for (line, text) in lines {
+        places.extend(line.and_then(|line| place(path, line, &text)));
         message.push_str("\n  - ");
         if let Some(line) = line {
             message.push_str(&format!("line {line}: "));
         }
         message.push_str(&text);
     }
-    Error::usage("config.invalid", message)
-        .hint("nothing was changed; `deployctl schema config` describes every key")
+    let mut error = Error::usage("config.invalid", message)
+        .hint("nothing was changed; `deployctl schema config` describes every key");
+    error.places = places;
+    error
 }
 
 /// The text of a TOML error: it shows the line, the column and a pointer, and must stay in one piece.

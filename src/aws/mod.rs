@@ -92,13 +92,14 @@ impl Aws {
         let logs =
             aws_sdk_cloudwatchlogs::config::Builder::from(&config).interceptor(trace::Requests).build();
         let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(trace::Requests).build();
+        let iam = aws_sdk_iam::config::Builder::from(&config).interceptor(trace::Requests).build();
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3),
             lambda: aws_sdk_lambda::Client::from_conf(lambda),
             api_gateway: aws_sdk_apigateway::Client::from_conf(gateway),
             logs: aws_sdk_cloudwatchlogs::Client::from_conf(logs),
             sts: aws_sdk_sts::Client::from_conf(sts),
-            iam: aws_sdk_iam::Client::new(&config),
+            iam: aws_sdk_iam::Client::from_conf(iam),
             pace: retry::Pace::new(stage.pacing),
         }
     }

@@ -59,8 +59,11 @@ pub(super) async fn run(context: &Context, text: Option<&str>, markdown: bool) -
             !release.plan.keeps_all() || !matches!(release.freshness, Freshness::Fresh(_))
         });
     let document = document(&session, &version, &layers, release.as_ref(), changes);
-    let text =
-        if markdown { as_markdown(&layers, release.as_ref()) } else { as_text(&layers, release.as_ref()) };
+    let title = format!("plan for {}, version {version}", session.settings.stage.name);
+    let page = as_markdown(&title, &layers, release.as_ref());
+    let outputs = [("changes", if changes { "true" } else { "false" }), ("version", version.as_str())];
+    context.report.leave_page(&page, &outputs);
+    let text = if markdown { page } else { as_text(&layers, release.as_ref()) };
     context.report.show(&document, &text);
     Ok(changes)
 }
@@ -175,8 +178,8 @@ fn as_text(layers: &[(String, LayerPlan)], release: Option<&ReleasePlan>) -> Str
     text
 }
 
-fn as_markdown(layers: &[(String, LayerPlan)], release: Option<&ReleasePlan>) -> String {
-    let mut text = String::from("### deployctl plan\n\n");
+fn as_markdown(title: &str, layers: &[(String, LayerPlan)], release: Option<&ReleasePlan>) -> String {
+    let mut text = format!("### deployctl: {title}\n\n");
     for (name, plan) in layers {
         match plan {
             LayerPlan::NoChanges => {
@@ -190,13 +193,15 @@ fn as_markdown(layers: &[(String, LayerPlan)], release: Option<&ReleasePlan>) ->
             }
         }
     }
-    if let Some(release) = release {
-        let _ = writeln!(text, "#### Release\n\n```text\n{}\n```", release.plan);
-        if let Freshness::Stale(_, changes) = &release.freshness {
-            let _ = writeln!(text, "\nThe API has changed since its deployment was made:\n");
-            for change in changes {
-                let _ = writeln!(text, "- {change}");
-            }
+    let Some(release) = release else {
+        text.push_str("#### Release: the first one\n\nEvery function is published and the API deployed.\n");
+        return text;
+    };
+    let _ = writeln!(text, "#### Release\n\n```text\n{}\n```", release.plan);
+    if let Freshness::Stale(_, changes) = &release.freshness {
+        let _ = writeln!(text, "\nThe API has changed since its deployment was made:\n");
+        for change in changes {
+            let _ = writeln!(text, "- {change}");
         }
     }
     text

@@ -16,6 +16,15 @@ pub(super) fn command(name: &str, properties: &[(&str, &str)], text: &str) -> St
     format!("::{name}{space}{}::{}\n", properties.join(","), data(text))
 }
 
+/// An error of deployctl's at its line of a file.
+pub(super) fn at(place: &crate::error::Place, id: &str) -> String {
+    let repository = std::env::var_os("GITHUB_WORKSPACE").unwrap_or_default();
+    let file = repository_path(repository.as_ref(), Path::new(""), &place.file.to_string_lossy());
+    let properties =
+        [("title", &*format!("deployctl {id}")), ("file", &file), ("line", &place.line.to_string())];
+    command("error", &properties, &place.text)
+}
+
 /// Lines that can be folded away. `body` must be inert.
 pub(super) fn group(headline: &str, body: &str) -> String {
     format!("{}{body}{}", command("group", &[], headline), command("endgroup", &[], ""))

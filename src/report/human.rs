@@ -1,14 +1,15 @@
 //! What people read at the end: results and errors.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use super::document::{Document, Freshness, Outcome};
-use super::theme::{BAD, DIM, GOOD, MILD, PALETTE, STRONG};
+use super::document::{Document, Freshness, Function, Outcome};
+use super::theme::{BAD, DIM, GOOD, MILD, PALETTE, STRONG, lasted};
 use crate::error::Error;
 use crate::schema::documents::LogLine;
 
-/// The result of a command that has a document.
-pub fn result(document: &Document) -> String {
+/// The result of a command that has a document, and how long it took where that is told.
+pub fn result(document: &Document, took: Option<Duration>) -> String {
     let mut text = String::new();
     let version = document.version.as_deref().unwrap_or("none");
     let headline = match document.outcome {
@@ -19,17 +20,20 @@ pub fn result(document: &Document) -> String {
         Outcome::Unchanged => format!("nothing to do: {version} is live and fresh"),
         Outcome::SwitchedBack | Outcome::Stuck | Outcome::Failed => "failed".to_owned(),
     };
-    let _ =
-        writeln!(text, "{STRONG}{}{STRONG:#}: {headline}", document.stage.as_deref().unwrap_or("unknown"));
+    let stage = document.stage.as_deref().unwrap_or("unknown");
+    let took = took.map(|took| format!(" {DIM}in {}{DIM:#}", lasted(took))).unwrap_or_default();
+    let _ = writeln!(text, "{STRONG}{stage}{STRONG:#}: {headline}{took}");
     if let Some(previous) =
         document.previous.as_deref().filter(|previous| document.command != "status" && *previous != version)
     {
-        let _ = writeln!(text, "  before     {previous}");
+        let _ = writeln!(text, "  {:<14} {previous}", "before");
     }
     for (key, function) in &document.functions {
         let code = function.code_sha256.get(..8).unwrap_or_default();
-        let _ =
-            writeln!(text, "  {key:<14} {} version {} {DIM}{code}{DIM:#}", function.name, function.version);
+        let before = document.before.get(key).filter(|before| **before != function.version);
+        let before = before.map(|before| format!("{before} → ")).unwrap_or_default();
+        let Function { name, version, .. } = function;
+        let _ = writeln!(text, "  {key:<14} {name} version {before}{version} {DIM}{code}{DIM:#}");
     }
     if let Some(api) = &document.api {
         let state = match api.state {
@@ -60,7 +64,7 @@ pub fn result(document: &Document) -> String {
 pub fn look(document: &Document) -> String {
     let now = jiff::Zoned::now().strftime("%H:%M:%S");
     let body = match &document.error {
-        None => result(document),
+        None => result(document, None),
         Some(error) => {
             let mut text = format!("{BAD}error{BAD:#} [{}]: {}\n", error.id, error.message);
             for cause in &error.causes {
@@ -129,6 +133,28 @@ pub fn error(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_result_tells_how_long_it_took_and_which_versions_it_has_replaced() {
+        let mut document = Document::new("release", "dev");
+        document.outcome = super::super::document::Outcome::Released;
+        (document.version, document.previous) = (Some("1.4.2".into()), Some("1.4.1".into()));
+        for (key, before, version) in
+            [("kept", Some("3"), "3"), ("moved", Some("6"), "7"), ("new", None, "1")]
+        {
+            let function =
+                Function { name: key.into(), version: version.into(), code_sha256: "0123456789".into() };
+            document.functions.insert(key.into(), function);
+            document.before.extend(before.map(|before| (key.to_owned(), before.to_owned())));
+        }
+        let shown = |took| anstream::adapter::strip_str(&result(&document, took)).to_string();
+        assert_eq!(
+            shown(Some(Duration::from_millis(83_400))),
+            "dev: released 1.4.2 in 1m23s\n  before         1.4.1\n  kept           kept version 3 01234567\n  \
+             moved          moved version 6 → 7 01234567\n  new            new version 1 01234567\n"
+        );
+        assert!(shown(None).starts_with("dev: released 1.4.2\n"));
+    }
 
     #[test]
     fn a_function_cannot_move_the_cursor() {

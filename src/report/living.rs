@@ -59,7 +59,7 @@ fn after(story: &Story, step: &Step, time: Duration) -> String {
         let _ = write!(text, " {done}/{total} {unit}");
     }
     let layer = step.name.strip_prefix("terraform ").and_then(|rest| rest.split_once(' '));
-    if let Some((_, layer)) = layer.filter(|(verb, _)| *verb != "plan")
+    if let Some((_, layer)) = layer.filter(|(verb, _)| ["apply", "destroy"].contains(verb))
         && let Some((done, planned)) = story.progress(layer)
     {
         let _ = write!(text, " {done}/{planned}");

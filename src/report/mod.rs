@@ -94,11 +94,17 @@ impl Report {
 
     /// Writes the result of a command that has a document, and returns the exit code.
     pub fn finish(&self, document: &Document, error: Option<&Error>) -> u8 {
-        locked(&self.progress).finish();
+        let took = {
+            let mut progress = locked(&self.progress);
+            progress.finish();
+            progress.story.time(Instant::now())
+        };
         self.leave_behind(document, error);
+        // A look, and finding that there is nothing to do, are not worth a stopwatch.
+        let took = (document.outcome != document::Outcome::Unchanged).then_some(took);
         match self.output {
             Output::Json => write_json(document, self.on_github()),
-            Output::Human if error.is_none() => self.write_out(&human::result(document)),
+            Output::Human if error.is_none() => self.write_out(&human::result(document, took)),
             Output::Human => {}
         }
         error.map_or(0, |error| self.fail(error))
@@ -167,6 +173,9 @@ impl Report {
         progress.fail(&human::error(error), &line);
         let parts = [message.as_str(), hint.as_deref().unwrap_or_default()];
         let text = parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("\n");
+        for place in &error.places {
+            progress.command(&github::at(place, id));
+        }
         progress.command(&github::command("error", &[("title", &format!("deployctl {id}"))], &text));
         error.kind.exit_code()
     }
@@ -199,35 +208,47 @@ impl Report {
         progress.show(&crate::event::Event::Note(text));
     }
 
-    /// What a CI job shows beside its log. A file that cannot be written is a warning: the command is done.
+    /// What a CI job shows beside the log of a command whose result is Markdown, and what it hands to the next steps.
+    pub fn leave_page(&self, markdown: &str, outputs: &[(&str, &str)]) {
+        self.leave(|used| summary::page(markdown, used), outputs);
+    }
+
+    /// What a CI job shows beside its log.
     fn leave_behind(&self, document: &Document, error: Option<&Error>) {
+        let outcome = json!(document.outcome);
+        let deployment = document.api.as_ref().map(|api| api.deployment_id.as_str());
+        let outputs = [
+            ("outcome", outcome.as_str().unwrap_or_default()),
+            ("version", document.version.as_deref().unwrap_or_default()),
+            ("url", document.url.as_deref().unwrap_or_default()),
+            ("deployment_id", deployment.unwrap_or_default()),
+        ];
+        let summary = |used| {
+            let progress = locked(&self.progress);
+            let now = progress.story.time(Instant::now());
+            summary::markdown(document, error, &progress.story, now, used)
+        };
+        self.leave(summary, &outputs);
+    }
+
+    /// Adds to the files that GitHub reads. One that cannot be written is a warning: the command is done.
+    fn leave(&self, summary: impl FnOnce(u64) -> String, outputs: &[(&str, &str)]) {
         if !self.on_github() {
             return;
         }
         let file = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let mut progress = locked(&self.progress);
         let mut failed = Vec::new();
         if let Some(path) = file("GITHUB_STEP_SUMMARY") {
             let used = path.metadata().map_or(0, |file| file.len());
-            let now = progress.story.time(Instant::now());
-            let text = summary::markdown(document, error, &progress.story, now, used);
-            failed.extend(github::append(&path, &text).err().map(|error| (path, error)));
+            failed.extend(github::append(&path, &summary(used)).err().map(|error| (path, error)));
         }
         if let Some(path) = file("GITHUB_OUTPUT") {
-            let outcome = json!(document.outcome);
-            let deployment = document.api.as_ref().map(|api| api.deployment_id.as_str());
-            let values = [
-                ("outcome", outcome.as_str().unwrap_or_default()),
-                ("version", document.version.as_deref().unwrap_or_default()),
-                ("url", document.url.as_deref().unwrap_or_default()),
-                ("deployment_id", deployment.unwrap_or_default()),
-            ];
-            let text = github::outputs(&values, &crate::execute::nonce());
+            let text = github::outputs(outputs, &crate::execute::nonce());
             failed.extend(github::append(&path, &text).err().map(|error| (path, error)));
         }
         for (path, error) in failed {
             let text = format!("{} cannot be written: {error}", path.display());
-            progress.show(&crate::event::Event::Warning(text));
+            locked(&self.progress).show(&crate::event::Event::Warning(text));
         }
     }
 

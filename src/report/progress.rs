@@ -131,7 +131,8 @@ impl Progress {
             _ => {
                 let kept = match self.form {
                     Form::Sections(_) => {
-                        self.sections.keep(current_step().as_deref(), line.trim_end().to_owned())
+                        let line = self.kept(line.trim_end().to_owned());
+                        self.sections.keep(current_step().as_deref(), line)
                     }
                     _ => Some(line.trim_end().to_owned()),
                 };
@@ -218,6 +219,7 @@ impl Progress {
             // An annotation says it.
             Event::Warning(_) if ci == Ci::GitHub => {}
             Event::ProgramLine { .. } | Event::Terraform { .. } | Event::Function { .. } => {
+                let line = self.kept(line);
                 let line = self.sections.keep(current_step().as_deref(), line);
                 self.lasting(line);
             }
@@ -235,6 +237,15 @@ impl Progress {
                 let _gone = stderr.write_all(text.as_bytes());
             }
         }
+    }
+
+    /// A line as it is to be kept for what is written past anstream.
+    fn kept(&self, line: String) -> String {
+        let coloured = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+        if coloured || self.ci != Some(Ci::GitLab) {
+            return line;
+        }
+        anstream::adapter::strip_str(&line).to_string()
     }
 
     /// Marks the place of what Terraform complains about, and what may need attention.

@@ -197,7 +197,7 @@ impl Story {
             Phase::Start => {
                 let doing = progress.action.clone().unwrap_or_else(|| "change".to_owned());
                 let step = self.step_of(|name| {
-                    name.ends_with(&format!(" {layer}")) && !name.starts_with("terraform plan ")
+                    ["apply", "destroy"].iter().any(|verb| name == format!("terraform {verb} {layer}"))
                 });
                 let (layer, name) = (Some(layer.to_owned()), progress.address.clone());
                 self.works.push(Work { step, layer, name, doing, span: Span::begin(at) });

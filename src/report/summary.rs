@@ -43,6 +43,29 @@ pub(super) fn markdown(
     page.text
 }
 
+/// Markdown that a command has made, in a file that already holds `used` bytes.
+pub(super) fn page(markdown: &str, used: u64) -> String {
+    let used = usize::try_from(used).unwrap_or(usize::MAX);
+    let Some(mut room) = LIMIT.saturating_sub(used).checked_sub(RESERVE) else { return String::new() };
+    let lines: Vec<&str> = markdown.split_inclusive('\n').collect();
+    let mut page = String::new();
+    for (place, line) in lines.iter().enumerate() {
+        if line.len() > room {
+            // What is cut in its middle would swallow the sentence after it.
+            let open = |start: &str, end: &str| page.matches(start).count() > page.matches(end).count();
+            let fence = page.lines().filter(|line| line.starts_with("```")).count() % 2 == 1;
+            let ends = [(fence, "```\n"), (open("<details>", "</details>"), "\n</details>\n")];
+            let ends: String = ends.iter().filter(|(is_open, _)| *is_open).map(|(_, end)| *end).collect();
+            let left = lines.len() - place;
+            let _ = writeln!(page, "{ends}\n_{left} more lines are left out: GitHub shows at most 1 MiB._");
+            break;
+        }
+        room -= line.len();
+        page.push_str(line);
+    }
+    page
+}
+
 /// A text that stays below a size.
 struct Page {
     text: String,
@@ -269,6 +292,26 @@ mod tests {
         assert!(text.starts_with("### ❌ dev: release failed\n"), "{text}");
         assert!(text.contains("**no \\`bucket\\` &lt;img src=x&gt;** `x.y`"), "{text}");
         assert!(text.contains("**next**: look at \\[it\\](http://x)"), "{text}");
+    }
+
+    #[test]
+    fn markdown_is_cut_between_lines_and_what_is_open_is_closed() {
+        let rows: String =
+            (0..100_000).map(|n| format!("+ create aws_thing.with_a_long_name[{n}]\n")).collect();
+        let text =
+            format!("### Plan\n\n<details><summary>Changes</summary>\n\n```diff\n{rows}```\n\n</details>\n");
+        for used in [0_u64, 500_000, 1_047_000, 1_047_552, 1_048_576, 5_000_000] {
+            let page = page(&text, used);
+            let limit = usize::try_from(1_048_576_u64.saturating_sub(used)).unwrap();
+            assert!(page.len() <= limit, "{used}: {}", page.len());
+            if used <= 500_000 {
+                assert!(
+                    page.contains("\n```\n\n</details>\n\n_") && page.ends_with("at most 1 MiB._\n"),
+                    "{used}"
+                );
+            }
+        }
+        assert_eq!(page("### Plan\n", 10), "### Plan\n");
     }
 
     #[test]

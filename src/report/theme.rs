@@ -34,6 +34,11 @@ pub(super) fn clock(time: std::time::Duration) -> String {
     }
 }
 
+/// A time as a person reads it when it is over.
+pub(super) fn lasted(time: std::time::Duration) -> String {
+    if time.as_secs() < 60 { format!("{:.1} s", time.as_secs_f64()) } else { clock(time) }
+}
+
 /// Text of somebody else's without what would move the cursor, change colours, or look like the end of a line.
 pub(super) fn clean(text: &str) -> String {
     let plain = anstream::adapter::strip_str(text).to_string();

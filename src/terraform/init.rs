@@ -45,7 +45,8 @@ pub(super) async fn if_needed(driver: &Driver, layer: &Layer) -> Result<bool, Fa
     }
     // Half an init is no init.
     forget(&data_dir);
-    init(driver, layer).await?;
+    let step = format!("terraform init {}", layer.name);
+    driver.events.step(&step, init(driver, layer)).await?;
     // The first init writes the lock file: the hash is that of what is there now.
     let hash = fingerprint(driver, layer);
     std::fs::write(&mark, hash).map_err(|e| Failure::io(format!("write {}", mark.display()), e))?;

@@ -31,9 +31,12 @@ async fn a_release_as_it_is_seen() {
     let tiny = Tiny::new().await;
     tiny.app(SLOW);
     on_github(&tiny).await;
+    a_plan_on_github(&tiny).await;
+    wrong_settings_on_github(&tiny).await;
     a_failure_on_github(&tiny).await;
     tiny.app("");
     in_a_narrow_terminal(&tiny).await;
+    on_gitlab(&tiny).await;
     for_machines_and_the_quiet(&tiny).await;
     nobody_reads(&tiny).await;
     the_terminal_goes_away_before_the_switch(&tiny).await;
@@ -79,8 +82,16 @@ async fn on_github(tiny: &Tiny) {
         }
     }
     assert!(!open);
-    assert!(ended.stderr.contains("::group::✓ terraform apply app"), "{}", ended.stderr);
-    assert!(ended.stdout.contains("local: released 1.0.0"), "{}", ended.stdout);
+    for step in ["terraform init app", "terraform apply app"] {
+        assert!(ended.stderr.contains(&format!("::group::✓ {step}")), "{step}: {}", ended.stderr);
+    }
+    // What has a place in a step is in its group.
+    let mut depth = 0_u8;
+    for line in ended.stderr.lines() {
+        depth = depth + u8::from(line.starts_with("::group::")) - u8::from(line.starts_with("::endgroup::"));
+        assert!(depth == 1 || !line.contains("terraform: ") && !line.contains("    app: "), "{line}");
+    }
+    assert!(ended.stdout.starts_with("local: released 1.0.0 in "), "{}", ended.stdout);
 
     let summary = read(tiny, "first.summary");
     for line in [
@@ -107,6 +118,70 @@ async fn on_github(tiny: &Tiny) {
     assert_eq!(history["records"][0]["who"]["run_url"], "https://github.example/o/r/actions/runs/42");
     let typed = github(tiny, "typed").run(&["release", "--version", "1", "\n::error::typed"]).await.exit(2);
     assert!(!typed.stderr.lines().any(|line| line.trim_start().starts_with("::")), "{}", typed.stderr);
+}
+
+/// A plan is on the page of the run, and a later step can ask what it found.
+async fn a_plan_on_github(tiny: &Tiny) {
+    let plan = github(tiny, "plan").run(&["plan", "--markdown"]).await.exit(0);
+    let summary = read(tiny, "plan.summary");
+    assert_eq!(summary, plan.stdout);
+    let title = "### deployctl: plan for local, version 1.0.0\n\n#### Terraform `base`: no changes\n\n#### Terraform `app`: 2 to replace";
+    assert!(summary.starts_with(title), "{summary}");
+    let outputs = read(tiny, "plan.output");
+    for (name, value) in [("changes", "true"), ("version", "1.0.0")] {
+        let mut lines = outputs.lines().skip_while(|line| !line.starts_with(&format!("{name}<<")));
+        assert_eq!(lines.nth(1), Some(value), "{outputs}");
+    }
+}
+
+/// What is wrong with the settings is marked at its line.
+async fn wrong_settings_on_github(tiny: &Tiny) {
+    let settings = read(tiny, "deployctl.toml");
+    tiny.small.write("wrong.toml", format!("projet = \"x\"\n{settings}"));
+    let unknown = github(tiny, "wrong").run(&["status", "--config", "wrong.toml"]).await.exit(2);
+    let marked = "::error title=deployctl config.invalid,file=wrong.toml,line=1::projet: unknown key; did you mean \"project\"?\n";
+    assert!(unknown.stderr.contains(marked), "{}", unknown.stderr);
+    tiny.small.write("wrong.toml", "project = \"x\"\n[stages\n");
+    let syntax = github(tiny, "wrong").run(&["status", "--config", "wrong.toml"]).await.exit(2);
+    assert!(
+        syntax.stderr.contains("::error title=deployctl config.syntax,file=wrong.toml,line=2::"),
+        "{}",
+        syntax.stderr
+    );
+}
+
+/// GitLab folds what stands between a section's marks, which come in pairs and never overlap.
+async fn on_gitlab(tiny: &Tiny) {
+    tiny.app("");
+    tiny.code("gitlab");
+    let program = tiny.small.program.clone().with("CI", "true").with("GITLAB_CI", "true");
+    let program = program.with("CI_JOB_URL", "https://gitlab.example/o/r/-/jobs/7");
+    let ended = program.run(&["release", "--version", "1.2.1"]).await.exit(0);
+    let mut sections = Vec::new();
+    let mut open: Option<(String, u64)> = None;
+    for mark in ended.stderr.split("\x1b[0Ksection_").skip(1) {
+        let (mark, rest) = mark.split_once("\r\x1b[0K").expect(mark);
+        let mut parts = mark.split(':');
+        let (kind, time, name) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+        let time: u64 = time.parse().unwrap();
+        if kind == "start" {
+            let name = name.strip_suffix("[collapsed=true]").expect("a step that went well is folded");
+            assert_eq!(open.replace((name.to_owned(), time)), None, "{name} begins inside of another");
+            sections.push((name.to_owned(), rest.to_owned()));
+        } else {
+            let (begun, start) = open.take().expect(mark);
+            assert_eq!((kind, name), ("end", begun.as_str()));
+            assert!(start <= time, "{mark}");
+        }
+    }
+    assert_eq!(open, None, "{}", ended.stderr);
+    let names: std::collections::BTreeSet<&str> = sections.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), sections.len(), "{sections:?}");
+    let prepare = sections.iter().find(|(_, text)| text.starts_with("✓ prepare "));
+    assert!(prepare.is_some_and(|(_, text)| text.contains("\n    one: version ")), "{sections:?}");
+    assert!(!ended.stderr.contains("::group::") && ended.stdout.starts_with("local: released 1.2.1 in "));
+    let history = tiny.small.program.run(&["history", "--output", "json"]).await.exit(0).json();
+    assert_eq!(history["records"][0]["who"]["run_url"], "https://gitlab.example/o/r/-/jobs/7");
 }
 
 async fn a_failure_on_github(tiny: &Tiny) {
