@@ -26,6 +26,14 @@ async fn what_commands_cost() {
     assert_eq!(rollback["version"], "1.0.0");
     tell(&format!("rollback of 7 functions: {} requests, at most {} at once", told.requests, told.at_once));
     assert!(told.requests <= 20, "a rollback of 7 functions takes {} requests", told.requests);
+    let told = site.slowly(&["rollback"]).await;
+    tell(&format!(
+        "rollback of 7 functions: {} round trips to its switch, {} in all",
+        told.rounds_to_switch, told.rounds
+    ));
+    assert!((1..=4).contains(&told.rounds_to_switch), "{told:?}");
+    // And forth again.
+    site.through_the_proxy(&["rollback"]).await;
 
     let (status, told, _) = site.through_the_proxy(&["status"]).await;
     assert_eq!((&status["version"], &status["drift"]), (&json!("1.0.0"), &json!([])));
@@ -91,11 +99,21 @@ impl Site {
 
     /// Runs a command behind the proxy: its document, what the proxy saw, and the most memory it had, in KiB.
     async fn through_the_proxy(&self, args: &[&str]) -> (Value, Told, usize) {
+        self.proxy.arm(NEVER, Fault::Refused);
+        self.run(args).await
+    }
+
+    /// The same where the way to the cloud is long: what the proxy saw.
+    async fn slowly(&self, args: &[&str]) -> Told {
+        self.proxy.slow();
+        self.run(args).await.1
+    }
+
+    async fn run(&self, args: &[&str]) -> (Value, Told, usize) {
         let file = self.bare.small.path().join(".deployctl/local/stage.json");
         let mut stage = self.stage.clone();
         stage["port"] = json!(self.proxy.port);
         std::fs::write(&file, stage.to_string()).unwrap();
-        self.proxy.arm(NEVER, Fault::Refused);
         let child = self.bare.small.program.command(&[args, &["--output", "json"]].concat()).spawn().unwrap();
         let pid = child.id().unwrap();
         self.proxy.aim(pid);

@@ -1,4 +1,4 @@
-//! Every request of a release, a promotion, a rollback and a redeployment goes wrong, in every way, one at a time.
+//! Every request of a release, a promotion, a rollback, a redeployment and a prune goes wrong, in every way, one at a time.
 //! Afterwards the stage serves exactly one release, the next command finds everything in order, the ledger says what
 //! the stage shows, and the command that failed succeeds when it is run again.
 //!
@@ -45,10 +45,12 @@ use proxy::{Fault, Proxy, Told};
 use traffic::Look;
 use view::View;
 
-const ALL: [Fault; 9] = [
+const ALL: [Fault; 11] = [
     Fault::KilledAfter,
     Fault::KilledBefore,
     Fault::Swallowed,
+    Fault::Interrupted,
+    Fault::Terminated,
     Fault::Refused,
     Fault::Cut,
     Fault::Status(500),
@@ -70,8 +72,13 @@ const VERSIONS: [&str; 2] = ["1.0.0", "1.1.0"];
 #[tokio::test]
 async fn requests_go_wrong() {
     let suite = Suite::new().await;
-    let commands =
-        [(Command::Rollback, 1), (Command::Redeploy, 1), (Command::Release, 3), (Command::Promote, 3)];
+    let commands = [
+        (Command::Rollback, 1),
+        (Command::Redeploy, 1),
+        (Command::Release, 3),
+        (Command::Promote, 3),
+        (Command::Prune, 2),
+    ];
     for (command, each) in commands {
         let fault = |number: usize| (number % each == 1 % each).then(|| ALL[number / each % ALL.len()]);
         suite.requests_of(command, |number| fault(number).into_iter().collect()).await;
@@ -106,6 +113,12 @@ async fn every_fault_at_every_request_of_a_promotion() {
 }
 
 #[tokio::test]
+#[ignore = "10 minutes: cargo test --test faults -- --ignored --nocapture"]
+async fn every_fault_at_every_request_of_a_prune() {
+    Suite::new().await.requests_of(Command::Prune, |_| ALL.to_vec()).await;
+}
+
+#[tokio::test]
 #[ignore = "3 minutes: cargo test --test faults -- --ignored --nocapture"]
 async fn fifty_releases_and_rollbacks_under_traffic() {
     Suite::new().await.moves_under_traffic(50).await;
@@ -123,6 +136,7 @@ enum Command {
     Promote,
     Rollback,
     Redeploy,
+    Prune,
 }
 
 /// Two stages, each of which knows both releases, and a proxy in front of them.
@@ -145,6 +159,7 @@ struct Counts {
     points: usize,
     unharmed: usize,
     refused: usize,
+    interrupted: usize,
     killed: usize,
     served: usize,
 }
@@ -218,6 +233,11 @@ impl Suite {
         let words = match command {
             Command::Rollback => vec!["rollback"],
             Command::Redeploy => vec!["redeploy"],
+            Command::Prune => {
+                // Leaves a deployment behind that nothing refers to.
+                self.program.run(&["redeploy"]).await.exit(0);
+                vec!["prune", "--keep", "2", "--yes"]
+            }
             Command::Release => {
                 build(&self.project, other);
                 vec!["release", "--version", other]
@@ -239,11 +259,11 @@ impl Suite {
                 }
             }
         }
-        let Counts { points, unharmed, refused, killed, served } = counts;
+        let Counts { points, unharmed, refused, interrupted, killed, served } = counts;
         let Told { requests, at_once, .. } = self.proxy.disarm();
         tell(&format!(
             "{command:?}: {requests} requests, at most {at_once} at once; {points} points: {unharmed} succeeded all the \
-             same, {refused} refused, {killed} killed; {served} requests served, 0 mixed, 0 releases lost; {:.0} s",
+             same, {refused} refused, {interrupted} stopped when told to, {killed} killed; {served} requests served, 0 mixed, 0 releases lost; {:.0} s",
             start.elapsed().as_secs_f64()
         ));
     }
@@ -251,8 +271,8 @@ impl Suite {
     /// One fault at one request; `false` when the command made fewer.
     async fn point(&self, command: Command, fault: Fault, number: usize, counts: &mut Counts) -> bool {
         let view = self.view(command);
-        let before = view.pointer().await;
         let args = self.args(command).await;
+        let before = view.pointer().await;
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         if let Command::Release | Command::Promote = command {
             view.forget_zips().await;
@@ -269,12 +289,16 @@ impl Suite {
         match ended.code {
             Some(0) => counts.unharmed += 1,
             Some(10 | 30) => counts.refused += 1,
+            Some(130) => {
+                assert!(matches!(fault, Fault::Interrupted | Fault::Terminated), "{place}: {ended:?}");
+                counts.interrupted += 1;
+            }
             None => counts.killed += 1,
             _ => panic!("{place}: {ended:?}"),
         }
-        counts.served += self.check(view, &ended, &before, &place).await;
+        counts.served += self.check(view, &ended, (command, &before), &place).await;
         if !fired {
-            ended.exit(0).says(&["switch"]);
+            ended.exit(0).says(&[if command == Command::Prune { "delete" } else { "switch" }]);
             return false;
         }
         counts.points += 1;
@@ -282,23 +306,44 @@ impl Suite {
         if view.pointer().await == before {
             let again = self.program.run(&args).await;
             assert_eq!(again.code, Some(0), "{place}, run again: {again:?}");
-            assert_ne!(view.pointer().await, before, "{place}, run again");
+            if command == Command::Prune {
+                let rest = self.program.run(&["prune", "--keep", "2"]).await;
+                assert!(rest.stdout.contains("nothing to delete"), "{place}, run again: {rest:?}");
+            } else {
+                assert_ne!(view.pointer().await, before, "{place}, run again");
+            }
             counts.served += view.serves_one_release().await;
         }
         true
     }
 
     /// Exactly one release is served, and the next command finds everything in order.
-    async fn check(&self, view: &View, ended: &Ended, before: &Value, place: &str) -> usize {
+    async fn check(
+        &self,
+        view: &View,
+        ended: &Ended,
+        (command, before): (Command, &Value),
+        place: &str,
+    ) -> usize {
         let after = view.pointer().await;
         let told = || format!("{place}: {ended:?}\nbefore {before:#}\nafter  {after:#}");
         let moved = after != *before;
-        assert!(
-            moved || ended.code != Some(0),
-            "it says that it moved the stage, which is where it was: {}",
-            told()
-        );
-        assert!(!moved || !matches!(ended.code, Some(10 | 30)), "it says that nothing was moved: {}", told());
+        if command == Command::Prune {
+            assert!(!moved, "a prune moved the stage: {}", told());
+        } else {
+            assert!(
+                moved || ended.code != Some(0),
+                "it says that it moved the stage, which is where it was: {}",
+                told()
+            );
+        }
+        let nothing_moved = matches!(ended.code, Some(10 | 30 | 130));
+        assert!(!moved || !nothing_moved, "it says that nothing was moved: {}", told());
+        if ended.code == Some(130) {
+            let says =
+                if command == Command::Prune { "what runs is unchanged" } else { "serves what it served" };
+            assert!(ended.stderr.contains(says), "{}", told());
+        }
         let served = view.serves_one_release().await;
         view.zips_are(&self.hashes).await;
         let args = ["redeploy", "--if-stale", "--stage", &view.stage, "--output", "json"];

@@ -25,10 +25,17 @@ pub enum Fault {
     KilledBefore,
     /// It takes effect, and deployctl is killed before it learns so.
     KilledAfter,
+    /// It takes effect, while a person presses Ctrl-C.
+    Interrupted,
+    /// It takes effect, and deployctl is told to end before it learns so.
+    Terminated,
 }
 
 /// Longer than any answer takes by itself.
 const DELAY: std::time::Duration = std::time::Duration::from_millis(1500);
+
+/// Longer than it takes a client to begin requests that it makes at the same time.
+const SLOW: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// The proxy.
 #[derive(Debug, Clone)]
@@ -43,7 +50,10 @@ struct State {
     upstream: u16,
     plan: Mutex<Option<(usize, Fault)>>,
     client: Mutex<Option<u32>>,
+    slow: AtomicBool,
     count: AtomicUsize,
+    rounds: AtomicUsize,
+    rounds_to_switch: AtomicUsize,
     under_way: AtomicUsize,
     most: AtomicUsize,
     fired: AtomicBool,
@@ -57,7 +67,10 @@ impl Proxy {
             upstream,
             plan: Mutex::new(None),
             client: Mutex::new(None),
+            slow: AtomicBool::new(false),
             count: AtomicUsize::new(0),
+            rounds: AtomicUsize::new(0),
+            rounds_to_switch: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             fired: AtomicBool::new(false),
@@ -77,12 +90,22 @@ impl Proxy {
     pub fn arm(&self, number: usize, fault: Fault) {
         *self.state.plan.lock().unwrap() = Some((number, fault));
         *self.state.client.lock().unwrap() = None;
+        self.state.slow.store(false, Ordering::SeqCst);
         self.state.count.store(0, Ordering::SeqCst);
+        self.state.rounds.store(0, Ordering::SeqCst);
+        self.state.rounds_to_switch.store(0, Ordering::SeqCst);
         self.state.most.store(0, Ordering::SeqCst);
         self.state.fired.store(false, Ordering::SeqCst);
     }
 
-    /// The process that is to be killed, should the fault say so.
+    /// Lets everything pass from now on, but so late that requests which do not wait for each other are seen to be
+    /// under way at once.
+    pub fn slow(&self) {
+        self.arm(usize::MAX, Fault::Delayed);
+        self.state.slow.store(true, Ordering::SeqCst);
+    }
+
+    /// The process that is to be killed or told, should the fault say so.
     pub fn aim(&self, pid: u32) {
         *self.state.client.lock().unwrap() = Some(pid);
     }
@@ -94,6 +117,8 @@ impl Proxy {
             fired: self.state.fired.load(Ordering::SeqCst),
             requests: self.state.count.load(Ordering::SeqCst),
             at_once: self.state.most.load(Ordering::SeqCst),
+            rounds: self.state.rounds.load(Ordering::SeqCst),
+            rounds_to_switch: self.state.rounds_to_switch.load(Ordering::SeqCst),
         }
     }
 }
@@ -107,6 +132,10 @@ pub struct Told {
     pub requests: usize,
     /// The most requests that were under way at once.
     pub at_once: usize,
+    /// The most requests of which each began when the one before it had been answered.
+    pub rounds: usize,
+    /// The same, up to the switch and with it.
+    pub rounds_to_switch: usize,
 }
 
 impl State {
@@ -120,7 +149,13 @@ impl State {
 
     async fn pass_on(&self, mut client: TcpStream) -> std::io::Result<()> {
         let Some((head, body)) = read_request(&mut client).await? else { return Ok(()) };
-        let fault = self.fault_of(&head);
+        // How deployctl asks whether a local stage still runs; it has no part in what it does there.
+        let aside = head.contains("/_ministack/health");
+        let fault = if aside { None } else { self.fault_of() };
+        let round = self.rounds.load(Ordering::SeqCst) + 1;
+        if self.slow.load(Ordering::SeqCst) {
+            tokio::time::sleep(SLOW).await;
+        }
         match fault {
             Some(Fault::Refused) => return Ok(()),
             Some(Fault::Status(status)) => {
@@ -131,9 +166,10 @@ impl State {
             }
             Some(Fault::Delayed) => tokio::time::sleep(DELAY).await,
             Some(Fault::KilledBefore) => {
-                self.kill();
+                self.send(Signal::SIGKILL);
                 return Ok(());
             }
+            Some(Fault::Interrupted) => self.send(Signal::SIGINT),
             _ => {}
         }
         let mut server = TcpStream::connect(("127.0.0.1", self.upstream)).await?;
@@ -141,22 +177,30 @@ impl State {
         server.write_all(&body).await?;
         let mut answer = Vec::new();
         server.read_to_end(&mut answer).await?;
+        if !aside {
+            self.rounds.fetch_max(round, Ordering::SeqCst);
+        }
+        if head.starts_with("PATCH /restapis/")
+            && head.lines().next().unwrap_or_default().contains("/stages/")
+        {
+            self.rounds_to_switch.fetch_max(round, Ordering::SeqCst);
+        }
         match fault {
             Some(Fault::Swallowed) => Ok(()),
             Some(Fault::KilledAfter) => {
-                self.kill();
+                self.send(Signal::SIGKILL);
                 Ok(())
+            }
+            Some(Fault::Terminated) => {
+                self.send(Signal::SIGTERM);
+                client.write_all(&answer).await
             }
             Some(Fault::Cut) => client.write_all(&answer[..answer.len() / 2]).await,
             _ => client.write_all(&answer).await,
         }
     }
 
-    fn fault_of(&self, head: &str) -> Option<Fault> {
-        // How deployctl asks whether the stage still runs; it has no part in what it does there.
-        if head.contains("/_ministack/health") {
-            return None;
-        }
+    fn fault_of(&self) -> Option<Fault> {
         let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         let (number, fault) = (*self.plan.lock().unwrap())?;
         let mine = count == number;
@@ -164,9 +208,9 @@ impl State {
         mine.then_some(fault)
     }
 
-    fn kill(&self) {
-        let pid = self.client.lock().unwrap().expect("a process to kill");
-        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+    fn send(&self, signal: Signal) {
+        let pid = self.client.lock().unwrap().expect("a process to tell");
+        kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
     }
 }
 
