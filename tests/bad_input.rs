@@ -175,7 +175,7 @@ async fn artifacts_that_lambda_could_not_run() {
     let small = Small::new();
     let endpoint = local(&small).await;
     let bucket = store(&endpoint, "000000000000");
-    bucket::make(&bucket).await;
+    bucket::make(&bucket, "small-artifacts").await;
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
     small.settings("key = ", &format!("architecture = {architecture:?}\nkey = "));
     let refuse = async |id: &str, texts: &[&str]| {
@@ -207,7 +207,7 @@ async fn artifacts_that_lambda_could_not_run() {
 async fn outputs_that_are_missing_or_of_the_wrong_type() {
     let small = Small::new();
     let endpoint = local(&small).await;
-    bucket::make(&store(&endpoint, "000000000000")).await;
+    bucket::make(&store(&endpoint, "000000000000"), "small-artifacts").await;
     let output = |name: &str, value: &str| format!("output \"{name}\" {{\n  value = {value}\n}}\n");
     // Each of these is found, and none stands in the way of the next, which corrects it.
     for (layer, outputs, id, texts) in [

@@ -7,6 +7,8 @@
 mod bare;
 #[path = "support/bucket.rs"]
 mod bucket;
+#[path = "support/made.rs"]
+mod made;
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/sdk.rs"]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use aws_sdk_s3::config::Region;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode,
@@ -27,6 +28,12 @@ impl Aws {
     /// The bucket `name`.
     pub fn bucket(&self, name: &str) -> Bucket {
         Bucket { s3: self.s3.clone(), name: name.to_owned() }
+    }
+
+    /// The bucket `name` of another region, with this stage's credentials: S3 answers only where the bucket is.
+    pub fn bucket_in(&self, region: &str, name: &str) -> Bucket {
+        let config = self.s3.config().to_builder().region(Region::new(region.to_owned())).build();
+        Bucket { s3: aws_sdk_s3::Client::from_conf(config), name: name.to_owned() }
     }
 }
 

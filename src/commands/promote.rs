@@ -6,6 +6,7 @@ use futures::future::try_join_all;
 
 use super::release::{self, Bytes, not_stored};
 use super::{Context, version};
+use crate::aws::failure::{Failure, Meaning};
 use crate::aws::s3::Bucket;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
@@ -14,7 +15,8 @@ use crate::release::plan::Zip;
 use crate::release::record::{ArtifactRecord, Release};
 use crate::report::Document;
 use crate::session::Session;
-use crate::world::UploadError;
+use crate::settings::Stage;
+use crate::world::{Store as _, UploadError};
 
 /// Runs it.
 pub(super) async fn run(context: &Context, text: &str, from: &str) -> Result<Document> {
@@ -25,11 +27,15 @@ pub(super) async fn run(context: &Context, text: &str, from: &str) -> Result<Doc
         return Err(Error::usage("promote.same_stage", format!("stage {from} cannot be promoted to itself"))
             .hint("nothing was changed; `deployctl rollback --to <V>` brings an earlier release back"));
     }
-    let source = Session::open(source, context.events.clone(), context.cancel.clone()).await?;
-    let promoted = Promoted::find(&source, &version).await?;
     let session = context.session_of(target).await?;
+    // Nothing is written there, so whoever may read it may be of another account.
+    let source = Session::connect(source, context.events.clone(), context.cancel.clone()).await?;
+    let promoted = Promoted::find(&source, &session, &version).await?;
     release::go(&session, &version, &Bytes::Promoted(Box::new(promoted))).await
 }
+
+const RESTORE: &str =
+    "nothing was changed; restore the zip from the bucket's versions, or release its source again";
 
 /// A release of another stage.
 #[derive(Debug)]
@@ -38,16 +44,16 @@ pub(super) struct Promoted {
     pub from: StageName,
     /// The release, as that stage's ledger tells it.
     pub release: Release,
+    /// Where its zips are, as whoever promotes them may read it.
     bucket: Bucket,
 }
 
 impl Promoted {
-    /// The newest release of `version` that was live on the stage of `source`.
-    async fn find(source: &Session, version: &Version) -> Result<Self> {
+    /// The newest release of `version` that was live on the stage of `source`, to be copied by `target`.
+    async fn find(source: &Session, target: &Session, version: &Version) -> Result<Self> {
         let from = source.settings.stage.name.clone();
         let contract = source.contract().await?;
-        let bucket = source.aws.bucket(&contract.artifact_bucket);
-        let ledger = Ledger::new(bucket.clone(), from.clone());
+        let ledger = Ledger::new(source.aws.bucket(&contract.artifact_bucket), from.clone());
         let last = ledger.numbers().await?.last().copied().unwrap_or(0);
         let record = ledger.newest_of(version, last).await?.ok_or_else(|| {
             Error::usage(
@@ -56,13 +62,14 @@ impl Promoted {
             )
             .hint(format!("nothing was changed; `deployctl history --stage {from}` lists its releases"))
         })?;
+        let bucket = target.aws.bucket_in(&source.settings.stage.region, &contract.artifact_bucket);
         Ok(Self { from, release: record.release, bucket })
     }
 
     /// Whether the zips that the stage of `session` needs are still what the ledger says: the ETag of each.
     ///
     /// # Errors
-    /// `promote.other_bytes`, `promote.gone` or `promote.no_artifact`; nothing was changed.
+    /// `promote.other_bytes`, `promote.gone`, `promote.denied` or `promote.no_artifact`; nothing was changed.
     pub(super) async fn prove(&self, session: &Session) -> Result<Vec<Proven<'_>>> {
         try_join_all(session.settings.artifacts.iter().map(|settings| async {
             let name = &settings.recipe.name;
@@ -73,24 +80,34 @@ impl Promoted {
                     "what runs is unchanged; release this project on that stage first, and promote that",
                 )
             })?;
-            let etag = self.bucket.prove(artifact).await.map_err(|error| self.not_proven(artifact, error))?;
+            let proof = self.bucket.prove(artifact).await;
+            let etag = proof.map_err(|error| self.not_proven(artifact, &session.settings.stage, error))?;
             Ok(Proven { artifact, etag })
         }))
         .await
     }
 
-    fn not_proven(&self, artifact: &ArtifactRecord, error: UploadError) -> Error {
-        let (id, what) = match &error {
-            UploadError::OtherBytes { .. } => ("promote.other_bytes", "is not what was released"),
-            _ => ("promote.gone", "cannot be found or read"),
+    fn not_proven(&self, artifact: &ArtifactRecord, target: &Stage, error: UploadError) -> Error {
+        let release = format!("release {} of stage {} cannot be promoted", self.release.version, self.from);
+        let key = &artifact.key;
+        let (id, what, hint) = match &error {
+            UploadError::OtherBytes { .. } => {
+                ("promote.other_bytes", "is not what was released", RESTORE.to_owned())
+            }
+            UploadError::Aws(Failure { meaning: Meaning::Denied, .. }) => (
+                "promote.denied",
+                "cannot be read with the credentials for the target stage",
+                format!(
+                    "nothing was changed; S3 copies with the credentials for {}: let account {} do s3:GetObject and \
+                     s3:GetObjectVersion on {}/* in the policy of that bucket, and its role, too",
+                    target.name,
+                    target.account,
+                    self.bucket.name()
+                ),
+            ),
+            _ => ("promote.gone", "cannot be found or read", RESTORE.to_owned()),
         };
-        let message = format!(
-            "release {} of stage {} cannot be promoted: {} {what}",
-            self.release.version, self.from, artifact.key
-        );
-        Error::preflight(id, message).because(error).hint(
-            "nothing was changed; restore the zip from the bucket's versions, or release its source again",
-        )
+        Error::preflight(id, format!("{release}: {key} {what}")).because(error).hint(hint)
     }
 
     /// Copies proven zips to where the stage of `session` keeps them.

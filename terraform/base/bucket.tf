@@ -90,6 +90,22 @@ data "aws_iam_policy_document" "artifacts" {
       values   = ["false"]
     }
   }
+
+  # S3 copies a promoted zip with the rights of the stage that it is promoted to, which may be in another account.
+  dynamic "statement" {
+    for_each = length(var.artifact_bucket_readers) > 0 ? [1] : []
+
+    content {
+      sid       = "Promote"
+      actions   = ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"]
+      resources = [aws_s3_bucket.artifacts.arn, "${aws_s3_bucket.artifacts.arn}/*"]
+
+      principals {
+        type        = "AWS"
+        identifiers = [for account in var.artifact_bucket_readers : "arn:${local.partition}:iam::${account}:root"]
+      }
+    }
+  }
 }
 
 resource "aws_s3_bucket_policy" "artifacts" {

@@ -76,6 +76,17 @@ variable "endpoint_services" {
   }
 }
 
+variable "artifact_bucket_readers" {
+  description = "Ids of the other accounts whose stages this stage's releases are promoted to: what may read the bucket. Each account decides which of its roles do."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for account in var.artifact_bucket_readers : can(regex("^[0-9]{12}$", account))])
+    error_message = "artifact_bucket_readers must hold account ids of 12 digits."
+  }
+}
+
 variable "artifact_bucket_force_destroy" {
   description = "Whether destroy may delete a bucket that still holds artifacts and the release ledger. For throw-away stages only."
   type        = bool

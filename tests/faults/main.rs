@@ -14,6 +14,8 @@ mod bucket;
 #[path = "../support/caller.rs"]
 mod caller;
 mod cost;
+#[path = "../support/made.rs"]
+mod made;
 #[path = "../support/program.rs"]
 mod program;
 #[path = "../support/project.rs"]

@@ -3,9 +3,13 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../support/bare.rs"]
+mod bare;
 mod browser;
 #[path = "../support/bucket.rs"]
 mod bucket;
+#[path = "../support/made.rs"]
+mod made;
 #[path = "../support/program.rs"]
 mod program;
 #[path = "../support/sdk.rs"]
@@ -13,13 +17,11 @@ mod sdk;
 #[path = "../support/small.rs"]
 mod small;
 mod terminal;
-#[path = "../support/tiny.rs"]
-mod tiny;
 
+use bare::Bare;
 use program::{Ended, Program};
 use serde_json::Value;
 use terminal::Terminal;
-use tiny::Tiny;
 
 /// An apply that takes a while, and names that try to be more than names.
 const SLOW: &str = "resource \"terraform_data\" \"a_resource_with_quite_a_long_name\" {\n  for_each = toset([\"one\", \"two\"])\n  \
@@ -28,26 +30,27 @@ const SLOW: &str = "resource \"terraform_data\" \"a_resource_with_quite_a_long_n
 
 #[tokio::test]
 async fn a_release_as_it_is_seen() {
-    let tiny = Tiny::new().await;
-    tiny.app(SLOW);
-    on_github(&tiny).await;
-    a_plan_on_github(&tiny).await;
-    wrong_settings_on_github(&tiny).await;
-    a_failure_on_github(&tiny).await;
-    tiny.app("");
-    in_a_narrow_terminal(&tiny).await;
-    on_gitlab(&tiny).await;
-    for_machines_and_the_quiet(&tiny).await;
-    nobody_reads(&tiny).await;
-    the_terminal_goes_away_before_the_switch(&tiny).await;
-    the_terminal_goes_away_after_the_switch(&tiny).await;
+    let bare = Bare::new().await;
+    bare.has_functions(2).await;
+    bare.tells(2, SLOW);
+    on_github(&bare).await;
+    a_plan_on_github(&bare).await;
+    wrong_settings_on_github(&bare).await;
+    a_failure_on_github(&bare).await;
+    bare.tells(2, "");
+    in_a_narrow_terminal(&bare).await;
+    on_gitlab(&bare).await;
+    for_machines_and_the_quiet(&bare).await;
+    nobody_reads(&bare).await;
+    the_terminal_goes_away_before_the_switch(&bare).await;
+    the_terminal_goes_away_after_the_switch(&bare).await;
 }
 
 /// deployctl as GitHub's runner starts it, in a step of its own.
-fn github(tiny: &Tiny, step: &str) -> Program {
-    let file = |name: &str| tiny.path().join(format!("{step}.{name}"));
-    let workspace = tiny.path().canonicalize().unwrap();
-    tiny.small
+fn github(bare: &Bare, step: &str) -> Program {
+    let file = |name: &str| bare.small.path().join(format!("{step}.{name}"));
+    let workspace = bare.small.path().canonicalize().unwrap();
+    bare.small
         .program
         .clone()
         .with("CI", "true")
@@ -61,15 +64,15 @@ fn github(tiny: &Tiny, step: &str) -> Program {
         .with("DEPLOYCTL_PROBE_AUTHORIZATION", "Bearer s3cret")
 }
 
-fn read(tiny: &Tiny, name: &str) -> String {
-    std::fs::read_to_string(tiny.path().join(name)).unwrap()
+fn read(bare: &Bare, name: &str) -> String {
+    std::fs::read_to_string(bare.small.path().join(name)).unwrap()
 }
 
-async fn on_github(tiny: &Tiny) {
-    tiny.code("1");
-    let timeline = tiny.path().join("timeline.html");
+async fn on_github(bare: &Bare) {
+    bare.build("1");
+    let timeline = bare.small.path().join("timeline.html");
     let timings = format!("--timings={}", timeline.display());
-    let ended = github(tiny, "first").run(&["release", "--version", "1.0.0", &timings]).await.exit(0);
+    let ended = github(bare, "first").run(&["release", "--version", "1.0.0", &timings]).await.exit(0);
 
     // Steps overlap; their groups do not. Nothing that a program wrote is obeyed.
     let mut open = false;
@@ -93,17 +96,17 @@ async fn on_github(tiny: &Tiny) {
     }
     assert!(ended.stdout.starts_with("local: released 1.0.0 in "), "{}", ended.stdout);
 
-    let summary = read(tiny, "first.summary");
+    let summary = read(bare, "first.summary");
     for line in [
         "### ✅ local: released 1.0.0",
-        "| one |  | **1** |",
+        "| f0 |  | **1** |",
         "- app: 2 created, 0 changed, 0 destroyed",
         "- app create: terraform\\_data.a\\_resource\\_with\\_quite\\_a\\_long\\_name\\[\"one\"\\]",
     ] {
         assert!(summary.contains(&format!("{line}\n")), "{line:?} is not in\n{summary}");
     }
     assert!(summary.contains("```mermaid\ngantt\n") && summary.contains("    switch 0."), "{summary}");
-    let output = read(tiny, "first.output");
+    let output = read(bare, "first.output");
     let value = |name: &str| {
         let mut lines =
             output.lines().skip_while(|line| !line.starts_with(&format!("{name}<<ghadelimiter_")));
@@ -114,20 +117,20 @@ async fn on_github(tiny: &Tiny) {
     browser::looks_good(&timeline);
 
     // What an API's definition, an account or a person may have put into JSON is not obeyed either.
-    let history = github(tiny, "history").run(&["history", "--output", "json"]).await.exit(0).json();
+    let history = github(bare, "history").run(&["history", "--output", "json"]).await.exit(0).json();
     assert_eq!(history["records"][0]["who"]["run_url"], "https://github.example/o/r/actions/runs/42");
-    let typed = github(tiny, "typed").run(&["release", "--version", "1", "\n::error::typed"]).await.exit(2);
+    let typed = github(bare, "typed").run(&["release", "--version", "1", "\n::error::typed"]).await.exit(2);
     assert!(!typed.stderr.lines().any(|line| line.trim_start().starts_with("::")), "{}", typed.stderr);
 }
 
 /// A plan is on the page of the run, and a later step can ask what it found.
-async fn a_plan_on_github(tiny: &Tiny) {
-    let plan = github(tiny, "plan").run(&["plan", "--markdown"]).await.exit(0);
-    let summary = read(tiny, "plan.summary");
+async fn a_plan_on_github(bare: &Bare) {
+    let plan = github(bare, "plan").run(&["plan", "--markdown"]).await.exit(0);
+    let summary = read(bare, "plan.summary");
     assert_eq!(summary, plan.stdout);
     let title = "### deployctl: plan for local, version 1.0.0\n\n#### Terraform `base`: no changes\n\n#### Terraform `app`: 2 to replace";
     assert!(summary.starts_with(title), "{summary}");
-    let outputs = read(tiny, "plan.output");
+    let outputs = read(bare, "plan.output");
     for (name, value) in [("changes", "true"), ("version", "1.0.0")] {
         let mut lines = outputs.lines().skip_while(|line| !line.starts_with(&format!("{name}<<")));
         assert_eq!(lines.nth(1), Some(value), "{outputs}");
@@ -135,14 +138,14 @@ async fn a_plan_on_github(tiny: &Tiny) {
 }
 
 /// What is wrong with the settings is marked at its line.
-async fn wrong_settings_on_github(tiny: &Tiny) {
-    let settings = read(tiny, "deployctl.toml");
-    tiny.small.write("wrong.toml", format!("projet = \"x\"\n{settings}"));
-    let unknown = github(tiny, "wrong").run(&["status", "--config", "wrong.toml"]).await.exit(2);
+async fn wrong_settings_on_github(bare: &Bare) {
+    let settings = read(bare, "deployctl.toml");
+    bare.small.write("wrong.toml", format!("projet = \"x\"\n{settings}"));
+    let unknown = github(bare, "wrong").run(&["status", "--config", "wrong.toml"]).await.exit(2);
     let marked = "::error title=deployctl config.invalid,file=wrong.toml,line=1::projet: unknown key; did you mean \"project\"?\n";
     assert!(unknown.stderr.contains(marked), "{}", unknown.stderr);
-    tiny.small.write("wrong.toml", "project = \"x\"\n[stages\n");
-    let syntax = github(tiny, "wrong").run(&["status", "--config", "wrong.toml"]).await.exit(2);
+    bare.small.write("wrong.toml", "project = \"x\"\n[stages\n");
+    let syntax = github(bare, "wrong").run(&["status", "--config", "wrong.toml"]).await.exit(2);
     assert!(
         syntax.stderr.contains("::error title=deployctl config.syntax,file=wrong.toml,line=2::"),
         "{}",
@@ -151,10 +154,10 @@ async fn wrong_settings_on_github(tiny: &Tiny) {
 }
 
 /// GitLab folds what stands between a section's marks, which come in pairs and never overlap.
-async fn on_gitlab(tiny: &Tiny) {
-    tiny.app("");
-    tiny.code("gitlab");
-    let program = tiny.small.program.clone().with("CI", "true").with("GITLAB_CI", "true");
+async fn on_gitlab(bare: &Bare) {
+    bare.tells(2, "");
+    bare.build("gitlab");
+    let program = bare.small.program.clone().with("CI", "true").with("GITLAB_CI", "true");
     let program = program.with("CI_JOB_URL", "https://gitlab.example/o/r/-/jobs/7");
     let ended = program.run(&["release", "--version", "1.2.1"]).await.exit(0);
     let mut sections = Vec::new();
@@ -178,18 +181,19 @@ async fn on_gitlab(tiny: &Tiny) {
     let names: std::collections::BTreeSet<&str> = sections.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names.len(), sections.len(), "{sections:?}");
     let prepare = sections.iter().find(|(_, text)| text.starts_with("✓ prepare "));
-    assert!(prepare.is_some_and(|(_, text)| text.contains("\n    one: version ")), "{sections:?}");
+    assert!(prepare.is_some_and(|(_, text)| text.contains("\n    f0: version ")), "{sections:?}");
     assert!(!ended.stderr.contains("::group::") && ended.stdout.starts_with("local: released 1.2.1 in "));
-    let history = tiny.small.program.run(&["history", "--output", "json"]).await.exit(0).json();
+    let history = bare.small.program.run(&["history", "--output", "json"]).await.exit(0).json();
     assert_eq!(history["records"][0]["who"]["run_url"], "https://gitlab.example/o/r/-/jobs/7");
 }
 
-async fn a_failure_on_github(tiny: &Tiny) {
-    tiny.app(
+async fn a_failure_on_github(bare: &Bare) {
+    bare.tells(
+        2,
         "locals {\n  this_way = false\n}\n\nresource \"terraform_data\" \"checked\" {\n  lifecycle {\n    precondition {\n      condition     = local.this_way\n      \
          error_message = \"Not this way\\n::set-output name=outcome::released\"\n    }\n  }\n}\n\n",
     );
-    let ended = github(tiny, "second").run(&["release", "--version", "1.1.0"]).await.exit(20);
+    let ended = github(bare, "second").run(&["release", "--version", "1.1.0"]).await.exit(20);
     let annotation = ended.stderr.lines().find(|line| line.starts_with("::error title=app%3A ")).unwrap();
     assert!(annotation.contains(",file=terraform/app/main.tf,line="), "{annotation}");
     assert!(annotation.contains("Not this way%0A::set-output"), "{annotation}");
@@ -198,16 +202,16 @@ async fn a_failure_on_github(tiny: &Tiny) {
     for line in ended.stderr.lines().map(str::trim_start).filter(|line| line.starts_with("::")) {
         assert!(only_ours.iter().any(|start| line.starts_with(start)), "{line}");
     }
-    let summary = read(tiny, "second.summary");
+    let summary = read(bare, "second.summary");
     assert!(summary.starts_with("### ❌ local: release failed\n") && summary.contains("gantt"), "{summary}");
-    assert!(read(tiny, "second.output").starts_with("outcome<<ghadelimiter_"));
-    assert!(read(tiny, "second.output").contains("\nfailed\n"));
+    assert!(read(bare, "second.output").starts_with("outcome<<ghadelimiter_"));
+    assert!(read(bare, "second.output").contains("\nfailed\n"));
 }
 
-async fn in_a_narrow_terminal(tiny: &Tiny) {
-    tiny.code("2");
-    tiny.app(SLOW);
-    let program = tiny.small.program.clone();
+async fn in_a_narrow_terminal(bare: &Bare) {
+    bare.build("2");
+    bare.tells(2, SLOW);
+    let program = bare.small.program.clone();
     let mut terminal = Terminal::start(&program, &["release", "--version", "1.2.0"], (40, 16));
     let code = terminal.end().await;
     let seen = terminal.seen();
@@ -235,8 +239,8 @@ async fn in_a_narrow_terminal(tiny: &Tiny) {
     assert!(String::from_utf8_lossy(&terminal.seen().raw).contains("\x1b[3"), "colours on a terminal");
 }
 
-async fn for_machines_and_the_quiet(tiny: &Tiny) {
-    let program = &tiny.small.program;
+async fn for_machines_and_the_quiet(bare: &Bare) {
+    let program = &bare.small.program;
     let lines = |ended: &Ended| -> Vec<Value> {
         ended.stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
     };
@@ -267,11 +271,11 @@ async fn for_machines_and_the_quiet(tiny: &Tiny) {
 }
 
 /// Both pipes are closed as soon as something comes out of one of them.
-async fn nobody_reads(tiny: &Tiny) {
+async fn nobody_reads(bare: &Bare) {
     use tokio::io::AsyncReadExt as _;
-    tiny.app("");
-    tiny.code("3");
-    let mut child = tiny
+    bare.tells(2, "");
+    bare.build("3");
+    let mut child = bare
         .small
         .program
         .command(&["release", "--version", "1.3.0", "--progress", "plain"])
@@ -281,41 +285,41 @@ async fn nobody_reads(tiny: &Tiny) {
     stderr.read_u8().await.unwrap();
     drop((stderr, child.stdout.take()));
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
-    assert_eq!(newest(tiny).await, ("1.3.0".to_owned(), "live".to_owned()));
+    assert_eq!(newest(bare).await, ("1.3.0".to_owned(), "live".to_owned()));
 }
 
-async fn the_terminal_goes_away_before_the_switch(tiny: &Tiny) {
-    tiny.app(SLOW);
-    let program = &tiny.small.program;
+async fn the_terminal_goes_away_before_the_switch(bare: &Bare) {
+    bare.tells(2, SLOW);
+    let program = &bare.small.program;
     let mut terminal = Terminal::start(program, &["release", "--version", "1.4.0"], (80, 24));
     terminal.until("terraform apply app 1s").await;
     terminal.hang_up();
     assert_eq!(terminal.end().await, Some(130));
-    assert_eq!(newest(tiny).await, ("1.3.0".to_owned(), "live".to_owned()));
-    tiny.app("");
+    assert_eq!(newest(bare).await, ("1.3.0".to_owned(), "live".to_owned()));
+    bare.tells(2, "");
 }
 
-async fn the_terminal_goes_away_after_the_switch(tiny: &Tiny) {
+async fn the_terminal_goes_away_after_the_switch(bare: &Bare) {
     // Nobody answers with this header, so the release waits to be seen.
-    let settings = read(tiny, "deployctl.toml");
-    tiny.small
+    let settings = read(bare, "deployctl.toml");
+    bare.small
         .write("deployctl.toml", settings.replace("[probe]\n", "[probe]\nrelease_header = \"x-nobody\"\n"));
-    tiny.code("5");
-    let program = &tiny.small.program;
+    bare.build("5");
+    let program = &bare.small.program;
     let mut terminal = Terminal::start(program, &["release", "--version", "1.5.0"], (80, 24));
     terminal.until("… verify 1s").await;
     terminal.hang_up();
     assert_eq!(terminal.end().await, Some(130));
-    tiny.small.write("deployctl.toml", settings);
+    bare.small.write("deployctl.toml", settings);
     // It was undone, and the ledger says so.
-    assert_eq!(newest(tiny).await, ("1.5.0".to_owned(), "switched_back".to_owned()));
+    assert_eq!(newest(bare).await, ("1.5.0".to_owned(), "switched_back".to_owned()));
     let status = program.run(&["status", "--output", "json"]).await.exit(0).json();
     assert_eq!((&status["version"], &status["held"]), (&"1.3.0".into(), &Value::Null), "{status}");
 }
 
 /// The newest record of the ledger: version and outcome.
-async fn newest(tiny: &Tiny) -> (String, String) {
-    let history = tiny.small.program.run(&["history", "--output", "json"]).await.exit(0).json();
+async fn newest(bare: &Bare) -> (String, String) {
+    let history = bare.small.program.run(&["history", "--output", "json"]).await.exit(0).json();
     let record = &history["records"][0];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&record["release"]["version"]), text(&record["outcome"]))

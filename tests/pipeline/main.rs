@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../support/bucket.rs"]
+mod bucket;
 mod build;
 mod calls;
 mod comment;
 mod expression;
 mod github;
 mod lint;
+#[path = "../support/made.rs"]
+mod made;
 mod permissions;
 mod policy;
 #[path = "../support/program.rs"]

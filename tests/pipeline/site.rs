@@ -4,11 +4,10 @@ use aws_sdk_apigateway as gateway;
 use aws_sdk_lambda as lambda;
 use aws_sdk_lambda::client::Waiters as _;
 use aws_sdk_s3 as s3;
-use deployctl::artifact::archive::{Entry, zip};
 use serde_json::Value;
 
-use crate::sdk;
 use crate::small::{Small, executable};
+use crate::{bucket, made, sdk};
 
 /// The stages.
 pub const STAGES: [&str; 2] = ["local", "next"];
@@ -39,15 +38,11 @@ impl Site {
         let config = sdk::config(&format!("http://127.0.0.1:{}", stage["port"]), "000000000000");
         let s3 = s3::Client::from_conf(s3::config::Builder::from(&config).force_path_style(true).build());
         for stage in STAGES {
-            let bucket = bucket(stage);
-            s3.create_bucket().bucket(&bucket).send().await.unwrap();
-            let enabled = s3::types::VersioningConfiguration::builder();
-            let enabled = enabled.status(s3::types::BucketVersioningStatus::Enabled).build();
-            s3.put_bucket_versioning().bucket(bucket).versioning_configuration(enabled).send().await.unwrap();
+            bucket::make(&s3, &bucket(stage)).await;
         }
-        let api = api(&gateway::Client::new(&config)).await;
+        let api = made::api(&gateway::Client::new(&config), &STAGES).await;
         let lambda = lambda::Client::new(&config);
-        functions(&lambda).await;
+        made::functions(&lambda, STAGES.map(|stage| format!("small-{stage}-hello"))).await;
         small.layer("base", &format!("{STAGE}output \"artifact_bucket\" {{\n value = \"{BUCKET}\"\n}}\n"));
         small.layer("app", &contract(&api));
         // With the rights of a person, once; the local stage would otherwise do so by itself in the first release.
@@ -95,42 +90,4 @@ fn contract(api: &str) -> String {
          rest_api_id = \"{api}\"\n stage_name = var.stage\n invoke_url = \"unused\"\n functions = {{\n \
          hello = {{ name = \"small-${{var.stage}}-hello\", artifact = \"hello\" }}\n }}\n }}\n}}\n"
     )
-}
-
-async fn functions(lambda: &lambda::Client) {
-    let bytes = executable(std::env::consts::ARCH);
-    let code = zip("first", &[Entry { name: "bootstrap", bytes: &bytes, executable: true }]).unwrap();
-    for stage in STAGES {
-        let code = lambda::types::FunctionCode::builder().zip_file(code.bytes.clone().into()).build();
-        lambda
-            .create_function()
-            .function_name(format!("small-{stage}-hello"))
-            .role("arn:aws:iam::000000000000:role/small")
-            .runtime(lambda::types::Runtime::Providedal2023)
-            .handler("bootstrap")
-            .code(code)
-            .send()
-            .await
-            .unwrap();
-    }
-}
-
-/// An API with one route, which answers by itself, and the stages.
-async fn api(gateway: &gateway::Client) -> String {
-    let api = gateway.create_rest_api().name("small").send().await.unwrap().id.unwrap();
-    let resources = gateway.get_resources().rest_api_id(&api).send().await.unwrap();
-    let root = resources.items()[0].id().unwrap().to_owned();
-    let put = gateway.put_method().rest_api_id(&api).resource_id(&root).http_method("GET");
-    put.authorization_type("NONE").send().await.unwrap();
-    let put = gateway.put_integration().rest_api_id(&api).resource_id(&root).http_method("GET");
-    let put = put.r#type(gateway::types::IntegrationType::Mock);
-    put.request_templates("application/json", r#"{"statusCode": 200}"#).send().await.unwrap();
-    let put = gateway.put_method_response().rest_api_id(&api).resource_id(&root).http_method("GET");
-    put.status_code("200").send().await.unwrap();
-    let put = gateway.put_integration_response().rest_api_id(&api).resource_id(&root).http_method("GET");
-    put.status_code("200").send().await.unwrap();
-    for stage in STAGES {
-        gateway.create_deployment().rest_api_id(&api).stage_name(stage).send().await.unwrap();
-    }
-    api
 }

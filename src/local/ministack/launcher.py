@@ -64,7 +64,7 @@ def supervise():
     os._exit(code if code >= 0 else 128 - code)
 
 
-def check(v1, lambdas, workers, scoped_dict):
+def check(v1, lambdas, workers, s3, scoped_dict):
     """The names used below, as the pinned version has them; anything else ends the start."""
     execute = "method, path, headers, body, query_params"
     used = {v1: {
@@ -88,7 +88,9 @@ def check(v1, lambdas, workers, scoped_dict):
         "_fetch_code_from_s3": "bucket: str, key: str, version_id: str | None = None",
         "reap_idle_workers": "ttl: float = None", "_list_functions": "query_params: dict", "_get_account_settings": "",
         "_qp_first": "query_params: dict, key: str",
-    }, workers: {"kill_workers": "workers"}}
+    }, workers: {"kill_workers": "workers"}, s3: {
+        "_copy_object": "bucket_name: str, dest_key: str, headers: dict", "_bucket_owner_account": "name: str",
+    }}
     found = importlib.metadata.version("ministack")
     wrong = [] if found == PINNED else [f"ministack is {found}, this launcher is for {PINNED}"]
     for module, names in used.items():
@@ -100,6 +102,8 @@ def check(v1, lambdas, workers, scoped_dict):
     wrong += [f"{name} is not a store" for name in stores if type(getattr(v1, name, None)) is not scoped_dict]
     wrong += [] if isinstance(getattr(v1, "_authorizer_cache", None), dict) else ["_authorizer_cache is not a dict"]
     wrong += [] if isinstance(getattr(lambdas, "_functions", None), scoped_dict) else ["_functions is not a store"]
+    wrong += [f"{name} is not a store" for name in ("_buckets", "_object_versions")
+              if not hasattr(getattr(s3, name, None), "_data")]
     wrong += [] if isinstance(getattr(workers, "_workers", None), dict) else ["_workers is not a dict"]
     wrong += [] if hasattr(getattr(workers, "_lock", None), "acquire") else ["_lock is not a lock"]
     if wrong:
@@ -425,6 +429,30 @@ def install_idle_end(lambdas, workers):
     lambdas.reap_idle_workers = reap_idle_workers  # its reaper thread calls it every 30 s
 
 
+def install_copies(s3):
+    """A copy finds its source in another account, too. MiniStack asks the bucket's policy whether the caller may
+    read it, as S3 does, and then looks for it among the caller's own buckets."""
+    copy_own = s3._copy_object
+
+    def copy_object(bucket_name, dest_key, headers):
+        path = s3.url_unquote(headers.get("x-amz-copy-source", "").partition("?")[0])
+        source, _, key = path.lstrip("/").partition("/")
+        owner, caller = s3._bucket_owner_account(source), s3.get_account_id()
+        if owner in (None, caller):
+            return copy_own(bucket_name, dest_key, headers)
+        both = ((s3._buckets._data, source), (s3._object_versions._data, (source, key)))
+        lent = [(store, name) for store, name in both if (owner, name) in store]
+        for store, name in lent:
+            store[caller, name] = store[owner, name]
+        try:
+            return copy_own(bucket_name, dest_key, headers)
+        finally:
+            for store, name in lent:
+                del store[caller, name]
+
+    s3._copy_object = copy_object
+
+
 def main():
     if len(sys.argv) > 1:
         sys.exit("the launcher takes no arguments: it is set up by the environment, as MiniStack is")
@@ -434,13 +462,14 @@ def main():
         from ministack import app
         from ministack.core import lambda_runtime
         from ministack.core.responses import AccountRegionScopedDict
-        from ministack.services import apigateway_v1, lambda_svc
+        from ministack.services import apigateway_v1, lambda_svc, s3
     except ImportError as error:
         sys.exit(f"the local stage needs ministack {PINNED}: {error}")
-    check(apigateway_v1, lambda_svc, lambda_runtime, AccountRegionScopedDict)
+    check(apigateway_v1, lambda_svc, lambda_runtime, s3, AccountRegionScopedDict)
     install_stages(apigateway_v1, AccountRegionScopedDict)
     install_lambda(lambda_svc)
     install_idle_end(lambda_svc, lambda_runtime)
+    install_copies(s3)
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True  # 40 ms less for each call of a bootstrap
     try:
         app.main()

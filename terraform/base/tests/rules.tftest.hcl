@@ -75,6 +75,23 @@ run "the_bucket_is_private" {
   }
 }
 
+run "another_account_may_read_what_is_promoted_to_it" {
+  variables {
+    artifact_bucket_readers = ["222222222222"]
+  }
+
+  assert {
+    condition = one([
+      for statement in data.aws_iam_policy_document.artifacts.statement : alltrue([
+        statement.sid == "Promote",
+        toset(statement.actions) == toset(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"]),
+        one(statement.principals).identifiers == toset(["arn:aws:iam::222222222222:root"]),
+      ]) if statement.effect != "Deny"
+    ])
+    error_message = "the other account must be able to read, and nobody to do more"
+  }
+}
+
 run "no_policy_says_everything" {
   assert {
     condition = alltrue([

@@ -23,6 +23,8 @@ run "values_that_are_refused" {
     availability_zones = ["eu-west-1a", "eu-west-1a", "eu-west-1b"]
     egress             = "proxy"
     endpoint_services  = ["s3"]
+
+    artifact_bucket_readers = ["*"]
   }
 
   expect_failures = [
@@ -33,5 +35,6 @@ run "values_that_are_refused" {
     var.availability_zones,
     var.egress,
     var.endpoint_services,
+    var.artifact_bucket_readers,
   ]
 }
