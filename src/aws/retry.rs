@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
-use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
+use aws_smithy_runtime_api::client::retries::classifiers::{
+    ClassifyRetry, RetryAction, RetryClassifierPriority,
+};
 use aws_smithy_types::retry::ErrorKind;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
@@ -57,6 +59,11 @@ impl ClassifyRetry for Table {
 
     fn name(&self) -> &'static str {
         "deployctl's retry table"
+    }
+
+    fn priority(&self) -> RetryClassifierPriority {
+        // The last word: the SDK's own tables know throttling by its name, and forget the time to wait.
+        RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
     }
 }
 
