@@ -9,15 +9,16 @@ mod program;
 mod sdk;
 #[path = "support/small.rs"]
 mod small;
+#[path = "support/typed.rs"]
+mod typed;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Stdio;
 
 use aws_sdk_s3 as s3;
 use program::Ended;
 use serde_json::{Value, json};
 use small::Small;
-use tokio::io::AsyncWriteExt as _;
+use typed::typed;
 
 /// `app` and `logs` read the outputs of `base`, and nothing of each other.
 const READS_BASE: &str = r#"
@@ -151,22 +152,9 @@ async fn by_hand(layers: &Layers) {
     layers.terraform("base", &["state", "show", "nothing.here"]).await.exit(1);
 
     // On a terminal it asks, and the answer reaches it.
-    let deployctl = env!("CARGO_BIN_EXE_deployctl");
-    let typed = format!("'{deployctl}' terraform base -- apply -no-color");
-    let environment = layers.small.program.command(&[]).into_std();
-    let mut script = tokio::process::Command::new("script")
-        .args(["--quiet", "--return", "--command", &typed, "/dev/null"])
-        .current_dir(layers.small.path())
-        .env_clear()
-        .envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    script.stdin.as_mut().unwrap().write_all(b"yes\n").await.unwrap();
-    let ended = Ended::of(script.wait_with_output().await.unwrap()).exit(0);
+    let apply = "terraform base -- apply -no-color";
+    let ended =
+        typed(&layers.small.program, layers.small.path(), apply, "Enter a value:", "yes\n").await.exit(0);
     assert!(ended.stdout.contains("Only 'yes' will be accepted"), "{ended:?}");
     assert!(ended.stdout.contains("Apply complete! Resources: 1 added"), "{ended:?}");
 

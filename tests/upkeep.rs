@@ -15,6 +15,8 @@ mod program;
 mod sdk;
 #[path = "support/small.rs"]
 mod small;
+#[path = "support/typed.rs"]
+mod typed;
 
 use std::collections::BTreeSet;
 
@@ -25,6 +27,8 @@ use serde_json::{Value, json};
 use aws_sdk_s3 as s3;
 
 use bare::Bare;
+use program::Ended;
+use typed::typed;
 
 #[tokio::test]
 async fn the_upkeep_of_a_stage() {
@@ -39,6 +43,7 @@ async fn the_upkeep_of_a_stage() {
     the_ledger(&site).await;
     two_side_by_side(&site).await;
     changed_past_deployctl(&site).await;
+    a_holder_that_is_dead(&site).await;
     pruned(&site).await;
     a_version_deleted_past_deployctl(&site).await;
 }
@@ -60,6 +65,12 @@ impl Site {
     async fn release(&self, version: &str) {
         self.bare.build(version);
         self.bare.small.run(&["release", "--version", version]).await.exit(0);
+    }
+
+    /// Answers the question for the stage's name.
+    async fn typed(&self, args: &str, keys: &str) -> Ended {
+        let question = if args == "unlock" { "Type its name: " } else { "Type the stage's name (local): " };
+        typed(&self.bare.small.program, self.bare.small.path(), args, question, keys).await
     }
 
     async fn json(&self, args: &[&str]) -> Value {
@@ -218,6 +229,40 @@ async fn changed_past_deployctl(site: &Site) {
     site.bare.small.run(&["status", "--exit-code"]).await.exit(0);
 }
 
+/// Freed by whoever types its name, and by nobody else.
+async fn a_holder_that_is_dead(site: &Site) {
+    let held = || async {
+        let (bucket, key) = ("small-artifacts", "deployctl/local/lease.json");
+        let lease =
+            site.s3.get_object().bucket(bucket).key(key).send().await.unwrap().body.collect().await.unwrap();
+        let mut lease: Value = serde_json::from_slice(&lease.to_vec()).unwrap();
+        let free = lease["holder"].is_null();
+        if free {
+            lease["holder"] = json!({
+                "nonce": "somebody", "command": "release", "since": "2026-01-01T00:00:00Z",
+                "process": { "machine": "another", "host": "ci", "pid": 1 }, "expires": "2999-01-01T00:00:00Z", "who": { "arn": "arn:aws:iam::000000000000:user/ann", "run_url": null },
+            });
+            let body = lease.to_string().into_bytes().into();
+            site.s3.put_object().bucket(bucket).key(key).body(body).send().await.unwrap();
+        }
+        free
+    };
+    assert!(held().await, "nobody held it");
+    let shown = site.typed("unlock", "lokal\n").await.exit(2);
+    for text in ["user/ann", "free stage local? Type its name: ", "error [unlock.unconfirmed]: not confirmed"]
+    {
+        assert!(shown.stdout.contains(text), "{text:?}: {shown:?}");
+    }
+    let shown = site.typed("unlock", "\u{3}").await.exit(130);
+    assert!(shown.stdout.contains("nothing was changed"), "{shown:?}");
+    site.bare.small.run(&["unlock"]).await.exit(2).says(&["nobody is there to confirm", "--yes"]);
+    assert!(!held().await, "it was freed");
+    let shown = site.typed("unlock", "local\n").await.exit(0);
+    assert!(shown.stdout.contains("stage local is free now"), "{shown:?}");
+    let shown = site.bare.small.run(&["unlock"]).await.exit(0);
+    assert!(shown.stdout.contains("stage local was not held"), "{shown:?}");
+}
+
 async fn pruned(site: &Site) {
     let (deployments, zips) = (site.deployments().await, site.zips().await);
     let asked = site.bare.small.run(&["prune", "--keep", "2"]).await.exit(2);
@@ -232,6 +277,19 @@ async fn pruned(site: &Site) {
     assert_eq!(asked.stdout, "");
     assert_eq!((site.deployments().await, site.zips().await), (deployments.clone(), zips), "only shown");
     site.bare.small.run(&["prune", "--keep", "0"]).await.exit(2);
+    for (keys, code, text) in
+        [("\u{3}", 130, "nothing was changed"), ("yes\n", 2, "error [prune.unconfirmed]: not confirmed")]
+    {
+        let shown = site.typed("prune --keep 3", keys).await.exit(code);
+        assert!(
+            shown.stdout.contains("Type the stage's name (local): ") && shown.stdout.contains(text),
+            "{shown:?}"
+        );
+    }
+    assert_eq!(site.deployments().await, deployments, "only asked");
+    let typed = site.typed("prune --keep 5", "local\n").await.exit(0);
+    assert!(typed.stdout.contains("local: deleted "), "{typed:?}");
+    let deployments = site.deployments().await;
 
     let done = site.json(&["prune", "--keep", "2", "--yes"]).await;
     assert_eq!((&done["outcome"], &done["kept"]), (&json!("pruned"), &json!(["1.3.0", "1.2.0"])));

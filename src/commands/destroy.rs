@@ -1,17 +1,24 @@
 //! `deployctl destroy`: everything of a stage, last layer first.
 
-use super::Context;
+use super::{Context, confirm};
 use crate::error::{Error, Kind, Result};
 use crate::infrastructure::Infrastructure;
 use crate::ledger::PREFIX;
 use crate::schema::documents::{Body as _, DestroyBody, Destroyed};
 use crate::session::Session;
+use crate::settings::Stage;
 use crate::stage::Held;
 
 /// Runs it.
 pub(super) async fn run(context: &Context, yes: bool, delete_releases: bool) -> Result<()> {
     let session = context.session().await?;
-    confirm(context, &session, yes)?;
+    let Stage { name, account, .. } = &session.settings.stage;
+    if !yes {
+        let question =
+            format!("this destroys everything of stage {name} in account {account}. Type its name: ");
+        let hint = format!("if you are sure, use `deployctl destroy --stage {name} --yes`");
+        confirm::by_name(context, &question, name, "destroy.unconfirmed", &hint).await?;
+    }
     let driver = session.driver_for_live().await?;
     let infrastructure = Infrastructure::new(&session, driver)?;
     let first = infrastructure.bucket_wave()?;
@@ -51,34 +58,14 @@ pub(super) async fn run(context: &Context, yes: bool, delete_releases: bool) -> 
             }
         })?;
     }
-    let stage = &session.settings.stage.name;
     context.report.show(
-        &DestroyBody { stage: stage.to_string(), outcome: Destroyed::Destroyed }.document(),
+        &DestroyBody { stage: name.to_string(), outcome: Destroyed::Destroyed }.document(),
         &format!(
-            "stage {stage} is destroyed; its Terraform state stays in {}\n",
+            "stage {name} is destroyed; its Terraform state stays in {}\n",
             session.settings.stage.state_bucket
         ),
     );
     Ok(())
-}
-
-/// The name of the stage, typed, or `--yes`.
-fn confirm(context: &Context, session: &Session, yes: bool) -> Result<()> {
-    let stage = session.settings.stage.name.as_str();
-    if yes {
-        return Ok(());
-    }
-    let question = format!(
-        "this destroys everything of stage {stage} in account {}. Type its name: ",
-        session.settings.stage.account
-    );
-    match context.report.ask(&question) {
-        Some(answer) if answer == stage => Ok(()),
-        Some(_) => Err(Error::usage("destroy.unconfirmed", "not confirmed").hint("nothing was changed")),
-        None => Err(Error::usage("destroy.unconfirmed", "nobody is there to confirm").hint(format!(
-            "nothing was changed; if you are sure, use `deployctl destroy --stage {stage} --yes`"
-        ))),
-    }
 }
 
 /// What is deployctl's own in the bucket: the ledger, and the part of each artifact's key before the version.

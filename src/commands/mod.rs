@@ -4,6 +4,7 @@
 mod bootstrap;
 mod build;
 mod completions;
+mod confirm;
 mod destroy;
 mod diff;
 mod doctor;

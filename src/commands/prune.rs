@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 
-use super::Context;
+use super::{Context, confirm};
 use crate::aws::cleanup::CodeStorage;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::release::model::{StageName, Version};
 use crate::release::prune::{OldVersion, Prune};
 use crate::schema::documents::{Body as _, CodeAccount, Deleted, Freed, PruneBody, Pruned};
@@ -38,7 +38,12 @@ pub(super) async fn run(context: &Context, keep: NonZeroUsize, yes: bool) -> Res
     let mut storage = None;
     if !shown.is_empty() {
         session.events.note(list(&shown));
-        confirm(context, stage, yes)?;
+        if !yes {
+            let question = format!("delete this for good? Type the stage's name ({stage}): ");
+            let hint =
+                "what would be deleted is listed above; if it may go, run the command again with `--yes`";
+            confirm::by_name(context, &question, stage, "prune.unconfirmed", hint).await?;
+        }
         let actor = session.actor()?;
         let before = site.code_storage().await.ok();
         let held = Held::take(&actor, bucket, "prune".to_owned()).await?;
@@ -50,20 +55,6 @@ pub(super) async fn run(context: &Context, keep: NonZeroUsize, yes: bool) -> Res
     let text = text(&body);
     context.report.show(&body.document(), &text);
     Ok(())
-}
-
-fn confirm(context: &Context, stage: &StageName, yes: bool) -> Result<()> {
-    if yes {
-        return Ok(());
-    }
-    let unconfirmed = |message: &str| Error::usage("prune.unconfirmed", message);
-    match context.report.ask(&format!("delete this for good? Type the stage's name ({stage}): ")) {
-        Some(answer) if answer == stage.as_str() => Ok(()),
-        Some(_) => Err(unconfirmed("not confirmed").hint("nothing was changed")),
-        None => Err(unconfirmed("nobody is there to confirm").hint(
-            "nothing was changed; what would be deleted is listed above; if it may go, run the command again with `--yes`",
-        )),
-    }
 }
 
 /// What will be deleted, a line each.

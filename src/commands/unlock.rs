@@ -1,7 +1,7 @@
 //! `deployctl unlock`: frees a stage whose holder is dead.
 
-use super::Context;
-use crate::error::{Error, Result};
+use super::{Context, confirm};
+use crate::error::Result;
 use crate::lease::{self, Lease, describe};
 use crate::schema::documents::{Body as _, UnlockBody};
 
@@ -17,14 +17,8 @@ pub(super) async fn run(context: &Context, yes: bool) -> Result<()> {
     };
     if !yes {
         let question = format!("{}\nfree stage {stage}? Type its name: ", describe(&holder));
-        let answer = context.report.ask(&question).ok_or_else(|| {
-            Error::usage("unlock.unconfirmed", "nobody is there to confirm").hint(format!(
-                "nothing was changed; if you are sure, use `deployctl unlock --stage {stage} --yes`"
-            ))
-        })?;
-        if answer != stage.as_str() {
-            return Err(Error::usage("unlock.unconfirmed", "not confirmed").hint("nothing was changed"));
-        }
+        let hint = format!("if you are sure, use `deployctl unlock --stage {stage} --yes`");
+        confirm::by_name(context, &question, stage, "unlock.unconfirmed", &hint).await?;
     }
     let freed = lease::unlock(&bucket, stage).await?;
     say(context, stage.as_str(), freed);

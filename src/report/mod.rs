@@ -181,14 +181,18 @@ impl Report {
     }
 
     /// Asks on the terminal and returns the answer; `None` when nobody is there to ask.
-    pub fn ask(&self, question: &str) -> Option<String> {
+    pub async fn ask(&self, question: &str) -> Option<String> {
         if !std::io::stdin().is_terminal() {
             return None;
         }
         let mut stderr = anstream::stderr();
         stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).ok()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).ok()?;
+        // Beside the runtime's own thread, on which Ctrl-C arrives.
+        let read = tokio::task::spawn_blocking(|| {
+            let mut answer = String::new();
+            std::io::stdin().read_line(&mut answer).map(|_| answer)
+        });
+        let answer = read.await.ok()?.ok()?;
         Some(answer.trim().to_owned())
     }
 
