@@ -4,46 +4,50 @@
 //! lease has taken down what it is about to make true. What follows it either ends in a record or in the same
 //! call with the old values.
 
+mod verify;
+
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::verify::LiveChecks;
+use crate::artifact::Sha256;
 use crate::aws::failure::{Failure, Meaning};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, FunctionPhase};
 use crate::lease::{Lease, Left};
 use crate::ledger::{Head, Ledger};
-use crate::release::check::{Answer, Ask, Invocation, Request};
+use crate::release::check::Invocation;
+use crate::release::definition::Definition;
 use crate::release::model::{DeploymentId, FunctionKey, Pointer, Version};
 use crate::release::note::Note;
 use crate::release::plan::{Observed, Plan, Step, Work};
 use crate::release::record::{FunctionRecord, Outcome, Record};
-use crate::settings::Probe;
-use crate::world::{FunctionState, Published, Seen, Store, World};
+use crate::world::{FunctionState, Published, Store, World};
 
 /// Functions under way at once. The account's rate is kept by the pace, not by this.
 const AT_ONCE: usize = 16;
-
-/// Answers in a row that make a release verified: API Gateway's propagation is not everywhere at once.
-const ANSWERS: u32 = 3;
-
-/// Failures in a row, by the new release itself, that are not propagation any more.
-const FAILURES: u32 = 5;
-
-/// The time between two probes.
-const PROBE_EVERY: Duration = Duration::from_millis(200);
 
 /// What the prepare steps have made: everything of a release that is not live yet.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     /// The published versions.
     pub functions: BTreeMap<FunctionKey, FunctionRecord>,
-    /// The snapshot of the API, and the fingerprint of what it froze.
-    pub deployment: (DeploymentId, crate::artifact::Sha256),
+    /// The snapshot of the API.
+    pub snapshot: Snapshot,
+}
+
+/// A deployment of the API, and what it froze.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The deployment.
+    pub id: DeploymentId,
+    /// The fingerprint of the definition.
+    pub fingerprint: Sha256,
+    /// The definition.
+    pub definition: Definition,
 }
 
 /// A stage that this command holds the lease of.
@@ -125,8 +129,8 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
             .buffer_unordered(AT_ONCE)
             .try_collect::<BTreeMap<_, _>>();
         let work = async { try_join!(functions, self.snapshot(&plan.version)) };
-        let (functions, deployment) = self.unless_interrupted(work).await?;
-        Ok(Prepared { functions, deployment })
+        let (functions, snapshot) = self.unless_interrupted(work).await?;
+        Ok(Prepared { functions, snapshot })
     }
 
     /// Brings one function to its published version, and tells how far it is.
@@ -204,7 +208,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
     ///
     /// # Errors
     /// `api.empty`, `api.moving`, or AWS's refusal. The old release serves.
-    pub async fn snapshot(&self, version: &Version) -> Result<(DeploymentId, crate::artifact::Sha256)> {
+    pub async fn snapshot(&self, version: &Version) -> Result<Snapshot> {
         let failed = |failure| not_switched("the API cannot be deployed", failure);
         let mut definition = self.world.definition().await.map_err(failed)?;
         for _ in 0..3 {
@@ -221,7 +225,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
             let id = self.deploy(&note.to_string()).await.map_err(failed)?;
             let after = self.world.definition().await.map_err(failed)?;
             if after.fingerprint() == fingerprint {
-                return Ok((id, fingerprint));
+                return Ok(Snapshot { id, fingerprint, definition });
             }
             let changes = definition.changes(&after).join("\n  ");
             self.events.warn(format!(
@@ -413,153 +417,12 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         error
     }
 
-    /// Waits until the new release answers, over HTTP, several times in a row, and then makes the project's own
-    /// checks, one after the other.
-    async fn verify(&self, version: &Version, checks: &LiveChecks<'_>) -> Result<()> {
-        let not_flushed = |failure| not_switched("the stage's caches cannot be flushed", failure);
-        self.world.flush_caches(checks.cached).await.map_err(not_flushed)?;
-        let probe = checks.probe;
-        let judge = |seen: &Seen| judge(seen, version, probe);
-        let last = self.ask_until(&Ask::get(&probe.path), ANSWERS, probe, judge).await?;
-        if last == Verdict::AsksWho {
-            self.events.warn(format!(
-                "GET {} asks for credentials, so it cannot be seen which release answered; give the probe some in \
-                 DEPLOYCTL_PROBE_AUTHORIZATION",
-                probe.path
-            ));
-        }
-        for check in checks.requests {
-            let judge = |seen: &Seen| judge_check(seen, check, version, probe);
-            let ask = check.ask(version);
-            let work = self.ask_until(&ask, 1, probe, judge);
-            self.events.step(&format!("check {}", check.name), work).await?;
-        }
-        Ok(())
-    }
-
-    /// Asks until `enough` answers in a row are good. A failure of the new release itself counts after a few of them;
-    /// anything else may still be spreading, and is waited for.
-    async fn ask_until(
-        &self,
-        ask: &Ask,
-        enough: u32,
-        probe: &Probe,
-        judge: impl Fn(&Seen) -> Verdict,
-    ) -> Result<Verdict> {
-        let deadline = Instant::now() + Duration::from_secs(probe.timeout_seconds);
-        let mut answers = 0;
-        let mut failures = 0;
-        loop {
-            let seen = tokio::select! {
-                seen = self.world.ask(ask) => seen,
-                () = self.cancel.cancelled() => return Err(interrupted()),
-            };
-            let verdict = judge(&seen);
-            let answered = matches!(verdict, Verdict::Answers | Verdict::AsksWho);
-            answers = if answered { answers + 1 } else { 0 };
-            if answers == enough {
-                return Ok(verdict);
-            }
-            failures = if let Verdict::Fails(_) = verdict { failures + 1 } else { 0 };
-            if failures == FAILURES {
-                return Err(unverified(
-                    "release.fails",
-                    "the new release answers, but fails",
-                    ask,
-                    &seen,
-                    verdict,
-                    probe,
-                ));
-            }
-            if Instant::now() >= deadline {
-                let message = format!("the new release did not answer within {} s", probe.timeout_seconds);
-                return Err(unverified("release.silent", &message, ask, &seen, verdict, probe));
-            }
-            if !answered {
-                tokio::time::sleep(PROBE_EVERY).await;
-            }
-        }
-    }
-
     async fn unless_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             done = work => done,
             () = self.cancel.cancelled() => Err(interrupted()),
         }
     }
-}
-
-/// What must hold once the stage is switched.
-#[derive(Debug, Clone, Copy)]
-pub struct LiveChecks<'a> {
-    /// How the release is recognised.
-    pub probe: &'a Probe,
-    /// What the project wants to see.
-    pub requests: &'a [Request],
-    /// Whether the stage caches responses.
-    pub cached: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Verdict {
-    /// The new release answers.
-    Answers,
-    /// API Gateway itself wants credentials before it asks the release: 401 is all that it shows to strangers.
-    AsksWho,
-    /// The new release answers, but not as it should.
-    Fails(String),
-    /// Something else answers, or nothing: it may still be spreading.
-    NotYet,
-}
-
-fn judge(seen: &Seen, version: &Version, probe: &Probe) -> Verdict {
-    let Seen::Answer(answer) = seen else { return Verdict::NotYet };
-    let status = answer.status;
-    match (&probe.release_header, released_by(answer, probe)) {
-        (Some(_), Some(found)) if found != version.as_str() => Verdict::NotYet,
-        (Some(_), Some(_)) if status < 500 => Verdict::Answers,
-        (Some(_), Some(_)) => Verdict::Fails(format!("status {status}")),
-        (Some(_), None) if status == 401 => Verdict::AsksWho,
-        (None, _) if status < 500 => Verdict::Answers,
-        _ => Verdict::NotYet,
-    }
-}
-
-fn judge_check(seen: &Seen, check: &Request, version: &Version, probe: &Probe) -> Verdict {
-    let Seen::Answer(answer) = seen else { return Verdict::NotYet };
-    // The old release may still answer here and there; what it says is no verdict on the new one.
-    if released_by(answer, probe).is_some_and(|found| found != version.as_str()) {
-        return Verdict::NotYet;
-    }
-    match check.judge(answer, version) {
-        Ok(()) => Verdict::Answers,
-        Err(why) => Verdict::Fails(why),
-    }
-}
-
-fn released_by<'a>(answer: &'a Answer, probe: &Probe) -> Option<&'a str> {
-    answer.header(probe.release_header.as_ref()?)
-}
-
-fn unverified(
-    id: &'static str,
-    message: &str,
-    ask: &Ask,
-    seen: &Seen,
-    verdict: Verdict,
-    probe: &Probe,
-) -> Error {
-    let last = match (seen, verdict) {
-        (Seen::Nothing(why), _) => why.clone(),
-        (Seen::Answer(answer), Verdict::Fails(why)) => {
-            format!("{why}, from release {}", released_by(answer, probe).unwrap_or("unknown"))
-        }
-        (Seen::Answer(answer), _) => {
-            let release = released_by(answer, probe).unwrap_or("unknown");
-            format!("status {} from release {release}", answer.status)
-        }
-    };
-    Error::new(Kind::OldReleaseServes, id, format!("{message}: {} {} gave {last}", ask.method, ask.path))
 }
 
 /// A string that no other call has: time, process, and a count.
@@ -574,7 +437,7 @@ pub fn nonce() -> String {
         process.pid,
         COUNT.fetch_add(1, Ordering::Relaxed)
     );
-    crate::artifact::Sha256::of(text.as_bytes()).short()
+    Sha256::of(text.as_bytes()).short()
 }
 
 fn shown(pointer: &Pointer) -> String {

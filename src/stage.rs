@@ -14,7 +14,7 @@ use crate::artifact::Sha256;
 use crate::aws::failure::{Failure, Meaning};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
-use crate::execute::{Engine, LiveChecks, nonce};
+use crate::execute::{Engine, LiveChecks, Snapshot, nonce};
 use crate::lease::{Holder, Lease, Left};
 use crate::ledger::{Head, Ledger};
 use crate::release::check::{Checks, Request};
@@ -147,9 +147,10 @@ impl<'a, S: Store + Clone> Held<'a, S> {
 
         let engine = self.engine(world);
         let prepared = events.step("prepare", engine.prepare(&plan, &observed)).await?;
-        let (deployment_id, fingerprint) = prepared.deployment;
+        let Snapshot { id: deployment_id, fingerprint, definition } = prepared.snapshot;
         let try_out = engine.try_out(&prepared.functions, &plan.version, &checks.invocations);
-        let (tried_out, ()) = join!(try_out, self.tell_changes(head.current.as_ref(), &fingerprint));
+        let (tried_out, ()) =
+            join!(try_out, self.tell_changes(head.current.as_ref(), &definition, &fingerprint));
         tried_out?;
         let (api, api_stage) = origin.api;
         let action = if origin.promoted_from.is_some() { Action::Promote } else { Action::Release };
@@ -164,16 +165,15 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         self.go_live(world, action, release, head).await
     }
 
-    /// Tells how the API that goes live differs from the one before it, where both are still known. A release does not
+    /// Tells how the API that goes live differs from the one before it, where that is still known. A release does not
     /// depend on it.
-    async fn tell_changes(&self, current: Option<&Record>, fingerprint: &Sha256) {
+    async fn tell_changes(&self, current: Option<&Record>, now: &Definition, fingerprint: &Sha256) {
         let Some(before) = current.map(|record| &record.release.api.fingerprint) else { return };
         if before == fingerprint {
             return;
         }
-        let both = try_join!(self.ledger.definition(before), self.ledger.definition(fingerprint));
-        if let Ok((Some(before), Some(now))) = both {
-            self.actor.events.emit(&Event::ApiChanged { changes: &before.changes(&now) });
+        if let Ok(Some(before)) = self.ledger.definition(before).await {
+            self.actor.events.emit(&Event::ApiChanged { changes: &before.changes(now) });
         }
     }
 
@@ -198,9 +198,9 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         let mut release = current.release;
         let engine = self.engine(world);
         let snapshot = engine.snapshot(&release.version);
-        let (deployment_id, fingerprint) = self.actor.events.step("deploy API", snapshot).await?;
-        release.api.deployment_id = deployment_id;
-        release.api.fingerprint = fingerprint;
+        let snapshot = self.actor.events.step("deploy API", snapshot).await?;
+        release.api.deployment_id = snapshot.id;
+        release.api.fingerprint = snapshot.fingerprint;
         let record = self.go_live(world, Action::Redeploy, release, head).await?;
         Ok((record, Some(changes)))
     }

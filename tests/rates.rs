@@ -1,7 +1,7 @@
 //! What the clients do when AWS says "later" or "no": in a real account it says so for reasons that the local stage does
 //! not have. The answers are those of the API references, given by a server that has nothing else to say.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -20,8 +20,7 @@ use crate::world::{
 /// takes long is better sent again.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the probe shows to an authorizer. In the environment, because it is a secret.
-/// The variable with what a probe sends as `authorization`.
+/// The variable with what a probe sends as `authorization`: in the environment, because it is a secret.
 pub(crate) const PROBE_AUTHORIZATION: &str = "DEPLOYCTL_PROBE_AUTHORIZATION";
 
 /// One stage's functions and API in AWS.
