@@ -307,6 +307,7 @@ impl From<ToolboxError> for Error {
         match error {
             _ if error.is_interrupted() => {
                 Self::new(Kind::Interrupted, "interrupted", "interrupted while installing tools")
+                    .hint("nothing was changed: what is live stays live")
             }
             ToolboxError::NoCacheDir => Self::preflight("toolbox.cache", message).hint("set DEPLOYCTL_CACHE_DIR"),
             ToolboxError::NoPython { .. } => Self::preflight("toolbox.python", message).hint(

@@ -168,7 +168,8 @@ impl From<ArtifactError> for Error {
             _ => false,
         };
         if interrupted {
-            return Self::new(Kind::Interrupted, "interrupted", "interrupted while building the artifacts");
+            return Self::new(Kind::Interrupted, "interrupted", "interrupted while building the artifacts")
+                .hint("nothing was changed: what is live stays live");
         }
         if let ArtifactError::Tools(tools) = error {
             return tools.into();

@@ -8,7 +8,7 @@ mod buckets;
 mod cloud;
 mod limits;
 mod ownership;
-mod permissions;
+pub mod permissions;
 mod tools;
 
 use schemars::JsonSchema;

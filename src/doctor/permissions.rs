@@ -5,24 +5,103 @@
 use super::Finding;
 use super::cloud::unread;
 use crate::aws::Identity;
+use crate::aws::failure::Failure;
 use crate::contract::Contract;
 use crate::session::Session;
 
 const CHECK: &str = "permissions";
 
-/// What deployctl does with objects of either bucket.
-const OBJECTS: [&str; 3] = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"];
-/// What it does with a bucket.
-const BUCKET: [&str; 1] = ["s3:ListBucket"];
-/// What it does with each function.
-const FUNCTION: [&str; 4] = [
-    "lambda:GetFunctionConfiguration",
-    "lambda:UpdateFunctionCode",
-    "lambda:PublishVersion",
-    "lambda:InvokeFunction",
-];
-/// What it does with the API: reading, deployments, the switch, flushing caches.
-const API: [&str; 4] = ["apigateway:GET", "apigateway:POST", "apigateway:PATCH", "apigateway:DELETE"];
+/// What deployctl would do, and to what: actions, and the resource that they are about.
+pub type Question = (Vec<&'static str>, String);
+
+/// The things of a stage, by their names.
+#[derive(Debug, Clone)]
+pub struct Things {
+    /// Such as `aws`.
+    pub partition: &'static str,
+    /// The region.
+    pub region: String,
+    /// The account.
+    pub account: String,
+    /// The bucket of the states.
+    pub state_bucket: String,
+    /// Where the states lie in it.
+    pub state_prefix: String,
+    /// The bucket of the zips, once it is there, and the keys of zips in it.
+    pub artifacts: Option<(String, Vec<String>)>,
+    /// The functions.
+    pub functions: Vec<String>,
+    /// The API and its stage, once they are there.
+    pub api: Option<(String, String)>,
+}
+
+impl Things {
+    /// What a release does. `tests/pipeline` compares it with the rights of the deploy role, and those with recorded calls.
+    pub fn release(&self) -> Vec<Question> {
+        let Self { state_bucket, state_prefix, .. } = self;
+        let bucket = |name: &str| format!("arn:{}:s3:::{name}", self.partition);
+        let state = format!("{}/{state_prefix}/doctor.tfstate", bucket(state_bucket));
+        let mut questions = vec![
+            (vec!["s3:GetObject", "s3:PutObject"], state.clone()),
+            (vec!["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], format!("{state}.tflock")),
+            (vec!["s3:ListBucket"], bucket(state_bucket)),
+        ];
+        if let Some((name, keys)) = &self.artifacts {
+            questions.push((vec!["s3:ListBucket", "s3:GetBucketVersioning"], bucket(name)));
+            for key in keys.iter().map(String::as_str).chain(["deployctl/doctor"]) {
+                let object = format!("{}/{key}", bucket(name));
+                questions.push((vec!["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"], object));
+            }
+        }
+        for name in &self.functions {
+            let actions = vec![
+                "lambda:GetFunctionConfiguration",
+                "lambda:UpdateFunctionCode",
+                "lambda:PublishVersion",
+                "lambda:InvokeFunction",
+            ];
+            questions.push((actions, self.function(name)));
+        }
+        if let Some((api, stage)) = &self.api {
+            // Lambda lists all functions or none.
+            questions.push((vec!["lambda:ListFunctions"], "*".to_owned()));
+            questions.push((vec!["apigateway:GET"], self.of_api(api, "resources")));
+            questions.push((vec!["apigateway:POST"], self.of_api(api, "deployments")));
+            questions.push((vec!["apigateway:PATCH"], self.of_api(api, &format!("stages/{stage}"))));
+            let cache = format!("stages/{stage}/cache/authorizers");
+            questions.push((vec!["apigateway:DELETE"], self.of_api(api, &cache)));
+        }
+        questions
+    }
+
+    /// What `prune` does beside that: nobody who only releases needs it.
+    pub fn prune(&self) -> Vec<Question> {
+        let mut questions = Vec::new();
+        if let Some((name, keys)) = &self.artifacts {
+            for key in keys {
+                let object = format!("arn:{}:s3:::{name}/{key}", self.partition);
+                questions.push((vec!["s3:DeleteObject", "s3:DeleteObjectVersion"], object));
+            }
+        }
+        for name in &self.functions {
+            let actions =
+                vec!["lambda:ListVersionsByFunction", "lambda:ListAliases", "lambda:DeleteFunction"];
+            questions.push((actions, self.function(name)));
+        }
+        if let Some((api, _)) = &self.api {
+            questions.push((vec!["apigateway:DELETE"], self.of_api(api, "deployments/doctor")));
+        }
+        questions
+    }
+
+    fn function(&self, name: &str) -> String {
+        format!("arn:{}:lambda:{}:{}:function:{name}", self.partition, self.region, self.account)
+    }
+
+    fn of_api(&self, api: &str, rest: &str) -> String {
+        format!("arn:{}:apigateway:{}::/restapis/{api}/{rest}", self.partition, self.region)
+    }
+}
 
 /// Checks them.
 pub async fn check(
@@ -38,41 +117,35 @@ pub async fn check(
         let remedy = "use a role that may do what a release does, and no more";
         return vec![Finding::warning(CHECK, "the credentials are those of the account's root user", remedy)];
     }
-    let questions = questions(session, contract, bucket);
+    let things = things(session, contract, bucket);
     let principal = principal(session, &identity.arn).await;
-    let asked =
-        questions.iter().map(|(actions, resource)| session.aws.simulate(&principal, actions, resource));
-    match futures::future::try_join_all(asked).await {
-        Ok(answers) => {
-            let mut findings = Vec::new();
-            for (verdicts, (_, resource)) in answers.iter().zip(&questions) {
-                if verdicts.is_empty() {
-                    continue;
-                }
-                let actions: Vec<&str> = verdicts.iter().map(|verdict| verdict.action.as_str()).collect();
-                let message = format!(
-                    "{principal} may not {} on {resource} ({})",
-                    actions.join(", "),
-                    verdicts[0].decision
-                );
-                findings.push(Finding::problem(
-                    CHECK,
-                    message,
-                    format!("allow {} on {resource}", actions.join(", ")),
-                ));
-            }
+    let (release, prune) = (things.release(), things.prune());
+    match futures::join!(ask(session, &principal, &release), ask(session, &principal, &prune)) {
+        (Ok(denied), pruning) => {
+            let mut findings: Vec<Finding> = denied
+                .iter()
+                .map(|(actions, resource, decision)| {
+                    let message = format!("{principal} may not {actions} on {resource} ({decision})");
+                    Finding::problem(CHECK, message, format!("allow {actions} on {resource}"))
+                })
+                .collect();
             if findings.is_empty() {
-                let count: usize = questions.iter().map(|(actions, _)| actions.len()).sum();
-                findings.push(Finding::ok(
-                    CHECK,
-                    format!(
-                        "IAM allows deployctl's own calls ({count} simulated); Terraform's show in a plan"
-                    ),
-                ));
+                let count: usize = release.iter().map(|(actions, _)| actions.len()).sum();
+                let message = format!(
+                    "IAM allows a release's own calls ({count} simulated); Terraform's show in a plan"
+                );
+                findings.push(Finding::ok(CHECK, message));
+            }
+            if let Ok(denied) = pruning
+                && let Some((actions, resource, _)) = denied.first()
+            {
+                let message =
+                    format!("`prune` is for somebody else: {principal} may not {actions} on {resource}");
+                findings.push(Finding::ok(CHECK, message));
             }
             findings
         }
-        Err(failure) => {
+        (Err(failure), _) => {
             let mut findings = by_trying(session, contract, bucket).await;
             findings.push(Finding::unchecked(
                 CHECK,
@@ -83,35 +156,45 @@ pub async fn check(
     }
 }
 
-/// Actions, and the resource that they are about.
-fn questions(
+/// What IAM does not allow: the actions, the resource, and IAM's word for it.
+async fn ask(
     session: &Session,
-    contract: Option<&Contract>,
-    bucket: Option<&str>,
-) -> Vec<(Vec<&'static str>, String)> {
-    let stage = &session.settings.stage;
+    principal: &str,
+    questions: &[Question],
+) -> Result<Vec<(String, String, String)>, Failure> {
+    let asked =
+        questions.iter().map(|(actions, resource)| session.aws.simulate(principal, actions, resource));
+    let answers = futures::future::try_join_all(asked).await?;
+    let denied = answers.into_iter().zip(questions).filter(|(verdicts, _)| !verdicts.is_empty());
+    let told = denied.map(|(verdicts, (_, resource))| {
+        let actions: Vec<&str> = verdicts.iter().map(|verdict| verdict.action.as_str()).collect();
+        (actions.join(", "), resource.clone(), verdicts[0].decision.clone())
+    });
+    Ok(told.collect())
+}
+
+fn things(session: &Session, contract: Option<&Contract>, bucket: Option<&str>) -> Things {
+    let settings = &session.settings;
+    let stage = &settings.stage;
     // China and GovCloud have names of their own.
     let partition = match stage.region.split('-').next() {
         Some("cn") => "aws-cn",
         _ if stage.region.starts_with("us-gov-") => "aws-us-gov",
         _ => "aws",
     };
-    let mut questions = Vec::new();
-    for name in [Some(stage.state_bucket.as_str()), bucket].into_iter().flatten() {
-        questions.push((OBJECTS.to_vec(), format!("arn:{partition}:s3:::{name}/*")));
-        questions.push((BUCKET.to_vec(), format!("arn:{partition}:s3:::{name}")));
+    let keys =
+        || settings.artifacts.iter().map(|artifact| artifact.key.replace("{version}", "doctor")).collect();
+    let functions = contract.iter().flat_map(|contract| contract.functions.values());
+    Things {
+        partition,
+        region: stage.region.clone(),
+        account: stage.account.to_string(),
+        state_bucket: stage.state_bucket.clone(),
+        state_prefix: stage.state_prefix(&settings.project),
+        artifacts: bucket.map(|name| (name.to_owned(), keys())),
+        functions: functions.map(|target| target.name.to_string()).collect(),
+        api: contract.map(|contract| (contract.rest_api_id.clone(), contract.stage_name.clone())),
     }
-    if let Some(contract) = contract {
-        for target in contract.functions.values() {
-            let arn =
-                format!("arn:{partition}:lambda:{}:{}:function:{}", stage.region, stage.account, target.name);
-            questions.push((FUNCTION.to_vec(), arn));
-        }
-        let arn =
-            format!("arn:{partition}:apigateway:{}::/restapis/{}/*", stage.region, contract.rest_api_id);
-        questions.push((API.to_vec(), arn));
-    }
-    questions
 }
 
 /// IAM is asked about a role, not about the session that has taken it.
@@ -159,4 +242,111 @@ async fn by_trying(session: &Session, contract: Option<&Contract>, bucket: Optio
         });
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use crate::aws::{Aws, failure::Meaning, retry};
+    use crate::local::LocalStage;
+
+    /// An answer of the form that the API reference of IAM shows.
+    const SIMULATED: &str = r#"<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">
+  <SimulatePrincipalPolicyResult>
+    <IsTruncated>false</IsTruncated>
+    <EvaluationResults>
+      <member>
+        <MatchedStatements>
+          <member>
+            <SourcePolicyId>PolicyInputList.1</SourcePolicyId>
+            <EndPosition><Column>4</Column><Line>7</Line></EndPosition>
+            <StartPosition><Column>16</Column><Line>3</Line></StartPosition>
+          </member>
+        </MatchedStatements>
+        <MissingContextValues/>
+        <EvalResourceName>arn:aws:s3:::b/k</EvalResourceName>
+        <EvalDecision>allowed</EvalDecision>
+        <EvalActionName>s3:GetObject</EvalActionName>
+      </member>
+      <member>
+        <MatchedStatements/>
+        <MissingContextValues/>
+        <EvalResourceName>arn:aws:s3:::b/k</EvalResourceName>
+        <EvalDecision>implicitDeny</EvalDecision>
+        <EvalActionName>s3:PutObject</EvalActionName>
+      </member>
+    </EvaluationResults>
+  </SimulatePrincipalPolicyResult>
+  <ResponseMetadata><RequestId>1cdb5b0a-4c15-11e5-b121-bd8c7EXAMPLE</RequestId></ResponseMetadata>
+</SimulatePrincipalPolicyResponse>"#;
+
+    const DENIED: &str = r#"<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type>
+<Code>AccessDenied</Code><Message>not authorized to perform: iam:SimulatePrincipalPolicy</Message></Error>
+<RequestId>1</RequestId></ErrorResponse>"#;
+
+    /// Asks an IAM that answers once, with this; the verdict, and the request that it got.
+    async fn simulate(status: &str, body: &str) -> (Result<Vec<String>, Meaning>, String) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let length = body.len();
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let (mut request, mut piece) = (String::new(), [0; 65536]);
+            while !request.contains("&Version=2010-05-08") && !request.contains("Version=2010-05-08&") {
+                let read = client.read(&mut piece).unwrap();
+                request.push_str(&String::from_utf8_lossy(&piece[..read]));
+            }
+            client.write_all(answer.as_bytes()).unwrap();
+            request
+        });
+        let settings = crate::settings::Stage {
+            name: "dev".parse().unwrap(),
+            account: "111111111111".parse().unwrap(),
+            region: "eu-west-1".to_owned(),
+            profile: None,
+            local: None,
+            state_bucket: "states".to_owned(),
+            variables: std::collections::BTreeMap::new(),
+            pacing: false,
+        };
+        let mock = LocalStage {
+            endpoint: format!("http://127.0.0.1:{port}"),
+            port,
+            redis_port: 0,
+            region: "eu-west-1".to_owned(),
+            pid: 0,
+            redis_pid: 0,
+        };
+        let aws = Aws::connect_with(&settings, Some(&mock), retry::brief()).await;
+        let actions = ["s3:GetObject", "s3:PutObject"];
+        let answer = aws.simulate("arn:aws:iam::111111111111:role/r", &actions, "arn:aws:s3:::b/k").await;
+        let told = answer
+            .map(|verdicts| {
+                verdicts
+                    .into_iter()
+                    .map(|verdict| format!("{} {}", verdict.action, verdict.decision))
+                    .collect()
+            })
+            .map_err(|failure| failure.meaning);
+        (told, server.join().unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_iam_is_understood() {
+        let (told, request) = simulate("200 OK", SIMULATED).await;
+        assert_eq!(told, Ok(vec!["s3:PutObject implicitDeny".to_owned()]));
+        for part in [
+            "Action=SimulatePrincipalPolicy",
+            "PolicySourceArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Arole%2Fr",
+            "ActionNames.member.2=s3%3APutObject",
+            "ResourceArns.member.1=arn%3Aaws%3As3%3A%3A%3Ab%2Fk",
+        ] {
+            assert!(request.contains(part), "{part}: {request}");
+        }
+        assert_eq!(simulate("403 Forbidden", DENIED).await.0, Err(Meaning::Denied));
+    }
 }

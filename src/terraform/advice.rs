@@ -172,7 +172,10 @@ impl Failure {
                     "a lock may be left: the next run tells its id, and {unlock} removes it"
                 ));
             }
-            Reason::Interrupted { killed: false } | Reason::Io { .. } | Reason::Failed(_) => return None,
+            Reason::Interrupted { killed: false } => {
+                "what runs is unchanged; what Terraform had done by then is in its state, and the next run goes on from there"
+            }
+            Reason::Io { .. } | Reason::Failed(_) => return None,
         };
         Some(hint.to_owned())
     }

@@ -53,6 +53,10 @@ module "permissions" {
   stage                = each.key
   promote_from         = each.value.promote_from
   permissions_boundary = var.permissions_boundary
+
+  redis_auth_secret_arn  = each.value.redis_auth_secret_arn
+  redis_auth_kms_key_arn = each.value.redis_auth_kms_key_arn
+  domain                 = each.value.domain
 }
 
 resource "aws_iam_role" "this" {

@@ -30,13 +30,19 @@ variable "region" {
 }
 
 variable "stages" {
-  description = "The stages in this account, and for each the stages whose releases `deployctl promote` may bring to it."
+  description = "The stages in this account, and for each the stages whose releases `deployctl promote` may bring to it, and what its layers have beside the rest: the secret of Redis and its key, the domain."
   type = map(object({
     promote_from = optional(list(object({
       stage           = string
       account_id      = string
       artifact_bucket = optional(string)
     })), [])
+    redis_auth_secret_arn  = optional(string)
+    redis_auth_kms_key_arn = optional(string)
+    domain = optional(object({
+      name    = string
+      zone_id = optional(string)
+    }))
   }))
 
   validation {
@@ -61,6 +67,15 @@ variable "stages" {
       can(regex("^[a-z][a-z0-9-]*$", from.stage)) && can(regex("^[0-9]{12}$", from.account_id)) && can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", coalesce(from.artifact_bucket, "none")))
     ]]))
     error_message = "promote_from must hold names of stages and S3 buckets and ids of accounts, without wildcards."
+  }
+
+  validation {
+    condition = alltrue([for stage in values(var.stages) :
+      (stage.redis_auth_secret_arn == null || can(regex("^arn:[a-z-]+:(secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[^*?]+|ssm:[a-z0-9-]+:[0-9]{12}:parameter/[^*?]+)$", stage.redis_auth_secret_arn))) &&
+      (stage.redis_auth_kms_key_arn == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[0-9a-z-]+$", stage.redis_auth_kms_key_arn))) &&
+      (stage.domain == null || can(regex("^[a-z0-9.-]+$", stage.domain.name)) && can(regex("^[0-9A-Z]+$", coalesce(stage.domain.zone_id, "NONE"))))
+    ])
+    error_message = "redis_auth_secret_arn and redis_auth_kms_key_arn must be ARNs, domain.name a domain and domain.zone_id the id of a zone, all without wildcards."
   }
 }
 

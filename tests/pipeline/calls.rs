@@ -24,7 +24,8 @@ pub struct Need {
 }
 
 impl Need {
-    fn new(action: impl Into<String>, resource: impl Into<String>) -> Self {
+    /// An action on a resource.
+    pub fn new(action: impl Into<String>, resource: impl Into<String>) -> Self {
         Self { action: action.into(), resource: resource.into(), context: BTreeMap::new() }
     }
 }
@@ -49,6 +50,8 @@ pub fn needs(request: &Request) -> Vec<Need> {
         "logs" => call.logs(),
         "sts" => Vec::new(), // GetCallerIdentity needs no permission
         "monitoring" => call.alarm(),
+        "acm" | "secretsmanager" => call.json(scope),
+        "route53" => call.zone(),
         "iam" | "ec2" | "elasticache" => call.query(scope),
         other => panic!("the service {other} is not known: {request:?}"),
     };
@@ -248,6 +251,28 @@ impl Call<'_> {
             needs.push(Need::new("logs:TagResource", resource));
         }
         needs
+    }
+
+    /// Services whose body names the thing.
+    fn json(&self, service: &str) -> Vec<Need> {
+        let target = header(&self.request.head, "x-amz-target").unwrap();
+        let action = target.rsplit('.').next().unwrap();
+        let body: Value = serde_json::from_str(&self.request.body).unwrap();
+        let resource = body["CertificateArn"].as_str().or_else(|| body["SecretId"].as_str()).unwrap_or("*");
+        vec![Need::new(format!("{service}:{action}"), resource)]
+    }
+
+    fn zone(&self) -> Vec<Need> {
+        let parts: Vec<&str> = self.path.trim_matches('/').split('/').collect();
+        let (action, id) = match (self.method, &parts[1..]) {
+            ("GET", ["hostedzone", id]) => ("GetHostedZone", *id),
+            ("GET", ["hostedzone", id, "rrset"]) => ("ListResourceRecordSets", *id),
+            ("POST", ["hostedzone", id, "rrset"]) => ("ChangeResourceRecordSets", *id),
+            ("GET", ["change", id]) => ("GetChange", *id),
+            _ => self.unknown(),
+        };
+        let kind = if action == "GetChange" { "change" } else { "hostedzone" };
+        vec![Need::new(format!("route53:{action}"), format!("arn:aws:route53:::{kind}/{id}"))]
     }
 
     fn alarm(&self) -> Vec<Need> {

@@ -12,6 +12,9 @@ use crate::recorder::Recorder;
 use crate::repository;
 use crate::site::Site;
 
+/// What the example's stage is called by its callers.
+const DOMAIN: &str = "dev.example.com";
+
 /// Allowed to deployctl, and asked for by nobody here, each with its reason.
 const UNSEEN: [&str; 1] = [
     // By `[[checks]]` with `invoke`, which a project need not have; this one's function cannot run.
@@ -111,6 +114,42 @@ async fn deployctl_is_allowed_what_it_does_and_nothing_else() {
     everything_was_seen(&made);
 }
 
+/// `doctor` asks for what a release needs: for all that the deploy role is given, and for nothing that it is not.
+#[tokio::test]
+async fn doctor_asks_for_the_rights_of_the_deploy_role() {
+    let policies = rights(&json!({ "project": "small", "stage": "local" })).await;
+    let role = Policies::new([&policies["deploy"]["deployctl"]]);
+    let things = deployctl::doctor::permissions::Things {
+        partition: "aws",
+        region: REGION.to_owned(),
+        account: ACCOUNT.to_owned(),
+        state_bucket: format!("small-local-tfstate-{ACCOUNT}"),
+        state_prefix: "small/local".to_owned(),
+        artifacts: Some((crate::site::bucket("local"), vec!["hello/doctor.zip".to_owned()])),
+        functions: vec!["small-local-one".to_owned()],
+        api: Some(("abc123".to_owned(), "local".to_owned())),
+    };
+    let needs = |questions: Vec<deployctl::doctor::permissions::Question>| {
+        let needs = questions.into_iter().flat_map(|(actions, resource)| {
+            actions.into_iter().map(move |action| crate::calls::Need::new(action, resource.clone()))
+        });
+        needs.collect::<Vec<_>>()
+    };
+    for need in needs(things.release()) {
+        assert!(role.allow(&need), "the role may not {need:?}");
+    }
+    let asked: BTreeSet<String> = needs(things.release()).into_iter().map(|need| need.action).collect();
+    assert_eq!(asked, role.actions());
+    // What deletes is not for a release.
+    for need in needs(things.prune()) {
+        assert!(!role.allow(&need), "the role may {need:?}");
+    }
+    let pruning: BTreeSet<String> = needs(things.prune()).into_iter().map(|need| need.action).collect();
+    for call in ["ListVersionsByFunction", "ListAliases", "DeleteFunction"] {
+        assert!(UNRECORDED.contains(&call) && pruning.contains(&format!("lambda:{call}")), "{call}");
+    }
+}
+
 /// A call that a new command makes must not escape this test.
 fn everything_was_seen(made: &BTreeSet<String>) {
     let mut named = BTreeSet::new();
@@ -190,17 +229,25 @@ async fn rights(variables: &Value) -> Value {
 async fn terraform_is_allowed_what_the_example_needs() {
     let dir = tempfile::tempdir().unwrap();
     let example = Example::new(dir.path());
-    let policies = rights(&json!({ "project": "users", "stage": "local" })).await;
-    let deploy = Policies::new(policies["deploy"].as_object().unwrap().values());
-    let plan = Policies::new(policies["plan"].as_object().unwrap().values());
-    // With the longest names that the layers take.
-    let long = rights(&json!({ "project": "twenty-characters-ab", "stage": "sixteen-letter-s" })).await;
+    // With the longest names that the layers take, and all that they may have.
+    let name = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)].join(".");
+    let secret = format!("arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{}", "p".repeat(900));
+    let key = format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/mrk-{}", "0".repeat(32));
+    let longest = json!({ "project": "twenty-characters-ab", "stage": "sixteen-letter-s", "domain": { "name": name },
+                          "redis_auth_secret_arn": secret, "redis_auth_kms_key_arn": key });
+    let long = rights(&longest).await;
     for policy in long.as_object().unwrap().values().flat_map(|role| role.as_object().unwrap().values()) {
         assert!(policy.as_str().unwrap().len() <= 6144, "a managed policy may not be longer: {policy}");
     }
     example.program.run(&["local", "up"]).await.exit(0);
     // With the rights of a person, once; the local stage would otherwise do so by itself in the release.
     example.program.run(&["bootstrap"]).await.exit(0);
+    let (zone, secret) = example.ask_for_more(dir.path()).await;
+    let variables = json!({ "project": "users", "stage": "local", "redis_auth_secret_arn": secret,
+                            "domain": { "name": DOMAIN, "zone_id": zone } });
+    let policies = rights(&variables).await;
+    let deploy = Policies::new(policies["deploy"].as_object().unwrap().values());
+    let plan = Policies::new(policies["plan"].as_object().unwrap().values());
     let file = dir.path().join(".deployctl/local/stage.json");
     let mut stage: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let recorder = Recorder::start(stage["port"].as_u64().unwrap().try_into().unwrap()).await;
@@ -209,7 +256,18 @@ async fn terraform_is_allowed_what_the_example_needs() {
 
     example.program.run(&["release", "--version", "1.0.0"]).await.exit(0);
     let made = allowed(&recorder, &deploy, "release");
-    for service in ["ec2", "elasticache", "iam", "lambda", "logs", "s3", "apigateway"] {
+    for service in [
+        "ec2",
+        "elasticache",
+        "iam",
+        "lambda",
+        "logs",
+        "s3",
+        "apigateway",
+        "acm",
+        "route53",
+        "secretsmanager",
+    ] {
         assert!(
             made.iter().any(|action| action.starts_with(&format!("{service}:"))),
             "no {service}: {made:?}"
@@ -253,11 +311,12 @@ struct Example {
 impl Example {
     fn new(dir: &std::path::Path) -> Self {
         let settings = "project = \"users\"\n\n[stages.local]\nlocal = true\n\n[layers.base]\n\n[layers.app]\ndepends_on = [\"base\"]\n\n\
+                        [layers.dns]\ndepends_on = [\"app\"]\n\n\
                         [artifacts.users]\npath = \"bootstrap\"\nkey = \"users/{version}.zip\"\n\n\
                         [artifacts.authorizer]\npath = \"bootstrap\"\nkey = \"authorizer/{version}.zip\"\n";
         std::fs::write(dir.join("deployctl.toml"), settings).unwrap();
         std::fs::write(dir.join("bootstrap"), crate::small::executable(std::env::consts::ARCH)).unwrap();
-        for layer in ["base", "app"] {
+        for layer in ["base", "app", "dns"] {
             let to = dir.join("terraform").join(layer);
             std::fs::create_dir_all(&to).unwrap();
             for entry in std::fs::read_dir(repository("terraform").join(layer)).unwrap() {
@@ -268,6 +327,42 @@ impl Example {
             }
         }
         Self { program: Program::new(dir) }
+    }
+
+    /// A domain and a token of Redis, with what somebody else has made for them: a zone and a secret.
+    async fn ask_for_more(&self, dir: &std::path::Path) -> (String, String) {
+        let stage = std::fs::read(dir.join(".deployctl/local/stage.json")).unwrap();
+        let port = serde_json::from_slice::<Value>(&stage).unwrap()["port"].clone();
+        let ask = async |service: &str, path: &str, target: &str, body: &str| {
+            // A local stage looks at the account and the service in it, and not at the signature.
+            let credential = format!("Credential={ACCOUNT}/20260101/{REGION}/{service}/aws4_request");
+            let request = reqwest::Client::builder().no_proxy().build().unwrap();
+            let request = request
+                .post(format!("http://127.0.0.1:{port}{path}"))
+                .header(
+                    "Authorization",
+                    format!("AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0"),
+                )
+                .header("X-Amz-Target", target)
+                .header("Content-Type", "application/x-amz-json-1.1");
+            request.body(body.to_owned()).send().await.unwrap().text().await.unwrap()
+        };
+        let zone = "<CreateHostedZoneRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Name>example.com</Name>\
+                    <CallerReference>once</CallerReference></CreateHostedZoneRequest>";
+        let zone = ask("route53", "/2013-04-01/hostedzone", "", zone).await;
+        let zone = zone.split("<Id>/hostedzone/").nth(1).unwrap_or_else(|| panic!("no zone: {zone}"));
+        let zone = zone.split('<').next().unwrap().to_owned();
+        let secret = json!({ "Name": "users-redis", "SecretString": "0123456789abcdef" }).to_string();
+        let secret = ask("secretsmanager", "/", "secretsmanager.CreateSecret", &secret).await;
+        let secret = serde_json::from_str::<Value>(&secret).unwrap()["ARN"].as_str().unwrap().to_owned();
+        let settings = std::fs::read_to_string(dir.join("deployctl.toml")).unwrap();
+        let variables = format!(
+            "local = true\n\n[stages.local.variables]\ndomain_name = \"{DOMAIN}\"\nzone_id = \"{zone}\"\n\
+             redis_auth_secret_arn = \"{secret}\"\nredis_transit_encryption = \"required\"\n"
+        );
+        std::fs::write(dir.join("deployctl.toml"), settings.replacen("local = true\n", &variables, 1))
+            .unwrap();
+        (zone, secret)
     }
 }
 

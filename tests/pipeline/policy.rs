@@ -48,6 +48,12 @@ impl Policies {
         allowed
     }
 
+    /// All actions that are allowed for something.
+    pub fn actions(&self) -> BTreeSet<String> {
+        let actions = self.statements.iter().flat_map(|statement| texts(&statement["Action"]));
+        actions.map(str::to_owned).collect()
+    }
+
     /// What has allowed nothing so far: statement and action.
     pub fn unused(&self) -> BTreeSet<String> {
         let used = self.used.borrow();

@@ -132,18 +132,18 @@ locals {
 
 output "deploy" {
   description = "The policies of the role that releases."
-  value = {
+  value = merge({
     deployctl = jsonencode({ Version = "2012-10-17", Statement = local.deploy })
     see       = jsonencode({ Version = "2012-10-17", Statement = local.terraform_look })
     terraform = jsonencode({ Version = "2012-10-17", Statement = local.terraform })
     network   = jsonencode({ Version = "2012-10-17", Statement = local.network })
-  }
+  }, length(local.more_deploy) == 0 ? {} : { more = jsonencode({ Version = "2012-10-17", Statement = local.more_deploy }) })
 }
 
 output "plan" {
   description = "The policies of the role that plans."
-  value = {
+  value = merge({
     deployctl = jsonencode({ Version = "2012-10-17", Statement = local.look })
     terraform = jsonencode({ Version = "2012-10-17", Statement = local.terraform_look })
-  }
+  }, length(local.more_look) == 0 ? {} : { more = jsonencode({ Version = "2012-10-17", Statement = local.more_look }) })
 }

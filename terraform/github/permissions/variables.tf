@@ -50,3 +50,24 @@ variable "permissions_boundary" {
   type        = string
   default     = null
 }
+
+variable "redis_auth_secret_arn" {
+  description = "As in terraform/app: the secret or parameter with the token of Redis; null for none."
+  type        = string
+  default     = null
+}
+
+variable "redis_auth_kms_key_arn" {
+  description = "As in terraform/app: the key that it is encrypted with, where it is one of the account's own."
+  type        = string
+  default     = null
+}
+
+variable "domain" {
+  description = "As in terraform/dns: the domain name of the stage, and its zone where that is given; null without that layer."
+  type = object({
+    name    = string
+    zone_id = optional(string)
+  })
+  default = null
+}
