@@ -51,6 +51,7 @@ struct State {
     plan: Mutex<Option<(usize, Fault)>>,
     client: Mutex<Option<u32>>,
     slow: AtomicBool,
+    writes_only: AtomicBool,
     count: AtomicUsize,
     rounds: AtomicUsize,
     rounds_to_switch: AtomicUsize,
@@ -68,6 +69,7 @@ impl Proxy {
             plan: Mutex::new(None),
             client: Mutex::new(None),
             slow: AtomicBool::new(false),
+            writes_only: AtomicBool::new(false),
             count: AtomicUsize::new(0),
             rounds: AtomicUsize::new(0),
             rounds_to_switch: AtomicUsize::new(0),
@@ -91,11 +93,18 @@ impl Proxy {
         *self.state.plan.lock().unwrap() = Some((number, fault));
         *self.state.client.lock().unwrap() = None;
         self.state.slow.store(false, Ordering::SeqCst);
+        self.state.writes_only.store(false, Ordering::SeqCst);
         self.state.count.store(0, Ordering::SeqCst);
         self.state.rounds.store(0, Ordering::SeqCst);
         self.state.rounds_to_switch.store(0, Ordering::SeqCst);
         self.state.most.store(0, Ordering::SeqCst);
         self.state.fired.store(false, Ordering::SeqCst);
+    }
+
+    /// Lets the `number`th request go wrong of those that may change something.
+    pub fn arm_writes(&self, number: usize, fault: Fault) {
+        self.arm(number, fault);
+        self.state.writes_only.store(true, Ordering::SeqCst);
     }
 
     /// Lets everything pass from now on, but so late that requests which do not wait for each other are seen to be
@@ -151,7 +160,9 @@ impl State {
         let Some((head, body)) = read_request(&mut client).await? else { return Ok(()) };
         // How deployctl asks whether a local stage still runs; it has no part in what it does there.
         let aside = head.contains("/_ministack/health");
-        let fault = if aside { None } else { self.fault_of() };
+        let read = head.starts_with("GET ") || head.starts_with("HEAD ");
+        let counts = !aside && !(read && self.writes_only.load(Ordering::SeqCst));
+        let fault = if counts { self.fault_of() } else { None };
         let round = self.rounds.load(Ordering::SeqCst) + 1;
         if self.slow.load(Ordering::SeqCst) {
             tokio::time::sleep(SLOW).await;
