@@ -1,4 +1,4 @@
-//! AWS as deployctl uses it: one configuration, four clients, and each call wrapped in the words of a release.
+//! AWS as deployctl uses it: one configuration, a client for each service, and each call in the words of a release.
 //!
 //! - [`failure`] reads the SDK's errors; nothing else does.
 //! - [`retry`] is the one table of what is tried again.
