@@ -58,6 +58,8 @@ pub struct Query {
     pub limit: Option<String>,
     /// `cursor`: where the page begins.
     pub cursor: Option<String>,
+    /// The one that was given more than once. API Gateway keeps the last one: which was meant is not for us to guess.
+    pub repeated: Option<&'static str>,
 }
 
 impl Request {
@@ -80,21 +82,18 @@ impl Request {
             body,
             is_base64_encoded,
         } = event;
-        let repeated = |values: &Option<Vec<String>>| values.as_ref().is_some_and(|values| values.len() > 1);
-        let mut parameters = multi_value_query_string_parameters.iter().flatten();
-        if let Some((name, _)) =
-            parameters.find(|(name, values)| ["limit", "cursor"].contains(&name.as_str()) && repeated(values))
-        {
-            // API Gateway keeps the last one in the other map; which one was meant is not for us to guess.
-            return Err(Failure::BadRequest(format!("the query has more than one '{name}'")));
-        }
+        let values = multi_value_query_string_parameters.unwrap_or_default();
+        let given = |name: &str| values.get(name).and_then(Option::as_ref).map_or(0, Vec::len);
+        let repeated = ["cursor", "limit"].into_iter().find(|name| given(name) > 1);
         let mut query = query_string_parameters.unwrap_or_default();
+        let mut parameter = |name: &str| query.remove(name).flatten();
+        let query = Query { limit: parameter("limit"), cursor: parameter("cursor"), repeated };
         let context = request_context.and_then(|context| context.authorizer);
         let caller = context.and_then(|mut all| all.remove("user"));
         Ok(Self {
             method: http_method.ok_or_else(|| not_ours("it has no httpMethod"))?,
             user_id: path_parameters.and_then(|mut all| all.remove("userId")).flatten(),
-            query: Query { limit: query.remove("limit").flatten(), cursor: query.remove("cursor").flatten() },
+            query,
             caller: caller.and_then(|user| user.as_str().map(str::to_owned)),
             release: stage_variables.and_then(|mut all| all.remove("release")).flatten(),
             body,
@@ -145,7 +144,7 @@ mod tests {
             Some(Request {
                 method: "GET".to_owned(),
                 user_id: None,
-                query: Query { limit: Some("7".to_owned()), cursor: None },
+                query: Query { limit: Some("7".to_owned()), ..Query::default() },
                 caller: Some("ada".to_owned()),
                 release: Some("1.4.2".to_owned()),
                 body: None,
@@ -155,16 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_is_given_once() {
-        let event = |name: &str| {
-            format!(
-                r#"{{"httpMethod":"GET","queryStringParameters":{{"{name}":"2"}},
-                    "multiValueQueryStringParameters":{{"{name}":["1","2"]}}}}"#
-            )
+    fn a_parameter_that_is_given_twice_is_known() {
+        let repeated = |values: &str| {
+            let event = format!(r#"{{"httpMethod":"GET","multiValueQueryStringParameters":{values}}}"#);
+            Request::from_event(&event).map(|request| request.query.repeated).ok()
         };
-        let refused = Request::from_event(&event("limit")).err().map(|failure| failure.to_string());
-        assert_eq!(refused.as_deref(), Some("the query has more than one 'limit'"));
-        assert!(Request::from_event(&event("other")).is_ok());
+        assert_eq!(repeated(r#"{"limit":["1","1"],"cursor":["x"]}"#), Some(Some("limit")));
+        assert_eq!(repeated(r#"{"limit":null,"cursor":["x","y"]}"#), Some(Some("cursor")));
+        assert_eq!(repeated(r#"{"limit":["1"],"other":["1","2"]}"#), Some(None));
     }
 
     #[test]

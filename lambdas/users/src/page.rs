@@ -30,7 +30,10 @@ pub struct Page {
 impl Page {
     /// None if the whole list is asked for.
     pub fn of(query: &Query) -> Result<Option<Self>, Failure> {
-        let Query { limit, cursor } = query;
+        let Query { limit, cursor, repeated } = query;
+        if let Some(name) = repeated {
+            return Err(Failure::BadRequest(format!("the query has more than one '{name}'")));
+        }
         if limit.is_none() && cursor.is_none() {
             return Ok(None);
         }
@@ -61,7 +64,8 @@ mod tests {
     use super::*;
 
     fn page(limit: Option<&str>, cursor: Option<&str>) -> Result<Option<Page>, u16> {
-        let query = Query { limit: limit.map(str::to_owned), cursor: cursor.map(str::to_owned) };
+        let (limit, cursor) = (limit.map(str::to_owned), cursor.map(str::to_owned));
+        let query = Query { limit, cursor, repeated: None };
         Page::of(&query).map_err(|failure| failure.status())
     }
 

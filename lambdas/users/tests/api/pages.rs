@@ -155,6 +155,18 @@ async fn head_is_get_without_a_body_and_options_says_what_there_is() -> TestResu
         }
         assert_eq!(options.headers["Access-Control-Allow-Origin"], "https://a.example");
     }
+    // A parameter that is given twice is refused like any other request: by a release, and to HEAD without a body.
+    for (method, body) in [("GET", "more than one 'limit'"), ("HEAD", "")] {
+        let mut twice: Value = serde_json::from_str(&event(method, None, None))?;
+        twice["multiValueQueryStringParameters"] = json!({ "limit": ["1", "1"] });
+        let refused = function_with("users_get", redis.port, &[])?.answer(&twice.to_string()).await;
+        assert_eq!((refused.status_code, refused.headers["X-Release"].as_str()), (400, "1.4.2"));
+        assert!(
+            refused.body.contains(body) && refused.body.is_empty() == body.is_empty(),
+            "{}",
+            refused.body
+        );
+    }
     assert_eq!(api.get(&id).await.status_code, 200, "asking changed nothing");
     assert!(!api.list().await.headers.keys().any(|name| name.starts_with("Access-Control")));
     Ok(())
