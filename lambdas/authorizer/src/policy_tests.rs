@@ -54,9 +54,14 @@ fn the_policy_lists_every_right_and_not_the_one_that_was_called() {
                 { "Action": "execute-api:Invoke", "Effect": "Allow", "Resource": [
                     format!("{STAGE}/GET/demo/users"),
                     format!("{STAGE}/GET/demo/users/*"),
+                    format!("{STAGE}/HEAD/demo/users"),
+                    format!("{STAGE}/HEAD/demo/users/*"),
                     format!("{STAGE}/POST/demo/users"),
                 ] },
-                { "Action": "execute-api:Invoke", "Effect": "Deny", "Resource": [format!("{STAGE}/GET/demo/users/*/*")] },
+                { "Action": "execute-api:Invoke", "Effect": "Deny", "Resource": [
+                    format!("{STAGE}/GET/demo/users/*/*"),
+                    format!("{STAGE}/HEAD/demo/users/*/*"),
+                ] },
             ] },
         })
     );
@@ -73,7 +78,9 @@ fn a_user_without_rights_is_denied_everything() {
 #[test]
 fn exactly_the_granted_routes_are_open() {
     let rules: [(&[&str], &str); 2] = [(&["GET"], "/demo/users"), (&["*"], "/demo/users/{userId}")];
-    for open in ["GET/demo/users", "GET/demo/users/1", "PATCH/demo/users/1", "DELETE/demo/users/1"] {
+    for open in
+        ["GET/demo/users", "HEAD/demo/users", "GET/demo/users/1", "PATCH/demo/users/1", "DELETE/demo/users/1"]
+    {
         assert!(may(&rules, open), "{open}");
     }
     for shut in [
@@ -131,7 +138,9 @@ fn a_cached_policy_is_right_for_every_route_and_verb() {
         assert_eq!(cached, asked_by("DELETE/demo/users/1"));
         let document = cached.unwrap().policy_document;
         for (route, call) in &calls {
-            let right = route.is_some_and(|route| granted.contains(&route));
+            let right = route.is_some_and(|(method, path)| {
+                granted.contains(&(method, path)) || method == "HEAD" && granted.contains(&("GET", path))
+            });
             assert_eq!(allows(&document, call), right, "{call} with {granted:?}");
         }
     }

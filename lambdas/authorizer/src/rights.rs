@@ -5,7 +5,8 @@
 //!                                     {"methods": ["*"], "path": "/demo/users/{userId}"}]}
 //! ```
 //!
-//! A rule names methods and one route as API Gateway writes it. Wildcards of policies (`*`, `?`) cannot be smuggled in
+//! A rule names methods and one route as API Gateway writes it. `GET` brings `HEAD` along, which is the same without the
+//! body. Wildcards of policies (`*`, `?`) cannot be smuggled in
 //! by a path: only `{parameter}` segments become one, and only in `policy`.
 
 use serde::{Deserialize, Serialize};
@@ -70,10 +71,11 @@ impl Rule {
         Ok(Self { methods, path })
     }
 
-    /// The methods, `*` spelt out.
+    /// The methods, `*` spelt out, and `HEAD` wherever there is `GET`: it tells less.
     pub fn methods(&self) -> impl Iterator<Item = &'static str> {
         let any = self.methods.iter().any(|method| method == "*");
-        METHODS.into_iter().filter(move |method| any || self.methods.iter().any(|allowed| allowed == method))
+        let granted = move |wanted: &str| any || self.methods.iter().any(|method| method == wanted);
+        METHODS.into_iter().filter(move |method| granted(method) || *method == "HEAD" && granted("GET"))
     }
 
     /// The route, with its `{parameters}`.
@@ -115,8 +117,13 @@ mod tests {
     #[test]
     fn routes_are_rules_and_a_star_is_every_method() -> Result<(), RuleError> {
         for path in ["/", "/demo/users", "/demo/users/{userId}", "/v1.0/{a}/b-c"] {
-            assert_eq!(rule(&["GET"], path)?.methods().collect::<Vec<_>>(), ["GET"]);
+            assert_eq!(rule(&["GET"], path)?.methods().collect::<Vec<_>>(), ["GET", "HEAD"]);
         }
+        assert_eq!(
+            rule(&["HEAD"], "/")?.methods().collect::<Vec<_>>(),
+            ["HEAD"],
+            "but not the other way round"
+        );
         assert!(rule(&["*"], "/")?.methods().eq(METHODS));
         Ok(())
     }

@@ -49,7 +49,8 @@ async fn a_known_user_gets_a_policy_with_either_scheme() -> TestResult {
         assert_eq!(answer["principalId"], "ada");
         assert_eq!(answer["context"], json!({ "user": "ada" }));
         let statements = &answer["policyDocument"]["Statement"];
-        let allow = json!([{ "Action": "execute-api:Invoke", "Effect": "Allow", "Resource": [format!("{STAGE}/GET/demo/users")] }]);
+        let resources = ["GET", "HEAD"].map(|method| format!("{STAGE}/{method}/demo/users"));
+        let allow = json!([{ "Action": "execute-api:Invoke", "Effect": "Allow", "Resource": resources }]);
         assert_eq!(*statements, allow);
     }
     Ok(())
