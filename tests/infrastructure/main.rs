@@ -2,6 +2,7 @@
 //!
 //! - `pretended`: each layer's own tests (`terraform/*/tests`), by `terraform test` with mocked providers.
 //! - `written`: what no plan can show: who owns which attribute, and that the documents name every variable.
+//! - `refusals`: what API Gateway answers by itself, and the API's description.
 //! - `scanned`: checkov, with every exception explained where it is made.
 //! - `domain`: the `dns` layer on a real local stage, by deployctl.
 
@@ -9,6 +10,7 @@
 
 mod domain;
 mod pretended;
+mod refusals;
 mod scanned;
 mod written;
 
