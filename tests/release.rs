@@ -5,6 +5,10 @@
 
 #[path = "support/caller.rs"]
 mod caller;
+#[path = "release/described.rs"]
+mod described;
+#[path = "release/guarded.rs"]
+mod guarded;
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/project.rs"]
@@ -24,6 +28,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use caller::Answer;
+use guarded::{ALL, ALL_PLAIN, Guarded, ORIGIN, Redis};
 use program::Ended;
 use project::Project;
 use site::Site;
@@ -112,6 +117,13 @@ async fn the_story_of_a_project() {
 
     chapter("a promotion");
     story.a_promotion().await;
+
+    chapter("who may call");
+    let guarded = story.the_authorizer_is_switched_on().await;
+    story.who_may_call(&guarded).await;
+
+    chapter("as described");
+    tell(&format!("         {}", described::judged(&guarded.url, ALL_PLAIN, 180).await));
 
     chapter("the end");
     story.history_has_no_gaps().await;
@@ -551,6 +563,36 @@ impl Story {
         assert_eq!(refused["error"]["id"], "promote.other_bytes", "{refused:#}");
         assert_eq!(site.ask("GET", "/demo/users", None).await.release, "1.1.0");
         std::fs::write(&source, main).unwrap();
+    }
+
+    /// On the stage that was promoted to, in one release; and its probe comes in with credentials.
+    async fn the_authorizer_is_switched_on(&self) -> Guarded {
+        let redis = Redis::of(&self.project.dir);
+        redis.add_users().await;
+        let variables = format!(
+            "{{ artifact_bucket_force_destroy = true, authorizer_enabled = true, cors_allow_origin = \"{ORIGIN}\", \
+             throttling = {{ rate_limit = 5000, burst_limit = 5000 }} }}"
+        );
+        let now = "local = true\nvariables = { artifact_bucket_force_destroy = true }";
+        self.project.edit("deployctl.toml", now, &format!("local = true\nvariables = {variables}"));
+        let program = self.project.program.clone().with("DEPLOYCTL_PROBE_AUTHORIZATION", ALL);
+        let args = ["release", "--version", "1.3.0", "--stage", "next", "--output", "json"];
+        let released = program.run(&args).await.exit(0);
+        assert!(!released.stderr.contains("asks for credentials"), "{}", released.stderr);
+        let released = released.json();
+        assert_eq!(released["functions"].as_object().unwrap().len(), 7);
+        Guarded::at(released["url"].as_str().unwrap(), redis)
+    }
+
+    async fn who_may_call(&self, guarded: &Guarded) {
+        let strangers = guarded.strangers_are_401().await;
+        let calls = guarded.rights_are_kept_on_every_route().await;
+        tell(&format!("         {strangers} calls by strangers, {calls} by users"));
+        guarded.what_needs_no_right().await;
+        guarded.decisions_are_kept().await;
+        // A redeployment has API Gateway forget.
+        self.json(&["redeploy", "--stage", "next"]).await;
+        guarded.decisions_are_forgotten().await;
     }
 
     async fn history_has_no_gaps(&self) {
