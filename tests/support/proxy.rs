@@ -161,7 +161,7 @@ impl State {
         // How deployctl asks whether a local stage still runs; it has no part in what it does there.
         let aside = head.contains("/_ministack/health");
         let read = head.starts_with("GET ") || head.starts_with("HEAD ");
-        let counts = !aside && !(read && self.writes_only.load(Ordering::SeqCst));
+        let counts = !(aside || read && self.writes_only.load(Ordering::SeqCst));
         let fault = if counts { self.fault_of() } else { None };
         let round = self.rounds.load(Ordering::SeqCst) + 1;
         if self.slow.load(Ordering::SeqCst) {
