@@ -92,6 +92,7 @@ impl From<LocalError> for Error {
             LocalError::Interrupted
             | LocalError::Process(ProcessError { failure: Failure::Interrupted { .. }, .. }) => {
                 Self::new(Kind::Interrupted, "interrupted", LocalError::Interrupted.to_string())
+                    .hint("nothing was changed, and what was started is stopped again")
             }
             LocalError::Tools(tools) => tools.into(),
             LocalError::Io { .. } => Self::preflight("local.io", message),

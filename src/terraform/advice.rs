@@ -169,7 +169,7 @@ impl Failure {
             Reason::Interrupted { killed: true } => {
                 let unlock = by_hand("force-unlock <id>");
                 return Some(format!(
-                    "a lock may be left: the next run tells its id, and {unlock} removes it"
+                    "what runs is unchanged; a lock may be left: the next run tells its id, and {unlock} removes it"
                 ));
             }
             Reason::Interrupted { killed: false } => {
