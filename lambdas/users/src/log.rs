@@ -82,7 +82,7 @@ impl Scope {
     fn write(&self, level: Level, message: &str, facts: Value) {
         if (level as u8) <= LEVEL.load(Ordering::Relaxed) {
             let now = jiff::Timestamp::now();
-            write(&self.line(now, level, message, facts));
+            write(self.line(now, level, message, facts));
         }
     }
 
@@ -139,9 +139,10 @@ fn chain(cause: &dyn Error) -> String {
     causes
 }
 
-/// A log that cannot be written is no reason to fail the request.
-fn write(line: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{line}"));
+/// A log that cannot be written is no reason to fail the request. stderr has no buffer: the line and its end are one write.
+fn write(mut line: String) {
+    line.push('\n');
+    drop(std::io::stderr().lock().write_all(line.as_bytes()));
 }
 
 #[cfg(test)]

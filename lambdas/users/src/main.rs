@@ -28,10 +28,14 @@ async fn serve() -> Result<(), Error> {
     let app = Arc::new(App::new(&settings, Keeper::from_env(variable))?);
     let early = Arc::clone(&app);
     tokio::spawn(async move { early.connect().await });
-    let app = app.as_ref();
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        let scope = Scope::of_invocation(&event.context.request_id, event.context.xray_trace_id.as_deref());
-        Ok::<_, Error>(app.answer(event.payload.get(), scope).await)
-    }))
-    .await
+    let serving = lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+        let app = Arc::clone(&app);
+        async move {
+            let context = &event.context;
+            let scope = Scope::of_invocation(&context.request_id, context.xray_trace_id.as_deref());
+            Ok::<_, Error>(app.answer(event.payload.get(), scope).await)
+        }
+    }));
+    // A task of its own: waking the main future costs a system call each time, two for each event.
+    tokio::spawn(serving).await?
 }
