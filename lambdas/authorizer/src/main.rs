@@ -1,7 +1,6 @@
-//! Starts the authorizer, and connects to Redis while the first event is on its way.
+//! Starts the authorizer: it is connected to Redis before the first event is asked for.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use authorizer::kept_secret::Keeper;
 use authorizer::log::{self, Scope};
@@ -27,10 +26,8 @@ async fn serve() -> Result<(), Error> {
     if let Some(level) = variable("LOG_LEVEL").filter(|level| !level.is_empty()) {
         log::set_level(level.parse()?);
     }
-    let authorizer = Arc::new(Authorizer::new(&address, Keeper::from_env(variable))?);
-    let early = Arc::clone(&authorizer);
-    tokio::spawn(async move { early.connect().await });
-    let authorizer = authorizer.as_ref();
+    let authorizer = &Authorizer::new(&address, Keeper::from_env(variable))?;
+    authorizer.connect().await;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
         let scope = Scope::of_invocation(&event.context.request_id, event.context.xray_trace_id.as_deref());
         authorizer.decide(event.payload, scope).await

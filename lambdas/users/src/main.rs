@@ -1,4 +1,5 @@
-//! Starts the function that the handler setting names, and connects to Redis while the first event is on its way.
+//! Starts the function that the handler setting names. It is connected to Redis before it asks for the first event: where
+//! Lambda makes environments ahead, nobody waits for that.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,8 +27,7 @@ async fn serve() -> Result<(), Error> {
     let settings = Settings::from_env(variable)?;
     log::set_level(settings.log_level);
     let app = Arc::new(App::new(&settings, Keeper::from_env(variable))?);
-    let early = Arc::clone(&app);
-    tokio::spawn(async move { early.connect().await });
+    app.connect().await;
     let serving = lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let app = Arc::clone(&app);
         async move {
