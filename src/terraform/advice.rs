@@ -175,9 +175,33 @@ impl Failure {
             Reason::Interrupted { killed: false } => {
                 "what runs is unchanged; what Terraform had done by then is in its state, and the next run goes on from there"
             }
-            Reason::Io { .. } | Reason::Failed(_) => return None,
+            Reason::Failed(_) => return Some(self.unknown(&by_hand)),
+            Reason::Io { .. } => return None,
         };
         Some(hint.to_owned())
+    }
+
+    /// What can be said of a failure of which nothing else is known.
+    fn unknown(&self, by_hand: &dyn Fn(&str) -> String) -> String {
+        let done = "no traffic was moved; what Terraform has done so far is in its state";
+        let Some(address) = self.exists_already() else {
+            return format!("{done}; once the cause is gone, run the command again");
+        };
+        let import = by_hand(&format!("import '{address}' <id>"));
+        format!(
+            "{done}; {address} is there and not in the state: {import} takes it in, or delete it; then run the command again"
+        )
+    }
+
+    /// The resource that could not be made because it is there: made by somebody else, or by a call whose answer was lost.
+    fn exists_already(&self) -> Option<&str> {
+        let says_so = |diagnostic: &&Diagnostic| {
+            let Diagnostic { summary, detail, .. } = diagnostic;
+            [summary, detail]
+                .iter()
+                .any(|text| ["AlreadyExists", "already exists"].iter().any(|words| text.contains(words)))
+        };
+        self.diagnostics.iter().find(says_so)?.address.as_deref()
     }
 }
 
@@ -241,6 +265,16 @@ mod tests {
         assert!(matches!(*recorded("no-registry").reason, Reason::RegistryUnreachable));
         assert!(matches!(*recorded("not-initialised").reason, Reason::NotInitialised));
         assert!(matches!(*recorded("sigint").reason, Reason::Failed(_)));
+    }
+
+    #[test]
+    fn what_is_there_already_can_be_taken_in() {
+        let line = r#"{"@level":"error","@message":"","type":"diagnostic","diagnostic":{"severity":"error","summary":"creating CloudWatch Logs Log Group (/aws/lambda/f): ResourceAlreadyExistsException: The specified log group already exists","detail":"","address":"aws_cloudwatch_log_group.function[\"f\"]"}}"#;
+        let found = Message::parse(line).unwrap().error().cloned();
+        let error = Error::from(Failure::from_run(found.into_iter().collect(), None).at("app", "dev"));
+        assert_eq!(error.id, "terraform.failed");
+        let import = r#"deployctl terraform app --stage dev -- import 'aws_cloudwatch_log_group.function["f"]' <id> takes it in"#;
+        assert!(error.hint.as_ref().unwrap().contains(import), "{error:?}");
     }
 
     #[test]
