@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/wire.rs"]
+mod wire;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,8 +17,8 @@ use deployctl::contract::Contract;
 use deployctl::local::LocalStage;
 use deployctl::settings::Stage;
 use deployctl::world::World as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 
 /// What is said of throttling, with the time to wait.
 const LATER: Answer = Answer(
@@ -91,14 +94,78 @@ async fn no_means_no() {
     assert!(failure.to_string().contains("not authorized to perform: apigateway:POST"), "{failure}");
 }
 
+/// An answer of the form that the API reference of IAM shows.
+const SIMULATED: &str = r#"<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">
+  <SimulatePrincipalPolicyResult>
+    <IsTruncated>false</IsTruncated>
+    <EvaluationResults>
+      <member>
+        <MatchedStatements>
+          <member>
+            <SourcePolicyId>PolicyInputList.1</SourcePolicyId>
+            <EndPosition><Column>4</Column><Line>7</Line></EndPosition>
+            <StartPosition><Column>16</Column><Line>3</Line></StartPosition>
+          </member>
+        </MatchedStatements>
+        <MissingContextValues/>
+        <EvalResourceName>arn:aws:s3:::b/k</EvalResourceName>
+        <EvalDecision>allowed</EvalDecision>
+        <EvalActionName>s3:GetObject</EvalActionName>
+      </member>
+      <member>
+        <MatchedStatements/>
+        <MissingContextValues/>
+        <EvalResourceName>arn:aws:s3:::b/k</EvalResourceName>
+        <EvalDecision>implicitDeny</EvalDecision>
+        <EvalActionName>s3:PutObject</EvalActionName>
+      </member>
+    </EvaluationResults>
+  </SimulatePrincipalPolicyResult>
+  <ResponseMetadata><RequestId>1cdb5b0a-4c15-11e5-b121-bd8c7EXAMPLE</RequestId></ResponseMetadata>
+</SimulatePrincipalPolicyResponse>"#;
+
+const DENIED: &str = r#"<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type>
+<Code>AccessDenied</Code><Message>not authorized to perform: iam:SimulatePrincipalPolicy</Message></Error>
+<RequestId>1</RequestId></ErrorResponse>"#;
+
+#[tokio::test]
+async fn what_iam_says_is_understood() {
+    let actions = ["s3:GetObject", "s3:PutObject"];
+    let (role, object) = ("arn:aws:iam::111111111111:role/r", "arn:aws:s3:::b/k");
+    let cloud = Cloud::new(false, [Answer(200, "", SIMULATED), Answer(403, "", DENIED)]).await;
+    let verdicts = cloud.aws.simulate(role, &actions, object).await.unwrap();
+    let told: Vec<String> =
+        verdicts.into_iter().map(|verdict| format!("{} {}", verdict.action, verdict.decision)).collect();
+    assert_eq!(told, ["s3:PutObject implicitDeny"]);
+    let request = cloud.asked.lock().unwrap().remove(0).body;
+    for part in [
+        "Action=SimulatePrincipalPolicy",
+        "PolicySourceArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Arole%2Fr",
+        "ActionNames.member.2=s3%3APutObject",
+        "ResourceArns.member.1=arn%3Aaws%3As3%3A%3A%3Ab%2Fk",
+    ] {
+        assert!(request.contains(part), "{part}: {request}");
+    }
+    assert_eq!(cloud.aws.simulate(role, &actions, object).await.unwrap_err().meaning, Meaning::Denied);
+}
+
 /// Status, headers and body.
 #[derive(Debug, Clone, Copy)]
 struct Answer(u16, &'static str, &'static str);
 
 /// A cloud that gives these answers, one after the other, and takes down what it was asked and when.
 struct Cloud {
+    aws: Aws,
     site: Site,
-    asked: Arc<Mutex<Vec<(String, Instant)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+/// A request: method and path, body, and when it came.
+#[derive(Debug)]
+struct Asked {
+    line: String,
+    body: String,
+    at: Instant,
 }
 
 impl Cloud {
@@ -110,8 +177,14 @@ impl Cloud {
         let mut answers: VecDeque<Answer> = answers.into_iter().collect();
         drop(tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
-                let Some(line) = request_line(&mut client).await else { continue };
-                taken.lock().unwrap().push((line, Instant::now()));
+                let Ok(Some((head, body))) = wire::read_request(&mut client).await else { continue };
+                let line = head.lines().next().and_then(|line| line.strip_suffix(" HTTP/1.1"));
+                let body = String::from_utf8(body).unwrap();
+                taken.lock().unwrap().push(Asked {
+                    line: line.unwrap().to_owned(),
+                    body,
+                    at: Instant::now(),
+                });
                 let Answer(status, headers, body) =
                     answers.pop_front().unwrap_or(Answer(404, "", "asked too often"));
                 let text = format!(
@@ -147,8 +220,9 @@ impl Cloud {
             invoke_url: "unused".to_owned(),
             functions: std::collections::BTreeMap::new(),
         };
-        let site = Aws::connect(&stage, Some(&local)).await.site(&contract, "http://unused").unwrap();
-        Self { site, asked }
+        let aws = Aws::connect(&stage, Some(&local)).await;
+        let site = aws.site(&contract, "http://unused").unwrap();
+        Self { aws, site, asked }
     }
 
     fn count(&self) -> usize {
@@ -157,37 +231,14 @@ impl Cloud {
 
     fn first_and_last(&self) -> (Instant, Instant) {
         let asked = self.asked.lock().unwrap();
-        (asked[0].1, asked[asked.len() - 1].1)
+        (asked[0].at, asked[asked.len() - 1].at)
     }
 
     /// The whole seconds between the requests, which must be these.
     fn gaps(&self, expected: &[&str]) -> Vec<u64> {
         let asked = self.asked.lock().unwrap();
-        let lines: Vec<&str> = asked.iter().map(|(line, _)| line.as_str()).collect();
+        let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
         assert_eq!(lines, expected);
-        asked.windows(2).map(|two| (two[1].1 - two[0].1).as_secs()).collect()
+        asked.windows(2).map(|two| (two[1].at - two[0].at).as_secs()).collect()
     }
-}
-
-/// Method and path of a request, which is read to its end.
-async fn request_line(client: &mut TcpStream) -> Option<String> {
-    let mut bytes = Vec::new();
-    let end = loop {
-        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-            break end + 4;
-        }
-        if client.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
-    };
-    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let length = head
-        .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-    while bytes.len() < end + length.unwrap_or(0) {
-        if client.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
-    }
-    head.lines().next()?.strip_suffix(" HTTP/1.1").map(str::to_owned)
 }

@@ -4,7 +4,7 @@ use super::Context;
 use crate::error::{Error, Kind, Result};
 use crate::release::model::StageName;
 
-/// Asks for the name of the stage, unless the command line has confirmed already. Nothing is changed before it is typed.
+/// Asks for the name of the stage. Nothing is changed before it is typed.
 ///
 /// # Errors
 /// `id` with exit code 2 when something else is typed, or nobody is there: then with `hint`. `interrupted` on Ctrl-C.

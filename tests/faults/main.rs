@@ -29,8 +29,12 @@ mod sdk;
 mod small;
 #[path = "../support/traffic.rs"]
 mod traffic;
+#[path = "../support/upstream.rs"]
+mod upstream;
 #[path = "../support/view.rs"]
 mod view;
+#[path = "../support/wire.rs"]
+mod wire;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

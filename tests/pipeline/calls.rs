@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::recorder::{Request, header};
+use crate::recorder::Request;
+use crate::wire::header;
 
 /// The account of the local stage.
 pub const ACCOUNT: &str = "000000000000";

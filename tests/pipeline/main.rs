@@ -26,6 +26,10 @@ mod site;
 mod small;
 mod supply;
 mod trust;
+#[path = "../support/upstream.rs"]
+mod upstream;
+#[path = "../support/wire.rs"]
+mod wire;
 mod workflows;
 
 use std::path::{Path, PathBuf};

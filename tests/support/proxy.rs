@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+
+use super::{upstream, wire};
 
 /// What happens to the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +159,7 @@ impl State {
     }
 
     async fn pass_on(&self, mut client: TcpStream) -> std::io::Result<()> {
-        let Some((head, body)) = read_request(&mut client).await? else { return Ok(()) };
+        let Some((head, body)) = wire::read_request(&mut client).await? else { return Ok(()) };
         // How deployctl asks whether a local stage still runs; it has no part in what it does there.
         let aside = head.contains("/_ministack/health");
         let read = head.starts_with("GET ") || head.starts_with("HEAD ");
@@ -183,11 +185,7 @@ impl State {
             Some(Fault::Interrupted) => self.send(Signal::SIGINT),
             _ => {}
         }
-        let mut server = TcpStream::connect(("127.0.0.1", self.upstream)).await?;
-        server.write_all(once(&head).as_bytes()).await?;
-        server.write_all(&body).await?;
-        let mut answer = Vec::new();
-        server.read_to_end(&mut answer).await?;
+        let answer = upstream::pass_on(self.upstream, &head, &body).await?;
         if !aside {
             self.rounds.fetch_max(round, Ordering::SeqCst);
         }
@@ -223,48 +221,4 @@ impl State {
         let pid = self.client.lock().unwrap().expect("a process to tell");
         kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
     }
-}
-
-/// A request: its head, and as many bytes as the head announces. `None` when none came.
-async fn read_request(client: &mut TcpStream) -> std::io::Result<Option<(String, Vec<u8>)>> {
-    let mut bytes = Vec::new();
-    let end = loop {
-        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-            break end + 4;
-        }
-        if client.read_buf(&mut bytes).await? == 0 {
-            return Ok(None);
-        }
-    };
-    let mut body = bytes.split_off(end);
-    let head = String::from_utf8_lossy(&bytes).into_owned();
-    let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
-    assert!(header(&head, "transfer-encoding").is_none(), "a body without a length: {head}");
-    if header(&head, "expect").is_some() {
-        client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
-    }
-    while body.len() < length {
-        if client.read_buf(&mut body).await? == 0 {
-            return Ok(None);
-        }
-    }
-    Ok(Some((head, body)))
-}
-
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.trim())
-}
-
-/// The head of a request whose connection ends with its answer.
-fn once(head: &str) -> String {
-    let kept = head.lines().filter(|line| {
-        let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
-        !line.is_empty() && name != "connection" && name != "expect"
-    });
-    let mut text: String = kept.flat_map(|line| [line, "\r\n"]).collect();
-    text.push_str("Connection: close\r\n\r\n");
-    text
 }
