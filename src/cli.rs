@@ -1,6 +1,7 @@
 //! The command line. Doc comments here are the help texts; there is no logic.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -90,6 +91,24 @@ pub enum LogFormat {
     Json,
 }
 
+/// What a command does where another one holds the stage.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct LeaseArgs {
+    /// Wait this long for a stage that another command holds, such as 90s or 10m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: jiff::SignedDuration =
+        text.parse().map_err(|_| "a time has a number and a unit, such as 90s, 10m or 1h".to_owned())?;
+    let day = Duration::from_secs(86_400);
+    Duration::try_from(duration)
+        .ok()
+        .filter(|time| *time <= day)
+        .ok_or_else(|| "a time is from 0s to 24h".to_owned())
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -105,6 +124,9 @@ pub enum Verb {
         /// Zips that `deployctl build` has left there, released as they are: nothing is compiled
         #[arg(long, env = "DEPLOYCTL_ARTIFACTS", value_name = "DIR")]
         artifacts: Option<PathBuf>,
+        #[command(flatten)]
+        #[doc(hidden)]
+        lease: LeaseArgs,
     },
     /// Print everything a release would do, Terraform included, and change nothing
     #[command(
@@ -142,6 +164,9 @@ pub enum Verb {
         /// Only when the API has changed since its deployment was made
         #[arg(long)]
         if_stale: bool,
+        #[command(flatten)]
+        #[doc(hidden)]
+        lease: LeaseArgs,
     },
     /// Switch back to the release that served before, or to an earlier one
     #[command(
@@ -151,6 +176,9 @@ pub enum Verb {
         /// The version to go to, by the ledger
         #[arg(long, value_name = "V")]
         to: Option<String>,
+        #[command(flatten)]
+        #[doc(hidden)]
+        lease: LeaseArgs,
     },
     /// Release on another stage the very bytes that one stage runs, proven by hash, without building
     #[command(after_help = "Example:\n  deployctl promote --version 1.4.2 --from dev --to prd")]
@@ -167,6 +195,9 @@ pub enum Verb {
         /// Let Terraform destroy or replace this protected resource (may be given several times)
         #[arg(long, value_name = "ADDRESS")]
         allow_destroy: Vec<String>,
+        #[command(flatten)]
+        #[doc(hidden)]
+        lease: LeaseArgs,
     },
     /// What runs, whether it is stale, and who holds the stage
     #[command(
@@ -208,6 +239,9 @@ pub enum Verb {
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
+        #[command(flatten)]
+        #[doc(hidden)]
+        lease: LeaseArgs,
     },
     /// The outputs of all Terraform layers, as one JSON with --output json
     #[command(
@@ -246,6 +280,9 @@ pub enum Verb {
         /// Delete zips and ledger from the artifact bucket, so that it can be destroyed
         #[arg(long)]
         delete_releases: bool,
+        #[command(flatten)]
+        #[doc(hidden)]
+        lease: LeaseArgs,
     },
     /// Make the bucket of the Terraform state where it is missing: versioned, encrypted, private
     #[command(after_help = "Example:\n  deployctl bootstrap --stage dev")]

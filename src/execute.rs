@@ -4,6 +4,7 @@
 //! lease has taken down what it is about to make true. What follows it either ends in a record or in the same
 //! call with the old values.
 
+mod switch;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -66,12 +67,13 @@ pub struct Engine<'a, W, S> {
 }
 
 impl<W: World, S: Store + Clone> Engine<'_, W, S> {
-    /// Settles what a predecessor left that was killed between its switch and its record: if the stage shows
-    /// its intent, the record is written now (I6). Returns where the ledger ends then.
+    /// Completes what a predecessor left that was killed or lost the stage between its switch and its record: if the
+    /// stage shows its intent, or it was being moved back, the record is written now (I6). Returns where the ledger
+    /// ends then.
     ///
     /// # Errors
     /// When stage or ledger cannot be read or written.
-    pub async fn settle(&self, left: Left) -> Result<Head> {
+    pub async fn recover_interrupted(&self, left: Left) -> Result<Head> {
         let Left { intent, head } = left;
         let Some(mut intent) = intent else {
             let head = match head {
@@ -85,14 +87,26 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
             self.world.stage().await.map_err(|failure| not_switched("the stage cannot be read", failure))
         };
         let (stage, mut head) = try_join!(stage, self.ledger.head())?;
-        let version = &intent.release.version;
-        let recorded = head.current.as_ref().is_some_and(|record| record.is_the_deed_of(&intent));
+        let version = intent.release.version.clone();
+        let recorded = head.last > 0 && self.ledger.has(&intent, head.last).await?;
         if recorded {
             // Killed between its record and the stage's return.
         } else if stage.pointer == intent.pointer {
             self.events.note(format!(
                 "an earlier command was interrupted after it had moved the stage to {version}; recording it now"
             ));
+            // Also where it was to be moved back: it is what callers get.
+            intent.outcome = Outcome::Live;
+            intent.recovered = true;
+            self.ledger.append(&mut intent, head.last).await?;
+            head = head.after(&intent);
+        } else if intent.outcome == Outcome::SwitchedBack {
+            self.events.note(format!(
+                "an earlier command was interrupted while it moved the stage back from {version}; recording it now"
+            ));
+            if stage.pointer != intent.before.pointer {
+                intent.outcome = Outcome::Superseded;
+            }
             intent.recovered = true;
             self.ledger.append(&mut intent, head.last).await?;
             head = head.after(&intent);
@@ -301,120 +315,11 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         if self.cancel.is_cancelled() {
             return Err(interrupted());
         }
-        record.number = head.last + 1;
+        record.number = head.next()?;
         // Should this command be killed, its successor writes the record as it stands here.
         record.steps = self.events.times();
         self.events.step("intent", self.lease.intend(&record)).await?;
         self.switch_over(record, head, checks).await
-    }
-
-    /// The switch and what follows it: moves the stage to `record.pointer`, checks that the release answers,
-    /// and writes the record. The stage either ends there or where it was. The lease must hold the intent.
-    ///
-    /// # Errors
-    /// `release.not_switched` and `release.switched_back` (30: the old release serves), `release.stuck` (40),
-    /// `interrupted` (130: the old release serves). A live release that cannot be recorded is a warning.
-    pub async fn switch_over(
-        &self,
-        mut record: Record,
-        head: Head,
-        checks: &LiveChecks<'_>,
-    ) -> Result<Record> {
-        if self.cancel.is_cancelled() {
-            self.lease.settled(head).await;
-            return Err(interrupted());
-        }
-        if let Err(error) = self.events.step("switch", self.switch(&record)).await {
-            if error.kind != Kind::Stuck {
-                self.lease.settled(head).await;
-            }
-            return Err(error);
-        }
-        let verified = self.events.step("verify", self.verify(&record.release.version, checks)).await;
-        if let Err(error) = verified {
-            return Err(self.undo(record, head, checks.cached, error).await);
-        }
-        record.steps = self.events.times();
-        if let Err(error) = self.events.step("ledger", self.ledger.append(&mut record, head.last)).await {
-            // The intent stays in the lease, and the next command that changes this stage writes the record. The
-            // release is live and answers: failing now would only make somebody release it again.
-            self.events.warn(format!(
-                "release {} is live, but could not be recorded ({error}); the next command that changes this stage \
-                 completes the ledger",
-                record.release.version
-            ));
-            return Ok(record);
-        }
-        self.lease.settled(head.after(&record)).await;
-        Ok(record)
-    }
-
-    /// Moves the stage in one call. A lost answer is looked up in the stage itself.
-    async fn switch(&self, record: &Record) -> Result<()> {
-        let (from, to) = (&record.before.pointer, &record.pointer);
-        let Err(failure) = self.world.switch(from, to).await else { return Ok(()) };
-        match self.world.stage().await {
-            Ok(stage) if stage.pointer == *to => Ok(()),
-            Ok(stage) if stage.pointer == *from => {
-                Err(not_switched("the stage could not be switched", failure))
-            }
-            _ => {
-                // Unknown: going back is the same call with the old values, and safe in either case.
-                match self.move_back(to, from).await {
-                    Ok(()) => Err(not_switched("the stage could not be switched", failure)),
-                    Err(second) => Err(stuck(record, &failure, &second)),
-                }
-            }
-        }
-    }
-
-    async fn move_back(&self, to: &Pointer, from: &Pointer) -> std::result::Result<(), Failure> {
-        let Err(failure) = self.world.switch(to, from).await else { return Ok(()) };
-        match self.world.stage().await {
-            Ok(stage) if stage.pointer == *from => Ok(()),
-            _ => Err(failure),
-        }
-    }
-
-    /// Undoes the switch, records that it was undone, and returns what the user is told.
-    async fn undo(&self, mut record: Record, head: Head, cached: bool, why: Error) -> Error {
-        let from = record.before.pointer.clone();
-        let back = self.events.step("switch back", self.move_back(&record.pointer, &from)).await;
-        let was_interrupted = why.kind == Kind::Interrupted;
-        let error = match back {
-            Err(failure) => {
-                record.outcome = Outcome::Stuck;
-                stuck(&record, &why, &failure)
-            }
-            Ok(()) => {
-                record.outcome = Outcome::SwitchedBack;
-                if let Err(failure) = self.world.flush_caches(cached).await {
-                    self.events
-                        .warn(format!("the stage is back, but its caches could not be flushed: {failure}"));
-                }
-                if was_interrupted {
-                    interrupted()
-                } else {
-                    let message = format!(
-                        "release {} did not pass its checks and was switched back",
-                        record.release.version
-                    );
-                    Error::new(Kind::OldReleaseServes, "release.switched_back", message).because(why).hint(
-                        format!("the stage serves {} again; the functions' logs may tell why", shown(&from)),
-                    )
-                }
-            }
-        };
-        record.steps = self.events.times();
-        match self.ledger.append(&mut record, head.last).await {
-            // Settled also when stuck: the record says so, and the next command must not take it for live.
-            Ok(_) => self.lease.settled(head.after(&record)).await,
-            Err(failure) => {
-                // The intent stays, and the next command finds that it did not come true.
-                self.events.warn(format!("the ledger does not have this attempt: {failure}"));
-            }
-        }
-        error
     }
 
     async fn unless_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -463,30 +368,5 @@ fn not_switched(message: &str, failure: Failure) -> Error {
         }
         _ => "the old release serves; run the command again: what was prepared is used again",
     };
-    Error::new(Kind::OldReleaseServes, "release.not_switched", message).because(failure).hint(hint)
-}
-
-fn stuck(record: &Record, first: &dyn std::error::Error, second: &Failure) -> Error {
-    let (from, api) = (&record.before.pointer, &record.release.api);
-    let mut operations = vec![format!("op=replace,path=/deploymentId,value={}", from.deployment_id)];
-    for (name, value) in &from.variables {
-        operations.push(format!("'op=replace,path=/variables/{name},value={value}'"));
-    }
-    for name in record.pointer.variables.keys().filter(|name| !from.variables.contains_key(*name)) {
-        operations.push(format!("op=remove,path=/variables/{name}"));
-    }
-    Error::new(
-        Kind::Stuck,
-        "release.stuck",
-        format!("the switch went wrong ({first}) and could not be undone"),
-    )
-    .because(second.clone())
-    .hint(format!(
-        "a person must move the stage back to {}:\n  aws apigateway update-stage --rest-api-id {} --stage-name {} \
-         --patch-operations {}\nthen run `deployctl status`",
-        shown(from),
-        api.id,
-        api.stage,
-        operations.join(" ")
-    ))
+    Error::new(Kind::OldReleaseServes, switch::NOT_SWITCHED, message).because(failure).hint(hint)
 }

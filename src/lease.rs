@@ -1,25 +1,32 @@
 //! The lease: one command at a time changes a stage (I7).
 //!
 //! It is one object in the artifact bucket, written only on the condition that it is still as it was last
-//! read. Clocks decide only who may *try*: a holder whose lease was taken over, for whatever reason, fails its
-//! next conditional write, and there is one right before the switch.
+//! read. A clock decides only who may *try* to take it over: a holder whose lease was taken over fails its next
+//! conditional write, and there is one right before the switch and one before an undo. How old a lease is, is what
+//! S3 says of itself in one answer: its `Date` less the object's `Last-Modified`. No holder's clock counts.
 //!
-//! That last write also carries the *intent*: the record that the switch is about to make true. A command
-//! that is killed between switch and ledger leaves it behind, and the next one settles it (I6).
+//! The write before the switch also carries the *intent*: the record that the switch is about to make true. A
+//! command that is killed between switch and ledger leaves it behind, and the next one settles it (I6).
 //!
 //! Whoever gives the lease back writes down where the ledger ends. Nobody appends to it without the lease, so the
 //! next command need not read it; after a holder that died, only the ledger itself is believed.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::aws::failure::Failure;
+use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{Head, PREFIX};
+use crate::local::identity::ProcessIdentity;
 use crate::release::model::{FunctionName, StageName};
 use crate::release::record::{Record, Who};
 use crate::world::{Store, Written};
@@ -29,6 +36,9 @@ pub const TERM: Duration = Duration::from_secs(90);
 
 /// How often it is renewed: two renewals may fail before it runs out.
 const RENEWAL: Duration = Duration::from_secs(30);
+
+/// The longest that one write of the lease may take. One that gets no answer is found out by the next.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The lease object.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -64,6 +74,8 @@ pub struct Found {
     pub slip: Option<Slip>,
     /// Its ETag.
     etag: Option<String>,
+    /// The time since it was last written, by the store's own clock; `None` where the store does not say.
+    age: Option<Duration>,
 }
 
 impl Found {
@@ -73,9 +85,16 @@ impl Found {
     /// `lease.held` with the holder.
     pub fn must_be_free(&self, stage: &StageName) -> Result<()> {
         match self.slip.as_ref().and_then(|slip| slip.holder.as_ref()) {
-            Some(holder) if holder.is_alive() => Err(held(stage, holder)),
+            Some(holder) if self.is_alive(holder) => Err(held(stage, holder)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the holder's term is not over yet, and its process is not known to have ended. Each renewal writes the
+    /// object, so its age is the time since the last renewal.
+    fn is_alive(&self, holder: &Holder) -> bool {
+        let in_term = self.age.map_or_else(|| holder.expires > Timestamp::now(), |age| age < TERM);
+        in_term && !holder.process.is_gone()
     }
 }
 
@@ -103,9 +122,10 @@ impl Holder {
         Self { nonce, who, command, process: Process::current(), since, expires: expiry(since) }
     }
 
-    /// Whether its time is not over yet, and it is not known to have ended.
-    fn is_alive(&self) -> bool {
-        self.expires > Timestamp::now() && !self.process.is_gone()
+    /// The same holder, from now on.
+    fn from_now(&self) -> Self {
+        let since = crate::ledger::now();
+        Self { since, expires: expiry(since), ..self.clone() }
     }
 }
 
@@ -118,6 +138,9 @@ pub struct Process {
     pub host: String,
     /// The process.
     pub pid: u32,
+    /// When the process started, to be compared only: a number may belong to another process by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
 }
 
 impl Process {
@@ -130,16 +153,31 @@ impl Process {
             machine: format!("{} {}", read("/proc/sys/kernel/random/boot_id"), namespace.display()),
             host: read("/proc/sys/kernel/hostname"),
             pid: std::process::id(),
+            started: started(std::process::id()),
         }
     }
 
-    /// Whether this process ran on this machine, as this very namespace counts, and is gone.
+    /// Whether this process ran on this machine, as this very namespace counts, and is gone. What cannot be seen is
+    /// not gone: /proc may hide the processes of others.
     fn is_gone(&self) -> bool {
         let here = Self::current();
         // Without both ids nothing is known about it.
-        let known = here.machine.len() > 2 && here.machine == self.machine;
-        known && !std::path::Path::new(&format!("/proc/{}", self.pid)).exists()
+        let (boot, namespace) = here.machine.split_once(' ').unwrap_or_default();
+        if boot.is_empty() || namespace.is_empty() || here.machine != self.machine {
+            return false;
+        }
+        let Ok(pid) = i32::try_from(self.pid) else { return true };
+        match kill(Pid::from_raw(pid), None) {
+            Err(Errno::ESRCH) => true,
+            // Also EPERM: it is there, and somebody else's.
+            _ => self.started.is_some() && started(self.pid).is_some_and(|now| Some(now) != self.started),
+        }
     }
+}
+
+/// When a process started, as far as this machine tells.
+fn started(pid: u32) -> Option<String> {
+    ProcessIdentity::of(pid.try_into().ok()?).map(|process| process.started)
 }
 
 /// What the last holder left.
@@ -156,8 +194,21 @@ pub struct Left {
 pub struct Lease<S> {
     store: S,
     key: String,
+    stage: StageName,
+    clock: Clock,
     /// What is in the bucket, as far as we know; locked across each write, so that writes take turns.
     written: Mutex<(Slip, String)>,
+    /// When the last write began that went well, by the clock.
+    renewed: std::sync::Mutex<Duration>,
+}
+
+/// Why it is not certain that a lease is still held.
+#[derive(Debug)]
+pub enum Unconfirmed {
+    /// Somebody else took the stage over, or freed it.
+    Lost,
+    /// The bucket does not answer, or refuses the write.
+    Unreachable(Error),
 }
 
 impl<S: Store + Clone> Lease<S> {
@@ -172,35 +223,45 @@ impl<S: Store + Clone> Lease<S> {
     pub async fn peek(store: &S, stage: &StageName) -> Result<Found> {
         let stored = store.read(&Self::key(stage)).await.map_err(unreadable)?;
         let Some(stored) = stored else { return Ok(Found::default()) };
-        Ok(Found { slip: Some(parse(&stored.body)?), etag: Some(stored.etag) })
+        Ok(Found { slip: Some(parse(&stored.body)?), etag: Some(stored.etag), age: stored.age })
     }
 
     /// Takes `stage` for `holder`.
     ///
     /// # Errors
     /// `lease.held` (exit code 75) with the holder, and as [`Lease::peek`].
-    pub async fn acquire(store: S, stage: &StageName, holder: Holder) -> Result<(Self, Left)> {
+    pub async fn acquire(
+        store: S,
+        stage: &StageName,
+        holder: &Holder,
+        clock: &Clock,
+    ) -> Result<(Self, Left)> {
         // A write whose answer was lost is found on the second round; a third means a real race.
         for _ in 0..3 {
+            let started = clock.now();
             let found = Self::peek(&store, stage).await?;
             if let Some(other) = found.slip.as_ref().and_then(|slip| slip.holder.as_ref()) {
                 if other.nonce == holder.nonce {
-                    return Ok(Self::taken(store, stage, found));
+                    // Written by the round before this one, which is not longer ago than its answer was waited for.
+                    let begun = started.saturating_sub(found.age.unwrap_or(TERM));
+                    return Ok(Self::taken(store, stage, found, (clock, begun)));
                 }
-                if other.is_alive() {
+                if found.is_alive(other) {
                     return Err(held(stage, other));
                 }
             }
             let slip = found.slip.as_ref();
             let slip = Slip {
                 schema: SCHEMA,
-                holder: Some(holder.clone()),
+                holder: Some(holder.from_now()),
                 intent: slip.and_then(|slip| slip.intent.clone()),
                 head: slip.and_then(|slip| slip.head().cloned()),
                 sent: slip.map_or_else(BTreeMap::new, |slip| slip.sent.clone()),
             };
+            let started = clock.now();
             if let Some(etag) = Self::put(&store, stage, &slip, found.etag.as_deref()).await? {
-                return Ok(Self::taken(store, stage, Found { slip: Some(slip), etag: Some(etag) }));
+                let found = Found { slip: Some(slip), etag: Some(etag), age: None };
+                return Ok(Self::taken(store, stage, found, (clock, started)));
             }
         }
         Err(Error::new(Kind::Held, "lease.held", format!("stage {stage} is being taken by somebody else"))
@@ -216,23 +277,42 @@ impl<S: Store + Clone> Lease<S> {
         store: S,
         stage: &StageName,
         found: &Found,
-        holder: Holder,
+        (holder, clock): (&Holder, &Clock),
         intent: Record,
     ) -> Result<Option<Self>> {
         let slip = found.slip.as_ref();
         let head = slip.and_then(|slip| slip.head().cloned());
         let sent = slip.map_or_else(BTreeMap::new, |slip| slip.sent.clone());
-        let slip = Slip { schema: SCHEMA, holder: Some(holder), intent: Some(intent), head, sent };
+        let slip = Slip { schema: SCHEMA, holder: Some(holder.from_now()), intent: Some(intent), head, sent };
+        let started = clock.now();
         let etag = Self::put(&store, stage, &slip, found.etag.as_deref()).await?;
-        Ok(etag.map(|etag| Self { store, key: Self::key(stage), written: Mutex::new((slip, etag)) }))
+        let found = |etag| Found { slip: Some(slip), etag: Some(etag), age: None };
+        Ok(etag.map(|etag| Self::taken(store, stage, found(etag), (clock, started)).0))
     }
 
-    fn taken(store: S, stage: &StageName, found: Found) -> (Self, Left) {
-        let Found { slip, etag } = found;
+    fn taken(
+        store: S,
+        stage: &StageName,
+        found: Found,
+        (clock, renewed): (&Clock, Duration),
+    ) -> (Self, Left) {
+        let Found { slip, etag, .. } = found;
         let slip = slip.unwrap_or_default();
         let left = Left { intent: slip.intent.clone(), head: slip.head.clone() };
-        let written = Mutex::new((slip, etag.unwrap_or_default()));
-        (Self { store, key: Self::key(stage), written }, left)
+        let lease = Self {
+            store,
+            key: Self::key(stage),
+            stage: stage.clone(),
+            clock: clock.clone(),
+            written: Mutex::new((slip, etag.unwrap_or_default())),
+            renewed: std::sync::Mutex::new(renewed),
+        };
+        (lease, left)
+    }
+
+    /// The stage that it is for.
+    pub fn stage(&self) -> &StageName {
+        &self.stage
     }
 
     /// Writes `slip` over the one with `etag`; `None` when somebody was faster, or the answer was lost.
@@ -257,7 +337,7 @@ impl<S: Store + Clone> Lease<S> {
             let mut lost = false;
             while !lost {
                 tokio::time::sleep(RENEWAL).await;
-                lost = matches!(self.renew(None).await, Err(error) if error.id == "lease.lost");
+                lost = matches!(self.renew(None).await, Err(Unconfirmed::Lost));
             }
         };
         tokio::pin!(work);
@@ -274,7 +354,33 @@ impl<S: Store + Clone> Lease<S> {
     /// # Errors
     /// `lease.lost` when somebody took the stage over.
     pub async fn intend(&self, record: &Record) -> Result<()> {
-        self.renew(Some(Some(record.clone()))).await
+        self.renew(Some(record)).await.map_err(|unconfirmed| match unconfirmed {
+            Unconfirmed::Lost => lost("the stage was not moved by this command"),
+            Unconfirmed::Unreachable(error) => error,
+        })
+    }
+
+    /// Whether the last renewal is younger than the lease's term, so that nobody can have taken it over since.
+    pub fn is_current(&self) -> bool {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.clock.now().saturating_sub(renewed) < TERM
+    }
+
+    /// Makes sure, right before a call that moves the stage, that the lease is held: by the clock, and where that does
+    /// not suffice, because this machine was suspended or starved, by a write.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn must_be_current(&self) -> Result<(), Unconfirmed> {
+        if self.is_current() { Ok(()) } else { self.renew(None).await }
+    }
+
+    /// Renews the lease, whatever the clock says, and writes down `intent`.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn confirm(&self, intent: &Record) -> Result<(), Unconfirmed> {
+        self.renew(Some(intent)).await
     }
 
     /// Remembers that ledger and stage agree again, and where the ledger ends. It is written down with the next
@@ -293,53 +399,73 @@ impl<S: Store + Clone> Lease<S> {
     /// Gives the stage back. An intent that was not settled stays for the next holder.
     ///
     /// # Errors
-    /// `lease.lost`; the stage is somebody else's then, and nothing needs to be done.
-    pub async fn release(self) -> Result<()> {
+    /// [`Unconfirmed::Lost`] when the stage is somebody else's by now.
+    pub async fn release(self) -> Result<(), Unconfirmed> {
         let mut written = self.written.lock().await;
         let slip = Slip { holder: None, ..written.0.clone() };
         self.write(&mut written, slip).await
     }
 
-    async fn renew(&self, intent: Option<Option<Record>>) -> Result<()> {
-        let mut written = self.written.lock().await;
-        let mut slip = written.0.clone();
-        if let Some(holder) = &mut slip.holder {
-            holder.expires = expiry(crate::ledger::now());
-        }
-        if let Some(intent) = intent {
-            slip.intent = intent;
-        }
-        self.write(&mut written, slip).await
+    async fn renew(&self, intent: Option<&Record>) -> Result<(), Unconfirmed> {
+        let renewal = async {
+            let mut written = self.written.lock().await;
+            let mut slip = written.0.clone();
+            if let Some(holder) = &mut slip.holder {
+                holder.expires = expiry(crate::ledger::now());
+            }
+            if let Some(intent) = intent {
+                slip.intent = Some(intent.clone());
+            }
+            self.write(&mut written, slip).await
+        };
+        let silent = |_| Err(Unconfirmed::Unreachable(unwritten()));
+        tokio::time::timeout(ANSWER, renewal).await.unwrap_or_else(silent)
     }
 
-    async fn write(&self, written: &mut (Slip, String), slip: Slip) -> Result<()> {
-        let body = body(&slip)?;
-        match self.store.replace(&self.key, &body, &written.1).await {
-            Ok(Written::Done(etag)) => {
-                *written = (slip, etag);
-                Ok(())
-            }
-            Err(failure) if !failure.may_have_happened() => Err(unreadable(failure)),
-            // Our own write, whose answer was lost, or somebody else's.
-            Ok(Written::Refused) | Err(_) => {
-                let stored = self.store.read(&self.key).await.map_err(unreadable)?;
-                match stored {
-                    Some(stored) if stored.body == body => {
-                        *written = (slip, stored.etag);
-                        Ok(())
+    async fn write(&self, written: &mut (Slip, String), slip: Slip) -> Result<(), Unconfirmed> {
+        let body = body(&slip).map_err(Unconfirmed::Unreachable)?;
+        let unreachable = |failure| Unconfirmed::Unreachable(unreadable(failure));
+        // The second round finds what the first one wrote; a third is for a write that was lost on its way.
+        for _ in 0..3 {
+            let started = self.clock.now();
+            let etag = match self.store.replace(&self.key, &body, &written.1).await {
+                Ok(Written::Done(etag)) => Some(etag),
+                Err(failure) if !failure.may_have_happened() => return Err(unreachable(failure)),
+                // Our own write, whose answer was lost, or somebody else's.
+                Ok(Written::Refused) | Err(_) => {
+                    let stored = self.store.read(&self.key).await.map_err(unreachable)?;
+                    let stored = stored.ok_or(Unconfirmed::Lost)?;
+                    let there = parse(&stored.body).map_err(|_| Unconfirmed::Lost)?;
+                    let nonce = |slip: &Slip| slip.holder.as_ref().map(|holder| holder.nonce.clone());
+                    if stored.body == body {
+                        Some(stored.etag)
+                    } else if nonce(&there).is_some() && nonce(&there) == nonce(&written.0) {
+                        written.1 = stored.etag;
+                        None
+                    } else {
+                        return Err(Unconfirmed::Lost);
                     }
-                    Some(stored) if stored.etag == written.1 => Err(Error::preflight(
-                        "lease.unwritten",
-                        "the lease in the artifact bucket could not be renewed",
-                    )
-                    .hint("the stage was not moved by this command; run it again")),
-                    _ => Err(Error::new(Kind::Held, "lease.lost", "somebody else took the stage over").hint(
-                        "the stage was not moved by this command; `deployctl status` tells what is live",
-                    )),
                 }
+            };
+            if let Some(etag) = etag {
+                *written = (slip, etag);
+                *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = started;
+                return Ok(());
             }
         }
+        Err(Unconfirmed::Unreachable(unwritten()))
     }
+}
+
+/// Another command has this stage now.
+pub fn lost(live: &str) -> Error {
+    Error::new(Kind::Held, "lease.lost", "another command took the stage over")
+        .hint(format!("{live}; `deployctl status` tells what is live"))
+}
+
+fn unwritten() -> Error {
+    Error::preflight("lease.unwritten", "the lease in the artifact bucket could not be renewed")
+        .hint("the stage was not moved by this command; run it again")
 }
 
 /// Frees `stage` whoever holds it; `false` when nobody did. The intent stays for the next command to settle.
@@ -417,4 +543,42 @@ fn unreadable(failure: Failure) -> Error {
         .hint(
             "the stage was not moved; the caller needs s3:GetObject and s3:PutObject on the artifact bucket",
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_is_known_to_have_ended_is_gone() {
+        let own = Process::current();
+        assert!(own.started.is_some() && !own.is_gone());
+        // The number belongs to another process by now.
+        assert!(Process { started: Some("another time".into()), ..own.clone() }.is_gone());
+        // An older deployctl did not write when it started; /proc may hide it.
+        assert!(!Process { started: None, ..own.clone() }.is_gone());
+        assert!(!Process { pid: 1, started: None, ..own.clone() }.is_gone());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let ended = Process { pid: child.id(), started: None, ..own.clone() };
+        child.wait().unwrap();
+        assert!(ended.is_gone());
+        // On another machine, or where the boot is not known, nothing is.
+        assert!(!Process { machine: "another machine".into(), ..ended.clone() }.is_gone());
+        assert!(!Process { machine: " ".into(), ..ended }.is_gone());
+    }
+
+    #[test]
+    fn the_age_of_a_lease_is_by_the_clock_of_the_store() {
+        let who = Who { arn: "arn:aws:iam::000000000000:user/test".into(), run_url: None };
+        let mut holder = Holder::new("theirs".into(), who, "release 9".into());
+        holder.process.machine = "another".into();
+        let found = |age| Found { slip: None, etag: None, age };
+        for hours in [-5, 0, 5] {
+            holder.expires = Timestamp::now() + SignedDuration::from_hours(hours);
+            assert!(found(Some(TERM - Duration::from_secs(1))).is_alive(&holder), "{hours}");
+            assert!(!found(Some(TERM)).is_alive(&holder), "{hours}");
+            // A store that does not say leaves only what the holder says.
+            assert_eq!(found(None).is_alive(&holder), hours > 0, "{hours}");
+        }
+    }
 }

@@ -13,12 +13,15 @@ use crate::artifact::Sha256;
 use crate::aws::failure::Failure;
 use crate::error::{Error, Kind, Result};
 use crate::release::definition::Definition;
-use crate::release::model::{StageName, Version};
+use crate::release::model::{Pointer, StageName, Version};
 use crate::release::record::{Outcome, Record, SCHEMA};
 use crate::world::{Store, Written};
 
 /// The prefix of everything that deployctl keeps in the bucket beside the zips.
 pub const PREFIX: &str = "deployctl/";
+
+/// How many records are looked through for the one that put a stage where it is.
+const LOOKED_BACK: usize = 100;
 
 /// The ledger of one stage.
 #[derive(Debug, Clone)]
@@ -40,9 +43,25 @@ pub struct Head {
 
 impl Head {
     /// The record that a rollback goes to, if it is at hand.
-    pub fn way_back(&self) -> Option<&Record> {
+    pub fn rollback_target(&self) -> Option<&Record> {
         let number = self.current.as_ref()?.before.record?;
-        self.previous.as_ref().filter(|record| record.number == number)
+        self.previous.as_ref().filter(|record| record.number == number && record.outcome == Outcome::Live)
+    }
+
+    /// Whether this is what put the stage where it is.
+    pub fn explains(&self, pointer: &Pointer) -> bool {
+        self.current.as_ref().is_some_and(|record| record.pointer == *pointer)
+    }
+
+    /// The number of the next record.
+    ///
+    /// # Errors
+    /// `ledger.damaged` when there is none: somebody wrote a number into the bucket that deployctl never reaches.
+    pub fn next(&self) -> Result<u64> {
+        self.last.checked_add(1).ok_or_else(|| {
+            Error::preflight("ledger.damaged", format!("the ledger ends with record {}", self.last))
+                .hint("nothing was changed; restore the lease and the ledger from the bucket's versions")
+        })
     }
 
     /// The head after `record` was appended.
@@ -138,6 +157,39 @@ impl<S: Store> Ledger<S> {
         Ok(Head { last, ..Head::default() })
     }
 
+    /// Reads where the ledger ends, on a stage that points to `pointer`: what serves is then the newest record that
+    /// put the stage there, also one whose release failed its checks and could not be moved back.
+    ///
+    /// # Errors
+    /// As [`Ledger::head`].
+    pub async fn head_at(&self, pointer: &Pointer) -> Result<Head> {
+        let head = self.head().await?;
+        if head.explains(pointer) {
+            return Ok(head);
+        }
+        for number in (1..=head.last).rev().take(LOOKED_BACK) {
+            let record = self.record(number).await?;
+            if record.pointer == *pointer {
+                return Ok(Head { last: head.last, current: Some(record), previous: None });
+            }
+        }
+        Ok(head)
+    }
+
+    /// Whether `record` is in the ledger, as far as the newest of the first `last` records tell: it was appended when
+    /// it was written, or by the next command.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`].
+    pub async fn has(&self, record: &Record, last: u64) -> Result<bool> {
+        for number in (record.number.max(1)..=last).rev() {
+            if self.record(number).await?.is_same_operation(record) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The newest record of `version` that went live, among the first `last` records.
     ///
     /// # Errors
@@ -152,20 +204,21 @@ impl<S: Store> Ledger<S> {
         Ok(None)
     }
 
-    /// Appends `record` under the next free number after `last`, and returns that number. Appending the same
-    /// record again, because the first answer was lost, finds it and changes nothing.
+    /// Appends `record` under the next free number after `last`, and returns that number. An operation has one record:
+    /// where it has one already, because the first answer was lost or because the next command wrote down what it
+    /// found, that one stays.
     ///
     /// # Errors
     /// `ledger.unwritten` when the bucket does not take it.
     pub async fn append(&self, record: &mut Record, last: u64) -> Result<u64> {
-        record.number = last + 1;
+        record.number = Head { last, ..Head::default() }.next()?;
         loop {
             let body = serde_json::to_vec_pretty(record).map_err(|error| Error::bug(error.to_string()))?;
             match self.store.create(&self.key(record.number), &body).await.map_err(unwritten)? {
                 Written::Done(_) => return Ok(record.number),
                 Written::Refused => {
                     let there = self.record(record.number).await?;
-                    if there.is_the_deed_of(record) {
+                    if there.is_same_operation(record) {
                         return Ok(record.number);
                     }
                     record.number += 1;

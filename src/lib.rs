@@ -23,6 +23,7 @@
 pub mod artifact;
 pub mod aws;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod contract;
 pub mod doctor;

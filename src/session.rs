@@ -11,6 +11,7 @@ use crate::aws::api_gateway::Site;
 use crate::aws::failure::Failure;
 use crate::aws::s3::Bucket;
 use crate::aws::{Aws, Identity};
+use crate::clock::Clock;
 use crate::contract::{Contract, string_output};
 use crate::error::{Error, Result};
 use crate::event::Events;
@@ -90,6 +91,8 @@ impl Session {
             checks: self.settings.checks.clone(),
             events: self.events.clone(),
             cancel: self.cancel.clone(),
+            wait: self.settings.wait,
+            clock: Clock::since_boot(),
         })
     }
 

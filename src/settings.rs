@@ -53,6 +53,8 @@ pub struct Settings {
     pub terraform: Shared,
     /// What Terraform may not do without being asked.
     pub guard: GuardSettings,
+    /// How long a stage that another command holds is waited for.
+    pub wait: Option<Duration>,
 }
 
 /// A target of releases.
@@ -146,6 +148,8 @@ pub struct Overrides {
     pub allow_destroy: Vec<String>,
     /// `--artifacts`: the folder of finished zips, which are taken whatever the file says.
     pub artifacts: Option<PathBuf>,
+    /// `--wait`: how long a stage that another command holds is waited for.
+    pub wait: Option<Duration>,
 }
 
 impl Settings {
@@ -403,6 +407,7 @@ impl File {
                 terraform.max_destroys,
                 overrides.allow_destroy.clone(),
             ),
+            wait: overrides.wait,
             root,
         }
     }

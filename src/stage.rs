@@ -5,6 +5,7 @@ mod gone;
 pub mod prune;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use futures::{join, try_join};
@@ -12,19 +13,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::artifact::Sha256;
 use crate::aws::failure::{Failure, Meaning};
+use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
-use crate::execute::{Engine, LiveChecks, Snapshot, nonce};
-use crate::lease::{Holder, Lease, Left};
+use crate::execute::{Engine, LiveChecks, Snapshot, interrupted, nonce};
+use crate::lease::{Holder, Lease, Left, Unconfirmed, describe, lost};
 use crate::ledger::{Head, Ledger};
 use crate::release::check::{Checks, Request};
-use crate::release::definition::Definition;
+use crate::release::definition::{AUTHORIZER_TTL_SECONDS, Definition};
 use crate::release::model::{FunctionKey, Pointer, StageName, Version};
 use crate::release::note::Note;
 use crate::release::plan::{self, Desired, Observed, Plan};
 use crate::release::record::{Action, ApiRecord, Before, Git, Outcome, Record, Release, SCHEMA, Who};
 use crate::settings::Probe;
-use crate::world::{FunctionState, StageState, Store, World};
+use crate::world::{Caches, FunctionState, StageState, Store, World};
+
+/// How often a lease that somebody else holds is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Who changes which stage, and how it is told.
 #[derive(Debug, Clone)]
@@ -41,6 +46,10 @@ pub struct Actor {
     pub events: Events,
     /// Whether to stop.
     pub cancel: CancellationToken,
+    /// How long a lease that somebody else holds is waited for.
+    pub wait: Option<Duration>,
+    /// What tells how old this command's own lease is.
+    pub clock: Clock,
 }
 
 /// A stage whose lease this command holds.
@@ -90,9 +99,34 @@ impl<'a, S: Store + Clone> Held<'a, S> {
     }
 
     async fn take_as(actor: &'a Actor, store: S, holder: Holder) -> Result<Self> {
-        let acquire = Lease::acquire(store.clone(), &actor.stage, holder);
+        let acquire = Self::wait_for(actor, &store, &holder);
         let (lease, left) = actor.events.step("lease", acquire).await?;
         Ok(Self::new(actor, store, lease, left))
+    }
+
+    /// Takes the lease, waiting for its holder as long as the actor wants to.
+    async fn wait_for(actor: &Actor, store: &S, holder: &Holder) -> Result<(Lease<S>, Left)> {
+        let begun = actor.clock.now();
+        let mut told = false;
+        loop {
+            if actor.cancel.is_cancelled() {
+                return Err(interrupted());
+            }
+            let error = match Lease::acquire(store.clone(), &actor.stage, holder, &actor.clock).await {
+                Err(error) if error.kind == Kind::Held => error,
+                other => return other,
+            };
+            let waited = actor.clock.now().saturating_sub(begun);
+            let Some(left) = actor.wait.and_then(|wait| wait.checked_sub(waited)) else { return Err(error) };
+            if !told {
+                actor.events.note(format!("{error}; waiting for it, at most {} s more", left.as_secs()));
+                told = true;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left.min(LOOK_EVERY)) => {}
+                () = actor.cancel.cancelled() => {}
+            }
+        }
     }
 
     fn new(actor: &'a Actor, store: S, lease: Lease<S>, left: Left) -> Self {
@@ -103,18 +137,28 @@ impl<'a, S: Store + Clone> Held<'a, S> {
     /// Does `work` under the lease, and gives the lease back however it ends.
     ///
     /// # Errors
-    /// What `work` returns, or `lease.lost`.
+    /// What `work` returns; `lease.lost` where it went well, but another command has taken the stage over meanwhile,
+    /// so that what `work` tells need not be what callers get.
     pub async fn during<T>(self, work: impl AsyncFnOnce(&Self) -> Result<T>) -> Result<T> {
         let result: Result<T> = self.lease.keep(Box::pin(work(&self))).await;
-        match self.lease.release().await {
-            Ok(()) => {}
-            Err(error) if error.id == "lease.lost" => {}
-            Err(error) => {
+        match (self.lease.release().await, result) {
+            (Ok(()), result) => result,
+            (Err(Unconfirmed::Lost), Err(error)) if matches!(error.kind, Kind::Held | Kind::Stuck) => {
+                Err(error)
+            }
+            (Err(Unconfirmed::Lost), result) => {
+                let error = lost(&successor(&self.store, &self.actor.stage).await);
+                Err(match result {
+                    Ok(_) => error,
+                    Err(why) => error.because(why),
+                })
+            }
+            (Err(Unconfirmed::Unreachable(error)), result) => {
                 let text = format!("the lease could not be given back and runs out by itself: {error}");
                 self.actor.events.warn(text);
+                result
             }
         }
-        result
     }
 
     fn engine<'b, W: World>(&'b self, world: &'b W) -> Engine<'b, W, S> {
@@ -122,12 +166,24 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         Engine { world, ledger: &self.ledger, lease: &self.lease, events, cancel }
     }
 
-    /// Settles what was left behind, and reads where the ledger ends.
+    /// Completes what was left behind, and reads where the ledger ends.
     ///
     /// # Errors
     /// When the ledger is damaged, or cannot be read.
     pub async fn head(&self, world: &impl World) -> Result<Head> {
-        self.engine(world).settle(self.left.clone()).await
+        let engine = self.engine(world);
+        unless_interrupted(self.actor, engine.recover_interrupted(self.left.clone())).await
+    }
+
+    /// The head, if it tells how the stage came to where it is; else what the whole ledger tells of that. Somebody who
+    /// stalled and lost the stage may have moved it after the lease was written, and so may a person.
+    async fn head_of(&self, head: Head, stage: &StageState) -> Result<Head> {
+        if head.current.is_none() || head.explains(&stage.pointer) {
+            return Ok(head);
+        }
+        let head = self.ledger.head_at(&stage.pointer).await?;
+        self.lease.settled(head.clone()).await;
+        Ok(head)
     }
 
     /// Releases `desired`, whose zips are in the store: observe, plan, prepare, try out, switch, verify, record.
@@ -139,7 +195,11 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         let Actor { events, checks, .. } = self.actor;
         plan::check(&desired).map_err(refused)?;
         plan::check_invocations(&desired, &checks.invocations).map_err(refused)?;
-        let observe = async { try_join!(self.head(world), functions(world, &desired), stage(world)) };
+        let observe = unless_interrupted(self.actor, async {
+            let (head, functions, stage) =
+                try_join!(self.head(world), functions(world, &desired), stage(world))?;
+            Ok((self.head_of(head, &stage).await?, functions, stage))
+        });
         let (head, functions, stage) = events.step("observe", observe).await?;
         let observed = Observed { functions, stage, current: head.current.clone() };
         let plan: Plan = plan::plan(&desired, &observed).map_err(refused)?;
@@ -160,7 +220,13 @@ impl<'a, S: Store + Clone> Held<'a, S> {
             promoted_from: origin.promoted_from,
             artifacts: desired.artifacts.into_iter().map(|(name, zip)| (name, zip.record)).collect(),
             functions: prepared.functions,
-            api: ApiRecord { id: api.to_owned(), stage: api_stage.to_owned(), deployment_id, fingerprint },
+            api: ApiRecord {
+                id: api.to_owned(),
+                stage: api_stage.to_owned(),
+                deployment_id,
+                fingerprint,
+                authorizer_cache_seconds: Some(definition.authorizer_cache_seconds()),
+            },
         };
         self.go_live(world, action, release, head).await
     }
@@ -187,7 +253,11 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         world: &W,
         if_stale: bool,
     ) -> Result<(Record, Option<Vec<String>>)> {
-        let (head, stage, live) = try_join!(self.head(world), stage(world), definition(world))?;
+        let observe = unless_interrupted(self.actor, async {
+            let (head, stage, live) = try_join!(self.head(world), stage(world), definition(world))?;
+            Ok((self.head_of(head, &stage).await?, stage, live))
+        });
+        let (head, stage, live) = observe.await?;
         let current = head.current.clone().ok_or_else(|| empty(&self.actor.stage))?;
         let freshness = freshness(world, &self.ledger, &stage, Some(&current), &live).await?;
         let changes = match freshness {
@@ -197,10 +267,11 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         };
         let mut release = current.release;
         let engine = self.engine(world);
-        let snapshot = engine.snapshot(&release.version);
+        let snapshot = unless_interrupted(self.actor, engine.snapshot(&release.version));
         let snapshot = self.actor.events.step("deploy API", snapshot).await?;
         release.api.deployment_id = snapshot.id;
         release.api.fingerprint = snapshot.fingerprint;
+        release.api.authorizer_cache_seconds = Some(snapshot.definition.authorizer_cache_seconds());
         let record = self.go_live(world, Action::Redeploy, release, head).await?;
         Ok((record, Some(changes)))
     }
@@ -219,14 +290,20 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         to: Option<&Version>,
     ) -> Result<Record> {
         let holder = Holder::new(nonce(), actor.who.clone(), "rollback".to_owned());
-        let look = async { try_join!(Lease::peek(&store, &actor.stage), stage(world)) };
+        let look =
+            unless_interrupted(actor, async { try_join!(Lease::peek(&store, &actor.stage), stage(world)) });
         let (found, now) = actor.events.step("observe", look).await?;
-        let head = found.slip.as_ref().and_then(|slip| slip.head()).filter(|_| to.is_none()).cloned();
-        if let Some((target, head)) = head.and_then(|head| Some((head.way_back()?.release.clone(), head))) {
+        let head =
+            found.slip.as_ref().and_then(|slip| slip.head()).filter(|head| head.explains(&now.pointer));
+        let head = head.filter(|_| to.is_none()).cloned();
+        if let Some((target, head)) =
+            head.and_then(|head| Some((head.rollback_target()?.release.clone(), head)))
+        {
             let mut record = record(actor, Action::Rollback, target, &head, &now)?;
-            record.number = head.last + 1;
+            record.number = head.next()?;
+            let as_holder = (&holder, &actor.clock);
             let acquire =
-                Lease::acquire_intending(store.clone(), &actor.stage, &found, holder.clone(), record.clone());
+                Lease::acquire_intending(store.clone(), &actor.stage, &found, as_holder, record.clone());
             // Both to their ends: a lease that was taken must be given back, whatever the check says.
             let both = async { Ok::<_, Error>(join!(acquire, gone::missing(world, &record.release))) };
             let (lease, missing) = actor.events.step("check release", both).await?;
@@ -243,16 +320,22 @@ impl<'a, S: Store + Clone> Held<'a, S> {
                             held.lease.settled(head).await;
                             return Err(error);
                         }
-                        held.engine(world).switch_over(record, head, &held.live_checks(&[], now.cached)).await
+                        let caches = caches(&now, &head, &record.release);
+                        held.engine(world).switch_over(record, head, &held.live_checks(&[], caches)).await
                     })
                     .await;
             }
         }
         let held = Self::take_as(actor, store, holder).await?;
         held.during(async |held| {
-            let head = held.head(world).await?;
-            let target = actor.events.step("find release", held.target(&head, to)).await?;
-            let check = held.must_be_there(world, &target.release, &head);
+            let observe = unless_interrupted(actor, async {
+                let (head, now) = try_join!(held.head(world), stage(world))?;
+                Ok((held.head_of(head, &now).await?, now))
+            });
+            let (head, now) = observe.await?;
+            let find = unless_interrupted(actor, held.target(&head, &now, to));
+            let target = actor.events.step("find release", find).await?;
+            let check = unless_interrupted(actor, held.must_be_there(world, &target.release, &head));
             actor.events.step("check release", check).await?;
             held.go_live(world, Action::Rollback, target.release, head).await
         })
@@ -260,17 +343,29 @@ impl<'a, S: Store + Clone> Held<'a, S> {
     }
 
     /// The record to go back to.
-    async fn target(&self, head: &Head, to: Option<&Version>) -> Result<Record> {
+    async fn target(&self, head: &Head, now: &StageState, to: Option<&Version>) -> Result<Record> {
         let current = head.current.as_ref().ok_or_else(|| empty(&self.actor.stage))?;
         let Some(to) = to else {
-            let number = current.before.record.ok_or_else(|| {
+            let unknown = |version: &Version| {
                 Error::preflight(
                     "rollback.no_target",
-                    format!("the ledger does not know what served before {}", current.release.version),
+                    format!("the ledger does not know what served before {version}"),
                 )
                 .hint("nothing was changed; `deployctl history` lists the releases, and `rollback --to <V>` takes one")
-            })?;
-            return self.ledger.record(number).await;
+            };
+            if current.pointer.deployment_id != now.pointer.deployment_id {
+                // Somebody moved the stage by hand, to what no record knows: the newest release is the way back.
+                return Ok(current.clone());
+            }
+            // A release that failed its checks and stayed is not what anybody wants back.
+            let mut found = current.clone();
+            loop {
+                let number = found.before.record.ok_or_else(|| unknown(&current.release.version))?;
+                found = self.ledger.record(number).await?;
+                if found.outcome == Outcome::Live {
+                    return Ok(found);
+                }
+            }
         };
         let found = self.ledger.newest_of(to, head.last).await?;
         found.ok_or_else(|| {
@@ -288,15 +383,46 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         head: Head,
     ) -> Result<Record> {
         // Read right before the switch: preparing may have taken minutes.
-        let stage = stage(world).await?;
+        let engine = self.engine(world);
+        let stage = unless_interrupted(self.actor, stage(world)).await?;
         let record = record(self.actor, action, release, &head, &stage)?;
         // An earlier release need not know what is asked of new ones.
         let requests = if action == Action::Rollback { &[] } else { self.actor.checks.requests.as_slice() };
-        self.engine(world).go_live(record, head, &self.live_checks(requests, stage.cached)).await
+        let caches = caches(&stage, &head, &record.release);
+        engine.go_live(record, head, &self.live_checks(requests, caches)).await
     }
 
-    fn live_checks<'b>(&'b self, requests: &'b [Request], cached: bool) -> LiveChecks<'b> {
-        LiveChecks { probe: &self.actor.probe, requests, cached }
+    fn live_checks<'b>(&'b self, requests: &'b [Request], caches: Caches) -> LiveChecks<'b> {
+        LiveChecks { probe: &self.actor.probe, requests, caches }
+    }
+}
+
+/// Who has the stage that this command lost, and what it serves by the lease.
+async fn successor<S: Store + Clone>(store: &S, stage: &StageName) -> String {
+    let slip = Lease::peek(store, stage).await.ok().and_then(|found| found.slip).unwrap_or_default();
+    let serves = |head: &Head| Some(head.current.as_ref()?.release.version.clone());
+    match (&slip.holder, slip.head.as_ref().and_then(serves)) {
+        (Some(holder), _) => describe(holder),
+        (None, Some(version)) => {
+            format!("another command has moved it since; by the ledger it serves {version}")
+        }
+        (None, None) => "nothing is known of what another command did to it".to_owned(),
+    }
+}
+
+/// What a stage remembers of the release that it serves, or of `next` once it serves that and is moved back.
+fn caches(stage: &StageState, head: &Head, next: &Release) -> Caches {
+    let seconds = |release: &Release| release.api.authorizer_cache_seconds.unwrap_or(AUTHORIZER_TTL_SECONDS);
+    let current = head.current.as_ref().filter(|record| record.pointer == stage.pointer);
+    let now = current.map_or(AUTHORIZER_TTL_SECONDS, |record| seconds(&record.release));
+    Caches { authorizer_seconds: now.max(seconds(next)), responses: stage.cached }
+}
+
+/// Does `work`, and gives it up at Ctrl-C.
+async fn unless_interrupted<T>(actor: &Actor, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        done = work => done,
+        () = actor.cancel.cancelled() => Err(interrupted()),
     }
 }
 

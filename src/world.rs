@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -23,6 +24,8 @@ pub struct Stored {
     pub body: Vec<u8>,
     /// What [`Store::replace`] wants to see again.
     pub etag: String,
+    /// The time since it was written, by the store's own clock; `None` where the store does not say.
+    pub age: Option<Duration>,
 }
 
 /// One version of an object in a bucket.
@@ -154,6 +157,15 @@ pub struct StageState {
     pub cached: bool,
 }
 
+/// What a stage remembers of answers, and may go on giving after a switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caches {
+    /// For how many seconds results of authorizers are kept; 0 where there is no authorizer that keeps them.
+    pub authorizer_seconds: u64,
+    /// Whether responses are cached.
+    pub responses: bool,
+}
+
 /// A deployment as API Gateway shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {
@@ -271,10 +283,11 @@ pub trait World: Sync {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Deletes a deployment that no stage serves. One that is gone already is no failure.
     fn delete_deployment(&self, id: &DeploymentId) -> impl Future<Output = Result<(), Failure>> + Send;
-    /// The switch: one call that moves the stage from one pointer to another.
+    /// The switch: one call that moves the stage from one pointer to another. It is tried once: before another try,
+    /// the caller makes sure that it still holds the stage.
     fn switch(&self, from: &Pointer, to: &Pointer) -> impl Future<Output = Result<(), Failure>> + Send;
-    /// Forgets what authorizers, and the stage's cache where `cached`, remember.
-    fn flush_caches(&self, cached: bool) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Forgets what authorizers and the stage's own cache remember, whichever of them there is.
+    fn flush_caches(&self, caches: Caches) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Asks the stage over HTTP.
     fn ask(&self, ask: &Ask) -> impl Future<Output = Seen> + Send;
     /// Invokes a published version and waits for its result.

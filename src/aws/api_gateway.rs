@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use aws_config::retry::RetryConfig;
+use aws_sdk_apigateway::config::Config;
 use aws_sdk_apigateway::types::{Op, PatchOperation};
 use serde_json::Value;
 
@@ -13,7 +15,8 @@ use crate::release::check::{Answer, Ask, Invoked};
 use crate::release::definition::Definition;
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
 use crate::world::{
-    Code, Codes, Deployment, FunctionState, Published, Seen, StageState, StageUse, VersionState, World,
+    Caches, Code, Codes, Deployment, FunctionState, Published, Seen, StageState, StageUse, VersionState,
+    World,
 };
 
 /// How long one probe waits for an answer: API Gateway's own integrations end after 29 s, and a probe that
@@ -241,21 +244,25 @@ impl World for Site {
             .rest_api_id(&self.rest_api_id)
             .stage_name(&self.stage_name)
             .set_patch_operations(Some(patch(from, to)))
+            .customize()
+            .config_override(Config::builder().retry_config(RetryConfig::disabled()))
             .send()
             .await
             .map(|_| ())
             .map_err(|error| Failure::new("UpdateStage", self.about_stage(), &error))
     }
 
-    async fn flush_caches(&self, cached: bool) -> Result<(), Failure> {
-        self.gateway()
-            .flush_stage_authorizers_cache()
-            .rest_api_id(&self.rest_api_id)
-            .stage_name(&self.stage_name)
-            .send()
-            .await
-            .map_err(|error| Failure::new("FlushStageAuthorizersCache", self.about_stage(), &error))?;
-        if cached {
+    async fn flush_caches(&self, caches: Caches) -> Result<(), Failure> {
+        if caches.authorizer_seconds > 0 {
+            self.gateway()
+                .flush_stage_authorizers_cache()
+                .rest_api_id(&self.rest_api_id)
+                .stage_name(&self.stage_name)
+                .send()
+                .await
+                .map_err(|error| Failure::new("FlushStageAuthorizersCache", self.about_stage(), &error))?;
+        }
+        if caches.responses {
             self.gateway()
                 .flush_stage_cache()
                 .rest_api_id(&self.rest_api_id)

@@ -94,6 +94,11 @@ impl Failure {
         }
     }
 
+    /// Whether the same call may succeed in a moment.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.meaning, Meaning::Unknown | Meaning::Busy)
+    }
+
     /// The call may have taken effect although it failed: look before trying again.
     pub fn may_have_happened(&self) -> bool {
         matches!(self.meaning, Meaning::Unknown | Meaning::Precondition | Meaning::Busy)

@@ -1,6 +1,8 @@
 //! The artifact bucket, and the bucket of the Terraform state.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_sdk_s3::config::Region;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
@@ -10,6 +12,13 @@ use aws_sdk_s3::types::{
     ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
     ServerSideEncryptionRule, VersioningConfiguration,
 };
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::date_time::Format;
 
 use super::Aws;
 use super::failure::{Failure, Meaning};
@@ -307,7 +316,9 @@ impl Bucket {
 
     async fn get(&self, key: &str, s3_version: Option<&str>) -> Result<Option<Stored>, Failure> {
         let request = self.s3.get_object().bucket(&self.name).key(key);
-        let answer = match request.set_version_id(s3_version.map(str::to_owned)).send().await {
+        let date = AnswerDate::default();
+        let request = request.set_version_id(s3_version.map(str::to_owned));
+        let answer = match request.customize().interceptor(date.clone()).send().await {
             Ok(answer) => answer,
             Err(error) => {
                 let failure = Failure::new("GetObject", self.about(key), &error);
@@ -316,6 +327,10 @@ impl Bucket {
             }
         };
         let etag = answer.e_tag().unwrap_or_default().to_owned();
+        // Both by S3's clock: what the clocks of this machine and of others say does not matter.
+        let age = date.get().zip(answer.last_modified()).map(|(date, modified)| {
+            Duration::from_secs((date.secs() - modified.secs()).max(0).unsigned_abs())
+        });
         let body = answer.body.collect().await.map_err(|error| Failure {
             operation: "GetObject",
             subject: self.about(key),
@@ -324,7 +339,35 @@ impl Bucket {
             message: error.to_string(),
             request_id: None,
         })?;
-        Ok(Some(Stored { body: body.to_vec(), etag }))
+        Ok(Some(Stored { body: body.to_vec(), etag, age }))
+    }
+}
+
+/// The `Date` of an answer, which the SDK does not hand out.
+#[derive(Debug, Clone, Default)]
+struct AnswerDate(Arc<Mutex<Option<DateTime>>>);
+
+impl AnswerDate {
+    fn get(&self) -> Option<DateTime> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intercept for AnswerDate {
+    fn name(&self) -> &'static str {
+        "date of the answer"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        let date = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
+        Ok(())
     }
 }
 

@@ -41,6 +41,7 @@ fn line(record: &Record, pruned: bool) -> String {
         Outcome::Live => "live",
         Outcome::SwitchedBack => "switched back",
         Outcome::Stuck => "stuck",
+        Outcome::Superseded => "superseded",
     };
     let release = &record.release;
     let git = release.git.as_ref().map(|git| {

@@ -107,6 +107,15 @@ fn overrides(cli: &Cli) -> Overrides {
         // As the shell sees it; paths in the settings begin at the project.
         overrides.artifacts = std::path::absolute(folder).ok();
     }
+    if let Verb::Release { lease, .. }
+    | Verb::Redeploy { lease, .. }
+    | Verb::Rollback { lease, .. }
+    | Verb::Promote { lease, .. }
+    | Verb::Prune { lease, .. }
+    | Verb::Destroy { lease, .. } = &cli.verb
+    {
+        overrides.wait = lease.wait;
+    }
     if let Verb::Promote { to, .. } = &cli.verb {
         overrides.stage = Some(to.clone());
     }
@@ -125,10 +134,12 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
             document(&context, "release", release::run(&context, &version)).await
         }
         Verb::Build { into } => plain(&context, "build", build::run(&context, &into).await),
-        Verb::Redeploy { if_stale } => {
+        Verb::Redeploy { if_stale, .. } => {
             document(&context, "redeploy", redeploy::run(&context, if_stale)).await
         }
-        Verb::Rollback { to } => document(&context, "rollback", rollback::run(&context, to.as_deref())).await,
+        Verb::Rollback { to, .. } => {
+            document(&context, "rollback", rollback::run(&context, to.as_deref())).await
+        }
         Verb::Promote { version, from, .. } => {
             document(&context, "promote", promote::run(&context, &version, &from)).await
         }
@@ -158,14 +169,14 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
             Ok(code) => code,
             Err(error) => context.report.fail(&error),
         },
-        Verb::Destroy { yes, delete_releases } => {
+        Verb::Destroy { yes, delete_releases, .. } => {
             plain(&context, "destroy", Box::pin(destroy::run(&context, yes, delete_releases)).await)
         }
         Verb::Diff { from, to, exit_code } => match Box::pin(diff::run(&context, &from, &to)).await {
             Ok(true) if exit_code => crate::error::EXIT_CHANGES,
             result => plain(&context, "diff", result.map(drop)),
         },
-        Verb::Prune { keep, yes } => {
+        Verb::Prune { keep, yes, .. } => {
             plain(&context, "prune", Box::pin(prune::run(&context, keep, yes)).await)
         }
         Verb::History => plain(&context, "history", history::run(&context).await),

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Engine, interrupted, not_switched};
+use super::{Engine, interrupted};
 use crate::error::{Error, Kind, Result};
 use crate::release::check::{Answer, Ask, Request};
 use crate::release::model::Version;
 use crate::settings::Probe;
-use crate::world::{Seen, Store, World};
+use crate::world::{Caches, Seen, Store, World};
 
 /// Answers in a row that make a release verified: API Gateway's propagation is not everywhere at once.
 const ANSWERS: u32 = 3;
@@ -28,16 +28,19 @@ pub struct LiveChecks<'a> {
     pub probe: &'a Probe,
     /// What the project wants to see.
     pub requests: &'a [Request],
-    /// Whether the stage caches responses.
-    pub cached: bool,
+    /// What the stage remembers of the release before.
+    pub caches: Caches,
 }
 
 impl<W: World, S: Store + Clone> Engine<'_, W, S> {
     /// Waits until the new release answers, over HTTP, several times in a row, and then makes the project's own
     /// checks, one after the other.
     pub(super) async fn verify(&self, version: &Version, checks: &LiveChecks<'_>) -> Result<()> {
-        let not_flushed = |failure| not_switched("the stage's caches cannot be flushed", failure);
-        self.world.flush_caches(checks.cached).await.map_err(not_flushed)?;
+        self.unless_interrupted(async {
+            self.flush(checks.caches).await;
+            Ok(())
+        })
+        .await?;
         let probe = checks.probe;
         let judge = |seen: &Seen| judge(seen, version, probe);
         let last = self.ask_until(&Ask::get(&probe.path), ANSWERS, probe, judge).await?;
@@ -66,7 +69,10 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         probe: &Probe,
         judge: impl Fn(&Seen) -> Verdict,
     ) -> Result<Verdict> {
-        let deadline = Instant::now() + Duration::from_secs(probe.timeout_seconds);
+        // The settings bound the time; what a clock cannot add is as good as a day.
+        let deadline = Instant::now()
+            .checked_add(Duration::from_secs(probe.timeout_seconds))
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         let mut answers = 0;
         let mut failures = 0;
         loop {
@@ -96,7 +102,10 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
                 return Err(unverified("release.silent", &message, ask, &seen, verdict, probe));
             }
             if !answered {
-                tokio::time::sleep(PROBE_EVERY).await;
+                tokio::select! {
+                    () = tokio::time::sleep(PROBE_EVERY) => {}
+                    () = self.cancel.cancelled() => return Err(interrupted()),
+                }
             }
         }
     }

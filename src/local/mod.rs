@@ -9,7 +9,7 @@
 //! been restarted, [`up`] starts an empty one.
 
 mod error;
-mod identity;
+pub(crate) mod identity;
 mod redis_package;
 mod server;
 mod stage;

@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::artifact::Sha256;
 
+/// For how long API Gateway keeps an authorizer's result where the authorizer does not say.
+pub const AUTHORIZER_TTL_SECONDS: u64 = 300;
+
 /// An API, part by part: a route such as `GET /users`, an authorizer, a model, the API's own settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -31,6 +34,16 @@ impl Definition {
     /// Whether the API has a route at all: API Gateway refuses to deploy one without.
     pub fn has_routes(&self) -> bool {
         self.0.keys().any(|part| part.contains(" /"))
+    }
+
+    /// For how many seconds API Gateway keeps the results of these authorizers: the longest time of all, and 0 where
+    /// none are kept.
+    pub fn authorizer_cache_seconds(&self) -> u64 {
+        let authorizers = self.0.iter().filter(|(name, _)| name.starts_with("authorizer "));
+        let seconds = authorizers.map(|(_, part)| {
+            part.get("result TTL").and_then(Value::as_u64).unwrap_or(AUTHORIZER_TTL_SECONDS)
+        });
+        seconds.max().unwrap_or(0)
     }
 
     /// What changes from `self` to `newer`, a line each, such as

@@ -166,6 +166,12 @@ impl Pointer {
     pub fn release(&self) -> Option<Version> {
         self.variables.get(RELEASE_VARIABLE)?.parse().ok()
     }
+
+    /// Whether a stage that points here is where `other` put it: variables that `other` does not know may be there.
+    pub fn is_put_there_by(&self, other: &Self) -> bool {
+        self.deployment_id == other.deployment_id
+            && other.variables.iter().all(|(name, value)| self.variables.get(name) == Some(value))
+    }
 }
 
 #[cfg(test)]

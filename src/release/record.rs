@@ -47,8 +47,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// Whether both tell of one and the same thing that was done, however much of it each knows.
-    pub fn is_the_deed_of(&self, other: &Self) -> bool {
+    /// Whether both tell of one and the same operation, however much of it each knows.
+    pub fn is_same_operation(&self, other: &Self) -> bool {
         (self.at, &self.who, &self.release) == (other.at, &other.who, &other.release)
     }
 }
@@ -77,6 +77,8 @@ pub enum Outcome {
     SwitchedBack,
     /// The stage could not be moved back.
     Stuck,
+    /// The stage was moved, and another command moved it on before this one had come to its end.
+    Superseded,
 }
 
 /// One immutable set that goes live as a whole.
@@ -161,6 +163,10 @@ pub struct ApiRecord {
     pub deployment_id: DeploymentId,
     /// The fingerprint of the definition that it froze.
     pub fingerprint: Sha256,
+    /// For how many seconds API Gateway keeps the results of its authorizers: the longest time of all, 0 where none
+    /// are kept. Records of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorizer_cache_seconds: Option<u64>,
 }
 
 /// What a stage served before: enough to go back to it in one call.

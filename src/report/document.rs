@@ -185,7 +185,7 @@ impl Document {
     pub fn fail(&mut self, error: &Error) {
         self.outcome = match error.id {
             "release.switched_back" => Outcome::SwitchedBack,
-            "release.stuck" => Outcome::Stuck,
+            "release.stuck" | "release.moved_elsewhere" => Outcome::Stuck,
             _ => Outcome::Failed,
         };
         self.error = Some(ErrorDocument::of(error));

@@ -11,7 +11,7 @@ use super::{Actor, Held, unreadable};
 use crate::artifact::Sha256;
 use crate::aws::failure::{Failure, Meaning};
 use crate::error::{Error, Kind, Result};
-use crate::lease::Lease;
+use crate::lease::{Lease, Unconfirmed, lost};
 use crate::ledger::{Ledger, PREFIX};
 use crate::release::model::{FunctionName, StageName};
 use crate::release::prune::{self, Found, Known, Prune};
@@ -169,6 +169,14 @@ impl<S: Store + Clone> Held<'_, S> {
         let calls = calls.map(|call| async move {
             if cancel.is_cancelled() {
                 return Err(interrupted());
+            }
+            // Whoever has the stage now may go back to what is old here.
+            match self.lease.must_be_current().await {
+                Ok(()) => {}
+                Err(Unconfirmed::Lost) => {
+                    return Err(lost("some of what was shown is deleted, and nothing more"));
+                }
+                Err(Unconfirmed::Unreachable(error)) => return Err(error),
             }
             match call.await {
                 Err(failure) if matches!(failure.meaning, Meaning::Rejected | Meaning::Busy) => {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use deployctl::artifact::{Architecture, Sha256};
 use deployctl::aws::failure::{Failure, Meaning};
@@ -10,8 +11,8 @@ use deployctl::release::check::{Answer, Ask, Invoked};
 use deployctl::release::definition::Definition;
 use deployctl::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
 use deployctl::world::{
-    Code, Codes, Deployment, FunctionState, Object, Published, Seen, StageState, StageUse, Store, Stored,
-    UploadError, Uploaded, VersionState, World, Written,
+    Caches, Code, Codes, Deployment, FunctionState, Object, Published, Seen, StageState, StageUse, Store,
+    Stored, UploadError, Uploaded, VersionState, World, Written,
 };
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -36,6 +37,14 @@ pub enum Fault {
     Aliased,
     /// deployctl is told to stop while the call is under way.
     Interrupted,
+    /// Before the call takes effect, deployctl stalls until the test lets it go on.
+    Stalled,
+    /// After the call took effect, deployctl stalls until the test lets it go on.
+    StalledAfter,
+    /// The call is refused with "try again later".
+    Conflict,
+    /// AWS refuses the call for good.
+    Rejected,
 }
 
 pub const FAULTS: [Fault; 5] =
@@ -49,6 +58,9 @@ pub struct Cloud {
     pub killed: Arc<Notify>,
     /// Cancelled when a fault interrupts it.
     pub interrupt: CancellationToken,
+    /// Told when a fault stalls deployctl, and when it goes on.
+    pub stalled: Arc<Notify>,
+    pub resume: Arc<Notify>,
 }
 
 #[derive(Debug, Clone)]
@@ -72,6 +84,14 @@ pub struct State {
     pub switches: usize,
     /// What a release answers with: its status by version, 200 where none is given.
     pub status: BTreeMap<String, u16>,
+    /// Where the stage was moved to, one after the other.
+    pub moves: Vec<Pointer>,
+    /// The store's clock, in seconds.
+    pub now: u64,
+    /// When objects were written, by that clock.
+    pub written: BTreeMap<String, u64>,
+    /// Caches that were flushed.
+    pub flushed: Vec<Caches>,
     faults: Vec<(usize, Fault)>,
     tick: u64,
     edits: u64,
@@ -119,6 +139,10 @@ impl Cloud {
             calls: Vec::new(),
             switches: 0,
             status: BTreeMap::new(),
+            moves: Vec::new(),
+            now: 1_000_000,
+            written: BTreeMap::new(),
+            flushed: Vec::new(),
             faults: Vec::new(),
             tick: 0,
             edits: 0,
@@ -132,6 +156,8 @@ impl Cloud {
             state: Arc::new(Mutex::new(state)),
             killed: Arc::new(Notify::new()),
             interrupt: CancellationToken::new(),
+            stalled: Arc::new(Notify::new()),
+            resume: Arc::new(Notify::new()),
         }
     }
 
@@ -141,6 +167,8 @@ impl Cloud {
             state: Arc::new(Mutex::new(self.state.lock().unwrap().clone())),
             killed: Arc::new(Notify::new()),
             interrupt: CancellationToken::new(),
+            stalled: Arc::new(Notify::new()),
+            resume: Arc::new(Notify::new()),
         }
     }
 
@@ -163,13 +191,21 @@ impl Cloud {
     ) -> Result<T, Failure> {
         // As every call over a network does, it lets others run.
         tokio::task::yield_now().await;
+        if self.next_fault() == Some(Fault::Stalled) {
+            self.state.lock().unwrap().faults.clear();
+            self.stalled.notify_one();
+            self.resume.notified().await;
+        }
+        let stalls_after = self.next_fault() == Some(Fault::StalledAfter);
         let (result, killed) = {
             let mut state = self.state.lock().unwrap();
             let number = state.calls.len();
             state.calls.push(name);
             let fault = state.faults.iter().find(|(at, _)| *at == number).map(|(_, fault)| *fault);
             match fault {
-                None => (effect(&mut state), false),
+                None | Some(Fault::Stalled | Fault::StalledAfter) => (effect(&mut state), false),
+                Some(Fault::Conflict) => (Err(failure(name, Meaning::Busy)), false),
+                Some(Fault::Rejected) => (Err(failure(name, Meaning::Rejected)), false),
                 Some(Fault::Refused) => (Err(lost(name)), false),
                 Some(Fault::KilledBefore) => (Err(lost(name)), true),
                 Some(Fault::AnswerLost) => {
@@ -202,7 +238,19 @@ impl Cloud {
             self.killed.notify_one();
             std::future::pending::<()>().await;
         }
+        if stalls_after {
+            self.state.lock().unwrap().faults.clear();
+            self.stalled.notify_one();
+            self.resume.notified().await;
+        }
         result
+    }
+
+    /// What goes wrong with the call that comes next.
+    fn next_fault(&self) -> Option<Fault> {
+        let state = self.state.lock().unwrap();
+        let number = state.calls.len();
+        state.faults.iter().find(|(at, _)| *at == number).map(|(_, fault)| *fault)
     }
 }
 
@@ -245,6 +293,7 @@ impl State {
     fn write(&mut self, key: &str, body: &[u8]) -> Written {
         let etag = self.tick();
         self.objects.insert(key.to_owned(), (body.to_vec(), etag));
+        self.written.insert(key.to_owned(), self.now);
         Written::Done(etag.to_string())
     }
 
@@ -274,7 +323,9 @@ impl Store for Cloud {
     async fn read(&self, key: &str) -> Result<Option<Stored>, Failure> {
         self.call("GetObject", |state| {
             let object = state.objects.get(key);
-            Ok(object.map(|(body, etag)| Stored { body: body.clone(), etag: etag.to_string() }))
+            let written = state.written.get(key).copied().unwrap_or(state.now);
+            let age = Some(Duration::from_secs(state.now - written));
+            Ok(object.map(|(body, etag)| Stored { body: body.clone(), etag: etag.to_string(), age }))
         })
         .await
     }
@@ -514,17 +565,25 @@ impl World for Cloud {
                 return Err(failure("UpdateStage", Meaning::Rejected));
             }
             state.pointer = to.clone();
+            state.moves.push(to.clone());
             state.switches += 1;
             Ok(())
         })
         .await
     }
 
-    async fn flush_caches(&self, _cached: bool) -> Result<(), Failure> {
-        self.call("FlushStageAuthorizersCache", |_| Ok(())).await
+    async fn flush_caches(&self, caches: Caches) -> Result<(), Failure> {
+        self.call("FlushStageAuthorizersCache", |state| {
+            state.flushed.push(caches);
+            Ok(())
+        })
+        .await
     }
 
     async fn ask(&self, ask: &Ask) -> Seen {
+        if let Err(failure) = self.call("GET", |_| Ok(())).await {
+            return Seen::Nothing(failure.to_string());
+        }
         let state = self.state.lock().unwrap();
         let release = state.pointer.variables.get("release").cloned().unwrap_or_default();
         let status = state.status.get(&release).copied().unwrap_or(200);

@@ -185,7 +185,8 @@ async fn what_other_stages_in_the_bucket_can_go_back_to_stays() {
     // While it is being changed, nobody knows what it needs.
     let mut holder = Holder::new("theirs".into(), actor().who, "release 9".into());
     holder.process.machine = "another".into();
-    drop(Lease::acquire(cloud.clone(), &"dev-two".parse().unwrap(), holder).await.unwrap());
+    let stage = "dev-two".parse().unwrap();
+    drop(Lease::acquire(cloud.clone(), &stage, &holder, &actor().clock).await.unwrap());
     let error = prune(&cloud, &actor(), 1).await.unwrap_err();
     assert_eq!((error.kind.exit_code(), error.id), (75, "lease.held"));
     assert!(error.message.contains("stage dev-two"), "{error}");
