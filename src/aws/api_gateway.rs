@@ -1,6 +1,6 @@
 //! The API of one stage, and the switch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -69,24 +69,24 @@ impl Site {
     }
 }
 
-/// The patch that moves a stage: the deployment, and every variable that differs. One call, so that a request
-/// sees all of it or nothing.
+/// The patch that moves a stage: the deployment and every variable of the target, in one call, so that a request
+/// sees all of it or nothing. What is the same in `from` is sent, too: if somebody else moved the stage in between, a
+/// patch of the differences alone would leave a mixture of two releases. `from` only tells what is to be removed.
 fn patch(from: &Pointer, to: &Pointer) -> Vec<PatchOperation> {
     let operation = |op: Op, path: String, value: Option<&str>| {
         PatchOperation::builder().op(op).path(path).set_value(value.map(str::to_owned)).build()
     };
     let mut operations =
         vec![operation(Op::Replace, "/deploymentId".into(), Some(to.deployment_id.as_str()))];
-    let names: BTreeSet<&String> = from.variables.keys().chain(to.variables.keys()).collect();
-    for name in names {
-        let path = format!("/variables/{name}");
-        match (from.variables.get(name), to.variables.get(name)) {
-            (old, Some(new)) if old != Some(new) => operations.push(operation(Op::Replace, path, Some(new))),
-            (Some(_), None) => operations.push(operation(Op::Remove, path, None)),
-            _ => {}
-        }
-    }
+    let set = to.variables.iter();
+    operations.extend(set.map(|(name, value)| operation(Op::Replace, variable(name), Some(value))));
+    let gone = from.variables.keys().filter(|name| !to.variables.contains_key(*name));
+    operations.extend(gone.map(|name| operation(Op::Remove, variable(name), None)));
     operations
+}
+
+fn variable(name: &str) -> String {
+    format!("/variables/{name}")
 }
 
 impl World for Site {
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_patch_moves_what_differs_and_nothing_else_and_reverses() {
+    fn the_patch_tells_the_whole_target_and_reverses() {
         let old = pointer("d1", &[("release", "1"), ("gone", "4"), ("same", "2")]);
         let new = pointer("d2", &[("release", "2"), ("added", "1"), ("same", "2")]);
         let seen = |operations: Vec<PatchOperation>| -> Vec<String> {
@@ -354,18 +354,22 @@ mod tests {
             [
                 "replace /deploymentId d2",
                 "replace /variables/added 1",
+                "replace /variables/release 2",
+                "replace /variables/same 2",
                 "remove /variables/gone -",
-                "replace /variables/release 2"
             ]
         );
         assert_eq!(
             seen(patch(&new, &old)),
             [
                 "replace /deploymentId d1",
-                "remove /variables/added -",
                 "replace /variables/gone 4",
-                "replace /variables/release 1"
+                "replace /variables/release 1",
+                "replace /variables/same 2",
+                "remove /variables/added -",
             ]
         );
+        // Also where the two agree: somebody else may have moved the stage in between.
+        assert_eq!(patch(&new, &new).len(), 4);
     }
 }
