@@ -123,7 +123,7 @@ impl Holder {
     }
 
     /// The same holder, from now on.
-    fn from_now(&self) -> Self {
+    fn starting_now(&self) -> Self {
         let since = crate::ledger::now();
         Self { since, expires: expiry(since), ..self.clone() }
     }
@@ -253,7 +253,7 @@ impl<S: Store + Clone> Lease<S> {
             let slip = found.slip.as_ref();
             let slip = Slip {
                 schema: SCHEMA,
-                holder: Some(holder.from_now()),
+                holder: Some(holder.starting_now()),
                 intent: slip.and_then(|slip| slip.intent.clone()),
                 head: slip.and_then(|slip| slip.head().cloned()),
                 sent: slip.map_or_else(BTreeMap::new, |slip| slip.sent.clone()),
@@ -283,7 +283,8 @@ impl<S: Store + Clone> Lease<S> {
         let slip = found.slip.as_ref();
         let head = slip.and_then(|slip| slip.head().cloned());
         let sent = slip.map_or_else(BTreeMap::new, |slip| slip.sent.clone());
-        let slip = Slip { schema: SCHEMA, holder: Some(holder.from_now()), intent: Some(intent), head, sent };
+        let slip =
+            Slip { schema: SCHEMA, holder: Some(holder.starting_now()), intent: Some(intent), head, sent };
         let started = clock.now();
         let etag = Self::put(&store, stage, &slip, found.etag.as_deref()).await?;
         let found = |etag| Found { slip: Some(slip), etag: Some(etag), age: None };
@@ -401,9 +402,13 @@ impl<S: Store + Clone> Lease<S> {
     /// # Errors
     /// [`Unconfirmed::Lost`] when the stage is somebody else's by now.
     pub async fn release(self) -> Result<(), Unconfirmed> {
-        let mut written = self.written.lock().await;
-        let slip = Slip { holder: None, ..written.0.clone() };
-        self.write(&mut written, slip).await
+        let give_back = async {
+            let mut written = self.written.lock().await;
+            let slip = Slip { holder: None, ..written.0.clone() };
+            self.write(&mut written, slip).await
+        };
+        let silent = |_| Err(Unconfirmed::Unreachable(unwritten()));
+        tokio::time::timeout(ANSWER, give_back).await.unwrap_or_else(silent)
     }
 
     async fn renew(&self, intent: Option<&Record>) -> Result<(), Unconfirmed> {

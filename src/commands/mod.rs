@@ -125,9 +125,7 @@ fn overrides(cli: &Cli) -> Overrides {
 /// Runs a command to its end and returns the exit code.
 pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
     let report = Report::new(&cli.global);
-    let timings = cli.global.timings.clone();
-    let overrides = overrides(&cli);
-    let events = report.events();
+    let (timings, overrides, events) = (cli.global.timings.clone(), overrides(&cli), report.events());
     let context = Context { overrides, report, timings, events, cancel };
     match cli.verb {
         Verb::Release { version, .. } => {

@@ -3,7 +3,12 @@
 //! After each fault: the stage serves one release and not a mixture, the ledger says what the stage shows or the
 //! lease holds the intent that explains it, and the next command, undisturbed, succeeds.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "what fails in a test's helper fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "what fails in a test's helper fails the test"
+)]
 
 mod behind;
 mod cloud;

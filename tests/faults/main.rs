@@ -27,6 +27,7 @@ mod proxy;
 mod sdk;
 #[path = "../support/small.rs"]
 mod small;
+mod stalls;
 #[path = "../support/traffic.rs"]
 mod traffic;
 #[path = "../support/upstream.rs"]
@@ -90,9 +91,21 @@ async fn requests_go_wrong() {
         let fault = |number: usize| (number % each == 1 % each).then(|| ALL[number / each % ALL.len()]);
         suite.requests_of(command, |number| fault(number).into_iter().collect()).await;
     }
+    for command in stalls::STALLED {
+        suite.stalls(command, |number| number % 13 == 6).await;
+    }
     suite.many_at_once(2).await;
     suite.many_at_once(10).await;
     suite.moves_under_traffic(10).await;
+}
+
+#[tokio::test]
+#[ignore = "30 minutes: cargo test --test faults -- --ignored --nocapture"]
+async fn commands_stall_at_every_request_while_another_one_releases() {
+    let suite = Suite::new().await;
+    for command in stalls::STALLED {
+        suite.stalls(command, |_| true).await;
+    }
 }
 
 #[tokio::test]

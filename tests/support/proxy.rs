@@ -1,12 +1,13 @@
 //! A proxy between deployctl and the local stage, which lets one request go wrong.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use super::{upstream, wire};
 
@@ -31,6 +32,10 @@ pub enum Fault {
     Interrupted,
     /// It takes effect, and deployctl is told to end before it learns so.
     Terminated,
+    /// It is passed on when the test lets it go.
+    StalledBefore,
+    /// It takes effect, and is answered when the test lets it go.
+    StalledAfter,
 }
 
 /// Longer than any answer takes by itself.
@@ -60,6 +65,9 @@ struct State {
     under_way: AtomicUsize,
     most: AtomicUsize,
     fired: AtomicBool,
+    stalled: Notify,
+    go: Notify,
+    date: AtomicI64,
 }
 
 impl Proxy {
@@ -78,6 +86,9 @@ impl Proxy {
             under_way: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             fired: AtomicBool::new(false),
+            stalled: Notify::new(),
+            go: Notify::new(),
+            date: AtomicI64::new(0),
         });
         let proxy = Self { port: listener.local_addr().unwrap().port(), state: Arc::clone(&state) };
         drop(tokio::spawn(async move {
@@ -107,6 +118,21 @@ impl Proxy {
     pub fn arm_writes(&self, number: usize, fault: Fault) {
         self.arm(number, fault);
         self.state.writes_only.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns once a request stalls.
+    pub async fn stalled(&self) {
+        self.state.stalled.notified().await;
+    }
+
+    /// Lets the request that stalls go on.
+    pub fn let_go(&self) {
+        self.state.go.notify_one();
+    }
+
+    /// Puts the date of all answers forward, as if the server's clock ran ahead: what it wrote before seems old.
+    pub fn put_dates_forward(&self, seconds: i64) {
+        self.state.date.store(seconds, Ordering::SeqCst);
     }
 
     /// Lets everything pass from now on, but so late that requests which do not wait for each other are seen to be
@@ -185,7 +211,17 @@ impl State {
             Some(Fault::Interrupted) => self.send(Signal::SIGINT),
             _ => {}
         }
+        if fault == Some(Fault::StalledBefore) {
+            self.stall().await;
+        }
         let answer = upstream::pass_on(self.upstream, &head, &body).await?;
+        let answer = match self.date.load(Ordering::SeqCst) {
+            0 => answer,
+            seconds => dated(answer, seconds),
+        };
+        if fault == Some(Fault::StalledAfter) {
+            self.stall().await;
+        }
         if !aside {
             self.rounds.fetch_max(round, Ordering::SeqCst);
         }
@@ -209,6 +245,11 @@ impl State {
         }
     }
 
+    async fn stall(&self) {
+        self.stalled.notify_one();
+        self.go.notified().await;
+    }
+
     fn fault_of(&self) -> Option<Fault> {
         let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         let (number, fault) = (*self.plan.lock().unwrap())?;
@@ -221,4 +262,21 @@ impl State {
         let pid = self.client.lock().unwrap().expect("a process to tell");
         kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
     }
+}
+
+/// The answer with a later `Date`.
+fn dated(answer: Vec<u8>, seconds: i64) -> Vec<u8> {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return answer };
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let later = |line: &str| match line.split_once(": ") {
+        Some((name, date)) if name.eq_ignore_ascii_case("date") => {
+            let date = jiff::fmt::rfc2822::parse(date).unwrap().timestamp()
+                + jiff::SignedDuration::from_secs(seconds);
+            let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&date).unwrap();
+            format!("{name}: {date}")
+        }
+        _ => line.to_owned(),
+    };
+    let head: Vec<String> = head.split("\r\n").map(later).collect();
+    [head.join("\r\n").as_bytes(), &answer[end..]].concat()
 }
