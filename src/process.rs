@@ -277,6 +277,7 @@ impl Command {
                 None => std.env_remove(name),
             };
         }
+        with_default_signals(&mut std);
         std
     }
 
@@ -290,6 +291,26 @@ impl Command {
 
     fn error(&self, failure: Failure) -> ProcessError {
         ProcessError { purpose: self.purpose.clone(), command: self.to_string(), failure }
+    }
+}
+
+/// The signals by which a program is asked to end. A shell starts its background jobs with SIGINT and SIGQUIT ignored,
+/// and a program passes that on: without their defaults, what deployctl starts would not hear that it is to end.
+/// SIGHUP stays as it is, because whoever runs `nohup` wants it ignored.
+const ASKED_TO_END: [Signal; 3] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+
+#[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
+fn with_default_signals(command: &mut std::process::Command) {
+    use nix::sys::signal::{SigHandler, signal};
+    use std::os::unix::process::CommandExt;
+    // SAFETY: `sigaction` is async-signal-safe, no handler is set, and the closure neither allocates nor takes a lock.
+    unsafe {
+        command.pre_exec(|| {
+            for number in ASKED_TO_END {
+                signal(number, SigHandler::SigDfl).map_err(std::io::Error::from)?;
+            }
+            Ok(())
+        });
     }
 }
 

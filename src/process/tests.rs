@@ -115,3 +115,26 @@ fn a_command_line_can_be_pasted() {
     let command = Command::new("terraform", "plan").args(["-var", "a b", "it's", ""]);
     assert_eq!(command.to_string(), r"terraform -var 'a b' 'it'\''s' ''");
 }
+
+#[expect(unsafe_code, reason = "no handler is set")]
+fn ignore_interrupts() {
+    // SAFETY: to ignore a signal runs no code.
+    unsafe { nix::sys::signal::signal(Signal::SIGINT, nix::sys::signal::SigHandler::SigIgn) }.unwrap();
+}
+
+#[tokio::test]
+async fn a_program_hears_an_interrupt_although_deployctl_was_started_with_it_ignored() {
+    // As in a background job of a shell. A shell cannot trap what was ignored when it was started.
+    ignore_interrupts();
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    let mut lines = Vec::new();
+    let result = shell("trap 'echo bye; exit 0' INT; echo ready; while :; do sleep 0.05; done")
+        .run(&cancel, |_, line| {
+            lines.push(line.to_owned());
+            stop.cancel();
+        })
+        .await;
+    assert!(matches!(result.unwrap_err().failure, Failure::Interrupted { killed: false }));
+    assert_eq!(lines, ["ready", "bye"]);
+}
