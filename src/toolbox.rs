@@ -5,7 +5,10 @@
 //! requirements and of the Python it was made with, so that an upgrade of either makes a new one. A virtual
 //! environment holds its own path and cannot be moved: it is made in place under a lock, and counts only once
 //! the marker `ready` is there, which is written last. So a half-made one is never used, and commands that run
-//! at the same time install once.
+//! at the same time install once. The marker also says what was installed: a set that has changed since, or that
+//! others may change, is installed anew.
+
+mod contents;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -110,7 +113,7 @@ impl Toolbox {
         let wanted = Sha256::of(requirements.text.as_bytes()).short();
         let root = self.dir.join("venv");
         let pointer = root.join(format!("{}-{wanted}.ready", requirements.name));
-        // The usual case costs two reads: no Python is started.
+        // The usual case costs a look at the files: no Python is started.
         if let Some(venv) = ready(&pointer) {
             return Ok(venv);
         }
@@ -124,7 +127,8 @@ impl Toolbox {
             root.join(format!("{}-{wanted}-py{}.{}", requirements.name, python.version.0, python.version.1));
         let step = format!("install {}", requirements.name);
         events.step(&step, install(&python, &dir, requirements, events, cancel)).await?;
-        write(&pointer, dir.to_string_lossy().as_bytes())?;
+        let installed = contents::digest(&dir).map_err(|e| io(&dir, e))?;
+        write(&pointer, format!("{}\n{installed}\n", dir.display()).as_bytes())?;
         Ok(Venv { dir })
     }
 
@@ -144,10 +148,12 @@ pub async fn python(cancel: &CancellationToken) -> Result<(PathBuf, String), Too
     Ok((path, format!("{major}.{minor}")))
 }
 
-/// The environment that the marker names, unless it, or the Python below it, has been removed since.
+/// The environment that the marker names, unless it, or the Python below it, has been removed or changed since.
 fn ready(pointer: &Path) -> Option<Venv> {
-    let venv = Venv { dir: PathBuf::from(std::fs::read_to_string(pointer).ok()?) };
-    venv.python().exists().then_some(venv)
+    let text = std::fs::read_to_string(pointer).ok()?;
+    let (dir, installed) = text.trim_end().rsplit_once('\n')?;
+    let venv = Venv { dir: PathBuf::from(dir) };
+    (venv.python().exists() && contents::verify(&venv.dir, installed).is_ok()).then_some(venv)
 }
 
 async fn install(
@@ -158,13 +164,15 @@ async fn install(
     cancel: &CancellationToken,
 ) -> Result<(), ToolboxError> {
     let purpose = format!("install the tools for {} ({})", requirements.name, dir.display());
-    // What an interrupted run has left is not to be trusted.
+    // What an interrupted run has left is not to be trusted, and nobody else is to write here, whatever the umask.
+    private_dir(dir).map_err(|e| io(dir, e))?;
     let make = Command::new(&python.path, &purpose).args(["-I", "-m", "venv", "--clear"]).arg(dir);
     run(&make, events, cancel).await?;
     let list = dir.join("requirements.txt");
     write(&list, requirements.text.as_bytes())?;
     let pip = Command::new(dir.join("bin/python"), &purpose)
-        .args(["-m", "pip", "install", "--require-hashes", "--no-deps", "--only-binary", ":all:"])
+        // Isolated: neither the working folder nor the user's Python settings supply a module named pip.
+        .args(["-I", "-m", "pip", "install", "--require-hashes", "--no-deps", "--only-binary", ":all:"])
         .args([
             "--no-input",
             "--disable-pip-version-check",
@@ -174,9 +182,7 @@ async fn install(
         ])
         .args(["--quiet", "-r"])
         .arg(&list)
-        // A user's own Python settings must not leak packages in.
-        .env_remove("PYTHONPATH")
-        .env_remove("PYTHONHOME")
+        // Nor do pip's own settings install elsewhere.
         .env_remove("PIP_TARGET")
         .env_remove("PIP_PREFIX")
         .env_remove("PIP_USER");
@@ -243,6 +249,13 @@ fn parse_probe(text: &str) -> Option<(Python, String)> {
 async fn lock(path: &Path, events: &Events) -> Result<File, ToolboxError> {
     let waiting = || events.note("waiting for another deployctl that installs the same tools");
     file_lock::exclusive(path, waiting).await.map_err(|e| io(path, e))
+}
+
+/// Makes `dir` a folder of this user alone.
+fn private_dir(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir_all(dir)?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ToolboxError> {
