@@ -6,6 +6,7 @@
 
 mod checks;
 mod file;
+mod trust;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -161,7 +162,11 @@ impl Settings {
     pub fn load(overrides: &Overrides) -> Result<Self> {
         let path = match &overrides.config {
             Some(path) => path.clone(),
-            None => find_upwards()?,
+            None => {
+                let found = find_upwards()?;
+                trust::must_be_ours(&found, nix::unistd::geteuid().as_raw())?;
+                found
+            }
         };
         let text = std::fs::read_to_string(&path).map_err(|source| {
             Error::usage("config.missing", format!("cannot read {}", path.display()))
