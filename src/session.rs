@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::api_gateway::Site;
-use crate::aws::failure::Failure;
+use crate::aws::failure::{Failure, Meaning};
 use crate::aws::s3::Bucket;
-use crate::aws::{Aws, Identity};
+use crate::aws::{Aws, Identity, unreachable};
 use crate::clock::Clock;
 use crate::contract::{Contract, string_output};
 use crate::error::{Error, Result};
@@ -154,6 +154,9 @@ impl Session {
             )
             .because(failure)
             .hint(format!("nothing was changed; make it with `deployctl bootstrap --stage {name}`"));
+        }
+        if failure.meaning == Meaning::Unreachable {
+            return unreachable(failure);
         }
         Error::preflight("state.unreadable", "the Terraform state cannot be read")
             .because(failure)

@@ -10,6 +10,7 @@ mod trust;
 mod walk;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ pub struct Stage {
     pub variables: BTreeMap<String, Value>,
     /// Keep ahead of the account's API rates. Off for the embedded AWS, which has none.
     pub pacing: bool,
+    /// How long an attempt of a call to AWS may take, but for uploads and invocations.
+    pub call_timeout: Duration,
 }
 
 impl Stage {
@@ -279,6 +282,22 @@ fn find_upwards() -> Result<PathBuf> {
     })
 }
 
+/// The variable with the seconds that an attempt of a call to AWS may take.
+const CALL_TIMEOUT: &str = "DEPLOYCTL_CALL_TIMEOUT";
+
+fn call_timeout(text: Option<OsString>) -> Result<Duration> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(crate::aws::timeouts::CALL) };
+    let seconds = text.to_str().and_then(|text| text.parse().ok());
+    match seconds.filter(|seconds| (1..=600).contains(seconds)) {
+        Some(seconds) => Ok(Duration::from_secs(seconds)),
+        None => Err(Error::usage(
+            "config.invalid",
+            format!("{CALL_TIMEOUT}: expected seconds from 1 to 600, found {text:?}"),
+        )
+        .hint("nothing was changed; 30 is the default")),
+    }
+}
+
 impl File {
     fn stage(&self, overrides: &Overrides, problems: &mut Vec<String>) -> Result<Stage> {
         let name = match &overrides.stage {
@@ -342,6 +361,7 @@ impl File {
             state_bucket,
             variables: stage.variables.clone(),
             pacing: stage.pacing.unwrap_or(local.is_none()),
+            call_timeout: call_timeout(std::env::var_os(CALL_TIMEOUT))?,
             name,
         })
     }

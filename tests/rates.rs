@@ -212,6 +212,7 @@ impl Cloud {
             state_bucket: "states".to_owned(),
             variables: std::collections::BTreeMap::new(),
             pacing,
+            call_timeout: deployctl::aws::timeouts::CALL,
         };
         let contract = Contract {
             artifact_bucket: "bucket".to_owned(),

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use super::Aws;
 use super::failure::{Failure, Meaning};
+use super::retry::Table;
+use super::timeouts::{CONNECT, FunctionTimeouts};
 use crate::contract::Contract;
 use crate::release::check::{Answer, Ask, Invoked};
 use crate::release::definition::Definition;
@@ -23,6 +25,9 @@ use crate::world::{
 /// takes long is better sent again.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a CreateDeployment is sent whose answer was lost, and that is not there.
+const DEPLOYMENT_ATTEMPTS: u32 = 3;
+
 /// The variable with what a probe sends as `authorization`: in the environment, because it is a secret.
 pub(crate) const PROBE_AUTHORIZATION: &str = "DEPLOYCTL_PROBE_AUTHORIZATION";
 
@@ -35,6 +40,7 @@ pub struct Site {
     stage_name: String,
     url: String,
     http: reqwest::Client,
+    pub(super) patience: FunctionTimeouts,
 }
 
 impl Aws {
@@ -45,6 +51,7 @@ impl Aws {
     pub fn site(&self, contract: &Contract, url: &str) -> Result<Site, Failure> {
         let http = reqwest::Client::builder()
             .timeout(PROBE_TIMEOUT)
+            .connect_timeout(CONNECT)
             .user_agent(concat!("deployctl/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Failure::rejected("probe", url, error.to_string()))?;
@@ -55,6 +62,7 @@ impl Aws {
             stage_name: contract.stage_name.clone(),
             url: url.trim_end_matches('/').to_owned(),
             http,
+            patience: FunctionTimeouts::default(),
         })
     }
 }
@@ -129,21 +137,20 @@ impl World for Site {
     }
 
     async fn create_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {
-        // Without a stage name: with one, the call would move the stage, and create it if it is misspelt.
-        let about = format!("API {}", self.rest_api_id);
-        self.aws.pace.deployment().await;
-        let answer = self
-            .gateway()
-            .create_deployment()
-            .rest_api_id(&self.rest_api_id)
-            .description(description)
-            .send()
-            .await
-            .map_err(|error| Failure::new("CreateDeployment", &about, &error))?;
-        answer
-            .id()
-            .and_then(|id| id.parse().ok())
-            .ok_or_else(|| Failure::rejected("CreateDeployment", about, "the answer has no id"))
+        let mut attempt = 1;
+        loop {
+            match self.make_deployment(description).await {
+                // CreateDeployment has no idempotency token, and the SDK would make another one.
+                Err(failure) if failure.may_have_happened() && attempt < DEPLOYMENT_ATTEMPTS => {
+                    let there = self.deployments().await.map_err(|_| failure)?;
+                    if let Some(made) = there.into_iter().find(|there| there.description == description) {
+                        return Ok(made.id);
+                    }
+                    attempt += 1;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     async fn deployments(&self) -> Result<Vec<Deployment>, Failure> {
@@ -292,6 +299,27 @@ impl World for Site {
 }
 
 impl Site {
+    /// One CreateDeployment, which is not repeated once it may have taken effect.
+    async fn make_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {
+        let about = format!("API {}", self.rest_api_id);
+        self.aws.pace.deployment().await;
+        // Without a stage name: with one, the call would move the stage, and create it if it is misspelt.
+        let answer = self
+            .gateway()
+            .create_deployment()
+            .rest_api_id(&self.rest_api_id)
+            .description(description)
+            .customize()
+            .config_override(aws_sdk_apigateway::config::Config::builder().retry_classifier(Table::ONCE))
+            .send()
+            .await
+            .map_err(|error| Failure::new("CreateDeployment", &about, &error))?;
+        answer
+            .id()
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| Failure::rejected("CreateDeployment", about, "the answer has no id"))
+    }
+
     async fn request(&self, ask: &Ask) -> reqwest::Result<Answer> {
         let mut headers: BTreeMap<String, String> =
             ask.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();

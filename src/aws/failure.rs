@@ -10,6 +10,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
+use super::timeouts::Unanswered;
+
 /// What a failure means for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
@@ -23,6 +25,8 @@ pub enum Meaning {
     Denied,
     /// AWS will not do this as it was asked.
     Rejected,
+    /// There was no connection. An attempt before the last one may have taken effect.
+    Unreachable,
     /// No answer, or a server error: the call may or may not have taken effect.
     Unknown,
 }
@@ -72,11 +76,16 @@ impl Failure {
         let service = error.as_service_error();
         let status = error.raw_response().map(|response| response.status().as_u16());
         let code = service.and_then(|service| service.code()).map(str::to_owned);
-        let message =
-            service.and_then(|service| service.message()).map_or_else(|| chain(error), str::to_owned);
+        let unanswered = unanswered(error);
+        let message = match (service.and_then(|service| service.message()), unanswered) {
+            (Some(message), _) => message.to_owned(),
+            (None, Some(call)) => call.to_string(),
+            (None, None) => chain(error),
+        };
         let request_id = error.raw_response().and_then(|response| response.request_id()).map(str::to_owned);
         let meaning = match error {
             SdkError::ConstructionFailure(_) => construction(&message),
+            _ if unanswered.is_some_and(|call| !call.sent) => Meaning::Unreachable,
             _ => meaning(status, code.as_deref()),
         };
         Self { operation, subject: subject.into(), meaning, code, message, request_id }
@@ -101,8 +110,23 @@ impl Failure {
 
     /// The call may have taken effect although it failed: look before trying again.
     pub fn may_have_happened(&self) -> bool {
-        matches!(self.meaning, Meaning::Unknown | Meaning::Precondition | Meaning::Busy)
+        matches!(
+            self.meaning,
+            Meaning::Unknown | Meaning::Unreachable | Meaning::Precondition | Meaning::Busy
+        )
     }
+}
+
+fn unanswered<E>(error: &SdkError<E, HttpResponse>) -> Option<&Unanswered> {
+    match error {
+        SdkError::DispatchFailure(failure) => Unanswered::of(failure.as_connector_error()?),
+        _ => None,
+    }
+}
+
+/// Whether AWS has said nothing at all.
+pub(super) fn is_unanswered<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    matches!(error, SdkError::TimeoutError(_)) || unanswered(error).is_some()
 }
 
 /// An error and its causes in one line, each said once. The SDK's own form is a dump of its structures.
@@ -146,6 +170,8 @@ fn construction(message: &str) -> Meaning {
 
 #[cfg(test)]
 mod tests {
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+
     use super::*;
 
     #[test]
@@ -158,5 +184,18 @@ mod tests {
         assert_eq!(meaning(Some(400), Some("BadRequestException")), Meaning::Rejected);
         assert_eq!(meaning(Some(500), Some("ServiceException")), Meaning::Unknown);
         assert_eq!(meaning(None, None), Meaning::Unknown);
+        assert_eq!(meaning(Some(409), Some("ConflictException")), Meaning::Busy);
+    }
+
+    #[test]
+    fn a_call_without_an_answer_may_have_happened() {
+        type Error = aws_sdk_apigateway::operation::update_stage::UpdateStageError;
+        let silent: SdkError<Error, HttpResponse> = SdkError::timeout_error("nothing came");
+        let cut = ConnectorError::io("the connection was closed".into());
+        for error in [silent, SdkError::dispatch_failure(cut)] {
+            let failure = Failure::new("UpdateStage", "stage v1", &error);
+            assert_eq!(failure.meaning, Meaning::Unknown);
+            assert!(failure.may_have_happened(), "{failure}");
+        }
     }
 }

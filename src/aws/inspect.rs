@@ -282,7 +282,7 @@ fn refused(answer: Result<(), Failure>) -> Result<bool, Failure> {
         Err(failure) => match failure.meaning {
             Meaning::Denied => Ok(false),
             Meaning::Precondition | Meaning::NotFound | Meaning::Rejected => Ok(true),
-            Meaning::Busy | Meaning::Unknown => Err(failure),
+            Meaning::Busy | Meaning::Unreachable | Meaning::Unknown => Err(failure),
         },
     }
 }

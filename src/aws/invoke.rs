@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::Aws;
 use super::failure::Failure;
+use super::{Aws, timeouts};
 use crate::release::model::{FunctionName, FunctionVersion};
 
 /// What came of an invocation.
@@ -34,7 +34,10 @@ impl Aws {
         payload: &Value,
         log_tail: bool,
     ) -> Result<Invocation, Failure> {
-        let once = aws_sdk_lambda::config::Config::builder().retry_config(RetryConfig::disabled());
+        // The function's own timeout is not known here.
+        let once = aws_sdk_lambda::config::Config::builder()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts::invoke(None));
         let answer = self
             .lambda
             .invoke()

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::api_gateway::Site;
 use super::failure::{Failure, Meaning};
+use super::retry::Table;
+use super::timeouts;
 use crate::artifact::Architecture;
 use crate::release::check::Invoked;
 use crate::release::definition::canonical_digest;
@@ -69,14 +71,17 @@ impl Site {
         version: Option<&FunctionVersion>,
     ) -> Result<GetFunctionConfigurationOutput, Failure> {
         self.aws.pace.lambda().await;
-        self.aws
+        let found = self
+            .aws
             .lambda
             .get_function_configuration()
             .function_name(name.as_str())
             .set_qualifier(version.map(|version| version.to_string()))
             .send()
             .await
-            .map_err(|error| Failure::new("GetFunctionConfiguration", about(name, version), &error))
+            .map_err(|error| Failure::new("GetFunctionConfiguration", about(name, version), &error))?;
+        self.patience.learn(name, found.timeout());
+        Ok(found)
     }
 
     pub(super) async fn send_code(
@@ -135,6 +140,12 @@ impl Site {
             .function_name(name.as_str())
             .qualifier(version.as_str())
             .payload(Blob::new(payload.to_string()))
+            .customize()
+            .config_override(
+                aws_sdk_lambda::config::Config::builder()
+                    .timeout_config(timeouts::invoke(self.patience.of(name)))
+                    .retry_classifier(Table::LONG),
+            )
             .send()
             .await
             .map_err(|error| Failure::new("Invoke", about(name, Some(version)), &error))?;

@@ -1,7 +1,7 @@
 //! AWS as deployctl uses it: one configuration, a client for each service, and each call in the words of a release.
 //!
 //! - [`failure`] reads the SDK's errors; nothing else does.
-//! - [`retry`] is the one table of what is tried again.
+//! - [`retry`] is the one table of what is tried again, and [`timeouts`] of how long an attempt may take.
 //! - `s3`, `lambda` and `api_gateway` hold the calls.
 
 pub mod api_gateway;
@@ -14,10 +14,13 @@ pub mod lambda;
 pub mod logs;
 pub mod retry;
 pub mod s3;
+pub mod timeouts;
 mod trace;
 
+use aws_config::identity::IdentityCache;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_sts::config::Credentials;
 
@@ -27,6 +30,7 @@ use crate::release::model::AccountId;
 use crate::settings::Stage;
 
 use failure::Failure;
+use retry::Table;
 
 /// The clients of one account and region.
 #[derive(Debug, Clone)]
@@ -59,7 +63,12 @@ impl Aws {
     pub async fn connect_with(stage: &Stage, local: Option<&LocalStage>, retries: RetryConfig) -> Self {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(stage.region.clone()))
-            .retry_config(retries);
+            .retry_config(retries)
+            .timeout_config(timeouts::config(stage.call_timeout))
+            .identity_cache(IdentityCache::lazy().load_timeout(timeouts::CREDENTIALS).build())
+            .stalled_stream_protection(
+                StalledStreamProtectionConfig::enabled().grace_period(timeouts::STALLED).build(),
+            );
         if let Some(profile) = &stage.profile {
             // Asked for by name, so it comes before keys in the environment.
             let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
@@ -77,29 +86,27 @@ impl Aws {
             ));
         }
         let config = loader.load().await;
-        let s3 = aws_sdk_s3::config::Builder::from(&config)
-            .retry_classifier(retry::Table)
-            .interceptor(trace::Requests)
-            .build();
-        let lambda = aws_sdk_lambda::config::Builder::from(&config)
-            .retry_classifier(retry::Table)
-            .interceptor(trace::Requests)
-            .build();
-        let gateway = aws_sdk_apigateway::config::Builder::from(&config)
-            .retry_classifier(retry::Table)
-            .interceptor(trace::Requests)
-            .build();
-        let logs =
-            aws_sdk_cloudwatchlogs::config::Builder::from(&config).interceptor(trace::Requests).build();
-        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(trace::Requests).build();
-        let iam = aws_sdk_iam::config::Builder::from(&config).interceptor(trace::Requests).build();
+        let answers = timeouts::Answers::new(stage.call_timeout);
+        // The services' builders have no type in common.
+        macro_rules! built {
+            ($service:ident, $table:expr) => {
+                $service::config::Builder::from(&config)
+                    .retry_classifier($table)
+                    .interceptor(answers.clone())
+                    .interceptor(trace::Requests)
+            };
+        }
         Self {
-            s3: aws_sdk_s3::Client::from_conf(s3),
-            lambda: aws_sdk_lambda::Client::from_conf(lambda),
-            api_gateway: aws_sdk_apigateway::Client::from_conf(gateway),
-            logs: aws_sdk_cloudwatchlogs::Client::from_conf(logs),
-            sts: aws_sdk_sts::Client::from_conf(sts),
-            iam: aws_sdk_iam::Client::from_conf(iam),
+            s3: aws_sdk_s3::Client::from_conf(built!(aws_sdk_s3, Table::CALL).build()),
+            lambda: aws_sdk_lambda::Client::from_conf(built!(aws_sdk_lambda, Table::CALL).build()),
+            api_gateway: aws_sdk_apigateway::Client::from_conf(
+                built!(aws_sdk_apigateway, Table::CALL).build(),
+            ),
+            logs: aws_sdk_cloudwatchlogs::Client::from_conf(
+                built!(aws_sdk_cloudwatchlogs, Table::CALL).build(),
+            ),
+            sts: aws_sdk_sts::Client::from_conf(built!(aws_sdk_sts, Table::CALL).build()),
+            iam: aws_sdk_iam::Client::from_conf(built!(aws_sdk_iam, Table::CALL).build()),
             pace: retry::Pace::new(stage.pacing),
         }
     }
@@ -107,10 +114,14 @@ impl Aws {
     /// Asks AWS who we are, and refuses any account but the stage's (I9).
     ///
     /// # Errors
-    /// `aws.credentials` when there are none or they are not accepted, `aws.wrong_account`; exit code 10.
+    /// `aws.unreachable`, `aws.credentials` when there are none or they are not accepted, `aws.wrong_account`; exit
+    /// code 10.
     pub async fn identify(&self, stage: &Stage) -> Result<Identity> {
         let answer = self.sts.get_caller_identity().send().await.map_err(|error| {
             let failure = Failure::new("GetCallerIdentity", "the credentials", &error);
+            if failure::is_unanswered(&error) {
+                return unreachable(failure);
+            }
             Error::preflight("aws.credentials", "AWS does not accept the credentials, or there are none")
                 .because(failure)
                 .hint("set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; `aws sts get-caller-identity` must answer")
@@ -128,4 +139,10 @@ impl Aws {
         }
         Ok(Identity { account: stage.account.clone(), arn: answer.arn().unwrap_or_default().to_owned() })
     }
+}
+
+/// The error of a command whose first call got no answer.
+pub fn unreachable(failure: Failure) -> Error {
+    Error::preflight("aws.unreachable", failure.message)
+        .hint("nothing was changed; look at the network, the proxy and the stage's region")
 }

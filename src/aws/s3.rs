@@ -20,11 +20,14 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::Format;
 
-use super::Aws;
 use super::failure::{Failure, Meaning};
+use super::{Aws, timeouts};
 use crate::artifact::Sha256;
 use crate::release::record::ArtifactRecord;
 use crate::world::{Object, Store, Stored, UploadError, Uploaded, Written};
+
+/// Of an artifact that is copied, whose size is not known: Lambda takes zips up to 250 MB unpacked.
+const COPIED: u64 = 250 * 1024 * 1024;
 
 /// One bucket.
 #[derive(Debug, Clone)]
@@ -295,6 +298,9 @@ impl Bucket {
             .copy_source_if_match(etag)
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .if_none_match("*")
+            .customize()
+            // S3 answers when it has copied.
+            .config_override(aws_sdk_s3::config::Config::builder().timeout_config(timeouts::upload(COPIED)))
             .send()
             .await;
         let existed = match sent {
@@ -446,9 +452,9 @@ impl Store for Bucket {
     }
 
     async fn upload(&self, key: &str, file: &Path, sha256: &Sha256) -> Result<Uploaded, UploadError> {
-        let body = ByteStream::from_path(file)
-            .await
-            .map_err(|e| UploadError::File(file.to_owned(), std::io::Error::other(e)))?;
+        let unreadable = |error| UploadError::File(file.to_owned(), error);
+        let bytes = tokio::fs::metadata(file).await.map_err(unreadable)?.len();
+        let body = ByteStream::from_path(file).await.map_err(|e| unreadable(std::io::Error::other(e)))?;
         // One PutObject, never multipart: only then is S3's checksum the sha256 of the whole zip. Lambda's
         // limits keep a zip far below PutObject's 5 GB.
         let sent = self
@@ -461,6 +467,8 @@ impl Store for Bucket {
             .checksum_sha256(sha256.base64())
             .if_none_match("*")
             .body(body)
+            .customize()
+            .config_override(aws_sdk_s3::config::Config::builder().timeout_config(timeouts::upload(bytes)))
             .send()
             .await;
         match sent {
