@@ -211,7 +211,7 @@ pub enum Verb {
         #[arg(long, short, conflicts_with = "exit_code")]
         watch: bool,
         /// Seconds between two looks
-        #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=86_400))]
         interval: u64,
     },
     /// What was done to the stage

@@ -124,6 +124,35 @@ async fn settings_that_are_missing_or_broken() {
     assert!(!small.path().join(".deployctl").exists(), "nothing was begun");
 }
 
+/// A time that no clock can hold would be noticed after the switch, if it were not here.
+#[tokio::test]
+async fn numbers_that_are_out_of_range() {
+    let small = Small::new();
+    let numbers = "\n[probe]\ntimeout_seconds = 9223372036854775807\n\n[terraform]\n\
+                   lock_timeout_seconds = 18446744073709551615\nparallelism = 65536\nmax_destroys = -1\n";
+    small.write("deployctl.toml", SETTINGS.replace("local = true", "local = true\nport = 0") + numbers);
+    let texts = [
+        "has 5 problems",
+        "line 6: stages.local.port: expected an integer from 1 to 65535, found 0",
+        "line 22: probe.timeout_seconds: expected an integer from 1 to 3600, found 9223372036854775807",
+        "terraform.lock_timeout_seconds: expected an integer from 0 to 86400, found 18446744073709551615",
+        "terraform.parallelism: expected an integer from 1 to 65535, found 65536",
+        "terraform.max_destroys: expected an integer from 0 to 1000000, found -1",
+    ];
+    refused(&small, &small.program, &RELEASE, 2, "config.invalid", &texts).await;
+    for number in ["0", "3601", "-1"] {
+        small.write("deployctl.toml", format!("{SETTINGS}\n[probe]\ntimeout_seconds = {number}\n"));
+        let text = format!("probe.timeout_seconds: expected an integer from 1 to 3600, found {number}");
+        refused(&small, &small.program, &RELEASE, 2, "config.invalid", &[&text]).await;
+    }
+    small.write("deployctl.toml", SETTINGS);
+    for seconds in ["0", "601", "x", "9223372036854775807"] {
+        let program = small.program.clone().with("DEPLOYCTL_CALL_TIMEOUT", seconds);
+        let text = format!("DEPLOYCTL_CALL_TIMEOUT: expected seconds from 1 to 600, found {seconds:?}");
+        refused(&small, &program, &RELEASE, 2, "config.invalid", &[&text]).await;
+    }
+}
+
 #[tokio::test]
 async fn credentials_that_are_missing_or_of_another_account() {
     let small = Small::new();

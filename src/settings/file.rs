@@ -46,6 +46,7 @@ pub(super) struct StageFile {
     #[serde(default)]
     pub(super) local: bool,
     /// The port of the embedded AWS; a free one by default.
+    #[schemars(range(min = 1))]
     pub(super) port: Option<u16>,
     /// The AWS account; any other is refused. Required, but for a local stage.
     #[schemars(with = "Option<AccountId>")]
@@ -98,6 +99,7 @@ pub(super) struct ProbeFile {
     /// The response header that names the release which answered; without one, any answer below 500 counts.
     pub(super) release_header: Option<String>,
     /// How long the new release may take to answer, three times in a row.
+    #[schemars(range(min = 1, max = 3600))]
     pub(super) timeout_seconds: u64,
 }
 
@@ -123,11 +125,13 @@ pub(super) struct TerraformFile {
     /// or that callers know by name.
     pub(super) protected: Option<Vec<String>>,
     /// The most resources that one plan may destroy or replace; any number by default.
+    #[schemars(range(max = 1_000_000))]
     pub(super) max_destroys: Option<usize>,
     /// How many resources one Terraform process works on at once; Terraform's own default is 10.
     #[schemars(range(min = 1))]
     pub(super) parallelism: Option<u16>,
     /// How long to wait for a state that somebody else has locked.
+    #[schemars(range(max = 86400))]
     pub(super) lock_timeout_seconds: u64,
 }
 
