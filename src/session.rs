@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,7 @@ use crate::aws::s3::Bucket;
 use crate::aws::{Aws, Identity, unreachable};
 use crate::clock::Clock;
 use crate::contract::{Contract, string_output};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::event::Events;
 use crate::local::{self, LocalConfig, LocalStage};
 use crate::release::model::Version;
@@ -23,7 +24,7 @@ use crate::stage::{Actor, unreadable};
 use crate::terraform::version::Feature;
 use crate::terraform::{Backend, Driver, Outputs, Terraform, outputs};
 use crate::toolbox::Toolbox;
-use crate::world::Store;
+use crate::world::{Store as _, Stored};
 
 /// A command's view of its stage.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Session {
     /// # Errors
     /// As [`Aws::identify`].
     pub async fn identify(&self) -> Result<Identity> {
-        self.aws.identify(&self.settings.stage).await
+        unless_interrupted(&self.cancel, self.aws.identify(&self.settings.stage)).await
     }
 
     /// Connects to the stage without asking who we are: enough to look at it.
@@ -120,15 +121,7 @@ impl Session {
     /// # Errors
     /// `state.missing` without a state bucket, `state.unreadable`.
     pub async fn outputs(&self, layer: &str) -> Result<Option<Outputs>> {
-        let bucket = self.state_bucket();
-        let stored = match bucket.read(&self.state_key(layer)).await {
-            Err(failure) if is_no_bucket(&failure) && self.local.is_some() => {
-                let made = bucket.ensure_state_bucket(&self.settings.stage.region).await;
-                made.map_err(|failure| unreadable("the bucket of the Terraform state", failure))?;
-                None
-            }
-            read => read.map_err(|failure| self.no_state(failure))?,
-        };
+        let stored = unless_interrupted(&self.cancel, self.state(layer)).await?;
         let Some(stored) = stored else { return Ok(None) };
         match outputs::from_state(&stored.body) {
             Ok(outputs) => Ok(Some(outputs)),
@@ -139,6 +132,18 @@ impl Session {
                 driver.init_if_needed(layer).await?;
                 Ok(Some(driver.outputs(layer).await?))
             }
+        }
+    }
+
+    async fn state(&self, layer: &str) -> Result<Option<Stored>> {
+        let bucket = self.state_bucket();
+        match bucket.read(&self.state_key(layer)).await {
+            Err(failure) if is_no_bucket(&failure) && self.local.is_some() => {
+                let made = bucket.ensure_state_bucket(&self.settings.stage.region).await;
+                made.map_err(|failure| unreadable("the bucket of the Terraform state", failure))?;
+                Ok(None)
+            }
+            read => read.map_err(|failure| self.no_state(failure)),
         }
     }
 
@@ -205,7 +210,8 @@ impl Session {
     /// As [`Session::applied_contract`], or when the stage cannot be read.
     pub async fn live_version(&self) -> Result<Option<Version>> {
         let Some(contract) = self.applied_contract().await? else { return Ok(None) };
-        Ok(crate::stage::stage(&self.site(&contract)?).await?.pointer.release())
+        let site = self.site(&contract)?;
+        Ok(unless_interrupted(&self.cancel, crate::stage::stage(&site)).await?.pointer.release())
     }
 
     /// The driver for work beside releases: layers see the version that is live.
@@ -293,6 +299,29 @@ impl Session {
             events: self.events.clone(),
             cancel: self.cancel.clone(),
         })
+    }
+}
+
+/// How long work that notices an interrupt itself has for coming to its end.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Does `work` until it is done, or until the command is interrupted: what waits for an answer is given up then.
+/// Not for work that must be undone.
+///
+/// # Errors
+/// Those of `work`, and `interrupted`.
+pub async fn unless_interrupted<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let late = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = late => Err(Error::new(Kind::Interrupted, "interrupted", "interrupted; what runs is unchanged")),
     }
 }
 

@@ -36,8 +36,8 @@ pub(super) async fn run(context: &Context, yes: bool, delete_releases: bool) -> 
         // Lease and ledger are in the bucket, so they go when nothing is left that they could protect.
         if delete_releases {
             let prefixes = prefixes(&session);
-            let deleted =
-                session.events.step("delete releases", bucket.purge(&prefixes)).await.map_err(|failure| {
+            let purge = async {
+                bucket.purge(&prefixes).await.map_err(|failure| {
                     Error::new(
                         Kind::Terraform,
                         "destroy.releases",
@@ -45,7 +45,9 @@ pub(super) async fn run(context: &Context, yes: bool, delete_releases: bool) -> 
                     )
                     .because(failure)
                     .hint("the layers above the bucket are gone; run the command again")
-                })?;
+                })
+            };
+            let deleted = session.events.step("delete releases", context.until_interrupted(purge)).await?;
             session.events.note(format!("{deleted} objects of releases and ledger deleted"));
         }
     }

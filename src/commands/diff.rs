@@ -12,6 +12,10 @@ use crate::world::Store;
 
 /// Runs it; whether the releases differ.
 pub(super) async fn run(context: &Context, from: &str, to: &str) -> Result<bool> {
+    context.until_interrupted(compare(context, from, to)).await
+}
+
+async fn compare(context: &Context, from: &str, to: &str) -> Result<bool> {
     let session = context.session().await?;
     let stage = &session.settings.stage.name;
     let ledger = Ledger::new(session.aws.bucket(&session.contract().await?.artifact_bucket), stage.clone());

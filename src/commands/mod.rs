@@ -37,7 +37,7 @@ use crate::event::Events;
 use crate::report::document::ErrorDocument;
 use crate::report::{Document, Report};
 use crate::schema::documents::Failure;
-use crate::session::Session;
+use crate::session::{Session, unless_interrupted};
 use crate::settings::{Overrides, Settings};
 
 /// What a verb works with.
@@ -84,6 +84,11 @@ impl Context {
         let usual = || self.settings().map_or_else(|_| ".deployctl".into(), |settings| settings.work_dir());
         let file = if file.as_os_str().is_empty() { usual().join("timings.html") } else { file.clone() };
         self.report.timings(&file, headline, code);
+    }
+
+    /// Does `work` until it is done or the command is interrupted.
+    async fn until_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        unless_interrupted(&self.cancel, work).await
     }
 
     async fn session_of(&self, settings: Settings) -> Result<Session> {
@@ -148,7 +153,7 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
             }
         }
         Verb::Status { exit_code, .. } => {
-            let outcome = status::run(&context).await;
+            let outcome = context.until_interrupted(status::run(&context)).await;
             let changed = exit_code && outcome.as_ref().is_ok_and(status::needs_attention);
             let code = document(&context, "status", std::future::ready(outcome)).await;
             if code == 0 && changed { crate::error::EXIT_CHANGES } else { code }
@@ -161,7 +166,7 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
         }
         Verb::Output { layer, show_sensitive, name } => {
             let request = output::Request { layer: layer.as_deref(), name: name.as_deref(), show_sensitive };
-            plain(&context, "output", output::run(&context, request).await)
+            waiting(&context, "output", output::run(&context, request)).await
         }
         Verb::Terraform { layer, args } => match Box::pin(terraform::run(&context, &layer, &args)).await {
             Ok(code) => code,
@@ -177,17 +182,17 @@ pub async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
         Verb::Prune { keep, yes, .. } => {
             plain(&context, "prune", Box::pin(prune::run(&context, keep, yes)).await)
         }
-        Verb::History => plain(&context, "history", history::run(&context).await),
+        Verb::History => plain(&context, "history", context.until_interrupted(history::run(&context)).await),
         Verb::Init { example: Some(folder), .. } => plain(&context, "init", init::example(&context, &folder)),
         Verb::Init { example: None, patch, force } => {
             plain(&context, "init", init::run(&context, patch.as_deref(), force).await)
         }
-        Verb::Doctor => match Box::pin(doctor::run(&context)).await {
+        Verb::Doctor => match context.until_interrupted(Box::pin(doctor::run(&context))).await {
             Ok(code) => code,
             Err(error) => plain(&context, "doctor", Err(error)),
         },
-        Verb::Bootstrap => plain(&context, "bootstrap", bootstrap::run(&context).await),
-        Verb::Unlock { yes } => plain(&context, "unlock", unlock::run(&context, yes).await),
+        Verb::Bootstrap => waiting(&context, "bootstrap", bootstrap::run(&context)).await,
+        Verb::Unlock { yes } => waiting(&context, "unlock", unlock::run(&context, yes)).await,
         Verb::Logs(request) => plain(&context, "logs", Box::pin(logs::run(&context, &request)).await),
         Verb::Invoke(request) => match Box::pin(invoke::run(&context, &request)).await {
             Ok(code) => code,
@@ -227,6 +232,11 @@ async fn document(
     let parts = [Some(command), document.version.as_deref(), document.stage.as_deref()];
     context.leave_timings(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "), code);
     code
+}
+
+/// Runs a verb that only waits for answers, until it is interrupted, and ends it.
+async fn waiting(context: &Context, command: &'static str, verb: impl Future<Output = Result<()>>) -> u8 {
+    plain(context, command, context.until_interrupted(verb).await)
 }
 
 /// Ends a verb that has shown its own result; a failure has a document here, too.

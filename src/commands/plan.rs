@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context, text: Option<&str>, markdown: bool) -
     let contract = session.applied_contract().await?;
     let site = contract.as_ref().map(|contract| session.site(contract)).transpose()?;
     let found = match &site {
-        Some(site) => Some(stage::stage(site).await?),
+        Some(site) => Some(context.until_interrupted(stage::stage(site)).await?),
         None => None,
     };
     let live = found.as_ref().and_then(|stage| stage.pointer.release());
@@ -50,7 +50,8 @@ pub(super) async fn run(context: &Context, text: Option<&str>, markdown: bool) -
     // Without its infrastructure, a first release has nothing to be compared with.
     let release = match (contract, site, found) {
         (Some(contract), Some(site), Some(found)) => {
-            Some(release(&session, &contract, &site, found, &version, &built).await?)
+            let release = release(&session, &contract, &site, found, &version, &built);
+            Some(context.until_interrupted(release).await?)
         }
         _ => None,
     };

@@ -30,7 +30,8 @@ pub(super) async fn run(context: &Context, text: &str, from: &str) -> Result<Doc
     let session = context.session_of(target).await?;
     // Nothing is written there, so whoever may read it may be of another account.
     let source = Session::connect(source, context.events.clone(), context.cancel.clone()).await?;
-    let promoted = Promoted::find(&source, &session, &version).await?;
+    let find = Promoted::find(&source, &session, &version);
+    let promoted = context.until_interrupted(find).await?;
     release::go(&session, &version, &Bytes::Promoted(Box::new(promoted))).await
 }
 

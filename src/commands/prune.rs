@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 
 use super::{Context, confirm};
+use crate::aws::api_gateway::Site;
 use crate::aws::cleanup::CodeStorage;
 use crate::error::Result;
 use crate::release::model::{StageName, Version};
@@ -25,7 +26,8 @@ pub(super) async fn run(context: &Context, keep: NonZeroUsize, yes: bool) -> Res
         functions: contract.functions.values().map(|target| target.name.clone()).collect(),
         artifacts: &session.settings.artifacts,
     };
-    let shown = session.events.step("look", look(stage, &bucket, &site, &job)).await?;
+    let look = context.until_interrupted(look(stage, &bucket, &site, &job));
+    let shown = session.events.step("look", look).await?;
     if !shown.strangers.is_empty() {
         let names: Vec<&str> = shown.strangers.iter().map(String::as_str).collect();
         session.events.warn(format!(
@@ -45,10 +47,11 @@ pub(super) async fn run(context: &Context, keep: NonZeroUsize, yes: bool) -> Res
             confirm::by_name(context, &question, stage, "prune.unconfirmed", hint).await?;
         }
         let actor = session.actor()?;
-        let before = site.code_storage().await.ok();
+        let before = storage_now(context, &site).await?;
         let held = Held::take(&actor, bucket, "prune".to_owned()).await?;
         deleted = held.during(async |held| held.prune(&site, &job, &shown).await).await?;
-        let after = site.code_storage().await.ok();
+        // What was deleted is told also to whoever does not wait for the account's numbers.
+        let after = storage_now(context, &site).await.unwrap_or_default();
         storage = before.zip(after).map(account);
     }
     let body = body(stage, deleted, storage);
@@ -58,6 +61,11 @@ pub(super) async fn run(context: &Context, keep: NonZeroUsize, yes: bool) -> Res
 }
 
 /// What will be deleted, a line each.
+/// How full the account is, as far as the caller may know.
+async fn storage_now(context: &Context, site: &Site) -> Result<Option<CodeStorage>> {
+    context.until_interrupted(async { Ok(site.code_storage().await.ok()) }).await
+}
+
 fn list(prune: &Prune) -> String {
     let kept: Vec<&str> = prune.kept.iter().map(Version::as_str).collect();
     let mut text = format!("kept: {}\nto be deleted:", kept.join(", "));

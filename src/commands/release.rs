@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::try_join_all;
+use futures::future::{Either, select, try_join_all};
 use futures::try_join;
 
 use super::promote::{Promoted, Proven};
@@ -17,7 +17,7 @@ use crate::release::plan::{Desired, Zip};
 use crate::release::record::{ArtifactRecord, Git};
 use crate::report::Document;
 use crate::report::document::Outcome;
-use crate::session::Session;
+use crate::session::{Session, unless_interrupted};
 use crate::stage::{Held, Origin};
 use crate::toolbox::Toolbox;
 use crate::world::{Store, UploadError};
@@ -58,7 +58,8 @@ impl Bytes {
         match self {
             Self::Source => Ok(Ready::Built(build(session).await?)),
             Self::Promoted(promoted) => {
-                let proven = session.events.step("prove", promoted.prove(session)).await?;
+                let prove = unless_interrupted(&session.cancel, promoted.prove(session));
+                let proven = session.events.step("prove", prove).await?;
                 Ok(Ready::Proven(promoted, proven))
             }
         }
@@ -68,14 +69,15 @@ impl Bytes {
 impl Ready<'_> {
     /// Brings the zips into the stage's bucket.
     async fn store(&self, session: &Session, bucket: &Bucket, version: &Version) -> Result<Stored> {
-        must_be_versioned(session, bucket).await?;
+        unless_interrupted(&session.cancel, must_be_versioned(session, bucket)).await?;
         match self {
             Self::Built(built) => {
                 let artifacts = upload(session, bucket, version, built).await?;
                 Ok(Stored { artifacts, git: built.git.clone(), promoted_from: None })
             }
             Self::Proven(promoted, proven) => {
-                let copy = promoted.copy(session, bucket, version, proven);
+                let copy =
+                    unless_interrupted(&session.cancel, promoted.copy(session, bucket, version, proven));
                 let artifacts = session.events.step("copy", copy).await?;
                 let (git, from) = (promoted.release.git.clone(), promoted.from.clone());
                 Ok(Stored { artifacts, git, promoted_from: Some(from) })
@@ -102,7 +104,7 @@ pub(super) async fn go(session: &Session, version: &Version, bytes: &Bytes) -> R
     let Some(bucket) = bucket else {
         // The first release: there is no bucket yet, so neither ledger nor lease, and nothing live to protect.
         let (planned, ready) =
-            try_join!(infrastructure.plan(&infrastructure.waves[0]), bytes.ready(session))?;
+            both(infrastructure.plan(&infrastructure.waves[0]), bytes.ready(session)).await?;
         infrastructure.apply(planned).await?;
         let done = infrastructure.bucket_wave()?;
         for wave in &infrastructure.waves[1..=done] {
@@ -120,13 +122,40 @@ pub(super) async fn go(session: &Session, version: &Version, bytes: &Bytes) -> R
     };
     let held = Held::take(&actor, bucket, command).await?;
     held.during(async |held| {
-        let (planned, stored) = try_join!(infrastructure.plan(&infrastructure.waves[0]), async {
-            bytes.ready(session).await?.store(session, &held.store, version).await
-        })?;
+        let stored = async { bytes.ready(session).await?.store(session, &held.store, version).await };
+        let (planned, stored) = both(infrastructure.plan(&infrastructure.waves[0]), stored).await?;
         infrastructure.bring_up(1, planned).await?;
         finish(session, held, version, stored, bytes.command()).await
     })
     .await
+}
+
+/// Does both, and ends with the first error; but when it is an interrupt, the other one is waited for, which has been
+/// told, too: Terraform must not be left with its state locked.
+async fn both<A, B>(
+    a: impl Future<Output = Result<A>>,
+    b: impl Future<Output = Result<B>>,
+) -> Result<(A, B)> {
+    let interrupted = |error: &Error| error.kind == Kind::Interrupted;
+    match select(Box::pin(a), Box::pin(b)).await {
+        Either::Left((a, b)) => match a {
+            Err(error) if interrupted(&error) => {
+                let _ended = b.await;
+                Err(error)
+            }
+            a => Ok((a?, b.await?)),
+        },
+        Either::Right((b, a)) => match b {
+            Err(error) if interrupted(&error) => {
+                let _ended = a.await;
+                Err(error)
+            }
+            b => {
+                let b = b?;
+                Ok((a.await?, b))
+            }
+        },
+    }
 }
 
 /// From zips in the bucket to a live release: plan, prepare, try out, switch, verify, record.
@@ -230,7 +259,8 @@ async fn upload(
             let recipe = &settings.recipe;
             Ok::<_, Error>((recipe.name.clone(), Zip { record, architecture: recipe.architecture }))
         });
-    let zips = session.events.step("upload", try_join_all(uploads)).await?;
+    let uploads = unless_interrupted(&session.cancel, try_join_all(uploads));
+    let zips = session.events.step("upload", uploads).await?;
     Ok(zips.into_iter().collect())
 }
 

@@ -61,7 +61,10 @@ pub async fn up(
     if let Some(stage) = running(&folder, config, events).await? {
         return Ok(stage);
     }
-    let _lock = lock(&folder, events).await?;
+    let _lock = tokio::select! {
+        lock = lock(&folder, events) => lock?,
+        () = cancel.cancelled() => return Err(LocalError::Interrupted),
+    };
     if let Some(stage) = running(&folder, config, events).await? {
         return Ok(stage);
     }
