@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use deployctl::aws::Aws;
-use deployctl::aws::api_gateway::Site;
+use deployctl::aws::api_gateway::{Patience, Site};
 use deployctl::aws::failure::Meaning;
 use deployctl::contract::Contract;
 use deployctl::local::LocalStage;
+use deployctl::release::model::Pointer;
 use deployctl::settings::Stage;
 use deployctl::world::World as _;
 use tokio::io::AsyncWriteExt as _;
@@ -26,6 +27,15 @@ const LATER: Answer = Answer(
     "x-amzn-ErrorType: TooManyRequestsException\r\nRetry-After: 2\r\n",
     r#"{"message":"Rate exceeded"}"#,
 );
+/// The connection ends without an answer.
+const LOST: Answer = Answer(0, "", "");
+/// What API Gateway says while another change is under way.
+const CONFLICT: Answer = Answer(
+    409,
+    "x-amzn-ErrorType: ConflictException\r\n",
+    r#"{"message":"Unable to complete operation due to concurrent modification. Please try again later."}"#,
+);
+const MOVED: Answer = Answer(200, "", r#"{"stageName":"v1","deploymentId":"d2"}"#);
 const DEPLOYED: Answer = Answer(201, "", r#"{"id":"d1"}"#);
 const PUBLISHED: Answer = Answer(201, "", r#"{"Version":"7","CodeSha256":"abc"}"#);
 
@@ -78,6 +88,48 @@ async fn an_update_that_failed_is_not_waited_for() {
     );
     assert_eq!(cloud.count(), 1, "asked once");
     assert!(start.elapsed() < Duration::from_secs(60), "it was waited for");
+}
+
+#[tokio::test]
+async fn a_conflict_that_passes_is_waited_for() {
+    let pointer = |id: &str, variables: &[(&str, &str)]| Pointer {
+        deployment_id: id.parse().unwrap(),
+        variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+    };
+    let (from, to) = (pointer("d1", &[("f", "1"), ("g", "1")]), pointer("d2", &[("f", "2"), ("g", "1")]));
+    for patience in [Patience::Normal, Patience::Undo] {
+        let cloud = Cloud::new(false, [CONFLICT, CONFLICT, MOVED]).await;
+        cloud.site.move_stage(&from, &to, patience).await.unwrap();
+        assert_eq!(cloud.count(), 3, "{patience:?}");
+        let request = cloud.asked.lock().unwrap().remove(2).body;
+        for path in ["/deploymentId", "/variables/f", "/variables/g"] {
+            assert!(request.contains(path), "{path}: the whole target is sent: {request}");
+        }
+    }
+    let for_good = Answer(
+        409,
+        "x-amzn-ErrorType: ConflictException\r\n",
+        r#"{"message":"Active stages pointing to this deployment must be moved or deleted"}"#,
+    );
+    let cloud = Cloud::new(false, [for_good]).await;
+    let failure = cloud.site.move_stage(&from, &to, Patience::Undo).await.unwrap_err();
+    assert_eq!((failure.meaning, cloud.count()), (Meaning::Busy, 1));
+}
+
+/// CreateDeployment has no idempotency token: what a lost answer left is found by its note.
+#[tokio::test]
+async fn a_deployment_whose_answer_was_lost_is_looked_for() {
+    let made = Answer(200, "", r#"{"item":[{"id":"d9","description":"note","createdDate":1}]}"#);
+    let none = Answer(200, "", r#"{"item":[{"id":"d8","description":"another","createdDate":1}]}"#);
+    let (create, look) = ("POST /restapis/api/deployments", "GET /restapis/api/deployments?limit=500");
+    for (answers, id, lines) in [
+        (vec![LOST, made], "d9", vec![create, look]),
+        (vec![LOST, none, DEPLOYED], "d1", vec![create, look, create]),
+    ] {
+        let cloud = Cloud::new(false, answers).await;
+        assert_eq!(cloud.site.create_deployment("note").await.unwrap().as_str(), id);
+        assert_eq!(cloud.gaps(&lines).len(), lines.len() - 1);
+    }
 }
 
 /// A refusal is final, and nobody is kept waiting for it.
@@ -187,6 +239,9 @@ impl Cloud {
                 });
                 let Answer(status, headers, body) =
                     answers.pop_front().unwrap_or(Answer(404, "", "asked too often"));
+                if status == 0 {
+                    continue;
+                }
                 let text = format!(
                     "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\
                      Connection: close\r\n\r\n{body}",

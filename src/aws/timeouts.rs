@@ -230,7 +230,8 @@ fn unanswered<E: std::error::Error + 'static>(error: &OrchestratorError<E>) -> O
         return Some((true, true, "nothing came in time".to_owned()));
     }
     let error = error.as_connector_error()?;
-    if !(error.is_io() || error.is_timeout()) {
+    // The SDK counts a connection that ends before the answer among the others, as transient.
+    if !(error.is_io() || error.is_timeout() || error.as_other().is_some()) {
         return None;
     }
     let mut cause: &dyn std::error::Error = error;
