@@ -25,7 +25,8 @@ pub enum Meaning {
     Denied,
     /// AWS will not do this as it was asked.
     Rejected,
-    /// There was no connection. An attempt before the last one may have taken effect.
+    /// There was no connection, or nothing has answered the command yet. The call may have taken effect all the same, in
+    /// an attempt before the last one.
     Unreachable,
     /// No answer, or a server error: the call may or may not have taken effect.
     Unknown,
@@ -85,7 +86,7 @@ impl Failure {
         let request_id = error.raw_response().and_then(|response| response.request_id()).map(str::to_owned);
         let meaning = match error {
             SdkError::ConstructionFailure(_) => construction(&message),
-            _ if unanswered.is_some_and(|call| !call.sent) => Meaning::Unreachable,
+            _ if unanswered.is_some_and(|call| !call.sent || call.hopeless) => Meaning::Unreachable,
             _ => meaning(status, code.as_deref()),
         };
         Self { operation, subject: subject.into(), meaning, code, message, request_id }

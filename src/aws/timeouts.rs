@@ -33,7 +33,7 @@ pub const CALL: Duration = Duration::from_secs(30);
 const FIRST: Duration = Duration::from_secs(10);
 
 /// A first call that failed later than this is not tried again.
-const FIRST_TRIES: Duration = Duration::from_secs(3);
+const FIRST_TRIES: Duration = Duration::from_secs(1);
 
 /// The whole of a call: seven waits of 30 s, which is what throttling may ask for, and the time for two attempts
 /// without an answer.
@@ -106,7 +106,7 @@ pub(super) struct Unanswered {
     /// Attempts of the call that ended because nothing came in time.
     silences: u32,
     /// Whether nothing has answered this command yet, and it has tried long enough.
-    hopeless: bool,
+    pub(super) hopeless: bool,
     cause: String,
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn run(context: &Context, request: &Request) -> Result<()> {
             false => Err(Error::new(Kind::Interrupted, "interrupted", "interrupted")),
         },
     };
-    if result.is_err() {
+    if result.as_ref().is_err_and(|error| error.id != "aws.unreachable") {
         session.identify().await?;
     }
     result

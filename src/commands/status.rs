@@ -23,7 +23,7 @@ pub(super) async fn run(context: &Context) -> Result<Document> {
     let session = context.session_to_look().await?;
     let result = observe(&session).await;
     // Nothing is written, so the identity is only asked for when it may be what is wrong.
-    if result.is_err() {
+    if result.as_ref().is_err_and(|error| error.id != "aws.unreachable") {
         session.identify().await?;
     }
     result
