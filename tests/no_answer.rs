@@ -1,6 +1,6 @@
 //! An AWS that does not answer: every command ends, says why, and can be interrupted.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/program.rs"]
 mod program;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use deployctl::aws::Aws;
-use deployctl::aws::api_gateway::{Patience, Site};
+use deployctl::aws::api_gateway::Site;
 use deployctl::aws::failure::Meaning;
 use deployctl::contract::Contract;
 use deployctl::local::LocalStage;
@@ -97,23 +97,27 @@ async fn a_conflict_that_passes_is_waited_for() {
         variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
     };
     let (from, to) = (pointer("d1", &[("f", "1"), ("g", "1")]), pointer("d2", &[("f", "2"), ("g", "1")]));
-    for patience in [Patience::Normal, Patience::Undo] {
-        let cloud = Cloud::new(false, [CONFLICT, CONFLICT, MOVED]).await;
-        cloud.site.move_stage(&from, &to, patience).await.unwrap();
-        assert_eq!(cloud.count(), 3, "{patience:?}");
-        let request = cloud.asked.lock().unwrap().remove(2).body;
-        for path in ["/deploymentId", "/variables/f", "/variables/g"] {
-            assert!(request.contains(path), "{path}: the whole target is sent: {request}");
-        }
+    // The switch is tried once: the engine looks at its lease before it tries again, which it may then.
+    let cloud = Cloud::new(false, [CONFLICT, MOVED]).await;
+    let failure = cloud.site.switch(&from, &to).await.unwrap_err();
+    assert_eq!((failure.meaning, failure.is_transient(), cloud.count()), (Meaning::Busy, true, 1));
+    cloud.site.switch(&from, &to).await.unwrap();
+    let request = cloud.asked.lock().unwrap().remove(1).body;
+    for path in ["/deploymentId", "/variables/f", "/variables/g"] {
+        assert!(request.contains(path), "{path}: the whole target is sent: {request}");
     }
+    // Every other call is repeated by the table.
+    let cloud = Cloud::new(false, [CONFLICT, CONFLICT, DEPLOYED]).await;
+    cloud.site.create_deployment("note").await.unwrap();
+    assert_eq!(cloud.count(), 3);
     let for_good = Answer(
         409,
         "x-amzn-ErrorType: ConflictException\r\n",
         r#"{"message":"Active stages pointing to this deployment must be moved or deleted"}"#,
     );
     let cloud = Cloud::new(false, [for_good]).await;
-    let failure = cloud.site.move_stage(&from, &to, Patience::Undo).await.unwrap_err();
-    assert_eq!((failure.meaning, cloud.count()), (Meaning::Busy, 1));
+    let failure = cloud.site.switch(&from, &to).await.unwrap_err();
+    assert_eq!((failure.meaning, failure.is_transient(), cloud.count()), (Meaning::Busy, false, 1));
 }
 
 /// CreateDeployment has no idempotency token: what a lost answer left is found by its note.

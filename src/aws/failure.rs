@@ -106,7 +106,13 @@ impl Failure {
 
     /// Whether the same call may succeed in a moment.
     pub fn is_transient(&self) -> bool {
-        matches!(self.meaning, Meaning::Unknown | Meaning::Busy)
+        match self.meaning {
+            Meaning::Unknown => true,
+            Meaning::Busy => {
+                self.code.as_deref() != Some("ConflictException") || super::retry::is_passing(&self.message)
+            }
+            _ => false,
+        }
     }
 
     /// The call may have taken effect although it failed: look before trying again.

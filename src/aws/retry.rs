@@ -125,7 +125,7 @@ fn verdict(status: u16, code: Option<&str>, body: &str) -> Option<ErrorKind> {
     }
 }
 
-fn is_passing(body: &str) -> bool {
+pub(super) fn is_passing(body: &str) -> bool {
     let body = body.to_ascii_lowercase();
     body.contains("try again later") || body.contains("in progress")
 }

@@ -21,6 +21,7 @@ mod made;
 mod program;
 #[path = "../support/project.rs"]
 mod project;
+mod proxied;
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[path = "../support/sdk.rs"]
@@ -53,7 +54,7 @@ use proxy::{Fault, Proxy, Told};
 use traffic::Look;
 use view::View;
 
-const ALL: [Fault; 11] = [
+const ALL: [Fault; 14] = [
     Fault::KilledAfter,
     Fault::KilledBefore,
     Fault::Swallowed,
@@ -65,7 +66,14 @@ const ALL: [Fault; 11] = [
     Fault::Status(503),
     Fault::Status(429),
     Fault::Delayed,
+    Fault::SilentAfter,
+    Fault::SilentBefore,
+    Fault::Conflict(2),
 ];
+
+/// Seconds that a call may take. Whoever gets no answer is to notice in the time of a test, and no call is to be late on
+/// a machine that is busy.
+const CALL_TIMEOUT: &str = "4";
 
 /// No command makes this many requests.
 const FAR: usize = 200;
@@ -304,7 +312,8 @@ impl Suite {
             _ => self.proxy.arm(number, fault),
         }
         self.behind(&json!(self.proxy.port));
-        let child = self.program.command(&args).spawn().unwrap();
+        let program = self.program.clone().with("DEPLOYCTL_CALL_TIMEOUT", CALL_TIMEOUT);
+        let child = program.command(&args).spawn().unwrap();
         self.proxy.aim(child.id().unwrap());
         let ended = Ended::of(child.wait_with_output().await.unwrap());
         let fired = self.proxy.disarm().fired;

@@ -37,15 +37,16 @@ struct Counts {
 }
 
 impl Suite {
-    /// Lets `command` stall in each request that `which` picks, before and after the request takes effect.
+    /// Lets `command` stall in each request that `which` picks: the request is held before it takes effect, or the
+    /// whole command is stopped after it.
     pub async fn stalls(&self, command: Stalled, which: impl Fn(usize) -> bool) {
         let start = Instant::now();
         let second = Proxy::start(self.stage["port"].as_u64().unwrap().try_into().unwrap()).await;
-        second.put_dates_forward(AHEAD);
+        second.shift_date(AHEAD);
         std::fs::write(self.failing(), self.failing_settings()).unwrap();
         let mut counts = Counts::default();
         'requests: for number in (1..FAR).filter(|number| which(*number)) {
-            for fault in [Fault::StalledBefore, Fault::StalledAfter] {
+            for fault in [Fault::Held, Fault::Stopped] {
                 if !self.stall(command, fault, number, &second, &mut counts).await {
                     break 'requests;
                 }
@@ -88,9 +89,10 @@ impl Suite {
         self.proxy.arm(number, fault);
         self.behind(&json!(self.proxy.port));
         let first = self.program.command(&args).spawn().unwrap();
+        self.proxy.aim(first.id().unwrap());
         let first = tokio::spawn(async move { Ended::of(first.wait_with_output().await.unwrap()) });
         let ended_first = tokio::select! {
-            () = self.proxy.stalled() => false,
+            () = self.proxy.fired() => false,
             () = async { while !first.is_finished() { tokio::time::sleep(std::time::Duration::from_millis(20)).await } } => true,
         };
         if ended_first {

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::{upstream, wire};
 
@@ -32,11 +32,22 @@ pub enum Fault {
     Interrupted,
     /// It takes effect, and deployctl is told to end before it learns so.
     Terminated,
-    /// It is passed on when the test lets it go.
-    StalledBefore,
-    /// It takes effect, and is answered when the test lets it go.
-    StalledAfter,
+    /// It is not passed on, and no answer ever comes, while the connection stays open.
+    SilentBefore,
+    /// It takes effect, and no answer ever comes, while the connection stays open.
+    SilentAfter,
+    /// It and as many repetitions of it, less one, are not passed on, and answered with API Gateway's conflict that
+    /// passes by itself.
+    Conflict(usize),
+    /// It is passed on when the test says so.
+    Held,
+    /// It takes effect, and deployctl is stopped, as on a machine that is suspended, before it learns so.
+    Stopped,
 }
+
+/// What API Gateway says while another change is under way.
+const CONFLICT: &str =
+    r#"{"message":"Unable to complete operation due to concurrent modification. Please try again later."}"#;
 
 /// Longer than any answer takes by itself.
 const DELAY: std::time::Duration = std::time::Duration::from_millis(1500);
@@ -65,9 +76,11 @@ struct State {
     under_way: AtomicUsize,
     most: AtomicUsize,
     fired: AtomicBool,
-    stalled: Notify,
-    go: Notify,
-    date: AtomicI64,
+    /// The first line of the request that meets conflicts, and how many more of them.
+    conflicts: Mutex<Option<(String, usize)>>,
+    /// Seconds that are added to the date of every answer.
+    shift: AtomicI64,
+    let_go: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -86,9 +99,9 @@ impl Proxy {
             under_way: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             fired: AtomicBool::new(false),
-            stalled: Notify::new(),
-            go: Notify::new(),
-            date: AtomicI64::new(0),
+            conflicts: Mutex::new(None),
+            shift: AtomicI64::new(0),
+            let_go: watch::Sender::new(false),
         });
         let proxy = Self { port: listener.local_addr().unwrap().port(), state: Arc::clone(&state) };
         drop(tokio::spawn(async move {
@@ -105,6 +118,8 @@ impl Proxy {
     pub fn arm(&self, number: usize, fault: Fault) {
         *self.state.plan.lock().unwrap() = Some((number, fault));
         *self.state.client.lock().unwrap() = None;
+        *self.state.conflicts.lock().unwrap() = None;
+        self.state.let_go.send_replace(false);
         self.state.slow.store(false, Ordering::SeqCst);
         self.state.writes_only.store(false, Ordering::SeqCst);
         self.state.count.store(0, Ordering::SeqCst);
@@ -114,25 +129,35 @@ impl Proxy {
         self.state.fired.store(false, Ordering::SeqCst);
     }
 
+    /// Keeps the `number`th request from now on until [`Proxy::let_go`].
+    pub fn hold(&self, number: usize) {
+        self.arm(number, Fault::Held);
+    }
+
+    /// Waits until the fault has happened: until the request is held, or deployctl is stopped.
+    pub async fn fired(&self) {
+        while !self.state.fired.load(Ordering::SeqCst) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Passes on what is held, and lets a deployctl that was stopped go on.
+    pub fn let_go(&self) {
+        self.state.let_go.send_replace(true);
+        if let Some((_, Fault::Stopped)) = *self.state.plan.lock().unwrap() {
+            self.state.send(Signal::SIGCONT);
+        }
+    }
+
+    /// Adds seconds to the date of every answer from now on: the server's clock is not ours.
+    pub fn shift_date(&self, seconds: i64) {
+        self.state.shift.store(seconds, Ordering::SeqCst);
+    }
+
     /// Lets the `number`th request go wrong of those that may change something.
     pub fn arm_writes(&self, number: usize, fault: Fault) {
         self.arm(number, fault);
         self.state.writes_only.store(true, Ordering::SeqCst);
-    }
-
-    /// Returns once a request stalls.
-    pub async fn stalled(&self) {
-        self.state.stalled.notified().await;
-    }
-
-    /// Lets the request that stalls go on.
-    pub fn let_go(&self) {
-        self.state.go.notify_one();
-    }
-
-    /// Puts the date of all answers forward, as if the server's clock ran ahead: what it wrote before seems old.
-    pub fn put_dates_forward(&self, seconds: i64) {
-        self.state.date.store(seconds, Ordering::SeqCst);
     }
 
     /// Lets everything pass from now on, but so late that requests which do not wait for each other are seen to be
@@ -191,6 +216,14 @@ impl State {
         let read = head.starts_with("GET ") || head.starts_with("HEAD ");
         let counts = !(aside || read && self.writes_only.load(Ordering::SeqCst));
         let fault = if counts { self.fault_of() } else { None };
+        if self.is_conflict(&head, fault) {
+            let length = CONFLICT.len();
+            let head = format!(
+                "HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nx-amzn-errortype: ConflictException\r\n\
+                 Content-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            return client.write_all((head + CONFLICT).as_bytes()).await;
+        }
         let round = self.rounds.load(Ordering::SeqCst) + 1;
         if self.slow.load(Ordering::SeqCst) {
             tokio::time::sleep(SLOW).await;
@@ -203,6 +236,8 @@ impl State {
                     format!("HTTP/1.1 {status} x\r\n{wait}Content-Length: 0\r\nConnection: close\r\n\r\n");
                 return client.write_all(text.as_bytes()).await;
             }
+            Some(Fault::SilentBefore) => return until_closed(&mut client).await,
+            Some(Fault::Held) => drop(self.let_go.subscribe().wait_for(|go| *go).await),
             Some(Fault::Delayed) => tokio::time::sleep(DELAY).await,
             Some(Fault::KilledBefore) => {
                 self.send(Signal::SIGKILL);
@@ -211,17 +246,8 @@ impl State {
             Some(Fault::Interrupted) => self.send(Signal::SIGINT),
             _ => {}
         }
-        if fault == Some(Fault::StalledBefore) {
-            self.stall().await;
-        }
         let answer = upstream::pass_on(self.upstream, &head, &body).await?;
-        let answer = match self.date.load(Ordering::SeqCst) {
-            0 => answer,
-            seconds => dated(answer, seconds),
-        };
-        if fault == Some(Fault::StalledAfter) {
-            self.stall().await;
-        }
+        let answer = with_shifted_date(answer, self.shift.load(Ordering::SeqCst));
         if !aside {
             self.rounds.fetch_max(round, Ordering::SeqCst);
         }
@@ -236,6 +262,11 @@ impl State {
                 self.send(Signal::SIGKILL);
                 Ok(())
             }
+            Some(Fault::SilentAfter) => until_closed(&mut client).await,
+            Some(Fault::Stopped) => {
+                self.send(Signal::SIGSTOP);
+                client.write_all(&answer).await
+            }
             Some(Fault::Terminated) => {
                 self.send(Signal::SIGTERM);
                 client.write_all(&answer).await
@@ -245,9 +276,20 @@ impl State {
         }
     }
 
-    async fn stall(&self) {
-        self.stalled.notify_one();
-        self.go.notified().await;
+    /// Whether this request meets the conflict, now or as a repetition.
+    fn is_conflict(&self, head: &str, fault: Option<Fault>) -> bool {
+        let line = head.lines().next().unwrap_or_default();
+        let mut conflicts = self.conflicts.lock().unwrap();
+        if let Some(Fault::Conflict(number)) = fault {
+            *conflicts = Some((line.to_owned(), number));
+        }
+        match conflicts.as_mut() {
+            Some((known, left)) if known == line && *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
     }
 
     fn fault_of(&self) -> Option<Fault> {
@@ -264,19 +306,23 @@ impl State {
     }
 }
 
-/// The answer with a later `Date`.
-fn dated(answer: Vec<u8>, seconds: i64) -> Vec<u8> {
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return answer };
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    let later = |line: &str| match line.split_once(": ") {
-        Some((name, date)) if name.eq_ignore_ascii_case("date") => {
-            let date = jiff::fmt::rfc2822::parse(date).unwrap().timestamp()
-                + jiff::SignedDuration::from_secs(seconds);
-            let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&date).unwrap();
-            format!("{name}: {date}")
-        }
-        _ => line.to_owned(),
-    };
-    let head: Vec<String> = head.split("\r\n").map(later).collect();
-    [head.join("\r\n").as_bytes(), &answer[end..]].concat()
+/// Waits until the client gives up.
+async fn until_closed(client: &mut TcpStream) -> std::io::Result<()> {
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.map(drop)
+}
+
+/// An answer whose date is some seconds later.
+fn with_shifted_date(answer: Vec<u8>, seconds: i64) -> Vec<u8> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
+    let head = String::from_utf8_lossy(&answer[..end]);
+    let dates = head.split("\r\n").find_map(|line| {
+        let (name, date) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("date").then_some((line, name, date))
+    });
+    let Some((line, name, date)) = dates.filter(|_| seconds != 0) else { return answer };
+    let date = jiff::fmt::rfc2822::parse(date).unwrap().timestamp();
+    let later = date + jiff::SignedDuration::from_secs(seconds);
+    let later = format!("{name}: {}", later.strftime("%a, %d %b %Y %H:%M:%S GMT"));
+    [head.replacen(line, &later, 1).as_bytes(), &answer[end..]].concat()
 }
