@@ -107,7 +107,7 @@ impl Failure {
     /// Whether the same call may succeed in a moment.
     pub fn is_transient(&self) -> bool {
         match self.meaning {
-            Meaning::Unknown => true,
+            Meaning::Unknown | Meaning::Unreachable => true,
             Meaning::Busy => {
                 self.code.as_deref() != Some("ConflictException") || super::retry::is_passing(&self.message)
             }
