@@ -5,7 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails in a test's helper fails the test")]
 
+#[path = "support/sdk.rs"]
+mod sdk;
 mod semantics;
+#[path = "support/signed.rs"]
+mod signed;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -79,6 +83,17 @@ async fn a_stage_serves_its_deployment_with_its_variables() {
     semantics::deployments_are_snapshots(&endpoint).await.unwrap();
     semantics::variables_choose_versions(&endpoint).await.unwrap();
     project.down().await;
+}
+
+#[tokio::test]
+async fn pages_and_other_users_are_refused() {
+    let project = Project::new();
+    let stage = project.up().await;
+    let attacks = semantics::attacks::are_refused(&stage).await;
+    // And its owner is not.
+    semantics::a_lambda_at_work(&stage.endpoint).await.unwrap();
+    project.down().await;
+    assert_eq!(attacks, 29);
 }
 
 #[tokio::test]

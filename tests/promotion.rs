@@ -62,8 +62,11 @@ async fn to_another_account_and_region() {
 
     // A pipeline has one role, that of the target. It needs to be let in to the state of the source, too.
     cloud.release("1.1.0").await;
-    let role =
-        cloud.program.clone().with("AWS_ACCESS_KEY_ID", PRD.account).with("AWS_SECRET_ACCESS_KEY", "local");
+    let role = cloud
+        .program
+        .clone()
+        .with("AWS_ACCESS_KEY_ID", PRD.account)
+        .with("AWS_SECRET_ACCESS_KEY", sdk::secret(&cloud.endpoint));
     cloud.promote(&role, "1.1.0").await.exit(10).says(&["small-dev-tfstate-111111111111"]);
     cloud.lets_read("small-dev-tfstate-111111111111").await;
     assert_eq!(cloud.promote(&role, "1.1.0").await.exit(0).json()["version"], "1.1.0");
@@ -100,9 +103,10 @@ impl Cloud {
         let file = small.path().join(".deployctl/local/stage.json");
         let stage: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
         let endpoint = format!("http://127.0.0.1:{}", stage["port"]);
+        let secret = sdk::secret(&endpoint);
         let profiles: String = [DEV, PRD]
             .map(|Stage { name, account, .. }| {
-                format!("[{name}]\naws_access_key_id = {account}\naws_secret_access_key = local\n\n")
+                format!("[{name}]\naws_access_key_id = {account}\naws_secret_access_key = {secret}\n\n")
             })
             .concat();
         let profiles = small.write("profiles", profiles);

@@ -256,6 +256,7 @@ impl Cloud {
         }));
         let local = LocalStage {
             endpoint: format!("http://127.0.0.1:{port}"),
+            secret: "any".to_owned(),
             port,
             redis_port: 0,
             region: "eu-west-1".to_owned(),

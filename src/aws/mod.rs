@@ -75,11 +75,11 @@ impl Aws {
             loader = loader.profile_name(profile).credentials_provider(credentials);
         }
         if let Some(local) = local {
-            // The embedded AWS takes any secret; the key id selects the account.
+            // The embedded AWS has one secret for all accounts; the key id selects the account.
             let account = stage.account.as_str();
             loader = loader.endpoint_url(&local.endpoint).credentials_provider(Credentials::new(
                 account,
-                "local",
+                &local.secret,
                 None,
                 None,
                 "deployctl local stage",

@@ -16,6 +16,7 @@ mod stage;
 mod start;
 mod state;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
@@ -172,10 +173,14 @@ fn folder_of(project_dir: &Path) -> PathBuf {
     project_dir.join(".deployctl/local")
 }
 
-/// The stage's folder by its real path: processes are known by it.
+/// The stage's folder by its real path: processes are known by it. It holds the stage's secret, and what its
+/// Lambdas run, so nobody else may look into it.
 fn folder(project_dir: &Path) -> Result<PathBuf, LocalError> {
     let folder = folder_of(project_dir);
-    std::fs::create_dir_all(&folder).and_then(|()| folder.canonicalize()).map_err(|e| io(&folder, e))
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)))
+        .and_then(|()| folder.canonicalize())
+        .map_err(|e| io(&folder, e))
 }
 
 async fn lock(folder: &Path, events: &Events) -> Result<std::fs::File, LocalError> {

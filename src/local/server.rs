@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::state::State;
 use crate::process::Command;
 use crate::toolbox::{Requirements, Venv};
 
@@ -17,6 +18,9 @@ pub const MINISTACK: Requirements =
 
 /// Starts MiniStack with AWS's stage semantics, and ends it with all its Lambdas.
 pub const LAUNCHER: &str = include_str!("ministack/launcher.py");
+
+/// What the launcher puts before MiniStack: nobody without the stage's secret gets through.
+pub const GUARD: &str = include_str!("ministack/guard.py");
 
 /// What of the environment reaches the servers, and through MiniStack the Lambdas: enough to run, and none of the
 /// user's credentials, endpoints or MiniStack settings.
@@ -88,7 +92,8 @@ pub fn redis(program: &Path, folder: &Path, port: u16) -> Command {
 }
 
 /// MiniStack on 127.0.0.1, with nothing else listening.
-pub fn ministack(venv: &Venv, folder: &Path, port: u16, redis_port: u16, region: &str) -> Command {
+pub fn ministack(venv: &Venv, folder: &Path, state: &State, region: &str) -> Command {
+    let port = state.port;
     let command = Command::new(venv.python(), "start MiniStack for the local stage")
         // Isolated: neither the user's Python settings nor the working folder supply modules.
         .args(["-I", "-X", "utf8"])
@@ -98,7 +103,10 @@ pub fn ministack(venv: &Venv, folder: &Path, port: u16, redis_port: u16, region:
         .env("GATEWAY_PORT", port.to_string())
         .env("BIND_HOST", "127.0.0.1")
         .env("REDIS_HOST", "127.0.0.1")
-        .env("REDIS_PORT", redis_port.to_string())
+        .env("REDIS_PORT", state.redis_port.to_string())
+        // What requests have to be signed with, and what the Lambdas are given to sign theirs with. The environment
+        // of a process is for its own user to read.
+        .env("AWS_SECRET_ACCESS_KEY", &state.secret)
         .env("MINISTACK_REGION", region)
         .env("AWS_DEFAULT_REGION", region)
         // Lambdas that use an AWS SDK come back here.

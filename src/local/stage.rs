@@ -27,10 +27,12 @@ const UNSET: [&str; 14] = [
 ];
 
 /// A running local stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LocalStage {
     /// Where it answers for all of AWS, such as `http://127.0.0.1:4566`, without a slash at the end.
     pub endpoint: String,
+    /// What requests to it are signed with, whatever the account.
+    pub secret: String,
     /// Its port.
     pub port: u16,
     /// The port of its Redis, on 127.0.0.1.
@@ -41,6 +43,19 @@ pub struct LocalStage {
     pub pid: i32,
     /// Redis.
     pub redis_pid: i32,
+}
+
+impl std::fmt::Debug for LocalStage {
+    /// Without the secret: it ends up in logs and in panics.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalStage")
+            .field("endpoint", &self.endpoint)
+            .field("redis_port", &self.redis_port)
+            .field("region", &self.region)
+            .field("pid", &self.pid)
+            .field("redis_pid", &self.redis_pid)
+            .finish_non_exhaustive()
+    }
 }
 
 impl LocalStage {
@@ -62,7 +77,7 @@ impl LocalStage {
         [
             ("AWS_ENDPOINT_URL", self.endpoint.as_str()),
             ("AWS_ACCESS_KEY_ID", ACCOUNT),
-            ("AWS_SECRET_ACCESS_KEY", "local"),
+            ("AWS_SECRET_ACCESS_KEY", &self.secret),
             ("AWS_REGION", &self.region),
             ("AWS_DEFAULT_REGION", &self.region),
             // Nobody is to be asked for credentials over the network.
@@ -119,6 +134,7 @@ mod tests {
     fn stage() -> LocalStage {
         LocalStage {
             endpoint: "http://127.0.0.1:4566".to_owned(),
+            secret: "the stage's own".to_owned(),
             port: 4566,
             redis_port: 6379,
             region: "eu-west-1".to_owned(),

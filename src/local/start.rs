@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::LocalError;
 use super::identity::ProcessIdentity;
-use super::server::{self, LAUNCHER, MINISTACK, Server};
+use super::server::{self, GUARD, LAUNCHER, MINISTACK, Server};
 use super::state::{self, State};
 use super::{LocalConfig, LocalStage, io, redis_package, stop};
 use crate::event::Events;
@@ -34,8 +35,10 @@ pub async fn start(
         })?;
     let tmp = folder.join("tmp");
     std::fs::create_dir_all(&tmp).map_err(|e| io(&tmp, e))?;
-    let launcher = folder.join("launcher.py");
-    std::fs::write(&launcher, LAUNCHER).map_err(|e| io(&launcher, e))?;
+    for (name, text) in [("launcher.py", LAUNCHER), ("guard.py", GUARD)] {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(|e| io(&path, e))?;
+    }
 
     // Both ports are held at the same time, so that they differ.
     let (port, redis_port) = {
@@ -43,11 +46,19 @@ pub async fn start(
         let cache = reserve(0)?;
         (local_port(&gateway)?, local_port(&cache)?)
     };
-    let mut state =
-        State { made_by: state::maker(), port, redis_port, redis: None, ministack: None, ready: false };
+    let secret = state::new_secret().map_err(|e| io(Path::new("/dev/urandom"), e))?;
+    let mut state = State {
+        made_by: state::maker(),
+        secret,
+        port,
+        redis_port,
+        redis: None,
+        ministack: None,
+        ready: false,
+    };
     let commands = [
         (Server::Redis, redis_port, server::redis(&redis, folder, redis_port)),
-        (Server::MiniStack, port, server::ministack(&venv, folder, port, redis_port, &config.region)),
+        (Server::MiniStack, port, server::ministack(&venv, folder, &state, &config.region)),
     ];
     match launch(folder, commands, &mut state, cancel).await {
         Ok(()) => state.stage(&config.region).ok_or(LocalError::Interrupted),
@@ -133,7 +144,7 @@ fn open_log(server: Server, folder: &Path) -> Result<File, LocalError> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(&path, e)),
         _ => {}
     }
-    File::options().create(true).append(true).open(&path).map_err(|e| io(&path, e))
+    File::options().create(true).append(true).mode(0o600).open(&path).map_err(|e| io(&path, e))
 }
 
 /// Makes sure that `port` is free; 0 takes any that is.

@@ -1,13 +1,13 @@
 //! `.deployctl/local/stage.json`: which processes the local stage consists of, and where they listen.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::LocalError;
 use super::identity::ProcessIdentity;
-use super::server::{LAUNCHER, MINISTACK, Server};
+use super::server::{GUARD, LAUNCHER, MINISTACK, Server};
 use super::{LocalStage, io};
 use crate::artifact::Sha256;
 
@@ -16,6 +16,9 @@ use crate::artifact::Sha256;
 pub struct State {
     /// Which launcher and packages run: see [`maker`].
     pub made_by: String,
+    /// What the stage's requests are signed with. Absent in files of versions before there was one.
+    #[serde(default)]
+    pub secret: String,
     /// MiniStack's port.
     pub port: u16,
     /// Redis's.
@@ -35,7 +38,7 @@ impl State {
         serde_json::from_slice(&std::fs::read(path(folder)).ok()?).ok()
     }
 
-    /// Replaces what the folder remembers, whole or not at all.
+    /// Replaces what the folder remembers, whole or not at all. Its owner alone can read it, as all temporary files.
     pub fn write(&self, folder: &Path) -> Result<(), LocalError> {
         let path = path(folder);
         let write = |error| io(&path, error);
@@ -69,6 +72,7 @@ impl State {
     pub fn stage(&self, region: &str) -> Option<LocalStage> {
         Some(LocalStage {
             endpoint: format!("http://127.0.0.1:{}", self.port),
+            secret: self.secret.clone(),
             port: self.port,
             redis_port: self.redis_port,
             region: region.to_owned(),
@@ -80,7 +84,14 @@ impl State {
 
 /// What tells stages of different versions of deployctl apart: the hash of all that shapes their behaviour.
 pub fn maker() -> String {
-    Sha256::of([LAUNCHER, MINISTACK.text].concat().as_bytes()).short()
+    Sha256::of([LAUNCHER, GUARD, MINISTACK.text].concat().as_bytes()).short()
+}
+
+/// A secret that nobody can guess: 256 bits of the system's randomness, in hexadecimal digits.
+pub fn new_secret() -> std::io::Result<String> {
+    let mut bytes = [0; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn path(folder: &Path) -> PathBuf {
@@ -95,6 +106,7 @@ mod tests {
         let own = ProcessIdentity::of(std::process::id().cast_signed());
         let state = State {
             made_by: maker(),
+            secret: new_secret().unwrap(),
             port: 1,
             redis_port: 2,
             redis: own.clone(),
@@ -113,6 +125,18 @@ mod tests {
         State::forget(dir.path()).unwrap();
         State::forget(dir.path()).unwrap();
         assert_eq!(State::read(dir.path()), None);
+    }
+
+    #[test]
+    fn a_secret_is_for_its_owner_and_another_one_each_time() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let state = state(dir.path());
+        let mode = std::fs::metadata(path(dir.path())).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(state.secret.len(), 64);
+        assert_ne!(state.secret, new_secret().unwrap());
     }
 
     #[test]

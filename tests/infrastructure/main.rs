@@ -18,6 +18,11 @@ mod written;
 #[path = "../support/program.rs"]
 mod program;
 #[expect(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../support/sdk.rs"]
+mod sdk;
+#[path = "../support/signed.rs"]
+mod signed;
+#[expect(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../support/small.rs"]
 mod small;
 

@@ -21,6 +21,8 @@ mod rules;
 #[path = "../support/sdk.rs"]
 mod sdk;
 mod setup;
+#[path = "../support/signed.rs"]
+mod signed;
 mod site;
 #[path = "../support/small.rs"]
 mod small;

@@ -10,6 +10,7 @@ use crate::policy::Policies;
 use crate::program::Program;
 use crate::recorder::Recorder;
 use crate::repository;
+use crate::signed;
 use crate::site::Site;
 
 /// What the example's stage is called by its callers.
@@ -332,19 +333,24 @@ impl Example {
     /// A domain and a token of Redis, with what somebody else has made for them: a zone and a secret.
     async fn ask_for_more(&self, dir: &std::path::Path) -> (String, String) {
         let stage = std::fs::read(dir.join(".deployctl/local/stage.json")).unwrap();
-        let port = serde_json::from_slice::<Value>(&stage).unwrap()["port"].clone();
+        let state = serde_json::from_slice::<Value>(&stage).unwrap();
+        let port = &state["port"];
         let ask = async |service: &str, path: &str, target: &str, body: &str| {
-            // A local stage looks at the account and the service in it, and not at the signature.
-            let credential = format!("Credential={ACCOUNT}/20260101/{REGION}/{service}/aws4_request");
-            let request = reqwest::Client::builder().no_proxy().build().unwrap();
-            let request = request
-                .post(format!("http://127.0.0.1:{port}{path}"))
-                .header(
-                    "Authorization",
-                    format!("AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0"),
-                )
-                .header("X-Amz-Target", target)
+            let host = format!("127.0.0.1:{port}");
+            let secret = state["secret"].as_str().unwrap();
+            let what = ("POST", host.as_str(), path, target);
+            let at = signed::time(0);
+            let headers = signed::headers((ACCOUNT, secret), service, &at, what, body.as_bytes());
+            let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            let mut request = http
+                .post(format!("http://{host}{path}"))
                 .header("Content-Type", "application/x-amz-json-1.1");
+            if !target.is_empty() {
+                request = request.header("X-Amz-Target", target);
+            }
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
             request.body(body.to_owned()).send().await.unwrap().text().await.unwrap()
         };
         let zone = "<CreateHostedZoneRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Name>example.com</Name>\

@@ -1,8 +1,11 @@
 //! What AWS does and the local stage must do, asked of any endpoint over HTTP. Written against AWS's documented
 //! behaviour, not against our code; the error of each says which step went otherwise.
 
+pub mod attacks;
+
 use std::fmt::Display;
 
+use super::sdk;
 use aws_sdk_apigateway as gateway;
 use aws_sdk_apigateway::types::{IntegrationType, Op, PatchOperation};
 use aws_sdk_lambda as lambda;
@@ -34,7 +37,7 @@ impl Api {
             .region(gateway::config::Region::new(REGION))
             .credentials_provider(gateway::config::Credentials::new(
                 "000000000000",
-                "local",
+                sdk::secret(endpoint),
                 None,
                 None,
                 "test",
@@ -238,7 +241,7 @@ impl Functions {
             .region(lambda::config::Region::new(REGION))
             .credentials_provider(lambda::config::Credentials::new(
                 "000000000000",
-                "local",
+                sdk::secret(endpoint),
                 None,
                 None,
                 "test",

@@ -5,8 +5,8 @@ the snapshot that the stage's deployment took and fills the variables in. Here A
 pinned version, with the refusals of AWS that a release tool has to meet. Names and signatures of all that is
 used are checked first, so that an upgrade cannot silently lose the semantics.
 """
-import base64, contextlib, contextvars, copy, ctypes, hashlib, importlib.metadata, inspect, json, os, re, signal
-import socketserver, sys, time
+import base64, contextlib, contextvars, copy, ctypes, hashlib, importlib.metadata, inspect, json, os, re, runpy
+import signal, socketserver, sys, time
 
 PINNED = "1.5.33"
 IDLE = 60  # seconds after which an unused environment of a function ends
@@ -64,7 +64,7 @@ def supervise():
     os._exit(code if code >= 0 else 128 - code)
 
 
-def check(v1, lambdas, workers, s3, scoped_dict):
+def check(v1, lambdas, workers, s3, scoped_dict, guarded):
     """The names used below, as the pinned version has them; anything else ends the start."""
     execute = "method, path, headers, body, query_params"
     used = {v1: {
@@ -90,7 +90,7 @@ def check(v1, lambdas, workers, s3, scoped_dict):
         "_qp_first": "query_params: dict, key: str",
     }, workers: {"kill_workers": "workers"}, s3: {
         "_copy_object": "bucket_name: str, dest_key: str, headers: dict", "_bucket_owner_account": "name: str",
-    }}
+    }, **guarded}
     found = importlib.metadata.version("ministack")
     wrong = [] if found == PINNED else [f"ministack is {found}, this launcher is for {PINNED}"]
     for module, names in used.items():
@@ -457,19 +457,23 @@ def main():
     if len(sys.argv) > 1:
         sys.exit("the launcher takes no arguments: it is set up by the environment, as MiniStack is")
     os.environ.setdefault("BIND_HOST", "127.0.0.1")
+    os.umask(0o077)
     supervise()
     try:
         from ministack import app
-        from ministack.core import lambda_runtime
+        from ministack.core import iam_actions, iam_evaluator, lambda_runtime, responses, sigv4
         from ministack.core.responses import AccountRegionScopedDict
         from ministack.services import apigateway_v1, lambda_svc, s3
     except ImportError as error:
         sys.exit(f"the local stage needs ministack {PINNED}: {error}")
-    check(apigateway_v1, lambda_svc, lambda_runtime, s3, AccountRegionScopedDict)
+    guard = runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "guard.py"))
+    check(apigateway_v1, lambda_svc, lambda_runtime, s3, AccountRegionScopedDict,
+          guard["used"](app, iam_evaluator, sigv4, iam_actions, responses))
     install_stages(apigateway_v1, AccountRegionScopedDict)
     install_lambda(lambda_svc)
     install_idle_end(lambda_svc, lambda_runtime)
     install_copies(s3)
+    guard["install"](app, iam_evaluator, sigv4, responses)
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True  # 40 ms less for each call of a bootstrap
     try:
         app.main()
