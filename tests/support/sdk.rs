@@ -29,7 +29,7 @@ pub fn secret(endpoint: &str) -> String {
         let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
         let own = variables.any(|variable| variable == marker.as_bytes());
         if let Some(secret) = state["secret"].as_str()
-            && (own || state["port"].to_string() == port)
+            && (own || state["port"].as_u64() == port.parse().ok())
         {
             return secret.to_owned();
         }
