@@ -294,6 +294,16 @@ impl Command {
     }
 }
 
+/// Whether this process was started with `signal` ignored, and has set no handler for it since.
+#[expect(unsafe_code, reason = "there is no other way to ask")]
+pub fn is_ignored(signal: Signal) -> bool {
+    let mut action = std::mem::MaybeUninit::<nix::libc::sigaction>::zeroed();
+    // SAFETY: without a new action nothing is changed, and the old one is written into memory of ours.
+    let known = unsafe { nix::libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr()) } == 0;
+    // SAFETY: a sigaction of zeros is valid, too.
+    known && unsafe { action.assume_init() }.sa_sigaction == nix::libc::SIG_IGN
+}
+
 /// The signals by which a program is asked to end. A shell starts its background jobs with SIGINT and SIGQUIT ignored,
 /// and a program passes that on: without their defaults, what deployctl starts would not hear that it is to end.
 /// SIGHUP stays as it is, because whoever runs `nohup` wants it ignored.

@@ -127,8 +127,8 @@ impl Toolbox {
             root.join(format!("{}-{wanted}-py{}.{}", requirements.name, python.version.0, python.version.1));
         let step = format!("install {}", requirements.name);
         events.step(&step, install(&python, &dir, requirements, events, cancel)).await?;
-        let installed = contents::digest(&dir).map_err(|e| io(&dir, e))?;
-        write(&pointer, format!("{}\n{installed}\n", dir.display()).as_bytes())?;
+        let installed = contents::list(&dir).map_err(|e| io(&dir, e))?;
+        write(&pointer, format!("{}\n{installed}", dir.display()).as_bytes())?;
         Ok(Venv { dir })
     }
 
@@ -151,7 +151,7 @@ pub async fn python(cancel: &CancellationToken) -> Result<(PathBuf, String), Too
 /// The environment that the marker names, unless it, or the Python below it, has been removed or changed since.
 fn ready(pointer: &Path) -> Option<Venv> {
     let text = std::fs::read_to_string(pointer).ok()?;
-    let (dir, installed) = text.trim_end().rsplit_once('\n')?;
+    let (dir, installed) = text.split_once('\n')?;
     let venv = Venv { dir: PathBuf::from(dir) };
     (venv.python().exists() && contents::verify(&venv.dir, installed).is_ok()).then_some(venv)
 }
@@ -170,7 +170,12 @@ async fn install(
     run(&make, events, cancel).await?;
     let list = dir.join("requirements.txt");
     write(&list, requirements.text.as_bytes())?;
-    let pip = Command::new(dir.join("bin/python"), &purpose)
+    run(&pip(dir, &list, &purpose), events, cancel).await
+}
+
+/// pip of the environment in `dir`, told to install what `list` names.
+fn pip(dir: &Path, list: &Path, purpose: &str) -> Command {
+    Command::new(dir.join("bin/python"), purpose)
         // Isolated: neither the working folder nor the user's Python settings supply a module named pip.
         .args(["-I", "-m", "pip", "install", "--require-hashes", "--no-deps", "--only-binary", ":all:"])
         .args([
@@ -181,14 +186,12 @@ async fn install(
             "--no-warn-script-location",
         ])
         .args(["--quiet", "-r"])
-        .arg(&list)
+        .arg(list)
         // Nor do pip's own settings install elsewhere.
         .env_remove("PIP_TARGET")
         .env_remove("PIP_PREFIX")
-        .env_remove("PIP_USER");
-    run(&pip, events, cancel).await
+        .env_remove("PIP_USER")
 }
-
 async fn run(command: &Command, events: &Events, cancel: &CancellationToken) -> Result<(), ToolboxError> {
     let exit = command
         .run(cancel, |_, line| events.emit(&Event::ProgramLine { program: "python", line }))
@@ -376,8 +379,23 @@ mod tests {
         let cancel = CancellationToken::new();
         let (one, two) =
             tokio::join!(toolbox.venv(set, &events, &cancel), toolbox.venv(set, &events, &cancel));
-        assert_eq!(one.unwrap(), two.unwrap());
+        let venv = one.unwrap();
+        assert_eq!(venv, two.unwrap());
         assert_eq!(events.times().len(), 1);
+        // It is used as it is, and installed anew once it is not what was installed.
+        toolbox.venv(set, &events, &cancel).await.unwrap();
+        assert_eq!(events.times().len(), 1);
+        std::fs::write(venv.dir.join("bin/added"), "#!/bin/sh").unwrap();
+        assert!(!toolbox.has(set));
+        toolbox.venv(set, &events, &cancel).await.unwrap();
+        assert_eq!(events.times().len(), 2);
+        assert!(toolbox.has(set) && !venv.dir.join("bin/added").exists());
+    }
+
+    #[test]
+    fn pip_takes_no_modules_from_the_working_folder() {
+        let pip = pip(Path::new("/venv"), Path::new("/list"), "test");
+        assert_eq!(pip.args[..3], ["-I", "-m", "pip"]);
     }
 
     #[test]

@@ -164,7 +164,9 @@ async fn credentials_that_are_missing_or_of_another_account() {
 
     let endpoint = local(&small).await;
     let foreign = small.program.clone().with("AWS_ENDPOINT_URL", &endpoint);
-    let foreign = foreign.with("AWS_ACCESS_KEY_ID", "222222222222").with("AWS_SECRET_ACCESS_KEY", "x");
+    let foreign = foreign
+        .with("AWS_ACCESS_KEY_ID", "222222222222")
+        .with("AWS_SECRET_ACCESS_KEY", sdk::secret(&endpoint));
     let accounts = ["the credentials are for account 222222222222, but stage dev lives in 111111111111"];
     for command in [&dev[..], &["status", "--stage", "dev"], &["rollback", "--stage", "dev"]] {
         refused(&small, &foreign, command, 10, "aws.wrong_account", &accounts).await;

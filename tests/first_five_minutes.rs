@@ -447,8 +447,9 @@ async fn broken_one_by_one(found: &Found, url: &str, doctor: &impl AsyncFn(&Prog
     // Somebody else's account.
     found.edit("deployctl.toml", "# [stages.dev]\n# account", "[stages.dev]\naccount");
     found.edit("deployctl.toml", "# region = \"us-east-1\"", "region = \"us-east-1\"");
+    let secret = sdk::secret(endpoint);
     let foreign = found.program.clone().with("AWS_ENDPOINT_URL", endpoint);
-    let foreign = foreign.with("AWS_ACCESS_KEY_ID", "222222222222").with("AWS_SECRET_ACCESS_KEY", "x");
+    let foreign = foreign.with("AWS_ACCESS_KEY_ID", "222222222222").with("AWS_SECRET_ACCESS_KEY", secret);
     let ill = doctor(&foreign, &["--stage", "dev"], 10).await;
     assert_eq!(severity(&ill, "account", "are for account 222222222222"), "problem");
 

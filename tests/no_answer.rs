@@ -125,3 +125,24 @@ async fn a_wait_for_an_answer_can_be_interrupted() {
         futures::future::join_all(runs).await;
     }
 }
+
+#[tokio::test]
+async fn under_nohup_the_end_of_a_terminal_interrupts_nothing() {
+    let small = Small::new();
+    let program = against(&small, silent(false).await);
+    let own = program.command(&["status"]);
+    let mut nohup = tokio::process::Command::new("sh");
+    // What nohup does, without its files.
+    nohup.args(["-c", r#"trap '' HUP; exec "$0" status"#]).arg(own.as_std().get_program());
+    nohup.current_dir(own.as_std().get_current_dir().unwrap()).env_clear();
+    nohup.envs(own.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    nohup.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).kill_on_drop(true);
+    let mut child = nohup.spawn().unwrap();
+    let pid = Pid::from_raw(child.id().unwrap().cast_signed());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    kill(pid, Signal::SIGHUP).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(child.try_wait().unwrap(), None, "it has ended");
+    kill(pid, Signal::SIGINT).unwrap();
+    Ended::of(child.wait_with_output().await.unwrap()).exit(130);
+}

@@ -28,6 +28,7 @@ mod unlock;
 
 use std::path::PathBuf;
 
+use nix::sys::signal::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Global, Verb};
@@ -256,13 +257,19 @@ fn plain(context: &Context, command: &'static str, result: Result<()>) -> u8 {
 /// since what is under way is already ending in the quickest safe way.
 pub async fn cancel_on_signal(cancel: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
-    let streams = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = streams else { return };
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    // Whoever has started deployctl with `nohup` wants it to outlive the terminal.
+    let mut hangup =
+        if crate::process::is_ignored(Signal::SIGHUP) { None } else { signal(SignalKind::hangup()).ok() };
     loop {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            Some(_) = async { hangup.as_mut()?.recv().await } => {}
         }
         cancel.cancel();
     }

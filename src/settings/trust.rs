@@ -32,7 +32,7 @@ pub(super) fn must_be_ours(file: &Path, own: u32) -> Result<()> {
         for owner in [path.symlink_metadata(), path.metadata()] {
             let owner = owner.map_err(unreadable)?.uid();
             if !owners.contains(&owner) {
-                return Err(untrusted(file, path, owner, real.parent().unwrap_or(path)));
+                return Err(untrusted(file, path, owner, &[file, real.as_path()]));
             }
         }
     }
@@ -50,7 +50,11 @@ fn is_listed(folder: &Path, mut listed: impl Iterator<Item = PathBuf>) -> bool {
     listed.any(|entry| entry.is_absolute() && entry.canonicalize().is_ok_and(|entry| entry == folder))
 }
 
-fn untrusted(file: &Path, path: &Path, owner: u32, folder: &Path) -> Error {
+fn untrusted(file: &Path, path: &Path, owner: u32, files: &[&Path]) -> Error {
+    // The folder of a link and that of the file it leads to.
+    let mut folders: Vec<String> =
+        files.iter().filter_map(|file| Some(file.parent()?.display().to_string())).collect();
+    folders.dedup();
     let name = User::from_uid(Uid::from_raw(owner)).ok().flatten().map(|user| user.name);
     let owner = name.unwrap_or_else(|| format!("user {owner}"));
     Error::usage(
@@ -59,7 +63,7 @@ fn untrusted(file: &Path, path: &Path, owner: u32, folder: &Path) -> Error {
     )
     .hint(format!(
         "nothing was run; if you trust it, allow its folder: export {TRUSTED}={}, or name the file with --config",
-        folder.display()
+        crate::process::quoted(&folders.join(":"))
     ))
 }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::github::{read, workflows};
+use crate::repository;
 
 #[test]
 fn nobody_has_a_permission_that_is_not_asked_for() {
@@ -92,4 +93,29 @@ fn each_step(workflow: &Value, see: &mut impl FnMut(&str, &Value)) {
             see(name, step);
         }
     }
+}
+
+/// Otherwise a file of the folder that a script works in stands in for a module, such as `pip.py`.
+#[test]
+fn scripts_start_python_isolated() {
+    let mut files = vec![repository(".ci"), repository(".github")];
+    let mut starts = 0;
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            let place = format!("{}: {line}", path.display());
+            assert!(!line.contains("bin/pip"), "{place}");
+            for start in ["python3 ", "bin/python\" "] {
+                if let Some((_, arguments)) = line.split_once(start) {
+                    starts += 1;
+                    assert!(arguments.starts_with("-I "), "{place}");
+                }
+            }
+        }
+    }
+    assert!(starts > 5, "{starts}");
 }

@@ -8,11 +8,7 @@ use crate::{repository, tools};
 /// The advisories are another matter: their list changes by the day, so `cargo deny check advisories` is a job of its own.
 #[tokio::test]
 async fn the_dependencies_are_allowed() {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // All of them, also those of other platforms, which no build here has fetched: cargo-deny is not to look for them.
-    let fetch =
-        Command::new(cargo).args(["fetch", "--locked"]).current_dir(repository(".")).output().unwrap();
-    assert!(fetch.status.success(), "{}", String::from_utf8_lossy(&fetch.stderr));
+    fetch();
     let program = tools().await.program("cargo-deny");
     let deny = Command::new(program)
         .args(["--offline", "--locked", "--color", "never", "check", "bans", "licenses", "sources"])
@@ -26,8 +22,18 @@ async fn the_dependencies_are_allowed() {
     }
 }
 
+/// All dependencies, also those of other platforms, which no build here has fetched: what follows works offline, and a
+/// new machine has none of them.
+fn fetch() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let fetch =
+        Command::new(cargo).args(["fetch", "--locked"]).current_dir(repository(".")).output().unwrap();
+    assert!(fetch.status.success(), "{}", String::from_utf8_lossy(&fetch.stderr));
+}
+
 #[test]
 fn a_package_has_what_it_needs_and_nothing_else() {
+    fetch();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let list = Command::new(cargo)
         .args(["package", "--package", "deployctl", "--list", "--allow-dirty", "--locked", "--offline"])

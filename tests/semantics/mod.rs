@@ -276,8 +276,9 @@ impl Functions {
 /// A zip with a `bootstrap` that speaks Lambda's runtime interface.
 fn bootstrap(word: &str) -> Vec<u8> {
     // The interpreter itself, not a version manager's wrapper around it, which would leave a process in between.
-    let python =
-        std::process::Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+    let python = std::process::Command::new("python3")
+        .args(["-I", "-c", "import sys; print(sys.executable)"])
+        .output();
     let python = String::from_utf8(python.unwrap().stdout).unwrap();
     let script = format!(
         r##"#!{}

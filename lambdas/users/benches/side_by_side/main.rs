@@ -241,7 +241,7 @@ fn bootstrap() -> PathBuf {
 /// The size of the zip's one entry, compressed.
 fn zipped(program: &Path) -> usize {
     let code = "import sys, zlib; print(len(zlib.compress(open(sys.argv[1], 'rb').read(), 9)))";
-    let output = Command::new("python3").args(["-c", code]).arg(program).output().unwrap();
+    let output = Command::new("python3").args(["-I", "-c", code]).arg(program).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 

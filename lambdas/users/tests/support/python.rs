@@ -24,7 +24,7 @@ pub fn programs(name: &str, requirements: &str) -> TestResult<PathBuf> {
     std::fs::write(&list, requirements)?;
     let options = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet"];
     run(Command::new(programs.join("python"))
-        .args(["-m", "pip", "install"])
+        .args(["-I", "-m", "pip", "install"])
         .args(options)
         .arg("-r")
         .arg(&list))?;
