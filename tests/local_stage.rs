@@ -96,6 +96,55 @@ async fn pages_and_other_users_are_refused() {
     assert_eq!(attacks, 29);
 }
 
+/// What Redis answers to `lines`, each in its turn.
+fn redis_says(port: u16, lines: &[&str]) -> Vec<String> {
+    use std::io::{BufRead as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut answers = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
+    let mut ask = |line: &&str| {
+        stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        answers.next().unwrap().unwrap()
+    };
+    lines.iter().map(&mut ask).collect()
+}
+
+#[tokio::test]
+async fn redis_asks_for_the_token_that_terraform_sets() {
+    let project = Project::new();
+    let stage = project.up().await;
+    assert_eq!(redis_says(stage.redis_port, &["PING"]), ["+PONG"]);
+    let group = |action: &str, more: &str| {
+        let body = format!("Action={action}&Version=2015-02-02&ReplicationGroupId=g&{more}");
+        let host = format!("127.0.0.1:{}", stage.port);
+        let account = ("000000000000", stage.secret.as_str());
+        let what = ("POST", host.as_str(), "/", "");
+        let mut request = reqwest::Client::builder().no_proxy().build().unwrap().post(&stage.endpoint);
+        for (name, value) in signed::headers(account, "elasticache", &signed::time(0), what, body.as_bytes())
+        {
+            request = request.header(name, value);
+        }
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded").body(body);
+        async move {
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 200, "{}", answer.text().await.unwrap());
+        }
+    };
+    let first = "0123456789abcdef-first";
+    let settings = "ReplicationGroupDescription=g&TransitEncryptionEnabled=true&AuthToken=";
+    group("CreateReplicationGroup", &format!("{settings}{first}")).await;
+    let auth = |token: &str| format!("AUTH {token}");
+    assert!(redis_says(stage.redis_port, &["PING"])[0].starts_with("-NOAUTH"));
+    assert_eq!(redis_says(stage.redis_port, &[&auth(first), "PING"]), ["+OK", "+PONG"]);
+    // Another token; the stage is found all the same.
+    let second = "0123456789abcdef-second";
+    let set = format!("AuthToken={second}&AuthTokenUpdateStrategy=SET&ApplyImmediately=true");
+    group("ModifyReplicationGroup", &set).await;
+    assert!(redis_says(stage.redis_port, &[&auth(first)])[0].starts_with("-WRONGPASS"));
+    assert_eq!(redis_says(stage.redis_port, &[&auth(second), "PING"]), ["+OK", "+PONG"]);
+    assert_eq!(project.up().await.pid, stage.pid);
+    project.down().await;
+}
+
 #[tokio::test]
 async fn these_tests_see_an_endpoint_that_serves_the_live_api() {
     let project = Project::new();

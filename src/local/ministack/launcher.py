@@ -6,7 +6,7 @@ pinned version, with the refusals of AWS that a release tool has to meet. Names 
 used are checked first, so that an upgrade cannot silently lose the semantics.
 """
 import base64, contextlib, contextvars, copy, ctypes, hashlib, importlib.metadata, inspect, json, os, re, runpy
-import signal, socketserver, sys, time
+import signal, socket, socketserver, sys, time
 
 PINNED = "1.5.33"
 IDLE = 60  # seconds after which an unused environment of a function ends
@@ -64,7 +64,7 @@ def supervise():
     os._exit(code if code >= 0 else 128 - code)
 
 
-def check(v1, lambdas, workers, s3, scoped_dict, guarded):
+def check(v1, lambdas, workers, s3, elasticache, scoped_dict, guarded):
     """The names used below, as the pinned version has them; anything else ends the start."""
     execute = "method, path, headers, body, query_params"
     used = {v1: {
@@ -90,6 +90,9 @@ def check(v1, lambdas, workers, s3, scoped_dict, guarded):
         "_qp_first": "query_params: dict, key: str",
     }, workers: {"kill_workers": "workers"}, s3: {
         "_copy_object": "bucket_name: str, dest_key: str, headers: dict", "_bucket_owner_account": "name: str",
+    }, elasticache: {
+        "_create_replication_group": "p", "_modify_replication_group": "p", "_p": "params, key",
+        "_update_auth_token": "rg, token, strategy",
     }, **guarded}
     found = importlib.metadata.version("ministack")
     wrong = [] if found == PINNED else [f"ministack is {found}, this launcher is for {PINNED}"]
@@ -453,6 +456,37 @@ def install_copies(s3):
     s3._copy_object = copy_object
 
 
+def install_redis_password(elasticache):
+    """The stage's one Redis asks for the token of the replication group that was created or changed last, so that
+    other users of the machine cannot read what the functions keep there. It is sent over the connection: an argument
+    would show in the list of processes."""
+    create, modify, login = elasticache._create_replication_group, elasticache._modify_replication_group, []
+
+    def tell(*commands):
+        address = os.environ["REDIS_HOST"], int(os.environ["REDIS_PORT"])
+        with socket.create_connection(address, timeout=5) as connection, connection.makefile("rb") as answers:
+            for command in ([["AUTH", login[0]]] if login else []) + list(commands):
+                parts = [part.encode() for part in command]
+                connection.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+                answer = answers.readline()
+                if not answer.startswith(b"+"):
+                    raise RuntimeError(f"Redis refuses {command[0]}: {answer[:40]!r}")
+
+    def protect(p, response):
+        group = elasticache._replication_groups.get(elasticache._p(p, "ReplicationGroupId"))
+        asked = elasticache._p(p, "AuthToken") or elasticache._p(p, "AuthTokenUpdateStrategy") == "DELETE"
+        if response[0] == 200 and group and asked:
+            tokens = group.get("_auth_tokens") or []
+            passwords = [f">{token}" for token in tokens]
+            tell(["ACL", "SETUSER", "default", "resetpass",
+                  *(["nopass"] if group.get("_auth_optional") or not passwords else passwords)])
+            login[:] = tokens[-1:]
+        return response
+
+    elasticache._create_replication_group = lambda p: protect(p, create(p))
+    elasticache._modify_replication_group = lambda p: protect(p, modify(p))
+
+
 def main():
     if len(sys.argv) > 1:
         sys.exit("the launcher takes no arguments: it is set up by the environment, as MiniStack is")
@@ -463,16 +497,17 @@ def main():
         from ministack import app
         from ministack.core import iam_actions, iam_evaluator, lambda_runtime, responses, sigv4
         from ministack.core.responses import AccountRegionScopedDict
-        from ministack.services import apigateway_v1, lambda_svc, s3
+        from ministack.services import apigateway_v1, elasticache, lambda_svc, s3
     except ImportError as error:
         sys.exit(f"the local stage needs ministack {PINNED}: {error}")
     guard = runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "guard.py"))
-    check(apigateway_v1, lambda_svc, lambda_runtime, s3, AccountRegionScopedDict,
+    check(apigateway_v1, lambda_svc, lambda_runtime, s3, elasticache, AccountRegionScopedDict,
           guard["used"](app, iam_evaluator, sigv4, iam_actions, responses))
     install_stages(apigateway_v1, AccountRegionScopedDict)
     install_lambda(lambda_svc)
     install_idle_end(lambda_svc, lambda_runtime)
     install_copies(s3)
+    install_redis_password(elasticache)
     guard["install"](app, iam_evaluator, sigv4, responses)
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True  # 40 ms less for each call of a bootstrap
     try:
