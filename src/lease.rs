@@ -536,9 +536,9 @@ pub fn describe(holder: &Holder) -> String {
 fn held(stage: &StageName, holder: &Holder) -> Error {
     Error::new(Kind::Held, "lease.held", format!("another command holds stage {stage}: {}", describe(holder)))
         .hint(format!(
-            "nothing was changed; wait until it ends, or, if you know that it is dead, until {} or use \
-             `deployctl unlock --stage {stage}`",
-            holder.expires
+            "nothing was changed; wait until it ends (`--wait 10m`); if you know that it is dead, its lease runs out {} s \
+             after it was last renewed, or use `deployctl unlock --stage {stage}`",
+            TERM.as_secs()
         ))
 }
 

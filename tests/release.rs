@@ -13,12 +13,19 @@ mod guarded;
 mod program;
 #[path = "support/project.rs"]
 mod project;
+#[path = "support/proxy.rs"]
+#[expect(dead_code, reason = "shared with tests that use more of it")]
+mod proxy;
 #[path = "support/sdk.rs"]
 mod sdk;
 #[path = "support/site.rs"]
 mod site;
 #[path = "support/traffic.rs"]
 mod traffic;
+#[path = "support/upstream.rs"]
+mod upstream;
+#[path = "support/wire.rs"]
+mod wire;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -31,6 +38,7 @@ use caller::Answer;
 use guarded::{ALL, ALL_PLAIN, Guarded, ORIGIN, Redis};
 use program::Ended;
 use project::Project;
+use proxy::Proxy;
 use site::Site;
 use traffic::Look;
 
@@ -403,10 +411,20 @@ impl Story {
         assert_eq!(self.json(&["unlock", "--yes"]).await["freed"], false);
         assert_eq!(self.site.pointer().await, before);
 
-        // One that ran out is taken over.
+        // What its holder says of the time does not matter, only how long ago S3 took its last write.
         held["holder"]["expires"] = json!("2026-01-01T00:01:30Z");
         self.site.write_lease(&held).await;
+        self.run(&["redeploy", "--if-stale"]).await.exit(75).says(&named);
+        // 100 s later by the clock of S3, its term is over, and it is taken over.
+        let file = self.project.dir.join(".deployctl/local/stage.json");
+        let stage: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let later = Proxy::start(stage["port"].as_u64().unwrap().try_into().unwrap()).await;
+        later.shift_date(100);
+        let mut behind = stage.clone();
+        behind["port"] = json!(later.port);
+        std::fs::write(&file, behind.to_string()).unwrap();
         assert_eq!(self.json(&["redeploy", "--if-stale"]).await["outcome"], "unchanged");
+        std::fs::write(&file, stage.to_string()).unwrap();
         assert_eq!(self.site.lease().await["holder"], json!(null));
     }
 
