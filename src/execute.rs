@@ -8,6 +8,7 @@ mod switch;
 mod verify;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
@@ -88,32 +89,30 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         };
         let (stage, mut head) = try_join!(stage, self.ledger.head())?;
         let version = intent.release.version.clone();
-        let recorded = head.last > 0 && self.ledger.has(&intent, head.last).await?;
-        if recorded {
-            // Killed between its record and the stage's return.
-        } else if stage.pointer == intent.pointer {
-            self.events.note(format!(
-                "an earlier command was interrupted after it had moved the stage to {version}; recording it now"
-            ));
-            // Also where it was to be moved back: it is what callers get.
-            intent.outcome = Outcome::Live;
-            intent.recovered = true;
-            self.ledger.append(&mut intent, head.last).await?;
-            head = head.after(&intent);
-        } else if intent.outcome == Outcome::SwitchedBack {
-            self.events.note(format!(
-                "an earlier command was interrupted while it moved the stage back from {version}; recording it now"
-            ));
-            if stage.pointer != intent.before.pointer {
-                intent.outcome = Outcome::Superseded;
-            }
-            intent.recovered = true;
-            self.ledger.append(&mut intent, head.last).await?;
-            head = head.after(&intent);
+        // Also where it was to be moved back: what the stage shows is what callers get.
+        let found = if stage.pointer == intent.pointer {
+            Some((Outcome::Live, "after it had moved the stage to"))
+        } else if intent.outcome != Outcome::SwitchedBack {
+            None
+        } else if stage.pointer == intent.before.pointer {
+            Some((Outcome::SwitchedBack, "while it moved the stage back from"))
         } else {
-            self.events.note(format!(
+            Some((Outcome::Superseded, "while it moved the stage back from"))
+        };
+        match found {
+            // Killed between its record and the stage's return.
+            _ if self.ledger.has(&intent, head.last).await? => {}
+            Some((outcome, when)) => {
+                self.events
+                    .note(format!("an earlier command was interrupted {when} {version}; recording it now"));
+                intent.outcome = outcome;
+                intent.recovered = true;
+                self.ledger.append(&mut intent, head.last).await?;
+                head = head.after(&intent);
+            }
+            None => self.events.note(format!(
                 "an earlier command was interrupted before it moved the stage to {version}; nothing of it is live"
-            ));
+            )),
         }
         self.lease.settled(head.clone()).await;
         Ok(head)
@@ -143,7 +142,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
             .buffer_unordered(AT_ONCE)
             .try_collect::<BTreeMap<_, _>>();
         let work = async { try_join!(functions, self.snapshot(&plan.version)) };
-        let (functions, snapshot) = self.unless_interrupted(work).await?;
+        let (functions, snapshot) = unless_interrupted(self.cancel, work).await?;
         Ok(Prepared { functions, snapshot })
     }
 
@@ -301,7 +300,7 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
                     )
                 })
             };
-            let work = self.unless_interrupted(invoke);
+            let work = unless_interrupted(self.cancel, invoke);
             self.events.step(&format!("check {}", check.name), work).await?;
         }
         Ok(())
@@ -321,13 +320,33 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         self.events.step("intent", self.lease.intend(&record)).await?;
         self.switch_over(record, head, checks).await
     }
+}
 
-    async fn unless_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::select! {
-            done = work => done,
-            () = self.cancel.cancelled() => Err(interrupted()),
-        }
+/// Does `work`, and gives it up at Ctrl-C.
+///
+/// # Errors
+/// Those of `work`, and `interrupted`.
+pub async fn unless_interrupted<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        done = work => done,
+        () = cancel.cancelled() => Err(interrupted()),
     }
+}
+
+/// How long a call that may change something is waited for after Ctrl-C. GitHub ends a job 7.5 s after it.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Waits for `work`, and after Ctrl-C only a little longer; `None` when it has not ended by then.
+pub async fn with_grace<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => return Some(done),
+        () = cancel.cancelled() => {}
+    }
+    tokio::time::timeout(GRACE, work).await.ok()
 }
 
 /// A string that no other call has: time, process, and a count.

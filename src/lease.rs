@@ -8,8 +8,9 @@
 //! The write before the switch also carries the *intent*: the record that the switch is about to make true. A
 //! command that is killed between switch and ledger leaves it behind, and the next one settles it (I6).
 //!
-//! Whoever gives the lease back writes down where the ledger ends. Nobody appends to it without the lease, so the
-//! next command need not read it; after a holder that died, only the ledger itself is believed.
+//! Whoever gives the lease back writes down where the ledger ends, so the next command need not read it. It is believed
+//! where the stage shows it: without the lease, only a command that has lost it appends to the ledger, about itself.
+//! After a holder that died, only the ledger itself is believed.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -194,7 +195,6 @@ pub struct Left {
 pub struct Lease<S> {
     store: S,
     key: String,
-    stage: StageName,
     clock: Clock,
     /// What is in the bucket, as far as we know; locked across each write, so that writes take turns.
     written: Mutex<(Slip, String)>,
@@ -210,6 +210,19 @@ pub enum Unconfirmed {
     /// The bucket does not answer, or refuses the write.
     Unreachable(Error),
 }
+
+impl Unconfirmed {
+    /// The error of a command that stops for it; `live` tells what this command has done.
+    pub fn into_error(self, live: &str) -> Error {
+        match self {
+            Self::Lost => lost(live),
+            Self::Unreachable(error) => error,
+        }
+    }
+}
+
+/// What a command has done that lost its stage before it moved it.
+pub const NOT_MOVED: &str = "the stage was not moved by this command";
 
 impl<S: Store + Clone> Lease<S> {
     fn key(stage: &StageName) -> String {
@@ -303,17 +316,11 @@ impl<S: Store + Clone> Lease<S> {
         let lease = Self {
             store,
             key: Self::key(stage),
-            stage: stage.clone(),
             clock: clock.clone(),
             written: Mutex::new((slip, etag.unwrap_or_default())),
             renewed: std::sync::Mutex::new(renewed),
         };
         (lease, left)
-    }
-
-    /// The stage that it is for.
-    pub fn stage(&self) -> &StageName {
-        &self.stage
     }
 
     /// Writes `slip` over the one with `etag`; `None` when somebody was faster, or the answer was lost.
@@ -355,10 +362,7 @@ impl<S: Store + Clone> Lease<S> {
     /// # Errors
     /// `lease.lost` when somebody took the stage over.
     pub async fn intend(&self, record: &Record) -> Result<()> {
-        self.renew(Some(record)).await.map_err(|unconfirmed| match unconfirmed {
-            Unconfirmed::Lost => lost("the stage was not moved by this command"),
-            Unconfirmed::Unreachable(error) => error,
-        })
+        self.renew(Some(record)).await.map_err(|unconfirmed| unconfirmed.into_error(NOT_MOVED))
     }
 
     /// Whether the last renewal is younger than the lease's term, so that nobody can have taken it over since.
@@ -402,29 +406,31 @@ impl<S: Store + Clone> Lease<S> {
     /// # Errors
     /// [`Unconfirmed::Lost`] when the stage is somebody else's by now.
     pub async fn release(self) -> Result<(), Unconfirmed> {
-        let give_back = async {
-            let mut written = self.written.lock().await;
-            let slip = Slip { holder: None, ..written.0.clone() };
-            self.write(&mut written, slip).await
-        };
-        let silent = |_| Err(Unconfirmed::Unreachable(unwritten()));
-        tokio::time::timeout(ANSWER, give_back).await.unwrap_or_else(silent)
+        self.rewrite(|slip| slip.holder = None).await
     }
 
     async fn renew(&self, intent: Option<&Record>) -> Result<(), Unconfirmed> {
-        let renewal = async {
-            let mut written = self.written.lock().await;
-            let mut slip = written.0.clone();
+        self.rewrite(|slip| {
             if let Some(holder) = &mut slip.holder {
                 holder.expires = expiry(crate::ledger::now());
             }
             if let Some(intent) = intent {
                 slip.intent = Some(intent.clone());
             }
+        })
+        .await
+    }
+
+    /// Writes the lease anew with a change, within the time that a write may take.
+    async fn rewrite(&self, change: impl FnOnce(&mut Slip)) -> Result<(), Unconfirmed> {
+        let rewrite = async {
+            let mut written = self.written.lock().await;
+            let mut slip = written.0.clone();
+            change(&mut slip);
             self.write(&mut written, slip).await
         };
         let silent = |_| Err(Unconfirmed::Unreachable(unwritten()));
-        tokio::time::timeout(ANSWER, renewal).await.unwrap_or_else(silent)
+        tokio::time::timeout(ANSWER, rewrite).await.unwrap_or_else(silent)
     }
 
     async fn write(&self, written: &mut (Slip, String), slip: Slip) -> Result<(), Unconfirmed> {

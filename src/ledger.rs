@@ -58,10 +58,7 @@ impl Head {
     /// # Errors
     /// `ledger.damaged` when there is none: somebody wrote a number into the bucket that deployctl never reaches.
     pub fn next(&self) -> Result<u64> {
-        self.last.checked_add(1).ok_or_else(|| {
-            Error::preflight("ledger.damaged", format!("the ledger ends with record {}", self.last))
-                .hint("nothing was changed; restore the lease and the ledger from the bucket's versions")
-        })
+        following(self.last)
     }
 
     /// The head after `record` was appended.
@@ -211,7 +208,7 @@ impl<S: Store> Ledger<S> {
     /// # Errors
     /// `ledger.unwritten` when the bucket does not take it.
     pub async fn append(&self, record: &mut Record, last: u64) -> Result<u64> {
-        record.number = Head { last, ..Head::default() }.next()?;
+        record.number = following(last)?;
         loop {
             let body = serde_json::to_vec_pretty(record).map_err(|error| Error::bug(error.to_string()))?;
             match self.store.create(&self.key(record.number), &body).await.map_err(unwritten)? {
@@ -221,7 +218,7 @@ impl<S: Store> Ledger<S> {
                     if there.is_same_operation(record) {
                         return Ok(record.number);
                     }
-                    record.number += 1;
+                    record.number = following(record.number)?;
                 }
             }
         }
@@ -321,6 +318,14 @@ impl<S: Store> Ledger<S> {
         Err(Error::new(Kind::OldReleaseServes, "ledger.unwritten", "the ledger cannot be written")
             .hint("nothing was deleted; run the command again"))
     }
+}
+
+/// The number after `last`.
+fn following(last: u64) -> Result<u64> {
+    last.checked_add(1).ok_or_else(|| {
+        Error::preflight("ledger.damaged", format!("the ledger ends with record {last}"))
+            .hint("nothing was changed; restore the lease and the ledger from the bucket's versions")
+    })
 }
 
 /// The present, as records have it: whole milliseconds.

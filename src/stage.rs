@@ -16,7 +16,7 @@ use crate::aws::failure::{Failure, Meaning};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
-use crate::execute::{Engine, LiveChecks, Snapshot, interrupted, nonce};
+use crate::execute::{Engine, LiveChecks, Snapshot, interrupted, nonce, unless_interrupted, with_grace};
 use crate::lease::{Holder, Lease, Left, Unconfirmed, describe, lost};
 use crate::ledger::{Head, Ledger};
 use crate::release::check::{Checks, Request};
@@ -112,9 +112,10 @@ impl<'a, S: Store + Clone> Held<'a, S> {
             if actor.cancel.is_cancelled() {
                 return Err(interrupted());
             }
-            let error = match Lease::acquire(store.clone(), &actor.stage, holder, &actor.clock).await {
-                Err(error) if error.kind == Kind::Held => error,
-                other => return other,
+            let acquire = Lease::acquire(store.clone(), &actor.stage, holder, &actor.clock);
+            let error = match with_grace(&actor.cancel, acquire).await {
+                Some(Err(error)) if error.kind == Kind::Held => error,
+                answer => return answer.unwrap_or_else(|| Err(interrupted())),
             };
             let waited = actor.clock.now().saturating_sub(begun);
             let Some(left) = actor.wait.and_then(|wait| wait.checked_sub(waited)) else { return Err(error) };
@@ -172,7 +173,7 @@ impl<'a, S: Store + Clone> Held<'a, S> {
     /// When the ledger is damaged, or cannot be read.
     pub async fn head(&self, world: &impl World) -> Result<Head> {
         let engine = self.engine(world);
-        unless_interrupted(self.actor, engine.recover_interrupted(self.left.clone())).await
+        unless_interrupted(&self.actor.cancel, engine.recover_interrupted(self.left.clone())).await
     }
 
     /// The head, if it tells how the stage came to where it is; else what the whole ledger tells of that. Somebody who
@@ -195,7 +196,7 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         let Actor { events, checks, .. } = self.actor;
         plan::check(&desired).map_err(refused)?;
         plan::check_invocations(&desired, &checks.invocations).map_err(refused)?;
-        let observe = unless_interrupted(self.actor, async {
+        let observe = unless_interrupted(&self.actor.cancel, async {
             let (head, functions, stage) =
                 try_join!(self.head(world), functions(world, &desired), stage(world))?;
             Ok((self.head_of(head, &stage).await?, functions, stage))
@@ -253,13 +254,14 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         world: &W,
         if_stale: bool,
     ) -> Result<(Record, Option<Vec<String>>)> {
-        let observe = unless_interrupted(self.actor, async {
+        let observe = unless_interrupted(&self.actor.cancel, async {
             let (head, stage, live) = try_join!(self.head(world), stage(world), definition(world))?;
-            Ok((self.head_of(head, &stage).await?, stage, live))
+            let head = self.head_of(head, &stage).await?;
+            let current = head.current.clone().ok_or_else(|| empty(&self.actor.stage))?;
+            let freshness = freshness(world, &self.ledger, &stage, Some(&current), &live).await?;
+            Ok((head, current, freshness))
         });
-        let (head, stage, live) = observe.await?;
-        let current = head.current.clone().ok_or_else(|| empty(&self.actor.stage))?;
-        let freshness = freshness(world, &self.ledger, &stage, Some(&current), &live).await?;
+        let (head, current, freshness) = observe.await?;
         let changes = match freshness {
             Freshness::Fresh(_) if if_stale => return Ok((current, None)),
             Freshness::Stale(_, changes) => changes,
@@ -267,7 +269,7 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         };
         let mut release = current.release;
         let engine = self.engine(world);
-        let snapshot = unless_interrupted(self.actor, engine.snapshot(&release.version));
+        let snapshot = unless_interrupted(&self.actor.cancel, engine.snapshot(&release.version));
         let snapshot = self.actor.events.step("deploy API", snapshot).await?;
         release.api.deployment_id = snapshot.id;
         release.api.fingerprint = snapshot.fingerprint;
@@ -290,8 +292,9 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         to: Option<&Version>,
     ) -> Result<Record> {
         let holder = Holder::new(nonce(), actor.who.clone(), "rollback".to_owned());
-        let look =
-            unless_interrupted(actor, async { try_join!(Lease::peek(&store, &actor.stage), stage(world)) });
+        let look = unless_interrupted(&actor.cancel, async {
+            try_join!(Lease::peek(&store, &actor.stage), stage(world))
+        });
         let (found, now) = actor.events.step("observe", look).await?;
         let head =
             found.slip.as_ref().and_then(|slip| slip.head()).filter(|head| head.explains(&now.pointer));
@@ -305,7 +308,10 @@ impl<'a, S: Store + Clone> Held<'a, S> {
             let acquire =
                 Lease::acquire_intending(store.clone(), &actor.stage, &found, as_holder, record.clone());
             // Both to their ends: a lease that was taken must be given back, whatever the check says.
-            let both = async { Ok::<_, Error>(join!(acquire, gone::missing(world, &record.release))) };
+            let both = async {
+                let both = async { join!(acquire, gone::missing(world, &record.release)) };
+                with_grace(&actor.cancel, both).await.ok_or_else(interrupted)
+            };
             let (lease, missing) = actor.events.step("check release", both).await?;
             if let Some(lease) = lease? {
                 let held = Self::new(actor, store, lease, Left { intent: None, head: Some(head.clone()) });
@@ -328,14 +334,14 @@ impl<'a, S: Store + Clone> Held<'a, S> {
         }
         let held = Self::take_as(actor, store, holder).await?;
         held.during(async |held| {
-            let observe = unless_interrupted(actor, async {
+            let observe = unless_interrupted(&actor.cancel, async {
                 let (head, now) = try_join!(held.head(world), stage(world))?;
                 Ok((held.head_of(head, &now).await?, now))
             });
             let (head, now) = observe.await?;
-            let find = unless_interrupted(actor, held.target(&head, &now, to));
+            let find = unless_interrupted(&actor.cancel, held.target(&head, &now, to));
             let target = actor.events.step("find release", find).await?;
-            let check = unless_interrupted(actor, held.must_be_there(world, &target.release, &head));
+            let check = unless_interrupted(&actor.cancel, held.must_be_there(world, &target.release, &head));
             actor.events.step("check release", check).await?;
             held.go_live(world, Action::Rollback, target.release, head).await
         })
@@ -384,7 +390,7 @@ impl<'a, S: Store + Clone> Held<'a, S> {
     ) -> Result<Record> {
         // Read right before the switch: preparing may have taken minutes.
         let engine = self.engine(world);
-        let stage = unless_interrupted(self.actor, stage(world)).await?;
+        let stage = unless_interrupted(&self.actor.cancel, stage(world)).await?;
         let record = record(self.actor, action, release, &head, &stage)?;
         // An earlier release need not know what is asked of new ones.
         let requests = if action == Action::Rollback { &[] } else { self.actor.checks.requests.as_slice() };
@@ -413,17 +419,9 @@ async fn successor<S: Store + Clone>(store: &S, stage: &StageName) -> String {
 /// What a stage remembers of the release that it serves, or of `next` once it serves that and is moved back.
 fn caches(stage: &StageState, head: &Head, next: &Release) -> Caches {
     let seconds = |release: &Release| release.api.authorizer_cache_seconds.unwrap_or(AUTHORIZER_TTL_SECONDS);
-    let current = head.current.as_ref().filter(|record| record.pointer == stage.pointer);
+    let current = head.current.as_ref().filter(|_| head.explains(&stage.pointer));
     let now = current.map_or(AUTHORIZER_TTL_SECONDS, |record| seconds(&record.release));
     Caches { authorizer_seconds: now.max(seconds(next)), responses: stage.cached }
-}
-
-/// Does `work`, and gives it up at Ctrl-C.
-async fn unless_interrupted<T>(actor: &Actor, work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::select! {
-        done = work => done,
-        () = actor.cancel.cancelled() => Err(interrupted()),
-    }
 }
 
 /// What the ledger will say once `stage` serves `release`.

@@ -165,7 +165,7 @@ async fn install(
 ) -> Result<(), ToolboxError> {
     let purpose = format!("install the tools for {} ({})", requirements.name, dir.display());
     // What an interrupted run has left is not to be trusted, and nobody else is to write here, whatever the umask.
-    private_dir(dir).map_err(|e| io(dir, e))?;
+    writable_by_us(dir).map_err(|e| io(dir, e))?;
     let make = Command::new(&python.path, &purpose).args(["-I", "-m", "venv", "--clear"]).arg(dir);
     run(&make, events, cancel).await?;
     let list = dir.join("requirements.txt");
@@ -192,6 +192,7 @@ fn pip(dir: &Path, list: &Path, purpose: &str) -> Command {
         .env_remove("PIP_PREFIX")
         .env_remove("PIP_USER")
 }
+
 async fn run(command: &Command, events: &Events, cancel: &CancellationToken) -> Result<(), ToolboxError> {
     let exit = command
         .run(cancel, |_, line| events.emit(&Event::ProgramLine { program: "python", line }))
@@ -254,8 +255,8 @@ async fn lock(path: &Path, events: &Events) -> Result<File, ToolboxError> {
     file_lock::exclusive(path, waiting).await.map_err(|e| io(path, e))
 }
 
-/// Makes `dir` a folder of this user alone.
-fn private_dir(dir: &Path) -> std::io::Result<()> {
+/// Makes `dir` a folder that only this user can write into.
+fn writable_by_us(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(dir)?;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))

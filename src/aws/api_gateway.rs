@@ -310,7 +310,7 @@ impl Site {
             .rest_api_id(&self.rest_api_id)
             .description(description)
             .customize()
-            .config_override(aws_sdk_apigateway::config::Config::builder().retry_classifier(Table::ONCE))
+            .config_override(Config::builder().retry_classifier(Table::ONCE))
             .send()
             .await
             .map_err(|error| Failure::new("CreateDeployment", &about, &error))?;

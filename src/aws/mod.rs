@@ -88,25 +88,24 @@ impl Aws {
         let config = loader.load().await;
         let answers = timeouts::Answers::new(stage.call_timeout);
         // The services' builders have no type in common.
-        macro_rules! built {
-            ($service:ident, $table:expr) => {
-                $service::config::Builder::from(&config)
-                    .retry_classifier($table)
-                    .interceptor(answers.clone())
-                    .interceptor(trace::Requests)
+        macro_rules! client {
+            ($service:ident) => {
+                $service::Client::from_conf(
+                    $service::config::Builder::from(&config)
+                        .retry_classifier(Table::CALL)
+                        .interceptor(answers.clone())
+                        .interceptor(trace::Requests)
+                        .build(),
+                )
             };
         }
         Self {
-            s3: aws_sdk_s3::Client::from_conf(built!(aws_sdk_s3, Table::CALL).build()),
-            lambda: aws_sdk_lambda::Client::from_conf(built!(aws_sdk_lambda, Table::CALL).build()),
-            api_gateway: aws_sdk_apigateway::Client::from_conf(
-                built!(aws_sdk_apigateway, Table::CALL).build(),
-            ),
-            logs: aws_sdk_cloudwatchlogs::Client::from_conf(
-                built!(aws_sdk_cloudwatchlogs, Table::CALL).build(),
-            ),
-            sts: aws_sdk_sts::Client::from_conf(built!(aws_sdk_sts, Table::CALL).build()),
-            iam: aws_sdk_iam::Client::from_conf(built!(aws_sdk_iam, Table::CALL).build()),
+            s3: client!(aws_sdk_s3),
+            lambda: client!(aws_sdk_lambda),
+            api_gateway: client!(aws_sdk_apigateway),
+            logs: client!(aws_sdk_cloudwatchlogs),
+            sts: client!(aws_sdk_sts),
+            iam: client!(aws_sdk_iam),
             pace: retry::Pace::new(stage.pacing),
         }
     }

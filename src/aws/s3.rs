@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_s3::config::Region;
+use aws_sdk_s3::config::{Config, Region};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode,
@@ -300,7 +300,7 @@ impl Bucket {
             .if_none_match("*")
             .customize()
             // S3 answers when it has copied.
-            .config_override(aws_sdk_s3::config::Config::builder().timeout_config(timeouts::upload(COPIED)))
+            .config_override(Config::builder().timeout_config(timeouts::upload(COPIED)))
             .send()
             .await;
         let existed = match sent {
@@ -468,7 +468,7 @@ impl Store for Bucket {
             .if_none_match("*")
             .body(body)
             .customize()
-            .config_override(aws_sdk_s3::config::Config::builder().timeout_config(timeouts::upload(bytes)))
+            .config_override(Config::builder().timeout_config(timeouts::upload(bytes)))
             .send()
             .await;
         match sent {

@@ -60,12 +60,12 @@ pub(super) async fn run(context: &Context, keep: NonZeroUsize, yes: bool) -> Res
     Ok(())
 }
 
-/// What will be deleted, a line each.
 /// How full the account is, as far as the caller may know.
 async fn storage_now(context: &Context, site: &Site) -> Result<Option<CodeStorage>> {
     context.until_interrupted(async { Ok(site.code_storage().await.ok()) }).await
 }
 
+/// What will be deleted, a line each.
 fn list(prune: &Prune) -> String {
     let kept: Vec<&str> = prune.kept.iter().map(Version::as_str).collect();
     let mut text = format!("kept: {}\nto be deleted:", kept.join(", "));

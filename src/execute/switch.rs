@@ -9,12 +9,12 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::{Engine, LiveChecks, interrupted, not_switched, shown};
+use super::{Engine, LiveChecks, interrupted, not_switched, shown, with_grace};
 use crate::aws::failure::{Failure, Meaning};
 use crate::error::{Error, Kind, Result};
-use crate::lease::{Unconfirmed, lost};
+use crate::lease::{NOT_MOVED, Unconfirmed, lost};
 use crate::ledger::Head;
 use crate::release::model::Pointer;
 use crate::release::record::{Outcome, Record};
@@ -29,9 +29,6 @@ const UNDO_PATIENCE: Duration = Duration::from_secs(300);
 /// The first pause between two attempts; each further one is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// How long a call that may move or record something is waited for after Ctrl-C. GitHub ends a job 7.5 s after it.
-const GRACE: Duration = Duration::from_secs(3);
 
 /// How an undo ended.
 enum Undone {
@@ -91,7 +88,12 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
             return Err(self.undo(record, head, checks.caches, error).await);
         }
         record.steps = self.events.times();
-        let append = self.with_grace(self.ledger.append(&mut record, head.last));
+        let append = async {
+            let append = with_grace(self.cancel, self.ledger.append(&mut record, head.last)).await;
+            append.unwrap_or_else(|| {
+                Err(Error::new(Kind::Interrupted, "interrupted", "interrupted while it was written"))
+            })
+        };
         if let Err(error) = self.events.step("ledger", append).await {
             // The intent stays in the lease, and the next command that changes this stage writes the record. The
             // release is live and answers: failing now would only make somebody release it again.
@@ -114,19 +116,16 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
         let mut sent = false;
         loop {
             if let Err(unconfirmed) = self.lease.must_be_current().await {
-                let error = match unconfirmed {
-                    Unconfirmed::Lost => lost("the stage was not moved by this command"),
-                    Unconfirmed::Unreachable(error) => error,
-                };
+                let error = unconfirmed.into_error(NOT_MOVED);
                 return Err(if sent { Unswitched::Unknown(error) } else { Unswitched::Not(error) });
             }
             sent = true;
             // Once under way, the call may take effect: its answer is waited for, also after Ctrl-C.
-            let Some(answer) = self.grace(self.world.switch(from, to)).await else {
+            let Some(answer) = with_grace(self.cancel, self.world.switch(from, to)).await else {
                 return Err(Unswitched::Unknown(interrupted()));
             };
             let Err(failure) = answer else { return Ok(()) };
-            let stage = self.grace(self.world.stage()).await;
+            let stage = with_grace(self.cancel, self.world.stage()).await;
             let is_back = match stage {
                 Some(Ok(stage)) if stage.pointer == *to => return Ok(()),
                 Some(Ok(stage)) => stage.pointer == *from,
@@ -266,25 +265,10 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
                 caches.responses.then(|| "cached responses within the stage's cache TTL".to_owned());
             let expiry = authorizers.into_iter().chain(responses).collect::<Vec<_>>().join(", ");
             self.events.warn(format!(
-                "the stage's caches could not be flushed ({failure}); until they expire, \
-                               callers may get what the release before answered: {expiry}"
+                "the stage's caches could not be flushed ({failure}); until they expire, callers may \
+                 get what the release before answered: {expiry}"
             ));
         }
-    }
-
-    /// Waits for `work`, and after Ctrl-C only a little longer; `None` when it has not ended by then.
-    pub(super) async fn grace<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(work);
-        tokio::select! {
-            done = &mut work => return Some(done),
-            () = self.cancel.cancelled() => {}
-        }
-        timeout(GRACE, work).await.ok()
-    }
-
-    /// The same for work that ends in an error then.
-    async fn with_grace<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.grace(work).await.unwrap_or_else(|| Err(interrupted()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Engine, interrupted};
+use super::{Engine, interrupted, unless_interrupted};
 use crate::error::{Error, Kind, Result};
 use crate::release::check::{Answer, Ask, Request};
 use crate::release::model::Version;
@@ -36,11 +36,11 @@ impl<W: World, S: Store + Clone> Engine<'_, W, S> {
     /// Waits until the new release answers, over HTTP, several times in a row, and then makes the project's own
     /// checks, one after the other.
     pub(super) async fn verify(&self, version: &Version, checks: &LiveChecks<'_>) -> Result<()> {
-        self.unless_interrupted(async {
+        let flush = async {
             self.flush(checks.caches).await;
             Ok(())
-        })
-        .await?;
+        };
+        unless_interrupted(self.cancel, flush).await?;
         let probe = checks.probe;
         let judge = |seen: &Seen| judge(seen, version, probe);
         let last = self.ask_until(&Ask::get(&probe.path), ANSWERS, probe, judge).await?;

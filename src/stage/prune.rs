@@ -11,7 +11,8 @@ use super::{Actor, Held, unreadable};
 use crate::artifact::Sha256;
 use crate::aws::failure::{Failure, Meaning};
 use crate::error::{Error, Kind, Result};
-use crate::lease::{Lease, Unconfirmed, lost};
+use crate::execute::{unless_interrupted, with_grace};
+use crate::lease::Lease;
 use crate::ledger::{Ledger, PREFIX};
 use crate::release::model::{FunctionName, StageName};
 use crate::release::prune::{self, Found, Known, Prune};
@@ -138,7 +139,8 @@ impl<S: Store + Clone> Held<'_, S> {
     pub async fn prune<W: World>(&self, world: &W, job: &Job<'_>, shown: &Prune) -> Result<Prune> {
         let Actor { stage, events, .. } = self.actor;
         self.head(world).await?;
-        let prune = look(stage, &self.store, world, job).await?.within(shown);
+        let look = look(stage, &self.store, world, job);
+        let prune = unless_interrupted(&self.actor.cancel, look).await?.within(shown);
         // First, so that whoever looks for a way back knows what is not one any more.
         self.ledger.give_up(&prune.given_up).await?;
         events.step("delete", self.delete(world, &prune)).await?;
@@ -171,14 +173,9 @@ impl<S: Store + Clone> Held<'_, S> {
                 return Err(interrupted());
             }
             // Whoever has the stage now may go back to what is old here.
-            match self.lease.must_be_current().await {
-                Ok(()) => {}
-                Err(Unconfirmed::Lost) => {
-                    return Err(lost("some of what was shown is deleted, and nothing more"));
-                }
-                Err(Unconfirmed::Unreachable(error)) => return Err(error),
-            }
-            match call.await {
+            let live = "some of what was shown is deleted, and nothing more";
+            self.lease.must_be_current().await.map_err(|unconfirmed| unconfirmed.into_error(live))?;
+            match with_grace(cancel, call).await.ok_or_else(interrupted)? {
                 Err(failure) if matches!(failure.meaning, Meaning::Rejected | Meaning::Busy) => {
                     Ok(Some(failure))
                 }

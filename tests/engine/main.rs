@@ -135,6 +135,35 @@ async fn two_releases_and_an_edit() -> Cloud {
     cloud
 }
 
+/// Events whose warnings are kept, one after the other.
+fn warnings() -> (Events, Arc<Mutex<String>>) {
+    let warned = Arc::new(Mutex::new(String::new()));
+    let kept = Arc::clone(&warned);
+    let events = Events::new(move |event| {
+        if let Event::Warning(text) = event {
+            kept.lock().unwrap().push_str(text);
+        }
+    });
+    (events, warned)
+}
+
+/// Two releases, of which a third one would fail.
+async fn two_releases_and_a_bad_one() -> Cloud {
+    let cloud = two_releases().await;
+    cloud.state.lock().unwrap().status.insert("3".into(), 500);
+    cloud
+}
+
+/// Which calls of that third release are the switch and the undo.
+async fn switch_and_undo() -> (usize, usize) {
+    let calm = two_releases_and_a_bad_one().await;
+    calm.arm(&[]);
+    run(&calm, &actor(), Deed::Release("3")).await.unwrap_err();
+    let calls = calm.calls();
+    let mut updates = (0..calls.len()).filter(|at| calls[*at] == "UpdateStage");
+    (updates.next().unwrap(), updates.next_back().unwrap())
+}
+
 /// The release that the stage serves, after checking that it serves it whole: each function runs that release's
 /// code, and the variable that is not deployctl's is still there.
 fn served(cloud: &Cloud) -> String {
@@ -257,13 +286,7 @@ async fn an_api_that_is_edited_while_it_is_deployed_is_deployed_again() {
         let create = calm.calls().iter().position(|call| *call == "CreateDeployment").unwrap();
         let cloud = two_releases().await;
         cloud.arm(&[(create, Fault::Edited)]);
-        let warned = Arc::new(Mutex::new(String::new()));
-        let hear = Arc::clone(&warned);
-        let events = Events::new(move |event| {
-            if let Event::Warning(text) = event {
-                hear.lock().unwrap().push_str(text);
-            }
-        });
+        let (events, warned) = warnings();
         let record = run(&cloud, &Actor { events, ..actor() }, deed).await.unwrap();
         let told = warned.lock().unwrap().clone();
         assert!(told.contains("edited while it was being deployed"), "{told}");
@@ -331,31 +354,16 @@ async fn a_release_that_fails_its_checks_is_switched_back() {
 async fn a_stage_that_asks_for_credentials_can_be_released_to() {
     let cloud = two_releases().await;
     cloud.state.lock().unwrap().status.insert("3".into(), 401);
-    let warned = Arc::new(Mutex::new(Vec::new()));
-    let hear = Arc::clone(&warned);
-    let events = Events::new(move |event| {
-        if let Event::Warning(text) = event {
-            hear.lock().unwrap().push(text.clone());
-        }
-    });
+    let (events, warned) = warnings();
     run(&cloud, &Actor { events, ..actor() }, Deed::Release("3")).await.unwrap();
     assert_eq!(served(&cloud), "3");
-    assert!(
-        warned.lock().unwrap().concat().contains("asks for credentials"),
-        "nobody is told what was not seen"
-    );
+    assert!(warned.lock().unwrap().contains("asks for credentials"), "nobody is told what was not seen");
 }
 
 #[tokio::test]
 async fn a_switch_that_cannot_be_undone_says_what_to_do_by_hand() {
-    let calm = two_releases().await;
-    calm.arm(&[]);
-    calm.state.lock().unwrap().status.insert("3".into(), 500);
-    run(&calm, &actor(), Deed::Release("3")).await.unwrap_err();
-    let back = calm.calls().iter().rposition(|call| *call == "UpdateStage").unwrap();
-
-    let cloud = two_releases().await;
-    cloud.state.lock().unwrap().status.insert("3".into(), 500);
+    let (_, back) = switch_and_undo().await;
+    let cloud = two_releases_and_a_bad_one().await;
     // The way back is refused for good, and looking whether it took effect fails.
     cloud.arm(&[(back, Fault::Rejected), (back + 1, Fault::Refused)]);
     let error = run(&cloud, &actor(), Deed::Release("3")).await.unwrap_err();

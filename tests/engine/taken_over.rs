@@ -184,17 +184,9 @@ async fn an_undo_moves_back_only_what_this_command_put_there() {
 
 #[tokio::test]
 async fn a_conflict_is_tried_again_in_the_switch_and_in_the_undo() {
-    let calm = two_releases().await;
-    calm.arm(&[]);
-    calm.state.lock().unwrap().status.insert("3".into(), 500);
-    run(&calm, &actor(), Deed::Release("3")).await.unwrap_err();
-    let calls = calm.calls();
-    for at in [
-        calls.iter().position(|call| *call == "UpdateStage").unwrap(),
-        calls.iter().rposition(|call| *call == "UpdateStage").unwrap(),
-    ] {
-        let cloud = two_releases().await;
-        cloud.state.lock().unwrap().status.insert("3".into(), 500);
+    let (switch, undo) = switch_and_undo().await;
+    for at in [switch, undo] {
+        let cloud = two_releases_and_a_bad_one().await;
         cloud.arm(&[(at, Fault::Conflict)]);
         let error = run(&cloud, &actor(), Deed::Release("3")).await.unwrap_err();
         assert_eq!((error.kind.exit_code(), error.id), (30, "release.switched_back"), "{error:?}");
@@ -206,14 +198,9 @@ async fn a_conflict_is_tried_again_in_the_switch_and_in_the_undo() {
 #[tokio::test]
 async fn after_a_stuck_release_a_rollback_goes_to_what_served_before() {
     for repaired in [false, true] {
-        let calm = two_releases().await;
-        calm.arm(&[]);
-        calm.state.lock().unwrap().status.insert("3".into(), 500);
-        run(&calm, &actor(), Deed::Release("3")).await.unwrap_err();
-        let back = calm.calls().iter().rposition(|call| *call == "UpdateStage").unwrap();
-        let cloud = two_releases().await;
+        let (_, back) = switch_and_undo().await;
+        let cloud = two_releases_and_a_bad_one().await;
         let before = cloud.state.lock().unwrap().pointer.clone();
-        cloud.state.lock().unwrap().status.insert("3".into(), 500);
         cloud.arm(&[(back, Fault::Rejected), (back + 1, Fault::Refused)]);
         let error = run(&cloud, &actor(), Deed::Release("3")).await.unwrap_err();
         assert_eq!((error.id, served(&cloud)), ("release.stuck", "3".to_owned()));
@@ -261,13 +248,7 @@ async fn caches_are_flushed_only_where_there_are_some_and_a_failure_keeps_the_re
     run(&calm, &actor(), Deed::Release("5")).await.unwrap();
     let flush = calm.calls().iter().position(|call| *call == "FlushStageAuthorizersCache").unwrap();
     cloud.arm(&[(flush, Fault::Rejected)]);
-    let warned = Arc::new(Mutex::new(String::new()));
-    let hear = Arc::clone(&warned);
-    let events = Events::new(move |event| {
-        if let Event::Warning(text) = event {
-            hear.lock().unwrap().push_str(text);
-        }
-    });
+    let (events, warned) = warnings();
     run(&cloud, &Actor { events, ..actor() }, Deed::Release("5")).await.unwrap();
     assert_eq!(served(&cloud), "5");
     let warning = warned.lock().unwrap().clone();
