@@ -96,6 +96,29 @@ async fn pages_and_other_users_are_refused() {
     assert_eq!(attacks, 29);
 }
 
+#[tokio::test]
+async fn a_session_is_signed_with_its_own_secret() {
+    use aws_sdk_sts::config::{Credentials, SharedCredentialsProvider};
+
+    let project = Project::new();
+    let stage = project.up().await;
+    let config = sdk::config(&stage.endpoint, "111111111111");
+    let role = "arn:aws:iam::111111111111:role/any";
+    let assume = aws_sdk_sts::Client::new(&config).assume_role().role_arn(role).role_session_name("s");
+    let session = assume.send().await.unwrap().credentials.unwrap();
+    let token = Some(session.session_token().to_owned());
+    let who = |secret: &str| {
+        let credentials = Credentials::new(session.access_key_id(), secret, token.clone(), None, "test");
+        let provider = SharedCredentialsProvider::new(credentials);
+        let config = config.to_builder().credentials_provider(provider).build();
+        async move { aws_sdk_sts::Client::new(&config).get_caller_identity().send().await }
+    };
+    assert_eq!(who(session.secret_access_key()).await.unwrap().account(), Some("111111111111"));
+    let refused = who(&stage.secret).await.unwrap_err().into_service_error();
+    assert_eq!(refused.meta().code(), Some("SignatureDoesNotMatch"));
+    project.down().await;
+}
+
 /// What Redis answers to `lines`, each in its turn.
 fn redis_says(port: u16, lines: &[&str]) -> Vec<String> {
     use std::io::{BufRead as _, Write as _};

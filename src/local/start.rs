@@ -1,6 +1,7 @@
 //! Starts the two servers of the local stage, and leaves nothing behind when that fails.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -37,7 +38,8 @@ pub async fn start(
     std::fs::create_dir_all(&tmp).map_err(|e| io(&tmp, e))?;
     for (name, text) in [("launcher.py", LAUNCHER), ("guard.py", GUARD)] {
         let path = folder.join(name);
-        std::fs::write(&path, text).map_err(|e| io(&path, e))?;
+        let file = File::options().create(true).write(true).truncate(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| io(&path, e))?;
     }
 
     // Both ports are held at the same time, so that they differ.

@@ -154,12 +154,17 @@ async fn two_releases_and_a_bad_one() -> Cloud {
     cloud
 }
 
-/// Which calls of that third release are the switch and the undo.
-async fn switch_and_undo() -> (usize, usize) {
+/// The calls of that third release.
+async fn calls_of_a_bad_one() -> Vec<&'static str> {
     let calm = two_releases_and_a_bad_one().await;
     calm.arm(&[]);
     run(&calm, &actor(), Deed::Release("3")).await.unwrap_err();
-    let calls = calm.calls();
+    calm.calls()
+}
+
+/// Which of them are the switch and the undo.
+async fn switch_and_undo() -> (usize, usize) {
+    let calls = calls_of_a_bad_one().await;
     let mut updates = (0..calls.len()).filter(|at| calls[*at] == "UpdateStage");
     (updates.next().unwrap(), updates.next_back().unwrap())
 }

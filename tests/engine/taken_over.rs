@@ -182,6 +182,32 @@ async fn an_undo_moves_back_only_what_this_command_put_there() {
     run(&cloud, &super::actor(), Deed::Release("4")).await.unwrap();
 }
 
+/// The bucket cannot be asked before an undo: it is made while the lease cannot have been taken over, and not later.
+#[tokio::test]
+async fn without_the_bucket_an_undo_depends_on_the_age_of_the_lease() {
+    for (stall, code, id, serves) in
+        [(0, 30, "release.switched_back", "2"), (STALL, 40, "release.stuck", "3")]
+    {
+        let cloud = two_releases_and_a_bad_one().await;
+        let (_, undo) = switch_and_undo().await;
+        // Before the write of the lease; that write fails then, and so does the look whether it took effect.
+        assert_eq!(calls_of_a_bad_one().await[undo - 2..=undo], ["PutObject", "GetStage", "UpdateStage"]);
+        cloud.arm(&[(undo - 3, Fault::StalledAfter)]);
+        let actor = Actor { clock: clock(&cloud), ..actor() };
+        let meanwhile = async {
+            cloud.stalled.notified().await;
+            cloud.state.lock().unwrap().now += stall;
+            // Counted anew from here.
+            cloud.arm(&[(0, Fault::Refused), (1, Fault::Refused)]);
+            cloud.resume.notify_one();
+        };
+        let (result, ()) = futures::join!(run(&cloud, &actor, Deed::Release("3")), meanwhile);
+        let error = result.unwrap_err();
+        assert_eq!((error.kind.exit_code(), error.id), (code, id), "{error:?}");
+        assert_eq!(served(&cloud), serves);
+    }
+}
+
 #[tokio::test]
 async fn a_conflict_is_tried_again_in_the_switch_and_in_the_undo() {
     let (switch, undo) = switch_and_undo().await;
