@@ -314,7 +314,7 @@ async fn the_example_is_this_project_and_builds_on_its_own() {
         "cargo metadata --locked --format-version 1 2>error.log || { cat error.log >&2; exit 1; }",
     );
     let metadata: Value = serde_json::from_str(&metadata).unwrap();
-    assert_eq!(metadata["workspace_members"].as_array().unwrap().len(), 2, "`.ci/example-lock`");
+    assert_eq!(metadata["workspace_members"].as_array().unwrap().len(), 4, "`.ci/example-lock`");
     Settings::load(&Overrides { config: Some(folder.join("deployctl.toml")), ..Overrides::default() })
         .unwrap();
 

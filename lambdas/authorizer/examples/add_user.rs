@@ -13,13 +13,13 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use authorizer::address::{Address, AddressError};
 use authorizer::authorizer::key;
-use authorizer::connection::Connection;
 use authorizer::credentials::UserName;
-use authorizer::kept_secret::Keeper;
 use authorizer::rights::{Record, Rule};
 use authorizer::secret;
+use shared::aws_secret::SecretClient;
+use shared::connection::Connection;
+use shared::redis_settings::{RedisSettings, RedisSettingsError};
 
 const USAGE: &str = "usage: add_user <name> [--allow '<METHOD>[,<METHOD>…] <route>']… < secret\n       \
                      add_user <name> --remove";
@@ -64,9 +64,9 @@ async fn change(name: &UserName, record: Option<String>) -> Result<(), Box<dyn E
     let variable = |name: &str| std::env::var(name).ok();
     let key = key(name);
     let mut out = std::io::stdout().lock();
-    let address = match Address::from_env(variable) {
-        Ok(address) => address,
-        Err(AddressError::NoHost) => {
+    let redis = match RedisSettings::from_env(variable) {
+        Ok(redis) => redis,
+        Err(RedisSettingsError::NoHost) => {
             // A record holds no quote that ends the shell's: JSON's are double, and hash and routes have none.
             match record {
                 Some(record) => writeln!(out, "redis-cli SET {key} '{record}'")?,
@@ -76,7 +76,7 @@ async fn change(name: &UserName, record: Option<String>) -> Result<(), Box<dyn E
         }
         Err(error) => return Err(error.into()),
     };
-    let connection = Connection::new(&address, Keeper::from_env(variable))?;
+    let connection = Connection::new(&redis, SecretClient::from_env(variable))?;
     let mut commands = redis::pipe();
     match &record {
         Some(record) => commands.set(key, record).ignore(),

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use crate::address::Address;
-use crate::connection::{Connection, ConnectionError};
 use crate::credentials::{Credentials, Event, UserName};
-use crate::kept_secret::Keeper;
-use crate::log::{Scope, milliseconds_since};
 use crate::policy::{Answer, policy};
 use crate::rights::Record;
 use crate::secret::{self, SecretError};
+use shared::aws_secret::SecretClient;
+use shared::connection::{Connection, ConnectionError};
+use shared::log::{Scope, milliseconds_since};
+use shared::redis_settings::RedisSettings;
 
 /// The most that a decision may wait for Redis.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -59,8 +59,8 @@ pub struct Authorizer {
 
 impl Authorizer {
     /// Nothing is sent until the first decision.
-    pub fn new(address: &Address, keeper: Keeper) -> Result<Self, ConnectionError> {
-        Ok(Self { connection: Connection::new(address, keeper)? })
+    pub fn new(redis: &RedisSettings, secrets: SecretClient) -> Result<Self, ConnectionError> {
+        Ok(Self { connection: Connection::new(redis, secrets)? })
     }
 
     /// Connects ahead of the first request, if Redis is there.

@@ -9,24 +9,9 @@
 //! - The policy lists all that the user may call, not only what is called now: API Gateway caches it for every route.
 //! - Rights are data in Redis, set with `cargo run -p authorizer --example add_user`.
 //! - Redis away or a damaged record is an error (500), never a decision.
-//!
-//! The files that reach Redis, log and report a failed start are those of the `users` package, compiled in by path and
-//! not as a dependency: so neither artifact's bytes change with the other's code, and a release of one is not a release of
-//! both.
 
 pub mod authorizer;
 pub mod credentials;
 pub mod policy;
 pub mod rights;
 pub mod secret;
-
-#[path = "../../users/src/address.rs"]
-pub mod address;
-#[path = "../../users/src/connection.rs"]
-pub mod connection;
-#[path = "../../users/src/kept_secret.rs"]
-pub mod kept_secret;
-#[path = "../../users/src/log.rs"]
-pub mod log;
-#[path = "../../users/src/startup.rs"]
-pub mod startup;

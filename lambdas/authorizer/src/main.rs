@@ -2,17 +2,19 @@
 
 use std::process::ExitCode;
 
-use authorizer::kept_secret::Keeper;
-use authorizer::log::{self, Scope};
-use authorizer::{address::Address, authorizer::Authorizer, startup};
+use authorizer::authorizer::Authorizer;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
+use shared::aws_secret::SecretClient;
+use shared::init_error;
+use shared::log::{self, Scope};
+use shared::redis_settings::RedisSettings;
 
 fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            startup::report_init_error(error.as_ref());
+            init_error::report(error.as_ref());
             ExitCode::FAILURE
         }
     }
@@ -22,11 +24,11 @@ fn main() -> ExitCode {
 async fn serve() -> Result<(), Error> {
     log::log_panics();
     let variable = |name: &str| std::env::var(name).ok();
-    let address = Address::from_env(variable)?;
+    let redis = RedisSettings::from_env(variable)?;
     if let Some(level) = variable("LOG_LEVEL").filter(|level| !level.is_empty()) {
         log::set_level(level.parse()?);
     }
-    let authorizer = &Authorizer::new(&address, Keeper::from_env(variable))?;
+    let authorizer = &Authorizer::new(&redis, SecretClient::from_env(variable))?;
     authorizer.connect().await;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
         let scope = Scope::of_invocation(&event.context.request_id, event.context.xray_trace_id.as_deref());

@@ -1,19 +1,16 @@
 //! The program that adds users (`examples/add_user.rs`), as an administrator runs it: what it stores is what decides.
 
-#[path = "../../users/tests/support/redis_server.rs"]
-#[expect(dead_code, reason = "these tests restart nothing")]
-mod redis_server;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use authorizer::address::Address;
 use authorizer::authorizer::Authorizer;
-use authorizer::kept_secret::Keeper;
-use authorizer::log::Scope;
-use redis_server::{RedisServer, TestResult};
 use serde_json::{Value, json};
+use shared::aws_secret::SecretClient;
+use shared::log::Scope;
+use shared::redis_settings::RedisSettings;
+use test_support::TestResult;
+use test_support::redis_server::RedisServer;
 
 /// Runs it, with the secret on its stdin.
 fn add_user(arguments: &[&str], secret: &str, redis: Option<u16>) -> TestResult<Output> {
@@ -42,7 +39,8 @@ fn event(header: &str) -> Value {
 #[tokio::test]
 async fn users_are_added_changed_and_removed() -> TestResult {
     let redis = RedisServer::start()?;
-    let authorizer = Authorizer::new(&Address::plain("127.0.0.1", redis.port), Keeper::from_env(|_| None))?;
+    let authorizer =
+        Authorizer::new(&RedisSettings::plain("127.0.0.1", redis.port), SecretClient::from_env(|_| None))?;
     let rights = ["ada", "--allow", "GET,POST /demo/users", "--allow", "* /demo/users/{userId}"];
     // A secret ends where its line does.
     let added = add_user(&rights, "s3cret\n", Some(redis.port))?;

@@ -1,24 +1,21 @@
 //! Decisions against a real Redis, as API Gateway would ask for them.
 
-#[path = "../../users/tests/support/redis_server.rs"]
-#[expect(dead_code, reason = "these tests restart nothing")]
-mod redis_server;
-
 use std::time::{Duration, Instant};
 
-use authorizer::address::Address;
 use authorizer::authorizer::{Authorizer, Refusal};
-use authorizer::kept_secret::Keeper;
-use authorizer::log::Scope;
 use authorizer::secret;
 use lambda_runtime::Diagnostic;
-use redis_server::{RedisServer, TestResult, free_port};
 use serde_json::{Value, json};
+use shared::aws_secret::SecretClient;
+use shared::log::Scope;
+use shared::redis_settings::RedisSettings;
+use test_support::TestResult;
+use test_support::redis_server::{RedisServer, free_port};
 
 const STAGE: &str = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3/prd";
 
 fn authorizer(port: u16) -> TestResult<Authorizer> {
-    Ok(Authorizer::new(&Address::plain("127.0.0.1", port), Keeper::from_env(|_| None))?)
+    Ok(Authorizer::new(&RedisSettings::plain("127.0.0.1", port), SecretClient::from_env(|_| None))?)
 }
 
 fn event(authorization: Option<&str>) -> Value {

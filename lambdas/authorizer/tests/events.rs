@@ -1,14 +1,14 @@
 //! Whatever arrives as an event is a decision, `Unauthorized` or an error: never a panic, never rights that nobody gave.
 
-use authorizer::address::Address;
 use authorizer::authorizer::{Authorizer, Refusal};
 use authorizer::credentials::{Credentials, Event};
-use authorizer::kept_secret::Keeper;
-use authorizer::log::Scope;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use shared::aws_secret::SecretClient;
+use shared::log::Scope;
+use shared::redis_settings::RedisSettings;
 
 fn credentials(event: Value) -> Option<(String, String)> {
     let event: Event = serde_json::from_value(event).ok()?;
@@ -64,10 +64,10 @@ proptest! {
     #[test]
     fn any_event_without_a_known_user_is_refused(event in any_json()) {
         // Redis is not there: a decision that lets somebody in could not come from it.
-        let nowhere = Address::plain("127.0.0.1", 1);
+        let nowhere = RedisSettings::plain("127.0.0.1", 1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let refused = runtime.block_on(async {
-            let authorizer = Authorizer::new(&nowhere, Keeper::from_env(|_| None)).unwrap();
+            let authorizer = Authorizer::new(&nowhere, SecretClient::from_env(|_| None)).unwrap();
             authorizer.decide(event, Scope::default()).await.err()
         });
         prop_assert!(

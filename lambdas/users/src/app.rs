@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use crate::connection::ConnectionError;
 use crate::event::Request;
 use crate::failure::Failure;
-use crate::kept_secret::Keeper;
-use crate::log::{Scope, milliseconds_since};
 use crate::response::Response;
 use crate::routes;
 use crate::settings::{Handler, Settings};
 use crate::store::Store;
+use shared::aws_secret::SecretClient;
+use shared::connection::ConnectionError;
+use shared::log::{Scope, milliseconds_since};
 
 /// The most that a request may wait for Redis, everything included.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -29,10 +29,10 @@ pub struct App {
 
 impl App {
     /// Puts the function together. Redis need not be there.
-    pub fn new(settings: &Settings, keeper: Keeper) -> Result<Self, ConnectionError> {
+    pub fn new(settings: &Settings, secrets: SecretClient) -> Result<Self, ConnectionError> {
         Ok(Self {
             handler: settings.handler,
-            store: Store::new(&settings.redis, keeper)?,
+            store: Store::new(&settings.redis, secrets)?,
             cors_origin: settings.cors_origin.clone(),
             function_version: settings.function_version.clone(),
         })

@@ -13,19 +13,14 @@
 //!   empty list or unknown field changes on its way.
 //! - What the caller reads never names hosts or internals; the cause goes to the log, without personal data.
 
-pub mod address;
 pub mod app;
-pub mod connection;
 pub mod document;
 pub mod event;
 pub mod failure;
-pub mod kept_secret;
 mod listing;
-pub mod log;
 pub mod page;
 pub mod response;
 mod routes;
 pub mod settings;
-pub mod startup;
 pub mod store;
 pub mod user_id;

@@ -2,9 +2,9 @@
 
 use crate::document::stored_user;
 use crate::failure::Failure;
-use crate::log::Scope;
 use crate::response::{LARGEST_ANSWER, size_in_json};
 use crate::store::Store;
+use shared::log::Scope;
 
 /// How many users are read at once. Each has at most 256 KB: whatever they are, a function of 256 MB can hold them.
 const READ_AT_ONCE: usize = 512;

@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
-use users::kept_secret::Keeper;
-use users::log::{self, Scope};
-use users::{app::App, settings::Settings, startup};
+use shared::aws_secret::SecretClient;
+use shared::init_error;
+use shared::log::{self, Scope};
+use users::app::App;
+use users::settings::Settings;
 
 fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            startup::report_init_error(error.as_ref());
+            init_error::report(error.as_ref());
             ExitCode::FAILURE
         }
     }
@@ -26,7 +28,7 @@ async fn serve() -> Result<(), Error> {
     let variable = |name: &str| std::env::var(name).ok();
     let settings = Settings::from_env(variable)?;
     log::set_level(settings.log_level);
-    let app = Arc::new(App::new(&settings, Keeper::from_env(variable))?);
+    let app = Arc::new(App::new(&settings, SecretClient::from_env(variable))?);
     app.connect().await;
     let serving = lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let app = Arc::clone(&app);

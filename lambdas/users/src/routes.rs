@@ -6,12 +6,12 @@ use crate::document::{Input, stored_user};
 use crate::event::Request;
 use crate::failure::Failure;
 use crate::listing::Listing;
-use crate::log::Scope;
 use crate::page::{Page, cursor_after};
 use crate::response::Response;
 use crate::settings::Handler;
 use crate::store::{Replaced, Store};
 use crate::user_id::UserId;
+use shared::log::Scope;
 
 /// How long a patch tries to get in between others of the same user. In each round trip one of them gets in.
 const PATCH_PATIENCE: Duration = Duration::from_millis(1500);

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::address::{Address, AddressError};
-use crate::log::Level;
+use shared::log::Level;
+use shared::redis_settings::{RedisSettings, RedisSettingsError};
 
 /// The six functions that this one bootstrap can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +70,8 @@ impl FromStr for Handler {
 pub struct Settings {
     /// Which of the six functions this is (`_HANDLER`).
     pub handler: Handler,
-    /// Where Redis is (`REDIS_DNS` and the others that `address` reads).
-    pub redis: Address,
+    /// Where Redis is (`REDIS_DNS` and the others of `RedisSettings`).
+    pub redis: RedisSettings,
     /// Whose pages may call the API from a browser (`CORS_ALLOW_ORIGIN`): `*` or one origin. No CORS headers without it.
     pub cors_origin: Option<String>,
     /// How much is logged (`LOG_LEVEL`).
@@ -96,7 +96,7 @@ pub enum SettingsError {
     },
     /// It is not said where Redis is.
     #[error(transparent)]
-    Redis(#[from] AddressError),
+    Redis(#[from] RedisSettingsError),
     /// The origin is none: a browser compares it to the letter.
     #[error("CORS_ALLOW_ORIGIN is '{0}', which is neither '*' nor an origin such as https://example.com")]
     BadOrigin(String),
@@ -115,7 +115,7 @@ impl Settings {
         });
         Ok(Self {
             handler: lookup("_HANDLER").ok_or(SettingsError::NoHandler)?.parse()?,
-            redis: Address::from_env(&lookup)?,
+            redis: RedisSettings::from_env(&lookup)?,
             cors_origin: origin.transpose()?,
             log_level: level.transpose()?.unwrap_or_default(),
             function_version: lookup("AWS_LAMBDA_FUNCTION_VERSION"),

@@ -6,11 +6,11 @@
 
 use redis::{cmd, pipe};
 
-use crate::address::Address;
-use crate::connection::{Connection, ConnectionError};
 use crate::failure::Failure;
-use crate::kept_secret::Keeper;
 use crate::user_id::UserId;
+use shared::aws_secret::SecretClient;
+use shared::connection::{Connection, ConnectionError};
+use shared::redis_settings::RedisSettings;
 
 /// Six months, as the original has it.
 const LIFETIME_SECONDS: u64 = 15_552_000;
@@ -50,8 +50,8 @@ pub struct Store {
 
 impl Store {
     /// Nothing is sent until the first call.
-    pub fn new(address: &Address, keeper: Keeper) -> Result<Self, ConnectionError> {
-        Ok(Self { connection: Connection::new(address, keeper)? })
+    pub fn new(redis: &RedisSettings, secrets: SecretClient) -> Result<Self, ConnectionError> {
+        Ok(Self { connection: Connection::new(redis, secrets)? })
     }
 
     /// Connects ahead of the first request, if Redis is there.

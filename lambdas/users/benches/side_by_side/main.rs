@@ -11,20 +11,15 @@
 
 mod runtime_api;
 
-#[path = "../../tests/support/python.rs"]
-mod python;
-#[expect(dead_code, reason = "a benchmark restarts nothing")]
-#[path = "../../tests/support/redis_server.rs"]
-mod redis_server;
-
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use redis_server::{RedisServer, TestResult};
 use runtime_api::RuntimeApi;
 use serde_json::{Value, json};
+use test_support::redis_server::RedisServer;
+use test_support::{TestResult, python};
 
 const USERS: usize = 10_000;
 const REDIS_PY: &str = include_str!("../../tests/python/redis.txt");
@@ -32,7 +27,7 @@ const ORIGINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/side_by_sid
 
 fn main() {
     let rust = bootstrap();
-    let python = python::programs("redis-py", REDIS_PY).unwrap().join("python");
+    let python = python::install(env!("CARGO_TARGET_TMPDIR"), "redis-py", REDIS_PY).unwrap().join("python");
     let redis = RedisServer::start().unwrap();
     fill(&redis).unwrap();
     let rust = Side { program: rust, argument: None, redis: redis.port };

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::redis_server::TestResult;
+use test_support::TestResult;
 
 /// How long the slowest side may take for one event.
 const PATIENCE: Duration = Duration::from_secs(60);

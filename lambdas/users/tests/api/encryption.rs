@@ -39,34 +39,34 @@ impl Authority {
     }
 }
 
-/// A keeper of secrets: answers every request with what it holds, and remembers what it was asked.
-struct Keeper {
+/// A stand-in for Secrets Manager and SSM: answers every request with its token and records the requests.
+struct FakeSecretService {
     url: String,
     token: Arc<Mutex<String>>,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
-impl Keeper {
+impl FakeSecretService {
     fn start(token: &str) -> TestResult<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}", listener.local_addr()?);
-        let keeper = Self { url, token: Arc::new(Mutex::new(token.to_owned())), asked: Arc::default() };
-        let (token, asked) = (Arc::clone(&keeper.token), Arc::clone(&keeper.asked));
+        let service = Self { url, token: Arc::new(Mutex::new(token.to_owned())), requests: Arc::default() };
+        let (token, requests) = (Arc::clone(&service.token), Arc::clone(&service.requests));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let token = token.lock().unwrap().clone();
-                asked.lock().unwrap().push(answer(stream, &token).unwrap_or_default());
+                requests.lock().unwrap().push(respond(stream, &token).unwrap_or_default());
             }
         });
-        Ok(keeper)
+        Ok(service)
     }
 
-    fn asked(&self) -> usize {
-        self.asked.lock().unwrap().len()
+    fn request_count(&self) -> usize {
+        self.requests.lock().unwrap().len()
     }
 }
 
-fn answer(mut stream: TcpStream, token: &str) -> std::io::Result<String> {
+fn respond(mut stream: TcpStream, token: &str) -> std::io::Result<String> {
     let (mut request, mut buffer) = (String::new(), [0; 4096]);
     // The question is a JSON object without inner ones, and nothing before it holds a brace.
     while !request.ends_with('}') {
@@ -111,8 +111,8 @@ async fn redis_is_reached_with_encryption_and_a_token() -> TestResult {
     ];
     let options: Vec<&str> = options.iter().flat_map(|(name, value)| [*name, *value]).collect();
     let redis = RedisServer::start_with(free_port()?, &options)?;
-    let keeper = Keeper::start("a-t0ken")?;
-    let aws = credentials(&keeper.url);
+    let service = FakeSecretService::start("a-t0ken")?;
+    let aws = credentials(&service.url);
 
     for (arn, target) in [(SECRET, "secretsmanager.GetSecretValue"), (PARAMETER, "AmazonSSM.GetParameter")] {
         let mut variables = aws.to_vec();
@@ -124,15 +124,15 @@ async fn redis_is_reached_with_encryption_and_a_token() -> TestResult {
         let api = Api::with(tls_port, &variables)?;
         let id = api.new_user(r#"{"name":"Ada"}"#).await?;
         assert_eq!(api.get(&id).await.status_code, 200);
-        let asked = keeper.asked.lock().unwrap().last().cloned().unwrap_or_default().to_lowercase();
+        let request = service.requests.lock().unwrap().last().cloned().unwrap_or_default().to_lowercase();
         for part in
             [&target.to_lowercase(), &arn.to_lowercase(), "/eu-west-1/", "x-amz-security-token: session"]
         {
-            assert!(asked.contains(part), "{part} in {asked}");
+            assert!(request.contains(part), "{part} in {request}");
         }
     }
     // One question for each function that was used, however many requests it served.
-    assert_eq!(keeper.asked(), 4);
+    assert_eq!(service.request_count(), 4);
 
     // Whoever does not know the authority does not talk to the server, and without the token nothing is told.
     let strangers = Api::with(tls_port, &[("REDIS_TLS", "true")])?;
@@ -146,28 +146,28 @@ async fn redis_is_reached_with_encryption_and_a_token() -> TestResult {
 #[tokio::test]
 async fn a_token_that_was_rotated_is_read_again() -> TestResult {
     let redis = RedisServer::start_with(free_port()?, &["--requirepass", "old"])?;
-    let keeper = Keeper::start("old")?;
-    let aws = credentials(&keeper.url);
+    let service = FakeSecretService::start("old")?;
+    let aws = credentials(&service.url);
     let api = Api::with(redis.port, &[&aws[..], &[("REDIS_AUTH_SECRET_ARN", SECRET)]].concat())?;
     assert_eq!(api.list().await.status_code, 200);
-    assert_eq!(keeper.asked(), 1);
+    assert_eq!(service.request_count(), 1);
 
     // An open connection outlives the rotation; a new one needs the new token.
-    "new".clone_into(&mut keeper.token.lock().unwrap());
+    "new".clone_into(&mut service.token.lock().unwrap());
     redis.command::<()>(&["CONFIG", "SET", "requirepass", "new"])?;
     assert_eq!(api.list().await.status_code, 200);
-    assert_eq!(keeper.asked(), 1);
+    assert_eq!(service.request_count(), 1);
     let mut control =
         redis::Client::open(format!("redis://:new@127.0.0.1:{}", redis.port))?.get_connection()?;
     redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec(&mut control)?;
     assert_eq!(api.list().await.status_code, 200);
-    assert_eq!(keeper.asked(), 2);
+    assert_eq!(service.request_count(), 2);
 
-    // A token that is wrong where it is kept is an error, and is asked for again once it may be right.
+    // A token that is wrong where it is kept is an error, and is requests for again once it may be right.
     redis::cmd("CONFIG").arg(&["SET", "requirepass", "newer"]).exec(&mut control)?;
     redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec(&mut control)?;
     assert_eq!(api.list().await.status_code, 500);
-    "newer".clone_into(&mut keeper.token.lock().unwrap());
+    "newer".clone_into(&mut service.token.lock().unwrap());
     assert_eq!(api.list().await.status_code, 200);
     Ok(())
 }
@@ -175,10 +175,10 @@ async fn a_token_that_was_rotated_is_read_again() -> TestResult {
 #[tokio::test]
 async fn a_token_that_cannot_be_read_is_an_error_that_tells_the_caller_nothing() -> TestResult {
     let redis = RedisServer::start()?;
-    let keeper = Keeper::start("")?;
+    let service = FakeSecretService::start("")?;
     let nowhere = format!("http://127.0.0.1:{}", free_port()?);
     for variables in
-        [&credentials(&keeper.url)[..], &credentials(&nowhere)[..], &[("AWS_ENDPOINT_URL", "x y")]]
+        [&credentials(&service.url)[..], &credentials(&nowhere)[..], &[("AWS_ENDPOINT_URL", "x y")]]
     {
         let api = Api::with(redis.port, &[variables, &[("REDIS_AUTH_SECRET_ARN", SECRET)]].concat())?;
         let refused = api.list().await;

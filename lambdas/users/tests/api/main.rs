@@ -10,5 +10,4 @@ mod load;
 mod pages;
 mod schema;
 mod storage;
-#[path = "../support/mod.rs"]
 mod support;

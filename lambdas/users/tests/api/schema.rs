@@ -4,14 +4,16 @@ use std::io::Write as _;
 use std::process::Output;
 
 use crate::gateway::Gateway;
-use crate::support::{RedisServer, TestResult, python};
+use test_support::python;
+
+use crate::support::{RedisServer, TestResult};
 
 /// Pinned; `tests/release.rs` of deployctl runs the same against a released stage.
 const SCHEMATHESIS: &str = include_str!("../python/schemathesis.txt");
 const DESCRIPTION: &str = include_str!("../../openapi.yaml");
 
 async fn judge(gateway: &Gateway, description: &str, examples: &str) -> TestResult<Output> {
-    let programs = python::programs("schemathesis", SCHEMATHESIS)?;
+    let programs = python::install(env!("CARGO_TARGET_TMPDIR"), "schemathesis", SCHEMATHESIS)?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("openapi.yaml");
     std::fs::write(&file, description)?;

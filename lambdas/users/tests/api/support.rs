@@ -1,16 +1,14 @@
-//! What the tests of the users API share: Redis, the six functions against it, and events.
-
-pub mod python;
-pub mod redis_server;
+//! What the tests of the users API share: the six functions with a Redis server, and events.
 
 use serde_json::{Value, json};
+use shared::aws_secret::SecretClient;
+use shared::log::Scope;
 use users::app::App;
-use users::kept_secret::Keeper;
-use users::log::Scope;
 use users::response::Response;
 use users::settings::Settings;
 
-pub use redis_server::{RedisServer, TestResult, free_port};
+pub use test_support::TestResult;
+pub use test_support::redis_server::{RedisServer, free_port};
 
 /// The function with this handler setting, as Lambda would start it.
 pub fn function(handler: &str, port: u16) -> TestResult<Function> {
@@ -30,7 +28,7 @@ pub fn function_with(handler: &str, port: u16, more: &[(&str, &str)]) -> TestRes
         let mut all = more.iter().chain(&usual);
         all.find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
     };
-    Ok(Function(App::new(&Settings::from_env(lookup)?, Keeper::from_env(lookup))?))
+    Ok(Function(App::new(&Settings::from_env(lookup)?, SecretClient::from_env(lookup))?))
 }
 
 /// One function.

@@ -12,7 +12,7 @@ use crate::log;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Logs the error and posts it to the Runtime API, where there is one. The caller then exits with a failure.
-pub fn report_init_error(error: &dyn Error) {
+pub fn report(error: &dyn Error) {
     log::error("the function cannot start", error);
     if let Ok(runtime_api) = std::env::var("AWS_LAMBDA_RUNTIME_API")
         && let Err(lost) = post(&runtime_api, &request(&runtime_api, &error.to_string()))

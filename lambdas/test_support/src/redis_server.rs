@@ -1,7 +1,6 @@
-//! A real Redis for one test: on a free port, with nothing on disk, gone when dropped. The authorizer's tests compile
-//! this same file.
+//! A Redis server for one test. It listens on a free port, writes nothing to disk unless asked to, and is killed when it
+//! is dropped.
 
-use std::error::Error;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, FromRedisValue};
 
-pub type TestResult<T = ()> = Result<T, Box<dyn Error>>;
+use crate::TestResult;
 
 /// A running `redis-server`.
 pub struct RedisServer {
+    /// The port without encryption.
     pub port: u16,
     options: Vec<String>,
     process: Child,
@@ -21,35 +21,52 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
+    /// Starts a server on a free port.
+    ///
+    /// # Errors
+    /// Redis is not installed and cannot be, or it does not answer within 10 s.
     pub fn start() -> TestResult<Self> {
         Self::start_on(free_port()?)
     }
 
+    /// Starts a server on this port.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
     pub fn start_on(port: u16) -> TestResult<Self> {
         Self::start_with(port, &["--appendonly", "no"])
     }
 
-    /// With options of `redis-server`. It answers on the plain port, too, whatever they say.
+    /// Starts a server with options of `redis-server`. It always listens on the port without encryption, too.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
     pub fn start_with(port: u16, options: &[&str]) -> TestResult<Self> {
-        installed()?;
+        ensure_installed()?;
         let directory = tempfile::tempdir()?;
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let process = spawn(port, &options, directory.path())?;
         let server = Self { port, options, process, directory };
-        server.awaited()?;
+        server.wait_until_ready()?;
         Ok(server)
     }
 
-    /// Kills it, as a failing machine would, and starts it again after a while, with what is on its disk.
+    /// Kills the server, waits, and starts it again with the data on its disk.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
     pub fn restart(&mut self, after: Duration) -> TestResult {
         self.process.kill()?;
         self.process.wait()?;
         std::thread::sleep(after);
         self.process = spawn(self.port, &self.options, self.directory.path())?;
-        self.awaited()
+        self.wait_until_ready()
     }
 
-    /// Runs one command on a connection of its own.
+    /// Runs one command on a new connection.
+    ///
+    /// # Errors
+    /// The server cannot be reached or rejects the command.
     pub fn command<T: FromRedisValue>(&self, words: &[&str]) -> TestResult<T> {
         let mut command = redis::cmd(words.first().ok_or("no command")?);
         command.arg(words.get(1..).unwrap_or_default());
@@ -67,10 +84,10 @@ impl RedisServer {
         Ok(redis::Client::open(address)?.get_connection_with_timeout(Duration::from_secs(1))?)
     }
 
-    fn awaited(&self) -> TestResult {
-        let give_up = Instant::now() + Duration::from_secs(10);
+    fn wait_until_ready(&self) -> TestResult {
+        let deadline = Instant::now() + Duration::from_secs(10);
         while self.command::<String>(&["PING"]).is_err() {
-            if Instant::now() > give_up {
+            if Instant::now() > deadline {
                 return Err(format!("redis-server did not answer on port {} within 10 s", self.port).into());
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -92,16 +109,17 @@ fn spawn(port: u16, options: &[String], directory: &Path) -> TestResult<Child> {
     })?)
 }
 
-/// Makes sure, once, that there is a `redis-server`: as root on Debian it is installed, elsewhere it is asked for.
-fn installed() -> TestResult {
+/// Checks once per process that `redis-server` is installed. Tries to install it with apt-get; if that fails, the error
+/// says how to install it.
+fn ensure_installed() -> TestResult {
     static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
     let installed = INSTALLED.get_or_init(|| {
-        let is_there =
+        let is_installed =
             || Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
-        if is_there() {
+        if is_installed() {
             return Ok(());
         }
-        // RUNLEVEL=1: the package's own service is not started.
+        // RUNLEVEL=1 keeps the package from starting its service.
         let install = "apt-get update -q && apt-get install -q -y --no-install-recommends redis-server";
         let status = Command::new("sh")
             .args(["-c", install])
@@ -109,7 +127,7 @@ fn installed() -> TestResult {
             .stdout(Stdio::null())
             .status();
         match status {
-            Ok(status) if status.success() && is_there() => Ok(()),
+            Ok(status) if status.success() && is_installed() => Ok(()),
             other => Err(format!(
                 "these tests need redis-server, are never skipped, and could not install it ({other:?}): \
                  install it (Debian: redis-server, macOS: brew install redis)"
@@ -127,6 +145,9 @@ impl Drop for RedisServer {
 }
 
 /// A port that nothing listens on.
+///
+/// # Errors
+/// No port can be opened.
 pub fn free_port() -> TestResult<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -20,8 +20,8 @@ use redis::{
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-use crate::address::{Address, Trust};
-use crate::kept_secret::{Keeper, Secret, SecretArn};
+use crate::aws_secret::{Secret, SecretArn, SecretClient};
+use crate::redis_settings::{RedisSettings, RootCertificates};
 
 /// Both are far above what Redis in the same network needs, and far below API Gateway's 29 s.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
@@ -50,16 +50,16 @@ pub enum ConnectionError {
     /// The file of authorities cannot be read.
     #[error("REDIS_TLS_CA_FILE: {0}")]
     Authorities(std::io::Error),
-    /// The Redis client does not take the address.
+    /// The Redis client does not accept the settings.
     #[error("Redis cannot be connected to: {0}")]
     Client(#[from] RedisError),
 }
 
 impl Connection {
-    /// Remembers where Redis is; connects when first needed. `keeper` is asked for the token, if there is one.
-    pub fn new(address: &Address, keeper: Keeper) -> Result<Self, ConnectionError> {
-        let token = address.auth.clone().map(|arn| Token { arn, keeper, known: Mutex::new(None) });
-        Ok(Self { client: client(address)?, token, open: Mutex::new(None) })
+    /// Remembers where Redis is; connects when first needed. `secrets` is asked for the token, if there is one.
+    pub fn new(settings: &RedisSettings, secrets: SecretClient) -> Result<Self, ConnectionError> {
+        let token = settings.auth.clone().map(|arn| Token { arn, secrets, known: Mutex::new(None) });
+        Ok(Self { client: client(settings)?, token, open: Mutex::new(None) })
     }
 
     /// Opens the connection if it is not open. A failure is not one: the first request tries again and reports.
@@ -141,8 +141,8 @@ async fn connect(client: &Client) -> RedisResult<MultiplexedConnection> {
 }
 
 /// The one place that says how Redis is reached.
-fn client(address: &Address) -> Result<Client, ConnectionError> {
-    let Address { host, port, tls, auth: _ } = address;
+fn client(settings: &RedisSettings) -> Result<Client, ConnectionError> {
+    let RedisSettings { host, port, tls, auth: _ } = settings;
     // A long command is written in parts: the last must not wait until the first was acknowledged, which can take 40 ms.
     let at_once = TcpSettings::default().set_nodelay(true);
     let Some(trust) = tls else {
@@ -152,8 +152,8 @@ fn client(address: &Address) -> Result<Client, ConnectionError> {
     // Named, because rustls cannot choose where a build has two. An error says that it was named before.
     drop(rustls::crypto::ring::default_provider().install_default());
     let root_cert = match trust {
-        Trust::WebAuthorities => None,
-        Trust::File(file) => Some(std::fs::read(file).map_err(ConnectionError::Authorities)?),
+        RootCertificates::Mozilla => None,
+        RootCertificates::File(file) => Some(std::fs::read(file).map_err(ConnectionError::Authorities)?),
     };
     let encrypted =
         ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None };
@@ -175,7 +175,7 @@ fn is_replica(error: &RedisError) -> bool {
 #[derive(Debug)]
 struct Token {
     arn: SecretArn,
-    keeper: Keeper,
+    secrets: SecretClient,
     known: Mutex<Option<Secret>>,
 }
 
@@ -186,7 +186,7 @@ impl Token {
         if let Some(secret) = known.as_ref() {
             return Ok((secret.clone(), true));
         }
-        let secret = self.keeper.read(&self.arn).await.map_err(std::io::Error::other)?;
+        let secret = self.secrets.read(&self.arn).await.map_err(std::io::Error::other)?;
         Ok((known.insert(secret).clone(), false))
     }
 

@@ -140,12 +140,12 @@ pub enum SecretError {
 
 /// How to ask, as the environment says.
 #[derive(Debug, Clone)]
-pub struct Keeper {
+pub struct SecretClient {
     endpoint: Option<String>,
     credentials: Option<Credentials>,
 }
 
-impl Keeper {
+impl SecretClient {
     /// Reads the environment through `lookup`. What is missing there is an error only when a secret is read.
     pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name| lookup(name).filter(|value| !value.is_empty());
@@ -323,12 +323,12 @@ mod tests {
 
     #[test]
     fn the_request_is_signed_for_its_service_and_region() -> Result<(), SecretError> {
-        let keeper = Keeper::from_env(|name| {
+        let secrets = SecretClient::from_env(|name| {
             (name != "AWS_ENDPOINT_URL").then(|| name.to_lowercase()) // Any text will do for the others.
         });
         let secret = SecretArn::parse(SECRET).ok_or(SecretError::NoText)?;
         let uri = Uri::from_static("https://secretsmanager.eu-west-1.amazonaws.com");
-        let request = keeper.signed(&uri, &secret, "secretsmanager", "x.y", "{}")?;
+        let request = secrets.signed(&uri, &secret, "secretsmanager", "x.y", "{}")?;
         let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
         let signature = header("authorization").unwrap_or_default();
         assert!(signature.starts_with("AWS4-HMAC-SHA256 Credential=aws_access_key_id/"), "{signature}");
