@@ -1,19 +1,19 @@
-//! Adds or replaces a user of the API. The secret is read from stdin, so that it is in no shell history:
+//! Adds, replaces or removes a user of the API. The secret is read from stdin, so that it is not in the shell history:
 //!
 //! ```sh
 //! printf %s "$SECRET" | cargo run -p authorizer --example add_user -- ada --allow 'GET,POST /demo/users' --allow '* /demo/users/{userId}'
 //! ```
 //!
-//! With `REDIS_DNS` set, the record is written there, over the same connection as the authorizer's: `REDIS_PORT`,
-//! `REDIS_TLS`, `REDIS_TLS_CA_FILE` and `REDIS_AUTH_SECRET_ARN` count, too. Without, the command for `redis-cli` is printed,
-//! for a Redis that can only be reached from elsewhere. `--remove` takes a user away. API Gateway caches decisions: a
-//! change shows when the cache has expired or was flushed.
+//! If `REDIS_DNS` is set, the record is written to that server, with the same settings as the authorizer's (`REDIS_PORT`,
+//! `REDIS_TLS`, `REDIS_TLS_CA_FILE`, `REDIS_AUTH_SECRET_ARN`). Otherwise, the `redis-cli` command is printed, for a server
+//! that can only be reached from another machine. `--remove` removes the user. API Gateway caches policies: a change takes
+//! effect when the cache has expired or was flushed.
 
 use std::error::Error;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use authorizer::authorizer::key;
+use authorizer::authorizer::record_key;
 use authorizer::credentials::UserName;
 use authorizer::rights::{Record, Rule};
 use authorizer::secret;
@@ -59,15 +59,15 @@ async fn add_user() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Stores the record, or deletes it; where Redis is not named, says how.
+/// Stores or deletes the record, or prints the command if `REDIS_DNS` is not set.
 async fn change(name: &UserName, record: Option<String>) -> Result<(), Box<dyn Error>> {
     let variable = |name: &str| std::env::var(name).ok();
-    let key = key(name);
+    let key = record_key(name);
     let mut out = std::io::stdout().lock();
     let redis = match RedisSettings::from_env(variable) {
         Ok(redis) => redis,
-        Err(RedisSettingsError::NoHost) => {
-            // A record holds no quote that ends the shell's: JSON's are double, and hash and routes have none.
+        Err(RedisSettingsError::MissingHost) => {
+            // The record contains no single quote: JSON has double quotes, and hashes and routes have none.
             match record {
                 Some(record) => writeln!(out, "redis-cli SET {key} '{record}'")?,
                 None => writeln!(out, "redis-cli DEL {key}")?,
@@ -87,7 +87,7 @@ async fn change(name: &UserName, record: Option<String>) -> Result<(), Box<dyn E
     Ok(())
 }
 
-/// All of stdin without the line's end.
+/// Reads stdin without its trailing newline.
 fn read_secret() -> Result<String, Box<dyn Error>> {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text)?;

@@ -1,4 +1,4 @@
-//! The decision: credentials in, a policy or a refusal out.
+//! The decision for one event: a policy or an error.
 
 use std::time::{Duration, Instant};
 
@@ -9,109 +9,117 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::credentials::{Credentials, Event, UserName};
-use crate::policy::{Answer, policy};
+use crate::policy::{AuthorizerResponse, policy};
 use crate::rights::Record;
 use crate::secret::{self, SecretError};
 use shared::aws_secret::SecretClient;
 use shared::connection::{Connection, ConnectionError};
-use shared::log::{Scope, milliseconds_since};
+use shared::log::{LogContext, milliseconds_since};
 use shared::redis_settings::RedisSettings;
 
-/// The most that a decision may wait for Redis.
-const DEADLINE: Duration = Duration::from_secs(2);
+/// How long a decision may wait for Redis.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why there is no policy. API Gateway answers 401 to `Unauthorized` and 500 to anything else.
+/// The authorizer returns no policy. API Gateway answers 401 to the message `Unauthorized` and 500 to any other.
 #[derive(Debug, Error)]
-pub enum Refusal {
-    /// Not, or not rightly, said who calls. The text is API Gateway's keyword, to the letter.
+pub enum AuthorizerError {
+    /// Missing or wrong credentials. API Gateway requires exactly this message.
     #[error("Unauthorized")]
     Unauthorized,
-    /// The event is not one of a REQUEST authorizer.
+    /// The event is not that of a REQUEST authorizer.
     #[error("not an event of a REQUEST authorizer")]
-    BadEvent,
-    /// Redis cannot be reached or refuses.
+    InvalidEvent,
+    /// Redis cannot be reached or returned an error.
     #[error("storage is unavailable")]
     Storage(#[source] RedisError),
     /// Redis did not answer in time.
     #[error("storage is unavailable")]
-    TooSlow,
-    /// The user's record cannot be read.
+    Timeout,
+    /// The user's record cannot be parsed.
     #[error("a user's record is damaged")]
     DamagedRecord(#[source] serde_json::Error),
-    /// The user's secret cannot be compared.
+    /// The hash in the user's record cannot be used.
     #[error("a user's record is damaged")]
     DamagedSecret(#[source] SecretError),
 }
 
-impl From<Refusal> for Diagnostic {
-    fn from(refusal: Refusal) -> Self {
+impl From<AuthorizerError> for Diagnostic {
+    fn from(error: AuthorizerError) -> Self {
         let error_type =
-            if matches!(refusal, Refusal::Unauthorized) { "Unauthorized" } else { "AuthorizerError" };
-        Self { error_type: error_type.to_owned(), error_message: refusal.to_string() }
+            if matches!(error, AuthorizerError::Unauthorized) { "Unauthorized" } else { "AuthorizerError" };
+        Self { error_type: error_type.to_owned(), error_message: error.to_string() }
     }
 }
 
-/// The authorizer of one Lambda environment.
+/// The authorizer of one Lambda execution environment.
 #[derive(Debug)]
 pub struct Authorizer {
     connection: Connection,
 }
 
 impl Authorizer {
-    /// Nothing is sent until the first decision.
+    /// Creates the authorizer without connecting to Redis.
     pub fn new(redis: &RedisSettings, secrets: SecretClient) -> Result<Self, ConnectionError> {
         Ok(Self { connection: Connection::new(redis, secrets)? })
     }
 
-    /// Connects ahead of the first request, if Redis is there.
+    /// Connects ahead of the first request, if Redis can be reached.
     pub async fn connect(&self) {
-        self.connection.warm_up().await;
+        self.connection.connect().await;
     }
 
-    /// Decides on one event, and logs one line about it: what was decided, never on whom.
-    pub async fn decide(&self, event: Value, mut scope: Scope) -> Result<Answer, Refusal> {
+    /// Decides on one event and logs the outcome, without the user's name.
+    pub async fn decide(
+        &self,
+        event: Value,
+        mut log_context: LogContext,
+    ) -> Result<AuthorizerResponse, AuthorizerError> {
         let started = Instant::now();
-        scope.release = event["stageVariables"]["release"].as_str().map(str::to_owned);
+        log_context.release = event["stageVariables"]["release"].as_str().map(str::to_owned);
         let decision = self.policy_for(event).await;
         let outcome = match &decision {
             Ok(_) => "known",
-            Err(Refusal::Unauthorized) => "unauthorized",
-            Err(refusal) => {
-                scope.error("the authorizer cannot decide", refusal);
+            Err(AuthorizerError::Unauthorized) => "unauthorized",
+            Err(error) => {
+                log_context.error("the authorizer cannot decide", error);
                 "undecided"
             }
         };
-        scope.info("decision", json!({ "outcome": outcome, "milliseconds": milliseconds_since(started) }));
+        log_context
+            .info("decision", json!({ "outcome": outcome, "milliseconds": milliseconds_since(started) }));
         decision
     }
 
-    async fn policy_for(&self, event: Value) -> Result<Answer, Refusal> {
-        // Serde would read an array as the fields in their order.
-        let event = Some(event).filter(Value::is_object).ok_or(Refusal::BadEvent)?;
-        let event: Event = serde_json::from_value(event).map_err(|_| Refusal::BadEvent)?;
-        let method_arn = event.method_arn.as_deref().ok_or(Refusal::BadEvent)?;
-        let Credentials { name, secret } = Credentials::from_event(&event).ok_or(Refusal::Unauthorized)?;
+    async fn policy_for(&self, event: Value) -> Result<AuthorizerResponse, AuthorizerError> {
+        // Serde also accepts an array, as the fields in order.
+        let event = Some(event).filter(Value::is_object).ok_or(AuthorizerError::InvalidEvent)?;
+        let event: Event = serde_json::from_value(event).map_err(|_| AuthorizerError::InvalidEvent)?;
+        let method_arn = event.method_arn.as_deref().ok_or(AuthorizerError::InvalidEvent)?;
+        let Credentials { name, secret } =
+            Credentials::from_event(&event).ok_or(AuthorizerError::Unauthorized)?;
         let Some(record) = self.record(&name).await? else {
-            // Nothing may tell an unknown name from a wrong secret, the time it takes included.
-            secret::verify_nobody(&secret).map_err(Refusal::DamagedSecret)?;
-            return Err(Refusal::Unauthorized);
+            // An unknown name takes as long as a wrong secret, so that the time does not reveal which names exist.
+            secret::verify_unknown_user(&secret).map_err(AuthorizerError::DamagedSecret)?;
+            return Err(AuthorizerError::Unauthorized);
         };
-        if !secret::verify(&secret, &record.secret).map_err(Refusal::DamagedSecret)? {
-            return Err(Refusal::Unauthorized);
+        if !secret::verify(&secret, &record.secret).map_err(AuthorizerError::DamagedSecret)? {
+            return Err(AuthorizerError::Unauthorized);
         }
-        policy(&name, method_arn, &record.allow).ok_or(Refusal::BadEvent)
+        policy(&name, method_arn, &record.allow).ok_or(AuthorizerError::InvalidEvent)
     }
 
-    async fn record(&self, name: &UserName) -> Result<Option<Record>, Refusal> {
+    async fn record(&self, name: &UserName) -> Result<Option<Record>, AuthorizerError> {
         let mut read = pipe();
-        read.get(key(name));
-        let reply = timeout(DEADLINE, self.connection.send(&read)).await.map_err(|_| Refusal::TooSlow)?;
-        let (record,): (Option<Vec<u8>>,) = reply.map_err(Refusal::Storage)?.value;
-        record.map(|json| serde_json::from_slice(&json).map_err(Refusal::DamagedRecord)).transpose()
+        read.get(record_key(name));
+        let reply = timeout(REDIS_TIMEOUT, self.connection.send(&read))
+            .await
+            .map_err(|_| AuthorizerError::Timeout)?;
+        let (record,): (Option<Vec<u8>>,) = reply.map_err(AuthorizerError::Storage)?.value;
+        record.map(|json| serde_json::from_slice(&json).map_err(AuthorizerError::DamagedRecord)).transpose()
     }
 }
 
-/// Where a user's record is.
-pub fn key(name: &UserName) -> String {
+/// The Redis key of a user's record.
+pub fn record_key(name: &UserName) -> String {
     format!("auth_user_{name}")
 }

@@ -1,11 +1,12 @@
-//! Who says they call: the `Authorization` header.
+//! The credentials in the `Authorization` header.
 //!
 //! | scheme | format | example |
 //! |---|---|---|
 //! | Basic | base64 of `name:secret` (RFC 7617, UTF-8) | `Basic YWRhOnMzY3JldA==` |
-//! | Bearer | `name.secret`; the last dot divides, so a name may have dots and a secret sent this way must not | `Bearer ada.s3cret` |
+//! | Bearer | `name.secret`; split at the last dot: the name may contain dots, the secret must not | `Bearer ada.s3cret` |
 //!
-//! Names are 1 to 64 of `A-Z a-z 0-9 _ . -`: safe in a Redis key, in a log and as API Gateway's `principalId`.
+//! A name has 1 to 64 of the characters `A-Z a-z 0-9 _ . -`, which are safe in a Redis key, in a log and as the
+//! `principalId` of API Gateway.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,31 +16,31 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
-/// Longer than any secret that we make; bounds the work that a stranger can cause.
-const LONGEST_SECRET: usize = 1024;
+/// The maximum length of a secret. It limits the work for a request with invalid credentials.
+const MAX_SECRET_LENGTH: usize = 1024;
 
-/// Padding is left out by some clients.
+/// Some clients leave out the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The parts of a REQUEST authorizer's event that are used here.
+/// The event of a REQUEST authorizer.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// The method that is called: `arn:aws:execute-api:<region>:<account>:<api>/<stage>/<verb>/<path>`.
+    /// The ARN of the called method: `arn:aws:execute-api:<region>:<account>:<api>/<stage>/<verb>/<path>`.
     pub method_arn: Option<String>,
     headers: Option<BTreeMap<String, Option<String>>>,
     multi_value_headers: Option<BTreeMap<String, Option<Vec<String>>>>,
 }
 
-/// The name of a user, checked.
+/// A valid user name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserName(String);
 
 impl UserName {
-    /// None if the text cannot be a name.
+    /// None if the text is not a valid name.
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
         ((1..=64).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.to_owned()))
@@ -57,17 +58,17 @@ impl fmt::Display for UserName {
     }
 }
 
-/// A name and the secret that should prove it. It has no `Debug`, so that no secret reaches a log.
+/// A name and a secret. There is no `Debug`, so that the secret cannot be logged.
 #[derive(PartialEq, Eq)]
 pub struct Credentials {
-    /// Who it is said to be.
+    /// The user name.
     pub name: UserName,
-    /// What should prove it.
+    /// The secret, not verified.
     pub secret: String,
 }
 
 impl Credentials {
-    /// What the event's one `Authorization` header says; None if there is none, several, or it cannot be understood.
+    /// Reads the `Authorization` header. None if it is missing, repeated or malformed.
     pub fn from_event(event: &Event) -> Option<Self> {
         Self::from_header(&event.authorization()?)
     }
@@ -85,19 +86,19 @@ impl Credentials {
         } else {
             return None;
         };
-        (1..=LONGEST_SECRET).contains(&secret.len()).then_some(Self { name, secret })
+        (1..=MAX_SECRET_LENGTH).contains(&secret.len()).then_some(Self { name, secret })
     }
 }
 
 impl Event {
-    /// Header names have no case. API Gateway sends each header in both maps, the plain one with the last value only: a
-    /// second `Authorization` header is seen in the other, and is refused because it is not clear which one counts.
+    /// Header names are case-insensitive. API Gateway sends each header in both maps; `headers` has only the last value. A
+    /// request with two `Authorization` headers is ambiguous and rejected.
     fn authorization(&self) -> Option<String> {
-        let is_it = |name: &String| name.eq_ignore_ascii_case("authorization");
-        let multiple = self.multi_value_headers.iter().flatten().filter(|(name, _)| is_it(name));
+        let is_authorization = |name: &String| name.eq_ignore_ascii_case("authorization");
+        let multiple = self.multi_value_headers.iter().flatten().filter(|(name, _)| is_authorization(name));
         let mut values: Vec<&String> = multiple.flat_map(|(_, values)| values.iter().flatten()).collect();
         if values.is_empty() {
-            let single = self.headers.iter().flatten().filter(|(name, _)| is_it(name));
+            let single = self.headers.iter().flatten().filter(|(name, _)| is_authorization(name));
             values = single.filter_map(|(_, value)| value.as_ref()).collect();
         }
         match values.as_slice() {

@@ -1,14 +1,15 @@
-//! The custom authorizer of the users API (type REQUEST, API Gateway REST): who calls, and which routes they may call.
+//! The custom authorizer of the users API (an API Gateway REST API, type REQUEST). It authenticates the caller and returns
+//! an IAM policy with the routes that the caller may use.
 //!
 //! ```text
 //! event ─► credentials (Authorization header) ─► authorizer ─► Redis `auth_user_<name>` ─► rights
-//!                                                     └ secret (argon2id) ─► policy ─► API Gateway, cached per header
+//!                                                    └ secret (argon2id) ─► policy ─► API Gateway (caches per header)
 //! ```
 //!
-//! - No credentials, an unknown user and a wrong secret are the same error, `Unauthorized` (401), in the same time.
-//! - The policy lists all that the user may call, not only what is called now: API Gateway caches it for every route.
-//! - Rights are data in Redis, set with `cargo run -p authorizer --example add_user`.
-//! - Redis away or a damaged record is an error (500), never a decision.
+//! - Missing credentials, an unknown user and a wrong secret are the same error, `Unauthorized` (401), after the same time.
+//! - The policy contains every route that the user may call, because API Gateway caches it for all routes.
+//! - The rights of a user are stored in Redis. `cargo run -p authorizer --example add_user` sets them.
+//! - If Redis cannot be reached or a record is damaged, the result is an error (500), not a policy.
 
 pub mod authorizer;
 pub mod credentials;

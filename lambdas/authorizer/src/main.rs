@@ -1,4 +1,4 @@
-//! Starts the authorizer: it is connected to Redis before the first event is asked for.
+//! Starts the authorizer. It connects to Redis before it polls for the first event.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use shared::aws_secret::SecretClient;
 use shared::init_error;
-use shared::log::{self, Scope};
+use shared::log::{self, LogContext};
 use shared::redis_settings::RedisSettings;
 
 fn main() -> ExitCode {
@@ -31,8 +31,9 @@ async fn serve() -> Result<(), Error> {
     let authorizer = &Authorizer::new(&redis, SecretClient::from_env(variable))?;
     authorizer.connect().await;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
-        let scope = Scope::of_invocation(&event.context.request_id, event.context.xray_trace_id.as_deref());
-        authorizer.decide(event.payload, scope).await
+        let log_context =
+            LogContext::for_invocation(&event.context.request_id, event.context.xray_trace_id.as_deref());
+        authorizer.decide(event.payload, log_context).await
     }))
     .await
 }

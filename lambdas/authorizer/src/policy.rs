@@ -1,17 +1,17 @@
-//! Rights as the IAM policy that API Gateway evaluates, for this request and, cached, for the caller's next ones.
+//! The IAM policy that API Gateway evaluates for this request and, from its cache, for the caller's next requests.
 //!
-//! The cache is keyed by the header, not by the route: a policy for only the route that was called would answer 403 on
-//! every other one. So the policy is the same whatever was called, and says exactly what the user may call.
+//! The cache key is the header, not the route. A policy for only the called route would deny the next request to another
+//! route. Therefore the policy does not depend on the called route and contains every route that the user may call.
 //!
-//! "Exactly" needs care, because `*` in an execute-api ARN matches slashes too:
+//! `*` in an execute-api ARN also matches slashes, which has these consequences:
 //!
-//! - A rule for any method spells the methods out. `stage/*/demo/users` would also match `stage/GET/x/demo/users`.
-//! - `{userId}` becomes `*`, so `GET/demo/users/*` would also match `GET/demo/users/1/orders`. An explicit Deny with
-//!   the parameter written twice (`…/users/*/*`) takes the longer paths away again. Where the user has a longer route
-//!   under the same beginning, the Deny starts below that route, or it would take it too: paths in between that no rule
-//!   names are then open to this user.
-//! - The *sibling* `/demo/users` is matched by a rule for `/demo/{x}`, as IAM cannot tell them apart. Do not give a
-//!   right to a parameter that has literal siblings the user must not call. The users API has none.
+//! - A rule for all methods lists the methods. `stage/*/demo/users` would also match `stage/GET/x/demo/users`.
+//! - `{userId}` becomes `*`, so `GET/demo/users/*` would also match `GET/demo/users/1/orders`. An explicit Deny with the
+//!   parameter twice (`…/users/*/*`) denies the longer paths. If the user also has a rule for a longer route with the same
+//!   prefix, the Deny starts below that route, because it would deny that route, too. Paths in between that have no rule
+//!   are then allowed for this user.
+//! - A rule for `/demo/{x}` also matches the literal route `/demo/users`: IAM cannot distinguish them. Do not allow a
+//!   parameter next to a literal route that the user must not call. The users API has no such routes.
 
 use std::collections::BTreeSet;
 
@@ -21,17 +21,17 @@ use serde_json::{Value, json};
 use crate::credentials::UserName;
 use crate::rights::{Rule, is_parameter};
 
-/// The authorizer's answer.
+/// The response of the authorizer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct AuthorizerResponse {
     principal_id: String,
     policy_document: Value,
     context: Value,
 }
 
-/// The policy of this user on the stage of the method that was called; None if that is no method's ARN.
-pub fn policy(user: &UserName, method_arn: &str, rules: &[Rule]) -> Option<Answer> {
+/// The policy of this user for the stage of the called method. None if the text is not the ARN of a method.
+pub fn policy(user: &UserName, method_arn: &str, rules: &[Rule]) -> Option<AuthorizerResponse> {
     let stage = stage_of(method_arn)?;
     let allowed: BTreeSet<(&str, &str)> =
         rules.iter().flat_map(|rule| rule.methods().map(|method| (method, rule.path()))).collect();
@@ -47,7 +47,7 @@ pub fn policy(user: &UserName, method_arn: &str, rules: &[Rule]) -> Option<Answe
         for (method, path) in &allowed {
             let same_method = allowed.iter().filter(|(other, _)| other == method).map(|(_, other)| *other);
             let longest =
-                same_method.filter(|other| may_meet(path, other)).map(length).max().unwrap_or_default();
+                same_method.filter(|other| may_overlap(path, other)).map(length).max().unwrap_or_default();
             let times = longest.saturating_sub(length(path)) + 2;
             longer
                 .extend(parameters(path).map(|index| resource(method, &pattern(path, Some((index, times))))));
@@ -56,7 +56,7 @@ pub fn policy(user: &UserName, method_arn: &str, rules: &[Rule]) -> Option<Answe
             statements.push(statement("Deny", longer));
         }
     }
-    Some(Answer {
+    Some(AuthorizerResponse {
         principal_id: user.to_string(),
         policy_document: json!({ "Version": "2012-10-17", "Statement": statements }),
         context: json!({ "user": user.as_str() }),
@@ -67,7 +67,7 @@ fn statement(effect: &str, resources: BTreeSet<String>) -> Value {
     json!({ "Action": "execute-api:Invoke", "Effect": effect, "Resource": resources })
 }
 
-/// `arn:aws:execute-api:<region>:<account>:<api>/<stage>` of a method's ARN.
+/// The part `arn:aws:execute-api:<region>:<account>:<api>/<stage>` of a method's ARN.
 fn stage_of(method_arn: &str) -> Option<&str> {
     let fields: Vec<&str> = method_arn.splitn(6, ':').collect();
     let ["arn", _, "execute-api", _, _, resource] = fields.as_slice() else { return None };
@@ -79,7 +79,7 @@ fn stage_of(method_arn: &str) -> Option<&str> {
     (is_plain(api) && is_plain(stage)).then(|| method_arn.get(..length)).flatten()
 }
 
-/// The route with `*` for each parameter, and several (`*/*`) for the one at the given position.
+/// The route with `*` for each parameter, repeated (`*/*`) for the parameter at the given position.
 fn pattern(path: &str, repeated: Option<(usize, usize)>) -> String {
     let segments = path.split('/').enumerate().map(|(index, segment)| match repeated {
         _ if !is_parameter(segment) => segment.to_owned(),
@@ -89,7 +89,7 @@ fn pattern(path: &str, repeated: Option<(usize, usize)>) -> String {
     segments.collect::<Vec<_>>().join("/")
 }
 
-/// The positions of the parameters among the route's segments.
+/// The positions of the parameters in the route.
 fn parameters(path: &str) -> impl Iterator<Item = usize> {
     path.split('/').enumerate().filter(|(_, segment)| is_parameter(segment)).map(|(index, _)| index)
 }
@@ -98,12 +98,12 @@ fn length(path: &str) -> usize {
     path.split('/').count()
 }
 
-/// Whether a path below one route may belong to the other: one begins as the other does, up to the first parameter.
-fn may_meet(path: &str, other: &str) -> bool {
-    fn beginning(path: &str) -> &str {
+/// Whether a path below one route may match the other: up to its first parameter, one is a prefix of the other.
+fn may_overlap(path: &str, other: &str) -> bool {
+    fn literal_prefix(path: &str) -> &str {
         path.split('{').next().unwrap_or(path)
     }
-    let (path, other) = (beginning(path), beginning(other));
+    let (path, other) = (literal_prefix(path), literal_prefix(other));
     path.starts_with(other) || other.starts_with(path)
 }
 

@@ -1,11 +1,11 @@
-//! Tests of `policy`: what it says, and what it comes to when evaluated as IAM does.
+//! Tests of `policy`: its text, and its effect when it is evaluated like IAM does.
 
 use super::*;
 use crate::rights::METHODS;
 
 const STAGE: &str = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3/prd";
 
-fn answer(rules: &[(&[&str], &str)]) -> Option<Answer> {
+fn response(rules: &[(&[&str], &str)]) -> Option<AuthorizerResponse> {
     let rules: Option<Vec<Rule>> = rules
         .iter()
         .map(|(methods, path)| {
@@ -15,7 +15,7 @@ fn answer(rules: &[(&[&str], &str)]) -> Option<Answer> {
     policy(&UserName::parse("ada")?, &format!("{STAGE}/GET/demo/users"), &rules?)
 }
 
-/// IAM's wildcard: `*` matches anything, slashes included.
+/// The wildcard of IAM: `*` matches any text, including slashes.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
@@ -25,13 +25,13 @@ fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-fn may(rules: &[(&[&str], &str)], call: &str) -> bool {
-    allows(&answer(rules).map(|answer| answer.policy_document).unwrap_or_default(), call)
+fn is_allowed(rules: &[(&[&str], &str)], call: &str) -> bool {
+    allows(&response(rules).map(|response| response.policy_document).unwrap_or_default(), call)
 }
 
-/// What API Gateway decides with this policy: allowed by some statement and denied by none.
+/// API Gateway allows a call that an Allow statement matches and no Deny statement does.
 fn allows(document: &Value, call: &str) -> bool {
-    let says = |effect: &str| {
+    let matches_effect = |effect: &str| {
         let statements = document["Statement"].as_array().into_iter().flatten();
         statements.filter(|statement| statement["Effect"] == effect).any(|statement| {
             let mut resources =
@@ -39,14 +39,14 @@ fn allows(document: &Value, call: &str) -> bool {
             resources.any(|resource| matches(resource, &format!("{STAGE}/{call}")))
         })
     };
-    says("Allow") && !says("Deny")
+    matches_effect("Allow") && !matches_effect("Deny")
 }
 
 #[test]
 fn the_policy_lists_every_right_and_not_the_one_that_was_called() {
-    let answer = answer(&[(&["GET", "POST"], "/demo/users"), (&["GET"], "/demo/users/{userId}")]);
+    let response = response(&[(&["GET", "POST"], "/demo/users"), (&["GET"], "/demo/users/{userId}")]);
     assert_eq!(
-        serde_json::to_value(answer).unwrap_or_default(),
+        serde_json::to_value(response).unwrap_or_default(),
         json!({
             "principalId": "ada",
             "context": { "user": "ada" },
@@ -69,7 +69,7 @@ fn the_policy_lists_every_right_and_not_the_one_that_was_called() {
 
 #[test]
 fn a_user_without_rights_is_denied_everything() {
-    let statements = answer(&[]).map(|answer| answer.policy_document["Statement"].clone());
+    let statements = response(&[]).map(|response| response.policy_document["Statement"].clone());
     let deny =
         json!([{ "Action": "execute-api:Invoke", "Effect": "Deny", "Resource": [format!("{STAGE}/*")] }]);
     assert_eq!(statements, Some(deny));
@@ -78,12 +78,12 @@ fn a_user_without_rights_is_denied_everything() {
 #[test]
 fn exactly_the_granted_routes_are_open() {
     let rules: [(&[&str], &str); 2] = [(&["GET"], "/demo/users"), (&["*"], "/demo/users/{userId}")];
-    for open in
+    for allowed in
         ["GET/demo/users", "HEAD/demo/users", "GET/demo/users/1", "PATCH/demo/users/1", "DELETE/demo/users/1"]
     {
-        assert!(may(&rules, open), "{open}");
+        assert!(is_allowed(&rules, allowed), "{allowed}");
     }
-    for shut in [
+    for denied in [
         "POST/demo/users",
         "DELETE/demo/users",
         "GET/demo",
@@ -93,14 +93,14 @@ fn exactly_the_granted_routes_are_open() {
         "GET/x/demo/users",
         "GET/x/demo/users/1",
     ] {
-        assert!(!may(&rules, shut), "{shut}");
+        assert!(!is_allowed(&rules, denied), "{denied}");
     }
 }
 
 /// The routes of the users API.
 const ROUTES: [&str; 2] = ["/demo/users", "/demo/users/{userId}"];
 
-/// A call of each route with each verb, and calls of what is no route: between, beside, below.
+/// A call of each route with each method, and calls of paths above, beside and below the routes.
 fn calls() -> Vec<(Option<(&'static str, &'static str)>, String)> {
     let id = "00000000-0000-4000-8000-000000000000";
     let mut calls = Vec::new();
@@ -117,8 +117,8 @@ fn calls() -> Vec<(Option<(&'static str, &'static str)>, String)> {
     calls
 }
 
-/// API Gateway asks once and uses the answer for all that the caller does until it expires. So whatever was called when it
-/// asked, each answer must be right for every route and verb: each set of rights is tried with each of them.
+/// API Gateway caches the policy for all calls of the same caller. Therefore each policy must be correct for every route and
+/// method, whichever was called first. The test tries each set of rights with each call.
 #[test]
 fn a_cached_policy_is_right_for_every_route_and_verb() {
     let pairs: Vec<(&str, &str)> =
@@ -132,10 +132,10 @@ fn a_cached_policy_is_right_for_every_route_and_verb() {
             .filter_map(|(method, path)| Rule::new(vec![(*method).to_owned()], (*path).to_owned()).ok())
             .collect();
         let user = UserName::parse("ada").unwrap();
-        // Asked about a call that is allowed, or not: the answer is the same.
-        let asked_by = |call: &str| policy(&user, &format!("{STAGE}/{call}"), &rules);
-        let cached = asked_by("GET/demo/users");
-        assert_eq!(cached, asked_by("DELETE/demo/users/1"));
+        // The policy does not depend on the called method.
+        let policy_for = |call: &str| policy(&user, &format!("{STAGE}/{call}"), &rules);
+        let cached = policy_for("GET/demo/users");
+        assert_eq!(cached, policy_for("DELETE/demo/users/1"));
         let document = cached.unwrap().policy_document;
         for (route, call) in &calls {
             let right = route.is_some_and(|(method, path)| {
@@ -149,9 +149,9 @@ fn a_cached_policy_is_right_for_every_route_and_verb() {
 #[test]
 fn a_parameter_in_the_middle_is_one_segment() {
     let rules: [(&[&str], &str); 1] = [(&["GET"], "/a/{x}/b/{y}")];
-    assert!(may(&rules, "GET/a/1/b/2"));
-    for shut in ["GET/a/1/2/b/3", "GET/a/1/b/2/3", "GET/a/1/b", "GET/a/1/b/2/b/3"] {
-        assert!(!may(&rules, shut), "{shut}");
+    assert!(is_allowed(&rules, "GET/a/1/b/2"));
+    for denied in ["GET/a/1/2/b/3", "GET/a/1/b/2/3", "GET/a/1/b", "GET/a/1/b/2/b/3"] {
+        assert!(!is_allowed(&rules, denied), "{denied}");
     }
 }
 
@@ -162,12 +162,12 @@ fn a_longer_right_is_not_taken_away_by_a_shorter_one() {
         (&["GET"], "/demo/users/{id}/orders"),
         (&["DELETE"], "/demo/users/{id}"),
     ];
-    assert!(may(&rules, "GET/demo/users/1"));
-    assert!(may(&rules, "GET/demo/users/1/orders"));
-    assert!(!may(&rules, "GET/demo/users/1/orders/2"));
-    assert!(!may(&rules, "DELETE/demo/users/1/orders"));
+    assert!(is_allowed(&rules, "GET/demo/users/1"));
+    assert!(is_allowed(&rules, "GET/demo/users/1/orders"));
+    assert!(!is_allowed(&rules, "GET/demo/users/1/orders/2"));
+    assert!(!is_allowed(&rules, "DELETE/demo/users/1/orders"));
     let crossing: [(&[&str], &str); 2] = [(&["GET"], "/a/{b}"), (&["GET"], "/{x}/y/z")];
-    assert!(may(&crossing, "GET/a/y/z"));
+    assert!(is_allowed(&crossing, "GET/a/y/z"));
 }
 
 #[test]

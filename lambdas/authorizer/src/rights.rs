@@ -1,18 +1,18 @@
-//! What a user may do, as it is stored: key `auth_user_<name>`, a JSON object
+//! The stored record of a user: a JSON object with the key `auth_user_<name>`
 //!
 //! ```json
 //! {"secret": "$argon2id$…", "allow": [{"methods": ["GET"], "path": "/demo/users"},
 //!                                     {"methods": ["*"], "path": "/demo/users/{userId}"}]}
 //! ```
 //!
-//! A rule names methods and one route as API Gateway writes it. `GET` brings `HEAD` along, which is the same without the
-//! body. Wildcards of policies (`*`, `?`) cannot be smuggled in
-//! by a path: only `{parameter}` segments become one, and only in `policy`.
+//! A rule has methods and one route in the notation of API Gateway. `GET` includes `HEAD`, which has the same response
+//! without the body. A path cannot contain the wildcards of IAM policies (`*`, `?`). Only `policy` writes them, for
+//! `{parameter}` segments.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The methods that a REST API can have. `*` in a rule stands for these, see `policy` for why it is spelt out there.
+/// The methods of a REST API. `*` in a rule means all of these; `policy` explains why a policy lists them.
 pub const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
 
 /// A user's record.
@@ -20,11 +20,11 @@ pub const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PO
 pub struct Record {
     /// The argon2id hash of the secret.
     pub secret: String,
-    /// What the user may call; nothing, if empty.
+    /// The routes that the user may call; none if it is empty.
     pub allow: Vec<Rule>,
 }
 
-/// Methods of one route.
+/// Permission for some methods of one route.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "StoredRule")]
 pub struct Rule {
@@ -38,13 +38,13 @@ struct StoredRule {
     path: String,
 }
 
-/// Why a rule cannot be one.
+/// An invalid rule.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum RuleError {
-    /// The method is none that API Gateway has.
+    /// The method is not a method of a REST API.
     #[error("'{0}' is no HTTP method of a REST API, nor '*'")]
     Method(String),
-    /// A rule without methods allows nothing: surely not what was meant.
+    /// The rule has no methods.
     #[error("a rule for '{0}' names no method")]
     NoMethod(String),
     /// The path is not a route.
@@ -53,7 +53,7 @@ pub enum RuleError {
 }
 
 impl Rule {
-    /// Checks a rule.
+    /// Validates a rule.
     pub fn new(methods: Vec<String>, path: String) -> Result<Self, RuleError> {
         if methods.is_empty() {
             return Err(RuleError::NoMethod(path));
@@ -71,7 +71,7 @@ impl Rule {
         Ok(Self { methods, path })
     }
 
-    /// The methods, `*` spelt out, and `HEAD` wherever there is `GET`: it tells less.
+    /// The methods: all of them for `*`, and `HEAD` in addition to `GET`.
     pub fn methods(&self) -> impl Iterator<Item = &'static str> {
         let any = self.methods.iter().any(|method| method == "*");
         let granted = move |wanted: &str| any || self.methods.iter().any(|method| method == wanted);

@@ -1,10 +1,10 @@
-//! Secrets of users, kept as argon2id hashes (PHC strings: algorithm, costs and salt are part of the text).
+//! Hashes of the users' secrets: argon2id, as PHC strings, which contain the algorithm, its parameters and the salt.
 //!
 //! # Cost
 //!
-//! The authorizer stands before every uncached request, so its hash must be quick on a Lambda with a fraction of a
-//! CPU, and still be one of the settings that OWASP's password storage guide holds to be equal: `m=7 MiB, t=5, p=1`.
-//! Measured on a 2-core x86-64 machine, one hash, compiled for speed (`opt-level = 3`):
+//! The hash is computed for every uncached request, often with a fraction of a CPU. Of the parameters that OWASP's password
+//! storage guide lists as equivalent, `m=7 MiB, t=5, p=1` is the fastest. Time of one hash on a 2-core x86-64 machine, with
+//! `opt-level = 3`:
 //!
 //! | memory | passes | time |
 //! |---|---|---|
@@ -13,12 +13,13 @@
 //! | 9 MiB | 4 | 39 ms |
 //! | **7 MiB** | **5** | **37 ms** |
 //!
-//! Compiled for size it is 56 ms, and 48 ms with `opt-level = 3` for `argon2` and `blake2` alone in that profile. A
-//! Lambda has a whole CPU at 1769 MB and its share of one below: at 512 MB expect some 150 ms, once per caller and cache
-//! lifetime. The hash needs its 7 MiB only while it is computed.
+//! With `opt-level = "s"` it takes 56 ms, and 48 ms if `argon2` and `blake2` alone are compiled with `opt-level = 3`. Lambda
+//! assigns a whole CPU at 1769 MB of memory and less below: at 512 MB a hash takes about 150 ms, once per caller and cache
+//! lifetime. The 7 MiB are allocated only while the hash is computed.
 //!
-//! A stored hash brings its own costs, so the setting can change without invalidating anyone; unknown users are
-//! compared with a hash of the current setting. Costs far above it are refused: a record must not stop the function.
+//! A stored hash contains its parameters, so that they can change without invalidating stored hashes. The secret of an
+//! unknown user is compared with a hash that has the current parameters. A hash with much higher parameters is rejected,
+//! because it would make the function run out of memory or time.
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{Error as HashError, PasswordHasher, PasswordVerifier};
@@ -28,31 +29,31 @@ use thiserror::Error;
 const MEMORY_KIB: u32 = 7 * 1024;
 const PASSES: u32 = 5;
 const LANES: u32 = 1;
-/// The most that a stored hash may ask for.
-const MOST_MEMORY_KIB: u32 = 64 * 1024;
-const MOST_PASSES: u32 = 10;
+/// The maximum parameters of a stored hash.
+const MAX_MEMORY_KIB: u32 = 64 * 1024;
+const MAX_PASSES: u32 = 10;
 
-/// The hash of a secret that nobody knows: what an unknown user's secret is compared with.
-const NOBODY: &str = "$argon2id$v=19$m=7168,t=5,p=1$bm9ib2R5LW5vYm9keS0wMA$\
+/// The hash with which the secret of an unknown user is compared.
+const UNKNOWN_USER_HASH: &str = "$argon2id$v=19$m=7168,t=5,p=1$bm9ib2R5LW5vYm9keS0wMA$\
     AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// A stored hash that cannot be used, or a machine that cannot compute one.
+/// A stored hash cannot be used, or a hash cannot be computed.
 #[derive(Debug, Error)]
 pub enum SecretError {
-    /// The text is no PHC string of argon2id, or the hash could not be computed.
+    /// The text is not a PHC string of argon2id, or the hash cannot be computed.
     #[error("the stored secret is no usable argon2id hash: {0}")]
     Unusable(HashError),
-    /// The hash asks for more memory or passes than the authorizer is willing to spend.
+    /// The parameters of the hash exceed the maximum.
     #[error("the stored secret asks for {memory_kib} KiB and {passes} passes, which is too much")]
     TooCostly {
-        /// The memory it asks for.
+        /// The memory parameter.
         memory_kib: u32,
-        /// The passes it asks for.
+        /// The number of passes.
         passes: u32,
     },
 }
 
-/// The PHC string to store for a secret. The salt must be random and new each time.
+/// Hashes a secret to a PHC string. The salt must be random and new each time.
 pub fn hash(secret: &str, salt: &[u8; 16]) -> Result<String, SecretError> {
     let params =
         Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| SecretError::Unusable(error.into()))?;
@@ -61,7 +62,7 @@ pub fn hash(secret: &str, salt: &[u8; 16]) -> Result<String, SecretError> {
     Ok(hash.to_string())
 }
 
-/// Whether the secret is the one that was hashed. The comparison takes the same time wherever it differs.
+/// Whether the secret matches the stored hash. The comparison takes constant time.
 pub fn verify(secret: &str, stored: &str) -> Result<bool, SecretError> {
     let hash = PasswordHash::new(stored).map_err(|_| SecretError::Unusable(HashError::EncodingInvalid))?;
     if hash.algorithm != Algorithm::Argon2id.ident() || hash.hash.is_none() || hash.salt.is_none() {
@@ -69,7 +70,7 @@ pub fn verify(secret: &str, stored: &str) -> Result<bool, SecretError> {
     }
     let params = Params::try_from(&hash).map_err(SecretError::Unusable)?;
     let (memory_kib, passes) = (params.m_cost(), params.t_cost());
-    if memory_kib > MOST_MEMORY_KIB || passes > MOST_PASSES {
+    if memory_kib > MAX_MEMORY_KIB || passes > MAX_PASSES {
         return Err(SecretError::TooCostly { memory_kib, passes });
     }
     match Argon2::default().verify_password(secret.as_bytes(), &hash) {
@@ -79,9 +80,9 @@ pub fn verify(secret: &str, stored: &str) -> Result<bool, SecretError> {
     }
 }
 
-/// Takes as long as [`verify`] does for a user that exists, and is always false.
-pub fn verify_nobody(secret: &str) -> Result<bool, SecretError> {
-    verify(secret, NOBODY).map(|_| false)
+/// Takes as long as [`verify`] does for an existing user, and always returns false.
+pub fn verify_unknown_user(secret: &str) -> Result<bool, SecretError> {
+    verify(secret, UNKNOWN_USER_HASH).map(|_| false)
 }
 
 #[cfg(test)]
@@ -103,9 +104,9 @@ mod tests {
 
     #[test]
     fn nobody_costs_what_a_real_user_costs() -> Result<(), SecretError> {
-        assert!(!verify_nobody("s3cret")?);
+        assert!(!verify_unknown_user("s3cret")?);
         let costs = |text: &str| text.split('$').nth(3).map(str::to_owned);
-        assert_eq!(costs(NOBODY), costs(&hash("x", SALT)?));
+        assert_eq!(costs(UNKNOWN_USER_HASH), costs(&hash("x", SALT)?));
         Ok(())
     }
 

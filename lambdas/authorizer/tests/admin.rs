@@ -1,4 +1,4 @@
-//! The program that adds users (`examples/add_user.rs`), as an administrator runs it: what it stores is what decides.
+//! The program that adds users (`examples/add_user.rs`), and the authorizer's decisions for them.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::process::{Command, Output, Stdio};
 use authorizer::authorizer::Authorizer;
 use serde_json::{Value, json};
 use shared::aws_secret::SecretClient;
-use shared::log::Scope;
+use shared::log::LogContext;
 use shared::redis_settings::RedisSettings;
 use test_support::TestResult;
 use test_support::redis_server::RedisServer;
 
-/// Runs it, with the secret on its stdin.
+/// Runs the program with the secret on its stdin.
 fn add_user(arguments: &[&str], secret: &str, redis: Option<u16>) -> TestResult<Output> {
     let program = Path::new(env!("CARGO_BIN_EXE_authorizer")).with_file_name("examples").join("add_user");
     let mut command = Command::new(&program);
@@ -26,7 +26,7 @@ fn add_user(arguments: &[&str], secret: &str, redis: Option<u16>) -> TestResult<
             program.display()
         )
     })?;
-    // One that refuses its arguments does not read.
+    // A program that rejects its arguments does not read stdin.
     drop(running.stdin.take().map(|mut stdin| stdin.write_all(secret.as_bytes())));
     Ok(running.wait_with_output()?)
 }
@@ -42,15 +42,15 @@ async fn users_are_added_changed_and_removed() -> TestResult {
     let authorizer =
         Authorizer::new(&RedisSettings::plain("127.0.0.1", redis.port), SecretClient::from_env(|_| None))?;
     let rights = ["ada", "--allow", "GET,POST /demo/users", "--allow", "* /demo/users/{userId}"];
-    // A secret ends where its line does.
+    // The trailing newline is not part of the secret.
     let added = add_user(&rights, "s3cret\n", Some(redis.port))?;
     assert_eq!(String::from_utf8(added.stdout)?, "user ada is stored\n");
-    let decide = async |header: &str| authorizer.decide(event(header), Scope::default()).await;
+    let decide = async |header: &str| authorizer.decide(event(header), LogContext::default()).await;
     let answer = serde_json::to_value(decide("Bearer ada.s3cret").await?)?;
     let resources = answer["policyDocument"]["Statement"][0]["Resource"].as_array().map(Vec::len);
     assert_eq!(resources, Some(3 + 7), "GET, HEAD and POST of one, all of the other");
 
-    // Another secret for the same name: the old one is none any more. Its record says nothing of either.
+    // A new secret for the same name replaces the old one. The record contains neither as plain text.
     assert!(add_user(&["ada"], "an.other", Some(redis.port))?.status.success());
     assert!(decide("Bearer ada.s3cret").await.is_err());
     let record: String = redis.command(&["GET", "auth_user_ada"])?;

@@ -1,13 +1,13 @@
-//! Decisions against a real Redis, as API Gateway would ask for them.
+//! The authorizer's decisions for events of API Gateway, with a Redis server.
 
 use std::time::{Duration, Instant};
 
-use authorizer::authorizer::{Authorizer, Refusal};
+use authorizer::authorizer::{Authorizer, AuthorizerError};
 use authorizer::secret;
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 use shared::aws_secret::SecretClient;
-use shared::log::Scope;
+use shared::log::LogContext;
 use shared::redis_settings::RedisSettings;
 use test_support::TestResult;
 use test_support::redis_server::{RedisServer, free_port};
@@ -32,8 +32,8 @@ fn reads_users() -> Value {
     json!([{ "methods": ["GET"], "path": "/demo/users" }])
 }
 
-fn error_of(refusal: Option<Refusal>) -> Option<String> {
-    refusal.map(|refusal| Diagnostic::from(refusal).error_message)
+fn message(error: Option<AuthorizerError>) -> Option<String> {
+    error.map(|error| Diagnostic::from(error).error_message)
 }
 
 #[tokio::test]
@@ -42,7 +42,8 @@ async fn a_known_user_gets_a_policy_with_either_scheme() -> TestResult {
     add_user(&redis, "ada", &reads_users())?;
     let authorizer = authorizer(redis.port)?;
     for header in ["Basic YWRhOnMzY3JldA==", "Bearer ada.s3cret"] {
-        let answer = serde_json::to_value(authorizer.decide(event(Some(header)), Scope::default()).await?)?;
+        let answer =
+            serde_json::to_value(authorizer.decide(event(Some(header)), LogContext::default()).await?)?;
         assert_eq!(answer["principalId"], "ada");
         assert_eq!(answer["context"], json!({ "user": "ada" }));
         let statements = &answer["policyDocument"]["Statement"];
@@ -58,7 +59,7 @@ async fn a_user_without_rights_is_known_and_denied() -> TestResult {
     let redis = RedisServer::start()?;
     add_user(&redis, "eve", &json!([]))?;
     let answer = serde_json::to_value(
-        authorizer(redis.port)?.decide(event(Some("Bearer eve.s3cret")), Scope::default()).await?,
+        authorizer(redis.port)?.decide(event(Some("Bearer eve.s3cret")), LogContext::default()).await?,
     )?;
     assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Deny");
     Ok(())
@@ -76,8 +77,8 @@ async fn strangers_are_unauthorized_whatever_is_wrong() -> TestResult {
         Some("Basic x"),
         Some("Bearer a*.s3cret"),
     ] {
-        let refusal = authorizer.decide(event(header), Scope::default()).await.err();
-        assert_eq!(error_of(refusal).as_deref(), Some("Unauthorized"), "{header:?}");
+        let error = authorizer.decide(event(header), LogContext::default()).await.err();
+        assert_eq!(message(error).as_deref(), Some("Unauthorized"), "{header:?}");
     }
     Ok(())
 }
@@ -87,16 +88,16 @@ async fn an_unknown_name_takes_as_long_as_a_wrong_secret() -> TestResult {
     let redis = RedisServer::start()?;
     add_user(&redis, "ada", &reads_users())?;
     let authorizer = authorizer(redis.port)?;
-    // The quickest of several runs: the one that nothing disturbed.
-    let mut quickest = [Duration::MAX; 2];
+    // The fastest of several runs, to exclude delays by other processes.
+    let mut fastest = [Duration::MAX; 2];
     for _ in 0..5 {
-        for (best, header) in quickest.iter_mut().zip(["Bearer ada.wrong", "Bearer nobody.wrong"]) {
+        for (best, header) in fastest.iter_mut().zip(["Bearer ada.wrong", "Bearer nobody.wrong"]) {
             let started = Instant::now();
-            assert!(authorizer.decide(event(Some(header)), Scope::default()).await.is_err());
+            assert!(authorizer.decide(event(Some(header)), LogContext::default()).await.is_err());
             *best = (*best).min(started.elapsed());
         }
     }
-    let [known, unknown] = quickest;
+    let [known, unknown] = fastest;
     assert!(unknown > known / 2 && known > unknown / 2, "known {known:?}, unknown {unknown:?}");
     Ok(())
 }
@@ -112,8 +113,8 @@ async fn a_damaged_record_is_an_error_and_no_decision() -> TestResult {
         r#"{"secret":"x","allow":[{"methods":["GET"],"path":"/*"}]}"#,
     ] {
         redis.command::<()>(&["SET", "auth_user_ada", record])?;
-        let refusal = authorizer.decide(event(Some("Bearer ada.s3cret")), Scope::default()).await.err();
-        assert_eq!(error_of(refusal).as_deref(), Some("a user's record is damaged"), "{record}");
+        let error = authorizer.decide(event(Some("Bearer ada.s3cret")), LogContext::default()).await.err();
+        assert_eq!(message(error).as_deref(), Some("a user's record is damaged"), "{record}");
     }
     Ok(())
 }
@@ -129,8 +130,8 @@ async fn other_events_are_errors() -> TestResult {
         json!({ "methodArn": 7 }),
         json!({ "httpMethod": "GET" }),
     ] {
-        let refusal = authorizer.decide(other, Scope::default()).await.err();
-        assert_eq!(error_of(refusal).as_deref(), Some("not an event of a REQUEST authorizer"));
+        let error = authorizer.decide(other, LogContext::default()).await.err();
+        assert_eq!(message(error).as_deref(), Some("not an event of a REQUEST authorizer"));
     }
     Ok(())
 }
@@ -140,9 +141,9 @@ async fn without_redis_there_is_an_error_in_time() -> TestResult {
     let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
     for port in [free_port()?, silent.local_addr()?.port()] {
         let started = Instant::now();
-        let refusal =
-            authorizer(port)?.decide(event(Some("Bearer ada.s3cret")), Scope::default()).await.err();
-        assert_eq!(error_of(refusal).as_deref(), Some("storage is unavailable"));
+        let error =
+            authorizer(port)?.decide(event(Some("Bearer ada.s3cret")), LogContext::default()).await.err();
+        assert_eq!(message(error).as_deref(), Some("storage is unavailable"));
         assert!(started.elapsed() < Duration::from_secs(3));
     }
     Ok(())

@@ -1,13 +1,14 @@
-//! Whatever arrives as an event is a decision, `Unauthorized` or an error: never a panic, never rights that nobody gave.
+//! Property tests: for any event the result is a policy, `Unauthorized` or another error, never a panic, and never a policy
+//! without a stored record.
 
-use authorizer::authorizer::{Authorizer, Refusal};
+use authorizer::authorizer::{Authorizer, AuthorizerError};
 use authorizer::credentials::{Credentials, Event};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use shared::aws_secret::SecretClient;
-use shared::log::Scope;
+use shared::log::LogContext;
 use shared::redis_settings::RedisSettings;
 
 fn credentials(event: Value) -> Option<(String, String)> {
@@ -63,15 +64,15 @@ proptest! {
 
     #[test]
     fn any_event_without_a_known_user_is_refused(event in any_json()) {
-        // Redis is not there: a decision that lets somebody in could not come from it.
-        let nowhere = RedisSettings::plain("127.0.0.1", 1);
+        // Redis cannot be reached, so no policy can be returned.
+        let unreachable = RedisSettings::plain("127.0.0.1", 1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let refused = runtime.block_on(async {
-            let authorizer = Authorizer::new(&nowhere, SecretClient::from_env(|_| None)).unwrap();
-            authorizer.decide(event, Scope::default()).await.err()
+            let authorizer = Authorizer::new(&unreachable, SecretClient::from_env(|_| None)).unwrap();
+            authorizer.decide(event, LogContext::default()).await.err()
         });
         prop_assert!(
-            matches!(refused, Some(Refusal::BadEvent | Refusal::Unauthorized | Refusal::Storage(_))),
+            matches!(refused, Some(AuthorizerError::InvalidEvent | AuthorizerError::Unauthorized | AuthorizerError::Storage(_))),
             "{refused:?}"
         );
     }

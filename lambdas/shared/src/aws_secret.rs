@@ -1,9 +1,9 @@
-//! A secret that AWS keeps: in Secrets Manager, or in SSM as a SecureString parameter. Read with one signed request.
+//! Reads a secret from Secrets Manager, or a SecureString parameter from SSM, with one signed request.
 //!
-//! The AWS SDK for either service would be larger than all else in the zip together. What is needed of it is here: a POST,
-//! signed by AWS's own signer (`aws-sigv4`) with the credentials of the function's environment, over the TLS that the
-//! connection to Redis brings along. `AWS_ENDPOINT_URL` leads it elsewhere, as it does every SDK. The authorizer compiles
-//! this same file. Why so: docs/decisions/0021.
+//! The AWS SDK for either service is larger than everything else in the zip. This module sends one POST request: signed by
+//! `aws-sigv4`, AWS's own signer, with the credentials in the function's environment, and encrypted by the TLS library that
+//! the connection to Redis needs anyway. `AWS_ENDPOINT_URL` overrides the endpoint, as in the SDKs. docs/decisions/0021 has
+//! the reasons.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,18 +26,18 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-/// The request is small and the service is in the same region; what takes longer would cost the waiting request too much.
-const PATIENCE: Duration = Duration::from_millis(1500);
-/// Secrets Manager keeps at most 64 KB.
-const LARGEST_ANSWER: usize = 128 * 1024;
+/// The timeout of one read. A request to the API waits for it, and the service is in the same region.
+const TIMEOUT: Duration = Duration::from_millis(1500);
+/// Secrets Manager stores at most 64 KB.
+const MAX_RESPONSE_SIZE: usize = 128 * 1024;
 
-/// Which secret, in which service and region.
+/// The ARN of a secret or of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretArn {
     arn: String,
     service: Service,
     region: String,
-    /// `amazonaws.com`, or the suffix of another partition.
+    /// The DNS suffix of the partition, such as `amazonaws.com`.
     domain: &'static str,
 }
 
@@ -48,7 +48,7 @@ enum Service {
 }
 
 impl SecretArn {
-    /// None if this is no ARN of a secret or of a parameter.
+    /// None if the text is not the ARN of a secret or of a parameter.
     pub fn parse(arn: &str) -> Option<Self> {
         let fields: Vec<&str> = arn.splitn(6, ':').collect();
         let ["arn", partition, service, region, account, resource] = fields.as_slice() else { return None };
@@ -68,7 +68,7 @@ impl SecretArn {
         known.then(|| Self { arn: arn.to_owned(), service, region: (*region).to_owned(), domain })
     }
 
-    /// The service's name in signatures and host names, the operation, and what it is asked.
+    /// The service's name in signatures and host names, the operation, and the request body.
     fn operation(&self) -> (&'static str, &'static str, serde_json::Value) {
         match self.service {
             Service::SecretsManager => (
@@ -85,12 +85,12 @@ impl SecretArn {
     }
 }
 
-/// A secret in memory. It has no `Debug` that shows it and cannot be serialised.
+/// The text of a secret. `Debug` does not show it, and it cannot be serialised.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text, for the one place that needs it.
+    /// The text.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -102,16 +102,16 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why the secret could not be read. None of the texts holds a part of an answer that could hold the secret.
+/// The secret cannot be read. No message contains a part of a response that may contain the secret.
 #[derive(Debug, Error)]
 pub enum SecretError {
-    /// Lambda gives every function credentials; here there are none.
+    /// The environment has no credentials. Lambda always sets them.
     #[error("the Redis token cannot be read: the environment has no AWS credentials")]
     NoCredentials,
-    /// `AWS_ENDPOINT_URL` is no URL.
+    /// `AWS_ENDPOINT_URL` is not a URL.
     #[error("the Redis token cannot be read: '{0}' is no endpoint URL")]
-    BadEndpoint(String),
-    /// The request cannot be made.
+    InvalidEndpoint(String),
+    /// The request cannot be created.
     #[error("the Redis token cannot be read: the request cannot be {0}")]
     Request(&'static str),
     /// The service cannot be reached.
@@ -119,26 +119,26 @@ pub enum SecretError {
     Unreachable {
         /// The service's host.
         host: String,
-        /// What the network said.
+        /// The network error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The service takes too long.
+    /// The service did not answer in time.
     #[error("the Redis token cannot be read: {0} does not answer")]
-    Silent(String),
-    /// The service refuses.
+    Timeout(String),
+    /// The service returned an error.
     #[error("the Redis token cannot be read: {status} {kind}")]
-    Refused {
+    Rejected {
         /// The HTTP status.
         status: StatusCode,
         /// The service's name for the error, such as `AccessDeniedException`.
         kind: String,
     },
-    /// The answer has no text in it.
+    /// The response contains no text.
     #[error("the Redis token cannot be read: the answer holds no text (a binary secret?)")]
     NoText,
 }
 
-/// How to ask, as the environment says.
+/// A client of Secrets Manager and SSM.
 #[derive(Debug, Clone)]
 pub struct SecretClient {
     endpoint: Option<String>,
@@ -146,7 +146,7 @@ pub struct SecretClient {
 }
 
 impl SecretClient {
-    /// Reads the environment through `lookup`. What is missing there is an error only when a secret is read.
+    /// Reads the environment through `lookup`. A missing variable is an error only when a secret is read.
     pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name| lookup(name).filter(|value| !value.is_empty());
         let credentials = set("AWS_ACCESS_KEY_ID").zip(set("AWS_SECRET_ACCESS_KEY")).map(|(id, key)| {
@@ -155,25 +155,25 @@ impl SecretClient {
         Self { endpoint: set("AWS_ENDPOINT_URL"), credentials }
     }
 
-    /// The secret's current text.
+    /// Reads the current text of the secret.
     pub async fn read(&self, secret: &SecretArn) -> Result<Secret, SecretError> {
-        let (service, operation, question) = secret.operation();
+        let (service, operation, body) = secret.operation();
         let endpoint = self
             .endpoint
             .clone()
             .unwrap_or_else(|| format!("https://{service}.{}.{}", secret.region, secret.domain));
-        let bad_endpoint = || SecretError::BadEndpoint(endpoint.clone());
-        let uri: Uri = endpoint.parse().map_err(|_| bad_endpoint())?;
-        let host = uri.host().ok_or_else(bad_endpoint)?.to_owned();
-        let request = self.signed(&uri, secret, service, operation, &question.to_string())?;
-        let answer = timeout(PATIENCE, exchange(&uri, &host, request))
+        let invalid_endpoint = || SecretError::InvalidEndpoint(endpoint.clone());
+        let uri: Uri = endpoint.parse().map_err(|_| invalid_endpoint())?;
+        let host = uri.host().ok_or_else(invalid_endpoint)?.to_owned();
+        let request = self.signed_request(&uri, secret, service, operation, &body.to_string())?;
+        let response = timeout(TIMEOUT, send(&uri, &host, request))
             .await
-            .map_err(|_| SecretError::Silent(host.clone()))?;
-        let (status, body) = answer.map_err(|source| SecretError::Unreachable { host, source })?;
-        text_of(status, &body)
+            .map_err(|_| SecretError::Timeout(host.clone()))?;
+        let (status, body) = response.map_err(|source| SecretError::Unreachable { host, source })?;
+        parse_response(status, &body)
     }
 
-    fn signed(
+    fn signed_request(
         &self,
         uri: &Uri,
         secret: &SecretArn,
@@ -211,18 +211,14 @@ impl SecretClient {
     }
 }
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn exchange(
-    uri: &Uri,
-    host: &str,
-    request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, Bytes), Failed> {
+async fn send(uri: &Uri, host: &str, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), BoxError> {
     let encrypted = uri.scheme_str() != Some("http");
     let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
     let stream = TcpStream::connect((host, port)).await?;
     if !encrypted {
-        return converse(stream, request).await;
+        return send_over(stream, request).await;
     }
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -231,29 +227,29 @@ async fn exchange(
         .with_root_certificates(roots)
         .with_no_client_auth();
     let name = ServerName::try_from(host.to_owned())?;
-    converse(TlsConnector::from(Arc::new(config)).connect(name, stream).await?, request).await
+    send_over(TlsConnector::from(Arc::new(config)).connect(name, stream).await?, request).await
 }
 
-async fn converse<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Failed>
+async fn send_over<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), BoxError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let talking = tokio::spawn(connection);
-    let answer = async {
+    let connection_task = tokio::spawn(connection);
+    let result = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await?.to_bytes();
+        let body = Limited::new(response.into_body(), MAX_RESPONSE_SIZE).collect().await?.to_bytes();
         Ok((status, body))
     }
     .await;
-    talking.abort();
-    answer
+    connection_task.abort();
+    result
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct SecretResponse {
     secret_string: Option<String>,
     parameter: Option<Parameter>,
     #[serde(rename = "__type")]
@@ -266,16 +262,16 @@ struct Parameter {
     value: Option<String>,
 }
 
-fn text_of(status: StatusCode, body: &[u8]) -> Result<Secret, SecretError> {
-    let answer: Option<Answer> = serde_json::from_slice(body).ok();
+fn parse_response(status: StatusCode, body: &[u8]) -> Result<Secret, SecretError> {
+    let response: Option<SecretResponse> = serde_json::from_slice(body).ok();
     if !status.is_success() {
-        let kind = answer.and_then(|answer| answer.kind).unwrap_or_default();
-        // `com.amazonaws.…#AccessDeniedException`: the last part says it.
+        let kind = response.and_then(|response| response.kind).unwrap_or_default();
+        // The name may have a prefix: `com.amazonaws.…#AccessDeniedException`.
         let kind = kind.rsplit('#').next().unwrap_or_default().to_owned();
-        return Err(SecretError::Refused { status, kind });
+        return Err(SecretError::Rejected { status, kind });
     }
-    let answer = answer.ok_or(SecretError::NoText)?;
-    let text = answer.secret_string.or_else(|| answer.parameter.and_then(|parameter| parameter.value));
+    let response = response.ok_or(SecretError::NoText)?;
+    let text = response.secret_string.or_else(|| response.parameter.and_then(|parameter| parameter.value));
     text.filter(|text| !text.is_empty()).map(Secret).ok_or(SecretError::NoText)
 }
 
@@ -309,7 +305,7 @@ mod tests {
     #[test]
     fn an_answer_is_the_text_or_says_why_not() {
         let read = |status, body: &str| {
-            text_of(status, body.as_bytes()).map(|secret| secret.0).map_err(|e| e.to_string())
+            parse_response(status, body.as_bytes()).map(|secret| secret.0).map_err(|e| e.to_string())
         };
         assert_eq!(read(StatusCode::OK, r#"{"SecretString":"t0ken","Name":"x"}"#), Ok("t0ken".to_owned()));
         assert_eq!(read(StatusCode::OK, r#"{"Parameter":{"Value":"t0ken"}}"#), Ok("t0ken".to_owned()));
@@ -324,11 +320,11 @@ mod tests {
     #[test]
     fn the_request_is_signed_for_its_service_and_region() -> Result<(), SecretError> {
         let secrets = SecretClient::from_env(|name| {
-            (name != "AWS_ENDPOINT_URL").then(|| name.to_lowercase()) // Any text will do for the others.
+            (name != "AWS_ENDPOINT_URL").then(|| name.to_lowercase()) // The other variables may have any value.
         });
         let secret = SecretArn::parse(SECRET).ok_or(SecretError::NoText)?;
         let uri = Uri::from_static("https://secretsmanager.eu-west-1.amazonaws.com");
-        let request = secrets.signed(&uri, &secret, "secretsmanager", "x.y", "{}")?;
+        let request = secrets.signed_request(&uri, &secret, "secretsmanager", "x.y", "{}")?;
         let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
         let signature = header("authorization").unwrap_or_default();
         assert!(signature.starts_with("AWS4-HMAC-SHA256 Credential=aws_access_key_id/"), "{signature}");

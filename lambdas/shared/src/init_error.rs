@@ -1,6 +1,5 @@
-//! Tells Lambda why the function could not start, so that the reason is in the answer to the invocation and not
-//! only in the log. `lambda_runtime` has no call for this; the Runtime API's request is small enough to write here.
-//! The authorizer compiles this same file.
+//! Reports an initialisation error to Lambda, so that the reason is in the response to the invocation and not only in the
+//! log. `lambda_runtime` has no function for this; the request to the Runtime API is short enough to write here.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -9,9 +8,9 @@ use std::time::Duration;
 
 use crate::log;
 
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Logs the error and posts it to the Runtime API, where there is one. The caller then exits with a failure.
+/// Logs the error and posts it to the Runtime API, if its address is set. The caller then exits with a failure.
 pub fn report(error: &dyn Error) {
     log::error("the function cannot start", error);
     if let Ok(runtime_api) = std::env::var("AWS_LAMBDA_RUNTIME_API")
@@ -33,11 +32,11 @@ fn request(runtime_api: &str, message: &str) -> String {
 
 fn post(runtime_api: &str, request: &str) -> std::io::Result<()> {
     let address = runtime_api.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(request.as_bytes())?;
-    // The answer says nothing of use, but leaving before it came could lose the report.
+    // Waits for the response, or the report may be lost when the process exits. Its content does not matter.
     stream.read(&mut [0; 64]).map(|_| ())
 }
 

@@ -1,8 +1,7 @@
-//! The log: one line of JSON on stderr per thing that an operator should know, never with personal data.
+//! The log: lines of JSON on stderr, without personal data.
 //!
-//! Callers pass fixed words, numbers, and errors of ours or of the Redis client, which carry no user's content. `level`
-//! and `timestamp` are named and written as Lambda's own JSON log format has them, so that its level filter works. The
-//! authorizer compiles this same file (see its `lib.rs`).
+//! Callers pass fixed text, numbers, and errors of this project or of the Redis client, which contain no user data. `level`
+//! and `timestamp` have the names and the format of Lambda's JSON log format, so that Lambda's log level filter works.
 
 use std::error::Error;
 use std::io::Write;
@@ -12,17 +11,17 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-/// How much is logged (`LOG_LEVEL`): this and all above it.
+/// The log level (`LOG_LEVEL`): a line of this level or of a more severe one is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Level {
-    /// Something failed.
+    /// A failure.
     Error,
-    /// Something is not as it should be, and was coped with.
+    /// A problem that was handled.
     Warn,
     /// One line per request.
     #[default]
     Info,
-    /// What helps to find a fault.
+    /// Details for debugging.
     Debug,
 }
 
@@ -41,55 +40,55 @@ impl FromStr for Level {
     }
 }
 
-/// The process' level: there is one environment, and one setting.
+/// The log level of the process.
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 
-/// Sets how much is logged from now on.
+/// Sets the log level of the process.
 pub fn set_level(level: Level) {
     LEVEL.store(level as u8, Ordering::Relaxed);
 }
 
-/// What each line about one request repeats, to find it by.
+/// Fields that every line about one request has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// Lambda's id of the invocation.
+pub struct LogContext {
+    /// Lambda's request id.
     pub request_id: Option<String>,
-    /// X-Ray's id of the trace.
+    /// The X-Ray trace id.
     pub trace_id: Option<String>,
-    /// The release that API Gateway served the request with.
+    /// The release in the API Gateway stage variable.
     pub release: Option<String>,
 }
 
-impl Scope {
-    /// The scope of one invocation, before its event is read. `trace` is the header that Lambda passes.
-    pub fn of_invocation(request_id: &str, trace: Option<&str>) -> Self {
+impl LogContext {
+    /// The context of one invocation, before its event is read. `trace` is the X-Ray header from Lambda.
+    pub fn for_invocation(request_id: &str, trace: Option<&str>) -> Self {
         // `Root=1-…;Parent=…;Sampled=1`: the root names the trace.
         let root = trace.and_then(|header| header.split(';').find_map(|part| part.strip_prefix("Root=")));
         let request_id = Some(request_id).filter(|id| !id.is_empty()).map(str::to_owned);
         Self { request_id, trace_id: root.map(str::to_owned), release: None }
     }
 
-    /// Something failed: `message` says what, `cause` why (with its chain of sources).
+    /// Logs a failure. `cause` is logged with its chain of sources.
     pub fn error(&self, message: &str, cause: &dyn Error) {
         self.write(Level::Error, message, json!({ "cause": chain(cause) }));
     }
 
-    /// Something that an operator may want to know. `facts` is an object of fixed names.
-    pub fn info(&self, message: &str, facts: Value) {
-        self.write(Level::Info, message, facts);
+    /// Logs a message with more fields. `fields` is a JSON object with fixed names.
+    pub fn info(&self, message: &str, fields: Value) {
+        self.write(Level::Info, message, fields);
     }
 
-    fn write(&self, level: Level, message: &str, facts: Value) {
+    fn write(&self, level: Level, message: &str, fields: Value) {
         if (level as u8) <= LEVEL.load(Ordering::Relaxed) {
             let now = jiff::Timestamp::now();
-            write(self.line(now, level, message, facts));
+            write(self.line(now, level, message, fields));
         }
     }
 
-    /// One entry, its names in alphabetic order.
-    fn line(&self, now: jiff::Timestamp, level: Level, message: &str, facts: Value) -> String {
-        let mut entry = match facts {
-            Value::Object(facts) => facts,
+    /// Formats one entry. Its fields are in alphabetical order.
+    fn line(&self, now: jiff::Timestamp, level: Level, message: &str, fields: Value) -> String {
+        let mut entry = match fields {
+            Value::Object(fields) => fields,
             _ => Map::new(),
         };
         let name = LEVELS.iter().find(|(known, _)| *known == level).map_or("error", |(_, name)| name);
@@ -106,21 +105,21 @@ impl Scope {
     }
 }
 
-/// Something failed that belongs to no request.
+/// Logs a failure outside of a request.
 pub fn error(message: &str, cause: &dyn Error) {
-    Scope::default().error(message, cause);
+    LogContext::default().error(message, cause);
 }
 
-/// The time since then, in milliseconds with three decimals.
+/// The elapsed time in milliseconds, with three decimals.
 pub fn milliseconds_since(start: Instant) -> f64 {
     (start.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
-/// A panic is a defect of ours: it is logged like any error, by its place. Its text might hold a user's content.
+/// Logs panics as errors, with their source location only: the panic message may contain user data.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        Scope::default().write(Level::Error, "panic", json!({ "cause": place }));
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        LogContext::default().write(Level::Error, "panic", json!({ "cause": location }));
     }));
 }
 
@@ -129,7 +128,7 @@ fn chain(cause: &dyn Error) -> String {
     let mut next = cause.source();
     while let Some(source) = next {
         let text = source.to_string();
-        // Many errors repeat their source in their own text; once is enough.
+        // Many errors include the text of their source.
         if !causes.contains(&text) {
             causes.push_str(": ");
             causes.push_str(&text);
@@ -139,7 +138,8 @@ fn chain(cause: &dyn Error) -> String {
     causes
 }
 
-/// A log that cannot be written is no reason to fail the request. stderr has no buffer: the line and its end are one write.
+/// Write errors are ignored: they must not fail the request. stderr is unbuffered, so the line and its newline are one
+/// write.
 fn write(mut line: String) {
     line.push('\n');
     drop(std::io::stderr().lock().write_all(line.as_bytes()));
@@ -152,10 +152,11 @@ mod tests {
     #[test]
     fn an_entry_is_one_line_of_json_whatever_the_text() {
         let cause = std::io::Error::other("line\nbreak \"quoted\"");
-        let mut scope = Scope::of_invocation("r-1", Some("Root=1-5e-9a;Parent=53;Sampled=1"));
-        scope.release = Some("1.4.2".to_owned());
-        let facts = json!({ "cause": chain(&cause) });
-        let text = scope.line(jiff::Timestamp::UNIX_EPOCH, Level::Error, "storage is unavailable", facts);
+        let mut log_context = LogContext::for_invocation("r-1", Some("Root=1-5e-9a;Parent=53;Sampled=1"));
+        log_context.release = Some("1.4.2".to_owned());
+        let fields = json!({ "cause": chain(&cause) });
+        let text =
+            log_context.line(jiff::Timestamp::UNIX_EPOCH, Level::Error, "storage is unavailable", fields);
         assert_eq!(
             text,
             r#"{"cause":"line\nbreak \"quoted\"","level":"ERROR","message":"storage is unavailable","release":"1.4.2","request_id":"r-1","timestamp":"1970-01-01T00:00:00.000Z","trace_id":"1-5e-9a"}"#
@@ -164,9 +165,9 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let scope = Scope::of_invocation("", Some("Self=1"));
-        assert_eq!(scope, Scope::default());
-        let text = scope.line(jiff::Timestamp::UNIX_EPOCH, Level::Info, "x", json!({}));
+        let log_context = LogContext::for_invocation("", Some("Self=1"));
+        assert_eq!(log_context, LogContext::default());
+        let text = log_context.line(jiff::Timestamp::UNIX_EPOCH, Level::Info, "x", json!({}));
         assert_eq!(text, r#"{"level":"INFO","message":"x","timestamp":"1970-01-01T00:00:00.000Z"}"#);
     }
 

@@ -1,4 +1,4 @@
-//! From an event to a response, whatever happens: the method is checked, the deadline kept, a failure worded and logged.
+//! Handles one event: checks the method, applies the timeout, and turns failures into responses and log lines.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -13,12 +13,12 @@ use crate::settings::{Handler, Settings};
 use crate::store::Store;
 use shared::aws_secret::SecretClient;
 use shared::connection::ConnectionError;
-use shared::log::{Scope, milliseconds_since};
+use shared::log::{LogContext, milliseconds_since};
 
-/// The most that a request may wait for Redis, everything included.
-const DEADLINE: Duration = Duration::from_secs(2);
+/// How long one request may wait for Redis in total.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// One function of the six, ready to serve.
+/// One of the six functions.
 #[derive(Debug)]
 pub struct App {
     handler: Handler,
@@ -28,7 +28,7 @@ pub struct App {
 }
 
 impl App {
-    /// Puts the function together. Redis need not be there.
+    /// Creates the function without connecting to Redis.
     pub fn new(settings: &Settings, secrets: SecretClient) -> Result<Self, ConnectionError> {
         Ok(Self {
             handler: settings.handler,
@@ -43,54 +43,54 @@ impl App {
         self.store.connect().await;
     }
 
-    /// Answers one event, given as its JSON text, and logs one line about it.
-    pub async fn answer(&self, event: &str, mut scope: Scope) -> Response {
+    /// Handles one event, given as JSON text, and logs one line about it.
+    pub async fn answer(&self, event: &str, mut log_context: LogContext) -> Response {
         let started = Instant::now();
         let (request, outcome) = match Request::from_event(event) {
             Err(failure) => (None, Err(failure)),
             Ok(request) => {
-                scope.release.clone_from(&request.release);
-                let outcome = self.serve(&request, &scope).await;
+                log_context.release.clone_from(&request.release);
+                let outcome = self.serve(&request, &log_context).await;
                 (Some(request), outcome)
             }
         };
-        let response = self.dress(outcome, request.as_ref(), &scope);
-        let facts = serde_json::json!({
+        let response = self.finish_response(outcome, request.as_ref(), &log_context);
+        let fields = serde_json::json!({
             "function": self.handler.name(),
             "method": request.as_ref().map(|request| known_method(&request.method)),
             "status": response.status_code,
             "bytes": response.body.len(),
             "milliseconds": milliseconds_since(started),
         });
-        scope.info("request", facts);
+        log_context.info("request", fields);
         response
     }
 
-    async fn serve(&self, request: &Request, scope: &Scope) -> Result<Response, Failure> {
-        let serves = self.handler.method();
+    async fn serve(&self, request: &Request, log_context: &LogContext) -> Result<Response, Failure> {
+        let allowed = self.handler.method();
         match request.method.as_str() {
-            method if method == serves => {}
-            "HEAD" if serves == "GET" => {}
-            "OPTIONS" => return Ok(Response::of_options(self.handler.methods_of_resource())),
-            _ => return Err(Failure::WrongMethod { serves }),
+            method if method == allowed => {}
+            "HEAD" if allowed == "GET" => {}
+            "OPTIONS" => return Ok(Response::for_options(self.handler.methods_of_resource())),
+            _ => return Err(Failure::WrongMethod { allowed }),
         }
-        timeout(DEADLINE, routes::serve(self.handler, &self.store, request, scope))
+        timeout(REDIS_TIMEOUT, routes::serve(self.handler, &self.store, request, log_context))
             .await
-            .unwrap_or(Err(Failure::Unanswered))
+            .unwrap_or(Err(Failure::NoAnswer))
     }
 
-    /// The response as it is sent: failures in words, HEAD without a body, and the headers that every response has.
-    fn dress(
+    /// Completes the response: turns a failure into a response, removes the body for HEAD, and adds the common headers.
+    fn finish_response(
         &self,
         outcome: Result<Response, Failure>,
         request: Option<&Request>,
-        scope: &Scope,
+        log_context: &LogContext,
     ) -> Response {
         let response = outcome.unwrap_or_else(|failure| {
             if failure.status() >= 500 {
-                scope.error("a request failed", failure.source().unwrap_or(&failure));
+                log_context.error("a request failed", failure.source().unwrap_or(&failure));
             }
-            Response::of_failure(&failure)
+            Response::from_failure(&failure)
         });
         let response = match &self.cors_origin {
             Some(origin) => response.with_cors(origin),
@@ -98,9 +98,9 @@ impl App {
         };
         let Some(request) = request else { return response };
         let response = if request.method == "HEAD" { response.without_body() } else { response };
-        // So that a caller can see whose rights it has used.
+        // Tells the caller which user's permissions applied.
         let response = response.with_header("X-Caller", request.caller.as_deref());
-        // These two tell `deployctl`, and everyone else, which release answered.
+        // Tells deployctl and other callers which release answered.
         match &request.release {
             None => response,
             release => response
@@ -110,7 +110,7 @@ impl App {
     }
 }
 
-/// For the log: what a direct invocation says instead of a method could be anything.
+/// The method for the log. A direct invocation may contain any text as its method.
 fn known_method(method: &str) -> &'static str {
     const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
     METHODS.into_iter().find(|known| *known == method).unwrap_or("other")

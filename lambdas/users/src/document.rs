@@ -1,7 +1,7 @@
-//! Users as JSON text: what is a user, what is accepted from a client, and how a patch changes one.
+//! Users as JSON text: validation of request bodies and of stored users, and merge patches.
 //!
-//! Only the level of an object that must be looked into is taken apart; every other value stays the text it was. So a
-//! number of any length, an empty list or an escape comes out as it went in.
+//! Only the level of an object that changes is parsed; every other value stays the same text. Therefore numbers of any
+//! length, empty lists and escapes do not change.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,28 +10,28 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::event::LARGEST_BODY;
+use crate::event::MAX_BODY_SIZE;
 use crate::failure::Failure;
 use crate::user_id::UserId;
 
-/// Deeper nesting than any user needs, and shallow enough for every reader (serde_json stops at 128, Python at 1000).
-const DEEPEST: usize = 64;
+/// The maximum nesting depth. JSON parsers have their own limits: serde_json 128, Python 1000.
+const MAX_DEPTH: usize = 64;
 
 type Object<'a> = BTreeMap<String, Cow<'a, RawValue>>;
 
-/// A JSON object that a client sent.
+/// A JSON object from a request body.
 #[derive(Debug)]
-pub struct Input<'a>(Object<'a>);
+pub struct JsonBody<'a>(Object<'a>);
 
-impl<'a> Input<'a> {
-    /// Checks a request's body.
+impl<'a> JsonBody<'a> {
+    /// Parses and validates a request body.
     pub fn parse(body: &'a str) -> Result<Self, Failure> {
         let bad = |why: String| Failure::BadRequest(why);
-        if depth(body) > DEEPEST {
-            return Err(bad(format!("the body is nested more than {DEEPEST} levels deep")));
+        if depth(body) > MAX_DEPTH {
+            return Err(bad(format!("the body is nested more than {MAX_DEPTH} levels deep")));
         }
-        // Read in full once, so that nothing is stored that a reader would refuse: text that is not Unicode ("\ud800")
-        // or a number beyond all bounds is still valid JSON to a parser that skips it.
+        // Parses every value once: text that is not Unicode ("\ud800") and numbers out of range are accepted by a parser
+        // that skips them, and rejected by the clients that read the stored user later.
         let not_json = |error| bad(format!("the body is not JSON: {error}"));
         if !serde_json::from_str::<Value>(body).map_err(not_json)?.is_object() {
             return Err(bad("the body must be a JSON object".to_owned()));
@@ -39,22 +39,22 @@ impl<'a> Input<'a> {
         object(body).map(Self).map_err(not_json)
     }
 
-    /// The new user with this id; an id that the client chose is replaced.
+    /// The JSON text of a new user with this id. An id from the client is replaced.
     pub fn into_user(mut self, id: &UserId) -> Result<String, Failure> {
         self.0.insert("id".to_owned(), Cow::Owned(to_raw_value(id.as_str()).map_err(Failure::Internal)?));
-        sized(serde_json::to_string(&self.0).map_err(Failure::Internal)?)
+        check_size(serde_json::to_string(&self.0).map_err(Failure::Internal)?)
     }
 
-    /// The stored user changed by this patch, as RFC 7396 (JSON merge patch) has it: `null` removes, objects are
-    /// merged, anything else replaces.
+    /// The stored user with this patch applied (RFC 7396, JSON merge patch): `null` removes a field, objects are merged, any
+    /// other value replaces the old one.
     pub fn patch(&self, id: &UserId, stored: &str) -> Result<String, Failure> {
         self.check_id(id)?;
         let mut user = object(stored).map_err(|_| Failure::Damaged)?;
         merge(&mut user, &self.0).map_err(|_| Failure::Damaged)?;
-        sized(serde_json::to_string(&user).map_err(Failure::Internal)?)
+        check_size(serde_json::to_string(&user).map_err(Failure::Internal)?)
     }
 
-    /// A user keeps its id: a patch may repeat it but not change it.
+    /// Checks that the patch does not change the id.
     pub fn check_id(&self, id: &UserId) -> Result<(), Failure> {
         match self.0.get("id").map(|value| serde_json::from_str::<String>(value.get())) {
             None => Ok(()),
@@ -64,7 +64,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A stored user as the text to send, if it is one JSON object.
+/// The stored user as text, if it is one JSON object.
 pub fn stored_user(bytes: Vec<u8>) -> Option<String> {
     let text = String::from_utf8(bytes).ok()?;
     serde_json::from_str::<IgnoredAny>(&text).ok()?;
@@ -76,7 +76,7 @@ fn object(text: &str) -> serde_json::Result<Object<'_>> {
     Ok(borrowed.into_iter().map(|(name, value)| (name, Cow::Borrowed(value))).collect())
 }
 
-/// Recursion is bounded by the patch's depth, which was checked; the stored user is only followed where the patch leads.
+/// The recursion is as deep as the patch, whose depth is limited.
 fn merge(target: &mut Object<'_>, patch: &Object<'_>) -> serde_json::Result<()> {
     for (name, change) in patch {
         let text = change.get();
@@ -96,16 +96,16 @@ fn merge(target: &mut Object<'_>, patch: &Object<'_>) -> serde_json::Result<()> 
     Ok(())
 }
 
-fn sized(user: String) -> Result<String, Failure> {
-    if user.len() > LARGEST_BODY {
+fn check_size(user: String) -> Result<String, Failure> {
+    if user.len() > MAX_BODY_SIZE {
         return Err(Failure::TooLarge("the user would be larger than 256 KB".to_owned()));
     }
     Ok(user)
 }
 
-/// How deep the objects and arrays of a valid JSON text are nested.
+/// The nesting depth of a valid JSON text.
 fn depth(json: &str) -> usize {
-    let (mut now, mut deepest) = (0_usize, 0);
+    let (mut current, mut maximum) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);
     for byte in json.bytes() {
         match byte {
@@ -113,14 +113,14 @@ fn depth(json: &str) -> usize {
             b'\\' => escaped = in_string,
             b'"' => in_string = !in_string,
             b'{' | b'[' if !in_string => {
-                now += 1;
-                deepest = deepest.max(now);
+                current += 1;
+                maximum = maximum.max(current);
             }
-            b'}' | b']' if !in_string => now = now.saturating_sub(1),
+            b'}' | b']' if !in_string => current = current.saturating_sub(1),
             _ => {}
         }
     }
-    deepest
+    maximum
 }
 
 #[cfg(test)]

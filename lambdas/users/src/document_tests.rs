@@ -1,4 +1,4 @@
-//! Tests of `document`: the examples of RFC 7396, what must survive untouched, and what is refused.
+//! Tests of `document`: the examples of RFC 7396, values that must not change, and invalid bodies.
 
 use super::*;
 
@@ -9,16 +9,16 @@ fn id() -> UserId {
 }
 
 fn patched(stored: &str, patch: &str) -> Result<String, Failure> {
-    Input::parse(patch)?.patch(&id(), stored)
+    JsonBody::parse(patch)?.patch(&id(), stored)
 }
 
 fn reason(body: &str) -> Option<(u16, String)> {
-    Input::parse(body).err().map(|failure| (failure.status(), failure.to_string()))
+    JsonBody::parse(body).err().map(|failure| (failure.status(), failure.to_string()))
 }
 
 #[test]
 fn the_examples_of_rfc_7396_hold() -> Result<(), Box<dyn std::error::Error>> {
-    // Those of its appendix A whose target and patch are objects.
+    // The examples of appendix A whose target and patch are objects.
     for (target, patch, result) in [
         (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
         (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
@@ -64,7 +64,7 @@ fn a_repeated_patch_changes_nothing() -> TestResult {
 #[test]
 fn the_server_sets_the_id_of_a_new_user() -> Result<(), Box<dyn std::error::Error>> {
     let id = id();
-    let user: Value = serde_json::from_str(&Input::parse(r#"{"id":"mine","name":"a"}"#)?.into_user(&id)?)?;
+    let user: Value = serde_json::from_str(&JsonBody::parse(r#"{"id":"mine","name":"a"}"#)?.into_user(&id)?)?;
     assert_eq!(user, serde_json::json!({ "id": id.as_str(), "name": "a" }));
     Ok(())
 }
@@ -72,7 +72,7 @@ fn the_server_sets_the_id_of_a_new_user() -> Result<(), Box<dyn std::error::Erro
 #[test]
 fn a_patch_may_repeat_the_id_but_not_change_it() -> TestResult {
     let id = id();
-    let check = |value: &str| Input::parse(&format!(r#"{{"id":{value}}}"#))?.check_id(&id);
+    let check = |value: &str| JsonBody::parse(&format!(r#"{{"id":{value}}}"#))?.check_id(&id);
     check(&format!("\"{id}\""))?;
     for other in ["null", "7", r#""x""#, "{}", r#"["a"]"#] {
         assert_eq!(check(other).err().map(|failure| failure.status()), Some(400), "{other}");
@@ -101,7 +101,7 @@ fn nesting_has_a_limit_and_strings_do_not_count() {
     let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
     assert_eq!(reason(&nested(64)), None);
     assert_eq!(reason(&nested(65)).map(|(status, _)| status), Some(400));
-    // Deep enough to exhaust the stack of a recursive reader.
+    // Deep enough to exhaust the stack of a recursive parser.
     assert_eq!(reason(&nested(50_000)).map(|(status, _)| status), Some(400));
     assert_eq!(reason(&format!(r#"{{"a":"\"{}"}}"#, "[{".repeat(100))), None);
 }
@@ -117,7 +117,7 @@ fn a_stored_user_is_an_object_or_damaged() {
 
 #[test]
 fn a_user_cannot_be_patched_beyond_the_size_of_a_body() {
-    let half = "x".repeat(LARGEST_BODY / 2);
+    let half = "x".repeat(MAX_BODY_SIZE / 2);
     let outcome = patched(&format!(r#"{{"a":"{half}"}}"#), &format!(r#"{{"b":"{half}"}}"#));
     assert_eq!(outcome.err().map(|failure| failure.status()), Some(413));
 }

@@ -1,7 +1,7 @@
-//! The event: what API Gateway sends to a REST proxy integration (payload format 1.0), reduced to what is used here.
+//! The event of an API Gateway REST proxy integration (payload format 1.0).
 //!
-//! Every field may be absent or null and unknown ones are skipped. Only `httpMethod` must be there: without it this is
-//! no API Gateway request, and a function that deletes must not run on a stray `{}`.
+//! Fields may be absent or null, and unknown fields are ignored. Only `httpMethod` is required: without it, the event is not
+//! from API Gateway, and the functions that delete users must not run for an event such as `{}`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// The largest body that is taken, and the largest user that is stored.
-pub const LARGEST_BODY: usize = 256 * 1024;
+/// The maximum size of a request body and of a stored user.
+pub const MAX_BODY_SIZE: usize = 256 * 1024;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,39 +39,40 @@ struct Context {
 pub struct Request {
     /// The HTTP method.
     pub method: String,
-    /// `{userId}` of the path, unchecked.
+    /// `{userId}` of the path, not validated.
     pub user_id: Option<String>,
-    /// Parameters of the query, unchecked.
+    /// The query parameters, not validated.
     pub query: Query,
-    /// Who calls, where an authorizer has said so.
+    /// The user name from the authorizer, if there is one.
     pub caller: Option<String>,
-    /// The stage variable `release`: which release API Gateway served this request with.
+    /// The release, from the stage variable `release`.
     pub release: Option<String>,
     body: Option<String>,
     is_base64_encoded: bool,
 }
 
-/// The query's parameters that the API has.
+/// The query parameters of the API.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
-    /// `limit`: the most users that a page may hold.
+    /// `limit`: the maximum number of users on a page.
     pub limit: Option<String>,
-    /// `cursor`: where the page begins.
+    /// `cursor`: the start of the page.
     pub cursor: Option<String>,
-    /// The one that was given more than once. API Gateway keeps the last one: which was meant is not for us to guess.
-    pub repeated: Option<&'static str>,
+    /// The name of a parameter that the request has more than once. API Gateway passes only the last value, so the request
+    /// is ambiguous.
+    pub duplicate: Option<&'static str>,
 }
 
 impl Request {
     /// Reads an event's JSON text.
     pub fn from_event(text: &str) -> Result<Self, Failure> {
-        let not_ours =
+        let not_an_event =
             |why: &str| Failure::BadRequest(format!("not an API Gateway proxy event (payload 1.0): {why}"));
-        // Serde would read an array as the fields in their order.
+        // Serde also accepts an array, as the fields in order.
         if !text.trim_start().starts_with('{') {
-            return Err(not_ours("it is no JSON object"));
+            return Err(not_an_event("it is no JSON object"));
         }
-        let event: Event = serde_json::from_str(text).map_err(|error| not_ours(&error.to_string()))?;
+        let event: Event = serde_json::from_str(text).map_err(|error| not_an_event(&error.to_string()))?;
         let Event {
             http_method,
             path_parameters,
@@ -83,15 +84,15 @@ impl Request {
             is_base64_encoded,
         } = event;
         let values = multi_value_query_string_parameters.unwrap_or_default();
-        let given = |name: &str| values.get(name).and_then(Option::as_ref).map_or(0, Vec::len);
-        let repeated = ["cursor", "limit"].into_iter().find(|name| given(name) > 1);
+        let count = |name: &str| values.get(name).and_then(Option::as_ref).map_or(0, Vec::len);
+        let duplicate = ["cursor", "limit"].into_iter().find(|name| count(name) > 1);
         let mut query = query_string_parameters.unwrap_or_default();
         let mut parameter = |name: &str| query.remove(name).flatten();
-        let query = Query { limit: parameter("limit"), cursor: parameter("cursor"), repeated };
+        let query = Query { limit: parameter("limit"), cursor: parameter("cursor"), duplicate };
         let context = request_context.and_then(|context| context.authorizer);
         let caller = context.and_then(|mut all| all.remove("user"));
         Ok(Self {
-            method: http_method.ok_or_else(|| not_ours("it has no httpMethod"))?,
+            method: http_method.ok_or_else(|| not_an_event("it has no httpMethod"))?,
             user_id: path_parameters.and_then(|mut all| all.remove("userId")).flatten(),
             query,
             caller: caller.and_then(|user| user.as_str().map(str::to_owned)),
@@ -117,7 +118,7 @@ impl Request {
 }
 
 fn within_limit(text: &str) -> Result<&str, Failure> {
-    if text.len() > LARGEST_BODY {
+    if text.len() > MAX_BODY_SIZE {
         return Err(Failure::TooLarge("the body is larger than 256 KB".to_owned()));
     }
     Ok(text)
@@ -155,13 +156,13 @@ mod tests {
 
     #[test]
     fn a_parameter_that_is_given_twice_is_known() {
-        let repeated = |values: &str| {
+        let duplicate = |values: &str| {
             let event = format!(r#"{{"httpMethod":"GET","multiValueQueryStringParameters":{values}}}"#);
-            Request::from_event(&event).map(|request| request.query.repeated).ok()
+            Request::from_event(&event).map(|request| request.query.duplicate).ok()
         };
-        assert_eq!(repeated(r#"{"limit":["1","1"],"cursor":["x"]}"#), Some(Some("limit")));
-        assert_eq!(repeated(r#"{"limit":null,"cursor":["x","y"]}"#), Some(Some("cursor")));
-        assert_eq!(repeated(r#"{"limit":["1"],"other":["1","2"]}"#), Some(None));
+        assert_eq!(duplicate(r#"{"limit":["1","1"],"cursor":["x"]}"#), Some(Some("limit")));
+        assert_eq!(duplicate(r#"{"limit":null,"cursor":["x","y"]}"#), Some(Some("cursor")));
+        assert_eq!(duplicate(r#"{"limit":["1"],"other":["1","2"]}"#), Some(None));
     }
 
     #[test]
@@ -207,9 +208,9 @@ mod tests {
             assert_eq!(body_of(event), Err("the body is missing".to_owned()));
         }
         let event = |length| format!(r#"{{"httpMethod":"POST","body":"{}"}}"#, "x".repeat(length));
-        assert!(body_of(&event(LARGEST_BODY)).is_ok());
+        assert!(body_of(&event(MAX_BODY_SIZE)).is_ok());
         let too_large =
-            Request::from_event(&event(LARGEST_BODY + 1)).and_then(|r| r.body().map(Cow::into_owned));
+            Request::from_event(&event(MAX_BODY_SIZE + 1)).and_then(|r| r.body().map(Cow::into_owned));
         assert_eq!(too_large.err().map(|failure| failure.status()), Some(413));
     }
 }

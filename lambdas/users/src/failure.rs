@@ -1,57 +1,57 @@
-//! Every way in which a request can fail, with the status, the code and the words that the caller gets.
+//! The failures of a request, each with the HTTP status, the error code and the message of the response.
 
 use redis::RedisError;
 use thiserror::Error;
 
-/// What went wrong with a request. `Display` is what the caller reads, so it names no host and no internals.
+/// A failed request. `Display` is the message in the response: it contains no host names and no internal details.
 #[derive(Debug, Error)]
 pub enum Failure {
-    /// The request cannot be understood, and why.
+    /// The request is invalid.
     #[error("{0}")]
     BadRequest(String),
     /// There is no user with this id.
     #[error("there is no such user")]
     NotFound,
-    /// The route is wired to the wrong function. Answered, because two of the functions delete.
-    #[error("this function serves {serves} requests only")]
+    /// The route has the wrong function as its integration. Checked because two of the functions delete users.
+    #[error("this function serves {allowed} requests only")]
     WrongMethod {
-        /// The method it does serve.
-        serves: &'static str,
+        /// The method of this function.
+        allowed: &'static str,
     },
-    /// The request, or the answer to it, is larger than can be carried.
+    /// The request or the response is too large.
     #[error("{0}")]
     TooLarge(String),
-    /// Others changed the user faster than this request could.
+    /// Concurrent requests changed the user in every attempt.
     #[error("the user is being changed by too many requests at once; try again")]
     Contended,
-    /// What is stored under this id is not a JSON object.
+    /// The stored user is not a JSON object.
     #[error("the stored user is damaged")]
     Damaged,
-    /// Redis cannot be reached or refuses; the cause is for the log.
+    /// Redis cannot be reached or returned an error. The cause is logged.
     #[error("storage is unavailable")]
     Storage(#[source] RedisError),
-    /// Redis did not answer, in time or at all, and what it did is not known.
+    /// Redis did not answer in time, or its answer was lost. It may have executed the commands.
     #[error("storage is unavailable")]
-    Unanswered,
-    /// A defect of ours: JSON that we made ourselves could not be written.
+    NoAnswer,
+    /// A defect: JSON could not be serialised.
     #[error("internal error")]
     Internal(#[source] serde_json::Error),
 }
 
 impl Failure {
-    /// The HTTP status that the caller gets.
+    /// The HTTP status of the response.
     pub fn status(&self) -> u16 {
         match self {
             Self::BadRequest(_) => 400,
             Self::NotFound => 404,
             Self::WrongMethod { .. } => 405,
             Self::TooLarge(_) => 413,
-            Self::Damaged | Self::Storage(_) | Self::Unanswered | Self::Internal(_) => 500,
+            Self::Damaged | Self::Storage(_) | Self::NoAnswer | Self::Internal(_) => 500,
             Self::Contended => 503,
         }
     }
 
-    /// What a program can go by: unlike the words, it does not change.
+    /// The error code of the response. Unlike the message, it is stable.
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
@@ -60,7 +60,7 @@ impl Failure {
             Self::TooLarge(_) => "too_large",
             Self::Contended => "contended",
             Self::Damaged => "damaged",
-            Self::Storage(_) | Self::Unanswered => "storage_unavailable",
+            Self::Storage(_) | Self::NoAnswer => "storage_unavailable",
             Self::Internal(_) => "internal",
         }
     }

@@ -1,26 +1,26 @@
-//! The users API of the example: one bootstrap that is six Lambda functions.
+//! The users API of the example: one program for six Lambda functions.
 //!
-//! The function's handler setting (`_HANDLER`) picks the route, as in the Python original whose data this crate
-//! takes over in place: Redis db 0, `user_<id>` holds a user's JSON text, the set `users` holds the ids.
+//! The handler setting of the function (`_HANDLER`) selects the route. The data layout is that of the Python program that
+//! this crate replaces: Redis database 0, `user_<id>` contains the JSON text of a user, the set `users` contains the ids.
 //!
 //! ```text
-//! event ─► event (is it API Gateway's? body decoded) ─► app (method, deadline) ─► routes ─► store ─► connection ─► Redis
-//!                                                                      document: checks, merge ┘
+//! Lambda event ─► event (parse, decode the body) ─► app (method, timeout) ─► routes ─► store ─► Redis
+//!                                                              document (check, merge) ┘
 //! ```
 //!
-//! - No event panics, and none is answered with a Lambda error: the caller always gets a status and a JSON body.
-//! - A stored user is text. It is checked and passed through, never decoded and written anew, so that no number,
-//!   empty list or unknown field changes on its way.
-//! - What the caller reads never names hosts or internals; the cause goes to the log, without personal data.
+//! - No event causes a panic or a Lambda error: the caller always gets an HTTP status, and a JSON body with every error.
+//! - A stored user is text. It is checked and returned as it is, not parsed and serialised again, so that no number, empty
+//!   list or unknown field changes.
+//! - A response never contains host names or internal details. The cause is in the log, without personal data.
 
 pub mod app;
 pub mod document;
 pub mod event;
 pub mod failure;
-mod listing;
-pub mod page;
+pub mod pagination;
 pub mod response;
 mod routes;
 pub mod settings;
 pub mod store;
 pub mod user_id;
+mod user_list;

@@ -1,5 +1,5 @@
-//! Starts the function that the handler setting names. It is connected to Redis before it asks for the first event: where
-//! Lambda makes environments ahead, nobody waits for that.
+//! Starts the function that the handler setting names. It connects to Redis before it polls for the first event, so that no
+//! request waits for the connection where Lambda initialises the execution environment ahead of it.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 use shared::aws_secret::SecretClient;
 use shared::init_error;
-use shared::log::{self, Scope};
+use shared::log::{self, LogContext};
 use users::app::App;
 use users::settings::Settings;
 
@@ -34,10 +34,11 @@ async fn serve() -> Result<(), Error> {
         let app = Arc::clone(&app);
         async move {
             let context = &event.context;
-            let scope = Scope::of_invocation(&context.request_id, context.xray_trace_id.as_deref());
-            Ok::<_, Error>(app.answer(event.payload.get(), scope).await)
+            let log_context =
+                LogContext::for_invocation(&context.request_id, context.xray_trace_id.as_deref());
+            Ok::<_, Error>(app.answer(event.payload.get(), log_context).await)
         }
     }));
-    // A task of its own: with the main future, the runtime polls once more before it waits, three times for each event.
+    // In a task of its own: as the main future, it is polled one extra time before each wait, three times per event.
     tokio::spawn(serving).await?
 }

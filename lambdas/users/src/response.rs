@@ -1,4 +1,4 @@
-//! The answer that API Gateway turns into an HTTP response.
+//! The response of a function, which API Gateway turns into an HTTP response.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// Lambda carries an answer of 6 MB; this leaves room for what surrounds the body.
-pub const LARGEST_ANSWER: usize = 6 * 1024 * 1024 - 4096;
-/// No version is longer; a longer value is not echoed.
-const LONGEST_HEADER: usize = 128;
+/// Lambda's limit is 6 MB. This leaves room for the JSON around the body.
+pub const MAX_RESPONSE_SIZE: usize = 6 * 1024 * 1024 - 4096;
+/// A longer value is not copied into a header.
+const MAX_HEADER_LENGTH: usize = 128;
 
 /// A proxy integration's response (payload format 1.0).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,26 +17,26 @@ const LONGEST_HEADER: usize = 128;
 pub struct Response {
     /// The HTTP status.
     pub status_code: u16,
-    /// The headers, each once.
+    /// The headers.
     pub headers: BTreeMap<&'static str, String>,
-    /// The body: JSON, or nothing.
+    /// The body: JSON, or empty.
     pub body: String,
     /// Always false.
     pub is_base64_encoded: bool,
 }
 
 impl Response {
-    /// A response with this JSON text as its body; an error instead if Lambda could not carry it.
+    /// A response with this JSON text as its body, or an error response if the body is too large for Lambda.
     pub fn new(status: u16, body: String) -> Self {
-        if size_in_json(&body) > LARGEST_ANSWER {
+        if size_in_json(&body) > MAX_RESPONSE_SIZE {
             let why = "the answer is larger than the 6 MB that can be sent at once";
-            return Self::of_failure(&Failure::TooLarge(why.to_owned()));
+            return Self::from_failure(&Failure::TooLarge(why.to_owned()));
         }
-        Self::measured(status, body)
+        Self::json(status, body)
     }
 
-    /// A response whose body is known to fit.
-    pub(crate) fn measured(status: u16, body: String) -> Self {
+    /// A response whose JSON body is known to be small enough.
+    pub(crate) fn json(status: u16, body: String) -> Self {
         Self {
             status_code: status,
             headers: BTreeMap::from([("Content-Type", "application/json".to_owned())]),
@@ -45,61 +45,61 @@ impl Response {
         }
     }
 
-    /// A response without a body, to a request that asks what may be done.
-    pub fn of_options(allow: &str) -> Self {
+    /// The response to an OPTIONS request.
+    pub fn for_options(allow: &str) -> Self {
         let headers = BTreeMap::from([("Allow", allow.to_owned())]);
         Self { status_code: 204, headers, body: String::new(), is_base64_encoded: false }
     }
 
-    /// `{"code": …, "error": …}` with the failure's status.
-    pub fn of_failure(failure: &Failure) -> Self {
+    /// The response of a failure: `{"code": …, "error": …}`.
+    pub fn from_failure(failure: &Failure) -> Self {
         let body = serde_json::json!({ "code": failure.code(), "error": failure.to_string() });
-        let response = Self::measured(failure.status(), body.to_string());
+        let response = Self::json(failure.status(), body.to_string());
         match failure {
-            Failure::WrongMethod { serves } => response.with_text("Allow", serves),
+            Failure::WrongMethod { allowed } => response.set_header("Allow", allowed),
             _ => response,
         }
     }
 
-    /// The same without its body, for HEAD.
+    /// Removes the body, for HEAD.
     #[must_use]
     pub fn without_body(mut self) -> Self {
         self.body.clear();
         self
     }
 
-    /// Lets pages of this origin read the response.
+    /// Adds the CORS headers for this origin.
     #[must_use]
     pub fn with_cors(self, origin: &str) -> Self {
         let preflight = self.status_code == 204;
         let methods = self.headers.get("Allow").cloned().unwrap_or_default();
         let response = self
-            .with_text("Access-Control-Allow-Origin", origin)
-            .with_text("Access-Control-Expose-Headers", "X-Release, X-Function-Version, X-Caller");
-        // A cache must not give one origin's answer to another.
-        let response = if origin == "*" { response } else { response.with_text("Vary", "Origin") };
+            .set_header("Access-Control-Allow-Origin", origin)
+            .set_header("Access-Control-Expose-Headers", "X-Release, X-Function-Version, X-Caller");
+        // A cache must not return the response for one origin to another.
+        let response = if origin == "*" { response } else { response.set_header("Vary", "Origin") };
         if preflight {
             response
-                .with_text("Access-Control-Allow-Methods", &methods)
-                .with_text("Access-Control-Allow-Headers", "Authorization, Content-Type")
-                .with_text("Access-Control-Max-Age", "600")
+                .set_header("Access-Control-Allow-Methods", &methods)
+                .set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+                .set_header("Access-Control-Max-Age", "600")
         } else {
             response
         }
     }
 
-    /// Adds a header whose value is ours.
-    fn with_text(mut self, name: &'static str, value: &str) -> Self {
+    /// Adds a header with a trusted value.
+    fn set_header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.insert(name, value.to_owned());
         self
     }
 
-    /// Adds a header, unless the value could not stand in one.
+    /// Adds a header if the value is safe in one.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: Option<&str>) -> Self {
         let is_safe = |value: &&str| {
             !value.is_empty()
-                && value.len() <= LONGEST_HEADER
+                && value.len() <= MAX_HEADER_LENGTH
                 && value.bytes().all(|byte| byte.is_ascii_graphic())
         };
         if let Some(value) = value.filter(is_safe) {
@@ -109,8 +109,8 @@ impl Response {
     }
 }
 
-/// The length of the text as a JSON string. The limit is on the whole answer, in which the body is a string: every
-/// quote in it counts twice.
+/// The length of the text as a JSON string, where quotes and some other characters are escaped. Lambda's limit applies to
+/// the whole response, in which the body is such a string.
 pub fn size_in_json(text: &str) -> usize {
     text.bytes()
         .map(|byte| match byte {
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn the_size_is_that_of_the_escaped_text() -> Result<(), serde_json::Error> {
         for text in ["", r#"{"a":"\u00e4\\"}"#, "tab\tline\r\nzero\u{0}bell\u{7}", "ä€😀\u{7f}"] {
-            // At least: what has a short escape of its own may be counted as a long one.
+            // The size may be too large: characters with a short escape may be counted as a long one.
             assert!(size_in_json(text) + 2 >= serde_json::to_string(text)?.len(), "{text:?}");
         }
         Ok(())
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn cors_headers_name_the_origin_and_a_preflight_the_methods() {
-        let response = Response::of_options("GET, OPTIONS").with_cors("https://a.example");
+        let response = Response::for_options("GET, OPTIONS").with_cors("https://a.example");
         let header = |name| response.headers.get(name).map(String::as_str);
         assert_eq!(header("Access-Control-Allow-Origin"), Some("https://a.example"));
         assert_eq!(header("Access-Control-Allow-Methods"), Some("GET, OPTIONS"));

@@ -1,32 +1,32 @@
-//! The six routes. Each reads top to bottom: what is asked, what is stored, what is answered.
+//! The six routes.
 
 use std::time::{Duration, Instant};
 
-use crate::document::{Input, stored_user};
+use crate::document::{JsonBody, stored_user};
 use crate::event::Request;
 use crate::failure::Failure;
-use crate::listing::Listing;
-use crate::page::{Page, cursor_after};
+use crate::pagination::{PageRequest, cursor_after};
 use crate::response::Response;
 use crate::settings::Handler;
-use crate::store::{Replaced, Store};
+use crate::store::{ReplaceOutcome, Store};
 use crate::user_id::UserId;
-use shared::log::Scope;
+use crate::user_list::UserList;
+use shared::log::LogContext;
 
-/// How long a patch tries to get in between others of the same user. In each round trip one of them gets in.
-const PATCH_PATIENCE: Duration = Duration::from_millis(1500);
+/// How long a patch is retried while concurrent patches change the same user. One of them succeeds in each round trip.
+const PATCH_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Runs the route that this function is.
+/// Runs the route of this function.
 pub(crate) async fn serve(
     handler: Handler,
     store: &Store,
     request: &Request,
-    scope: &Scope,
+    log_context: &LogContext,
 ) -> Result<Response, Failure> {
     match handler {
-        Handler::ListUsers => match Page::of(&request.query)? {
-            None => list_users(store, scope).await,
-            Some(page) => list_page(store, &page, scope).await,
+        Handler::ListUsers => match PageRequest::from_query(&request.query)? {
+            None => list_users(store, log_context).await,
+            Some(page) => list_page(store, &page, log_context).await,
         },
         Handler::CreateUser => create_user(store, request).await,
         Handler::DeleteUsers => delete_users(store).await,
@@ -36,37 +36,37 @@ pub(crate) async fn serve(
     }
 }
 
-/// The whole list, as the original answers.
-async fn list_users(store: &Store, scope: &Scope) -> Result<Response, Failure> {
+/// The whole list, as a JSON array.
+async fn list_users(store: &Store, log_context: &LogContext) -> Result<Response, Failure> {
     let ids = store.ids().await?;
-    let list = Listing::read(store, &ids, scope).await?;
-    if list.read < ids.len() {
+    let list = UserList::read(store, &ids, log_context).await?;
+    if list.processed < ids.len() {
         let why = "the list of users is larger than the 6 MB that can be sent at once: read it in pages, with ?limit=";
         return Err(Failure::TooLarge(why.to_owned()));
     }
-    Ok(Response::measured(200, list.into_array()))
+    Ok(Response::json(200, list.into_array()))
 }
 
-/// `{"users": […], "cursor": …}`. Without a cursor, it was the last page. A page ends early where Lambda could not carry
-/// more, so that any list can be read.
-async fn list_page(store: &Store, page: &Page, scope: &Scope) -> Result<Response, Failure> {
+/// One page: `{"users": […], "cursor": …}`. The cursor of the last page is null. A page has fewer users than its limit if
+/// the response would be too large.
+async fn list_page(store: &Store, page: &PageRequest, log_context: &LogContext) -> Result<Response, Failure> {
     let ids = store.ids().await?;
     let start = page.after.as_ref().map_or(0, |after| ids.partition_point(|id| id <= after));
     let rest = ids.get(start..).unwrap_or_default();
-    let list = Listing::read(store, rest.get(..page.limit).unwrap_or(rest), scope).await?;
-    let cursor = match list.read.checked_sub(1) {
+    let list = UserList::read(store, rest.get(..page.limit).unwrap_or(rest), log_context).await?;
+    let cursor = match list.processed.checked_sub(1) {
         None if !rest.is_empty() => return Err(Failure::TooLarge("a user is larger than 6 MB".to_owned())),
-        Some(last) if list.read < rest.len() => rest.get(last).map(|id| cursor_after(id)),
+        Some(last) if list.processed < rest.len() => rest.get(last).map(|id| cursor_after(id)),
         None | Some(_) => None,
     };
     let cursor = serde_json::to_string(&cursor).map_err(Failure::Internal)?;
-    Ok(Response::measured(200, format!(r#"{{"users":{},"cursor":{cursor}}}"#, list.into_array())))
+    Ok(Response::json(200, format!(r#"{{"users":{},"cursor":{cursor}}}"#, list.into_array())))
 }
 
 async fn create_user(store: &Store, request: &Request) -> Result<Response, Failure> {
     let body = request.body()?;
     let id = UserId::new_random();
-    let user = Input::parse(&body)?.into_user(&id)?;
+    let user = JsonBody::parse(&body)?.into_user(&id)?;
     store.create(&id, &user).await?;
     Ok(Response::new(201, user))
 }
@@ -85,16 +85,16 @@ async fn get_user(store: &Store, request: &Request) -> Result<Response, Failure>
 async fn patch_user(store: &Store, request: &Request) -> Result<Response, Failure> {
     let id = UserId::from_path(request.user_id.as_deref())?;
     let body = request.body()?;
-    let patch = Input::parse(&body)?;
+    let patch = JsonBody::parse(&body)?;
     patch.check_id(&id)?;
     let started = Instant::now();
     let mut old = store.get(&id).await?.ok_or(Failure::NotFound)?;
-    while started.elapsed() < PATCH_PATIENCE {
+    while started.elapsed() < PATCH_TIMEOUT {
         let new = patch.patch(&id, std::str::from_utf8(&old).map_err(|_| Failure::Damaged)?)?;
         match store.replace(&id, &old, &new).await? {
-            Replaced::Done => return Ok(Response::new(200, new)),
-            Replaced::Changed(now) => old = now,
-            Replaced::Gone => return Err(Failure::NotFound),
+            ReplaceOutcome::Replaced => return Ok(Response::new(200, new)),
+            ReplaceOutcome::Changed(now) => old = now,
+            ReplaceOutcome::NotFound => return Err(Failure::NotFound),
         }
     }
     Err(Failure::Contended)
@@ -103,7 +103,7 @@ async fn patch_user(store: &Store, request: &Request) -> Result<Response, Failur
 async fn delete_user(store: &Store, request: &Request) -> Result<Response, Failure> {
     let id = UserId::from_path(request.user_id.as_deref())?;
     let bytes = store.delete(&id).await?.ok_or(Failure::NotFound)?;
-    // Deleting is the way to be rid of a damaged user: it is gone, and its id is all there is to show.
+    // A damaged user can be deleted, too. The response contains only its id.
     let user = stored_user(bytes).unwrap_or_else(|| serde_json::json!({ "id": id.as_str() }).to_string());
     Ok(Response::new(200, user))
 }

@@ -1,5 +1,5 @@
-//! What the environment says: which function this is, where Redis is, which pages may call, how much is logged. Anything wrong here fails the start, with
-//! the variable's name, because no request could be answered rightly.
+//! The settings from the environment: handler, Redis, CORS origin and log level. An invalid setting fails the start with the
+//! name of the variable.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 use shared::log::Level;
 use shared::redis_settings::{RedisSettings, RedisSettingsError};
 
-/// The six functions that this one bootstrap can be.
+/// The six functions of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handler {
     /// `GET /demo/users`
@@ -25,7 +25,7 @@ pub enum Handler {
     DeleteUser,
 }
 
-/// Every handler with the name that the function's handler setting carries and the one method it serves.
+/// Every handler with its name in the handler setting and its HTTP method.
 const HANDLERS: [(Handler, &str, &str); 6] = [
     (Handler::ListUsers, "users_get", "GET"),
     (Handler::CreateUser, "users_post", "POST"),
@@ -36,17 +36,17 @@ const HANDLERS: [(Handler, &str, &str); 6] = [
 ];
 
 impl Handler {
-    /// The HTTP method that this function serves.
+    /// The HTTP method of this function.
     pub fn method(self) -> &'static str {
         HANDLERS.iter().find(|(handler, ..)| *handler == self).map_or("", |(_, _, method)| method)
     }
 
-    /// The handler setting's name for it.
+    /// Its name in the handler setting.
     pub fn name(self) -> &'static str {
         HANDLERS.iter().find(|(handler, ..)| *handler == self).map_or("", |(_, name, _)| name)
     }
 
-    /// The methods of the resource that this function is a part of, as `Allow` lists them.
+    /// The value of the `Allow` header: the methods of the resource that this function belongs to.
     pub fn methods_of_resource(self) -> &'static str {
         match self {
             Self::ListUsers | Self::CreateUser | Self::DeleteUsers => "GET, HEAD, OPTIONS, POST, DELETE",
@@ -65,56 +65,57 @@ impl FromStr for Handler {
     }
 }
 
-/// The resolved environment of one function.
+/// The settings of one function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Which of the six functions this is (`_HANDLER`).
+    /// The function (`_HANDLER`).
     pub handler: Handler,
-    /// Where Redis is (`REDIS_DNS` and the others of `RedisSettings`).
+    /// How to connect to Redis (`REDIS_DNS` and the other variables of `RedisSettings`).
     pub redis: RedisSettings,
-    /// Whose pages may call the API from a browser (`CORS_ALLOW_ORIGIN`): `*` or one origin. No CORS headers without it.
+    /// The origin that may call the API from a browser (`CORS_ALLOW_ORIGIN`): `*` or one origin. Without it, there are no
+    /// CORS headers.
     pub cors_origin: Option<String>,
-    /// How much is logged (`LOG_LEVEL`).
+    /// The log level (`LOG_LEVEL`).
     pub log_level: Level,
-    /// The published version that runs (`AWS_LAMBDA_FUNCTION_VERSION`), for the response header.
+    /// The published version of the function (`AWS_LAMBDA_FUNCTION_VERSION`), for a response header.
     pub function_version: Option<String>,
 }
 
-/// Why the function cannot start.
+/// An invalid setting.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SettingsError {
-    /// There is no handler setting.
+    /// `_HANDLER` is missing.
     #[error("the environment variable _HANDLER is not set")]
-    NoHandler,
-    /// The handler setting names none of the six functions.
+    MissingHandler,
+    /// `_HANDLER` is not the name of a function of this program.
     #[error("unknown handler '{name}' in _HANDLER; this artifact has: {known}")]
     UnknownHandler {
-        /// What the setting says.
+        /// The value.
         name: String,
-        /// What it may say.
+        /// The valid values.
         known: String,
     },
-    /// It is not said where Redis is.
+    /// A Redis setting is invalid.
     #[error(transparent)]
     Redis(#[from] RedisSettingsError),
-    /// The origin is none: a browser compares it to the letter.
+    /// `CORS_ALLOW_ORIGIN` is not an origin. A browser compares the exact text.
     #[error("CORS_ALLOW_ORIGIN is '{0}', which is neither '*' nor an origin such as https://example.com")]
-    BadOrigin(String),
-    /// The level is none.
+    InvalidOrigin(String),
+    /// `LOG_LEVEL` is not a level.
     #[error("{0}")]
-    BadLevel(String),
+    InvalidLogLevel(String),
 }
 
 impl Settings {
     /// Reads the settings through `lookup`, which is the process environment in production and a map in tests.
     pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let set = |name| lookup(name).filter(|value| !value.is_empty());
-        let level = set("LOG_LEVEL").map(|level| level.parse().map_err(SettingsError::BadLevel));
-        let origin = set("CORS_ALLOW_ORIGIN").map(|origin| {
-            if is_origin(&origin) { Ok(origin) } else { Err(SettingsError::BadOrigin(origin)) }
+        let variable = |name| lookup(name).filter(|value| !value.is_empty());
+        let level = variable("LOG_LEVEL").map(|level| level.parse().map_err(SettingsError::InvalidLogLevel));
+        let origin = variable("CORS_ALLOW_ORIGIN").map(|origin| {
+            if is_origin(&origin) { Ok(origin) } else { Err(SettingsError::InvalidOrigin(origin)) }
         });
         Ok(Self {
-            handler: lookup("_HANDLER").ok_or(SettingsError::NoHandler)?.parse()?,
+            handler: lookup("_HANDLER").ok_or(SettingsError::MissingHandler)?.parse()?,
             redis: RedisSettings::from_env(&lookup)?,
             cors_origin: origin.transpose()?,
             log_level: level.transpose()?.unwrap_or_default(),
@@ -180,7 +181,7 @@ mod tests {
             "https://",
             "a\r\nb",
         ] {
-            assert_eq!(origin(bad), Err(SettingsError::BadOrigin(bad.to_owned())));
+            assert_eq!(origin(bad), Err(SettingsError::InvalidOrigin(bad.to_owned())));
         }
         let level = |value| with("LOG_LEVEL", value).map(|settings| settings.log_level);
         assert_eq!((level(""), level("debug")), (Ok(Level::Info), Ok(Level::Debug)));
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_missing_variable_is_named() {
-        assert_eq!(settings(&[("REDIS_DNS", "r")]), Err(SettingsError::NoHandler));
+        assert_eq!(settings(&[("REDIS_DNS", "r")]), Err(SettingsError::MissingHandler));
         let no_redis = settings(&[("_HANDLER", "user_get")]).err().map(|error| error.to_string());
         assert_eq!(no_redis.as_deref(), Some("the environment variable REDIS_DNS is not set"));
     }

@@ -1,8 +1,9 @@
-//! Users in Redis, in the layout of the Python original: `user_<id>` is a user's JSON text, the set `users` holds the
-//! ids, and both live for six months after the last creation they saw.
+//! Users in Redis, in the layout of the replaced Python program: `user_<id>` contains the JSON text of a user, and the set
+//! `users` contains the ids. A user expires six months after its creation, the set six months after the latest creation.
 //!
-//! Each call is one round trip. Every call may be sent twice (see `connection`), and says why that
-//! is right. The scripts and transactions touch keys of several users, so this is for Redis without cluster mode.
+//! Each function makes one round trip. The connection may send its commands twice (see `shared::connection`); each function
+//! documents why that is correct. The scripts and transactions use keys of several users, which Redis in cluster mode
+//! rejects.
 
 use redis::{cmd, pipe};
 
@@ -12,34 +13,35 @@ use shared::aws_secret::SecretClient;
 use shared::connection::{Connection, ConnectionError};
 use shared::redis_settings::RedisSettings;
 
-/// Six months, as the original has it.
-const LIFETIME_SECONDS: u64 = 15_552_000;
-const IDS: &str = "users";
+/// Six months.
+const EXPIRY_SECONDS: u64 = 15_552_000;
+const IDS_KEY: &str = "users";
 
-/// Replaces a user only if it still is what was read, and keeps its expiry; if not, says what it is now.
+/// Replaces a user if its text has not changed, and keeps its expiry. Otherwise returns the current text.
 ///
-/// The merge itself is done in Rust: Redis' own JSON (cjson) would write `[]` as `{}` and round long numbers.
+/// The patch is merged in Rust, not in the script: the JSON library in Redis (cjson) writes `[]` as `{}` and rounds long
+/// numbers.
 const REPLACE_IF_UNCHANGED: &str = "
     local now = redis.call('GET', KEYS[1])
     if now ~= ARGV[1] then return {0, now} end
     redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
     return {1, false}";
 
-/// Deletes all users and the set as one step: a user created meanwhile is deleted whole, or not at all.
+/// Deletes all users and the set atomically: a concurrently created user is deleted completely or not at all.
 const DELETE_ALL: &str = "
     for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do redis.call('UNLINK', ARGV[1] .. id) end
     redis.call('UNLINK', KEYS[1])
     return 1";
 
-/// What became of a replacement.
+/// The result of a replacement.
 #[derive(Debug)]
-pub enum Replaced {
-    /// It is stored.
-    Done,
-    /// Somebody else was quicker: the user's text is another now.
+pub enum ReplaceOutcome {
+    /// The new text is stored.
+    Replaced,
+    /// A concurrent request changed the user; this is its current text.
     Changed(Vec<u8>),
-    /// There is no such user any more.
-    Gone,
+    /// The user does not exist any more.
+    NotFound,
 }
 
 /// The stored users.
@@ -49,24 +51,24 @@ pub struct Store {
 }
 
 impl Store {
-    /// Nothing is sent until the first call.
+    /// Creates the store without connecting.
     pub fn new(redis: &RedisSettings, secrets: SecretClient) -> Result<Self, ConnectionError> {
         Ok(Self { connection: Connection::new(redis, secrets)? })
     }
 
-    /// Connects ahead of the first request, if Redis is there.
+    /// Connects ahead of the first request, if Redis can be reached.
     pub async fn connect(&self) {
-        self.connection.warm_up().await;
+        self.connection.connect().await;
     }
 
-    /// The ids of all users, in order. Reading may be repeated.
+    /// The ids of all users, sorted. Idempotent.
     pub async fn ids(&self) -> Result<Vec<Vec<u8>>, Failure> {
-        let (mut ids,): (Vec<Vec<u8>>,) = self.connection.send(pipe().smembers(IDS)).await?.value;
+        let (mut ids,): (Vec<Vec<u8>>,) = self.connection.send(pipe().smembers(IDS_KEY)).await?.value;
         ids.sort_unstable();
         Ok(ids)
     }
 
-    /// The texts of these users; none where one has expired. Reading may be repeated.
+    /// The texts of these users, None for an expired one. Idempotent.
     pub async fn read(&self, ids: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
         let mut read = cmd("MGET");
         for id in ids {
@@ -76,51 +78,55 @@ impl Store {
         Ok(users)
     }
 
-    /// The text of one user. Reading may be repeated.
+    /// The text of one user. Idempotent.
     pub async fn get(&self, id: &UserId) -> Result<Option<Vec<u8>>, Failure> {
         let (user,) = self.connection.send(pipe().get(key(id))).await?.value;
         Ok(user)
     }
 
-    /// Stores a new user. Repeated, it stores the same user under the same id.
+    /// Stores a new user. Idempotent: it stores the same text under the same id.
     pub async fn create(&self, id: &UserId, user: &str) -> Result<(), Failure> {
         let mut transaction = pipe();
-        transaction.atomic().set_ex(key(id), user, LIFETIME_SECONDS).ignore();
-        transaction.sadd(IDS, id.as_str()).ignore().expire(IDS, LIFETIME_SECONDS.cast_signed()).ignore();
+        transaction.atomic().set_ex(key(id), user, EXPIRY_SECONDS).ignore();
+        transaction
+            .sadd(IDS_KEY, id.as_str())
+            .ignore()
+            .expire(IDS_KEY, EXPIRY_SECONDS.cast_signed())
+            .ignore();
         let () = self.connection.send(&transaction).await?.value;
         Ok(())
     }
 
-    /// Replaces `old` by `new`, if the user still is `old`. Repeated after it took effect, it finds `new`, and the caller
-    /// merges anew, which changes nothing.
-    pub async fn replace(&self, id: &UserId, old: &[u8], new: &str) -> Result<Replaced, Failure> {
+    /// Replaces the text of a user if it is still `old`. If it is sent again after it took effect, it returns `new` as the
+    /// current text; the caller merges the patch again, which changes nothing.
+    pub async fn replace(&self, id: &UserId, old: &[u8], new: &str) -> Result<ReplaceOutcome, Failure> {
         let mut script = cmd("EVAL");
         script.arg(REPLACE_IF_UNCHANGED).arg(1).arg(key(id)).arg(old).arg(new);
         let reply = self.connection.send(pipe().add_command(script)).await?;
         let ((replaced, now),): ((bool, Option<Vec<u8>>),) = reply.value;
         Ok(match now {
-            _ if replaced => Replaced::Done,
-            Some(now) => Replaced::Changed(now),
-            None => Replaced::Gone,
+            _ if replaced => ReplaceOutcome::Replaced,
+            Some(now) => ReplaceOutcome::Changed(now),
+            None => ReplaceOutcome::NotFound,
         })
     }
 
-    /// Deletes one user and returns its text. Repeated after it took effect, it cannot know what it deleted: that is a
-    /// failure, since "no such user" would be wrong.
+    /// Deletes one user and returns its text. If it is sent again after it took effect, the deleted text is lost: the result
+    /// is a failure, because "no such user" would be wrong.
     pub async fn delete(&self, id: &UserId) -> Result<Option<Vec<u8>>, Failure> {
         let mut transaction = pipe();
-        transaction.atomic().get(key(id)).del(key(id)).ignore().srem(IDS, id.as_str()).ignore();
+        transaction.atomic().get(key(id)).del(key(id)).ignore().srem(IDS_KEY, id.as_str()).ignore();
         let reply = self.connection.send(&transaction).await?;
         match reply.value {
-            (None,) if reply.repeated => Err(Failure::Unanswered),
+            (None,) if reply.resent => Err(Failure::NoAnswer),
             (user,) => Ok(user),
         }
     }
 
-    /// Deletes all users. May be repeated.
+    /// Deletes all users. Idempotent.
     pub async fn delete_all(&self) -> Result<(), Failure> {
         let mut script = cmd("EVAL");
-        script.arg(DELETE_ALL).arg(1).arg(IDS).arg("user_");
+        script.arg(DELETE_ALL).arg(1).arg(IDS_KEY).arg("user_");
         let () = self.connection.send(pipe().add_command(script).ignore()).await?.value;
         Ok(())
     }

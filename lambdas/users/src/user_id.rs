@@ -1,4 +1,4 @@
-//! Ids of users: UUIDs in their canonical form. Nothing else ever reaches Redis.
+//! Ids of users: UUIDs in canonical form. No other id is sent to Redis.
 
 use std::fmt;
 
@@ -6,19 +6,19 @@ use uuid::Uuid;
 
 use crate::failure::Failure;
 
-/// The id of a user that may exist: a UUID, lower case, with hyphens.
+/// A valid id: a UUID in lower case, with hyphens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserId(String);
 
 impl UserId {
-    /// A new id that no user has.
+    /// A new random id.
     pub fn new_random() -> Self {
         Self(Uuid::new_v4().to_string())
     }
 
-    /// The id in a request's path. Whatever is not a canonical UUID is an id that no user has.
+    /// The id in the path of a request. No user has an id that is not a canonical UUID, so that is `NotFound`.
     pub fn from_path(text: Option<&str>) -> Result<Self, Failure> {
-        // The route has the parameter, so without it this is no request of API Gateway's.
+        // API Gateway always passes this parameter of the route.
         let text = text.ok_or_else(|| Failure::BadRequest("the path has no userId".to_owned()))?;
         match Uuid::try_parse(text) {
             Ok(uuid) if uuid.to_string() == text => Ok(Self(text.to_owned())),

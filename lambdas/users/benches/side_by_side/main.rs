@@ -1,11 +1,12 @@
-//! The users API beside the Python original's algorithm, in one run: the table of docs/users-api.md.
+//! Compares the users API with the algorithms of the replaced Python program and prints the table in docs/users-api.md.
 //!
 //! ```sh
 //! cargo bench -p users --bench side_by_side
 //! ```
 //!
-//! Both sides are processes that ask the same stub of Lambda's Runtime API (`runtime_api.rs`) for events, and read a real
-//! Redis on loopback. `USERS_BOOTSTRAP` names a program that is built already; without, the Lambda profile is built first.
+//! Both programs get events from the same fake Runtime API (`runtime_api.rs`) and read from the same Redis server on the
+//! loopback interface. `USERS_BOOTSTRAP` is the path of a built program; without it, the benchmark builds one with the
+//! Lambda profile.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -30,13 +31,13 @@ fn main() {
     let python = python::install(env!("CARGO_TARGET_TMPDIR"), "redis-py", REDIS_PY).unwrap().join("python");
     let redis = RedisServer::start().unwrap();
     fill(&redis).unwrap();
-    let rust = Side { program: rust, argument: None, redis: redis.port };
-    let python = Side { program: python, argument: Some(ORIGINAL), redis: redis.port };
+    let rust = Program { program: rust, argument: None, redis: redis.port };
+    let python = Program { program: python, argument: Some(ORIGINAL), redis: redis.port };
     let list = event(None);
     let get = event(Some(&id(USERS / 2)));
 
-    say(&format!("{} users, {}\n", USERS, load()));
-    say("| | Python | Rust | asked | reached |\n|---|---|---|---|---|");
+    print_line(&format!("{} users, {}\n", USERS, load()));
+    print_line("| | Python | Rust | asked | reached |\n|---|---|---|---|---|");
     let ours = rust.median("users_get", &list, 15);
     let one_by_one = python.median("list", &list, 3);
     let at_once = python.median("list_mget", &list, 7);
@@ -44,48 +45,54 @@ fn main() {
     ratio("list, SMEMBERS + MGET in Python", at_once, ours, 2.5);
     let (slow, fast) = (python.per_second("get", &get), rust.per_second("user_get", &get));
     let times = format!("{:.1} times", fast.0 / slow.0);
-    say(&format!("| single get on one core | {:.0}/s | {:.0}/s | 3 times | {times} |", slow.0, fast.0));
+    print_line(&format!(
+        "| single get on one core | {:.0}/s | {:.0}/s | 3 times | {times} |",
+        slow.0, fast.0
+    ));
     let times = slow.1 / fast.1;
-    say(&format!("| the same, processor time | {:.3} ms | {:.3} ms | | {times:.1} times |", slow.1, fast.1));
+    print_line(&format!(
+        "| the same, processor time | {:.3} ms | {:.3} ms | | {times:.1} times |",
+        slow.1, fast.1
+    ));
     let (cold, memory) = rust.cold_start("user_get", &get);
     let (cold_python, memory_python) = python.cold_start("get", &get);
     let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
     let (slow, fast) = (milliseconds(cold_python), milliseconds(cold));
-    say(&format!("| cold start, start to first answer | {slow} | {fast} | under 15 ms | {fast} |"));
+    print_line(&format!("| cold start, start to first answer | {slow} | {fast} | under 15 ms | {fast} |"));
     let megabytes = |kilobytes: usize| format!("{:.1} MB", kilobytes as f64 / 1024.0);
     let (slow, fast) = (megabytes(memory_python), megabytes(memory));
-    say(&format!("| resident memory after it | {slow} | {fast} | under 16 MB | {fast} |"));
+    print_line(&format!("| resident memory after it | {slow} | {fast} | under 16 MB | {fast} |"));
     let zip = format!("{:.2} MB", zipped(&rust.program) as f64 / 1e6);
-    say(&format!("| zip | | {zip} | under 2 MB | {zip} |"));
+    print_line(&format!("| zip | | {zip} | under 2 MB | {zip} |"));
 }
 
-/// Times by the clock, which other work on the machine lengthens, and by the processor, which it hardly does.
+/// Prints wall-clock time, which depends on the load of the machine, and CPU time, which hardly does.
 fn ratio(what: &str, python: (Duration, f64), rust: (Duration, f64), asked: f64) {
     let reached = python.0.as_secs_f64() / rust.0.as_secs_f64();
     let (slow, fast) = (python.0.as_secs_f64() * 1000.0, rust.0.as_secs_f64() * 1000.0);
-    say(&format!("| {what} | {slow:.0} ms | {fast:.1} ms | {asked} times | {reached:.1} times |"));
+    print_line(&format!("| {what} | {slow:.0} ms | {fast:.1} ms | {asked} times | {reached:.1} times |"));
     let reached = python.1 / rust.1;
-    say(&format!(
+    print_line(&format!(
         "| the same, processor time | {:.0} ms | {:.1} ms | | {reached:.1} times |",
         python.1, rust.1
     ));
 }
 
-/// A program that serves events.
-struct Side {
+/// A program to measure.
+struct Program {
     program: PathBuf,
     argument: Option<&'static str>,
     redis: u16,
 }
 
-/// A running one. It ends with its value.
+/// A running program. It is killed when it is dropped.
 struct Running {
     api: RuntimeApi,
     process: Child,
 }
 
-impl Side {
-    /// `prefix` is a program that starts the program.
+impl Program {
+    /// `prefix` is a command that runs the program.
     fn start(&self, handler: &str, prefix: &[&str], api: RuntimeApi) -> Running {
         let mut words = prefix.iter().map(Path::new).chain([self.program.as_path()]);
         let process = Command::new(words.next().unwrap())
@@ -108,7 +115,7 @@ impl Side {
         Running { api, process }
     }
 
-    fn warm(&self, handler: &str, event: &str, prefix: &[&str]) -> Running {
+    fn start_warm(&self, handler: &str, event: &str, prefix: &[&str]) -> Running {
         let running = self.start(handler, prefix, RuntimeApi::start().unwrap());
         running.api.give(event).unwrap();
         let answer: Value = serde_json::from_str(&running.api.take().unwrap().body).unwrap();
@@ -120,10 +127,10 @@ impl Side {
         running
     }
 
-    /// The median time of an event on a warm process, and the mean of the process' processor time in milliseconds.
+    /// The median time of an event in a warm process, and the mean CPU time in milliseconds.
     fn median(&self, handler: &str, event: &str, times: usize) -> (Duration, f64) {
-        let running = self.warm(handler, event, &[]);
-        let before = running.processor_time();
+        let running = self.start_warm(handler, event, &[]);
+        let before = running.cpu_time();
         let mut took: Vec<Duration> = (0..times)
             .map(|_| {
                 running.api.give(event).unwrap();
@@ -131,16 +138,16 @@ impl Side {
             })
             .collect();
         took.sort();
-        (took[times / 2], (running.processor_time() - before) / times as f64)
+        (took[times / 2], (running.cpu_time() - before) / times as f64)
     }
 
-    /// Events per second of a process that may use one core, best of five: events lie ready, so it never waits for one.
-    /// And the mean of its processor time for one, in milliseconds.
+    /// Events per second on one core, the best of five runs, and the mean CPU time per event in milliseconds. The events are
+    /// queued in advance, so that the process never waits for one.
     fn per_second(&self, handler: &str, event: &str) -> (f64, f64) {
         const EVENTS: u32 = 2000;
         const ROUNDS: u32 = 5;
-        let running = self.warm(handler, event, &["taskset", "-c", "0"]);
-        let before = running.processor_time();
+        let running = self.start_warm(handler, event, &["taskset", "-c", "0"]);
+        let before = running.cpu_time();
         let rounds = (0..ROUNDS).map(|_| {
             let started = Instant::now();
             for _ in 0..EVENTS {
@@ -152,10 +159,10 @@ impl Side {
             f64::from(EVENTS) / started.elapsed().as_secs_f64()
         });
         let best = rounds.fold(0.0, f64::max);
-        (best, (running.processor_time() - before) / f64::from(EVENTS * ROUNDS))
+        (best, (running.cpu_time() - before) / f64::from(EVENTS * ROUNDS))
     }
 
-    /// The median time from the start of a process to its first answer, and its resident memory then, in KB.
+    /// The median time from the start of a process to its first response, and its resident memory at that time, in KB.
     fn cold_start(&self, handler: &str, event: &str) -> (Duration, usize) {
         let mut starts: Vec<(Duration, usize)> = (0..21)
             .map(|_| {
@@ -173,8 +180,8 @@ impl Side {
 }
 
 impl Running {
-    /// In milliseconds, to ten of them: what Linux counts in.
-    fn processor_time(&self) -> f64 {
+    /// CPU time in milliseconds. Linux counts it in units of 10 ms.
+    fn cpu_time(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         // The second field is the name in parentheses; user and system time are the 14th and 15th.
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -199,7 +206,7 @@ fn id(number: usize) -> String {
     format!("{number:08x}-0000-4000-8000-000000000000")
 }
 
-/// Users of some 150 bytes.
+/// Stores users of about 150 bytes each.
 fn fill(redis: &RedisServer) -> TestResult {
     let mut connection = redis::Client::open(("127.0.0.1", redis.port))?.get_connection()?;
     let mut commands = redis::pipe();
@@ -219,7 +226,7 @@ fn event(id: Option<&str>) -> String {
     .to_string()
 }
 
-/// The program as Lambda would run it.
+/// The path of the program, built with the Lambda profile.
 fn bootstrap() -> PathBuf {
     if let Some(given) = std::env::var_os("USERS_BOOTSTRAP") {
         return given.into();
@@ -233,7 +240,7 @@ fn bootstrap() -> PathBuf {
     program.unwrap()
 }
 
-/// The size of the zip's one entry, compressed.
+/// The compressed size of the program.
 fn zipped(program: &Path) -> usize {
     let code = "import sys, zlib; print(len(zlib.compress(open(sys.argv[1], 'rb').read(), 9)))";
     let output = Command::new("python3").args(["-I", "-c", code]).arg(program).output().unwrap();
@@ -246,6 +253,6 @@ fn load() -> String {
     format!("{cores} cores, load {}", load.split(' ').next().unwrap_or_default())
 }
 
-fn say(line: &str) {
+fn print_line(line: &str) {
     std::io::stdout().write_all(format!("{line}\n").as_bytes()).unwrap();
 }

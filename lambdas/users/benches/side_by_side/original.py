@@ -1,6 +1,6 @@
-"""The Python original's algorithms, written anew for the benchmark: a Lambda bootstrap in one file.
+"""The algorithms of the replaced Python program, reimplemented for the benchmark as a Lambda program in one file.
 
-_HANDLER picks one: list (one GET per user, as the original), list_mget (what it could have been), get.
+_HANDLER selects one: list (one GET per user, as in the replaced program), list_mget (with MGET), get.
 """
 
 import http.client

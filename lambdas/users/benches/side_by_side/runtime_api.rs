@@ -1,4 +1,4 @@
-//! Lambda's Runtime API, as much of it as a function needs: it hands out events that lie ready, and takes the answers.
+//! A fake of Lambda's Runtime API: it delivers queued events and collects the responses.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,23 +9,23 @@ use std::time::{Duration, Instant};
 
 use test_support::TestResult;
 
-/// How long the slowest side may take for one event.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout of one event.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub struct RuntimeApi {
     pub address: String,
     events: Sender<String>,
-    answers: Receiver<Answer>,
+    answers: Receiver<InvocationResponse>,
 }
 
-/// What came back for one event.
-pub struct Answer {
+/// The response to one event.
+pub struct InvocationResponse {
     pub handed_out: Instant,
     pub received: Instant,
     pub body: String,
 }
 
-impl Answer {
+impl InvocationResponse {
     pub fn took(&self) -> Duration {
         self.received - self.handed_out
     }
@@ -41,25 +41,29 @@ impl RuntimeApi {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (waiting, answered) = (Arc::clone(&waiting), answered.clone());
-                // A process that has ended closes its connections; that is no error here.
+                // A process that exits closes its connections, which is not an error here.
                 std::thread::spawn(move || drop(serve(&stream, &waiting, &answered)));
             }
         });
         Ok(Self { address, events, answers })
     }
 
-    /// Lays an event ready.
+    /// Queues an event.
     pub fn give(&self, event: &str) -> TestResult {
         Ok(self.events.send(event.to_owned())?)
     }
 
-    /// Waits for the next answer.
-    pub fn take(&self) -> TestResult<Answer> {
-        Ok(self.answers.recv_timeout(PATIENCE)?)
+    /// Waits for the next response.
+    pub fn take(&self) -> TestResult<InvocationResponse> {
+        Ok(self.answers.recv_timeout(TIMEOUT)?)
     }
 }
 
-fn serve(stream: &TcpStream, waiting: &Mutex<Receiver<String>>, answered: &Sender<Answer>) -> TestResult {
+fn serve(
+    stream: &TcpStream,
+    waiting: &Mutex<Receiver<String>>,
+    answered: &Sender<InvocationResponse>,
+) -> TestResult {
     stream.set_nodelay(true)?;
     let (mut reader, mut writer) = (BufReader::new(stream.try_clone()?), stream.try_clone()?);
     let mut handed_out = HashMap::new();
@@ -81,15 +85,15 @@ fn serve(stream: &TcpStream, waiting: &Mutex<Receiver<String>>, answered: &Sende
             let id = path.rsplit('/').nth(1).unwrap_or_default();
             let received = Instant::now();
             writer.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")?;
-            // The answer may come over another connection than its event went out by.
+            // The response may come over another connection than its event.
             let handed_out = handed_out.remove(id).unwrap_or(received);
-            answered.send(Answer { handed_out, received, body })?;
+            answered.send(InvocationResponse { handed_out, received, body })?;
         }
     }
     Ok(())
 }
 
-/// The path and the body of the next request; none when the connection ends.
+/// The path and the body of the next request, or None at the end of the connection.
 fn request(reader: &mut BufReader<TcpStream>) -> TestResult<Option<(String, String)>> {
     let (mut path, mut length, mut line) = (None, 0, String::new());
     loop {

@@ -1,4 +1,4 @@
-//! Redis with encryption in transit and a token, as `ElastiCache` has them, and the place where the token is kept.
+//! Redis with encryption in transit and an AUTH token, as in `ElastiCache`, and a fake of the service that stores the token.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use crate::support::{Api, RedisServer, TestResult, free_port, json_of};
 const SECRET: &str = "arn:aws:secretsmanager:eu-west-1:111111111111:secret:redis-AbCdEf";
 const PARAMETER: &str = "arn:aws:ssm:eu-west-1:111111111111:parameter/users/redis";
 
-/// An authority of our own, and a server's certificate that it has signed.
+/// A certificate authority, and a server certificate that it signed.
 struct Authority {
     directory: tempfile::TempDir,
 }
@@ -68,7 +68,7 @@ impl FakeSecretService {
 
 fn respond(mut stream: TcpStream, token: &str) -> std::io::Result<String> {
     let (mut request, mut buffer) = (String::new(), [0; 4096]);
-    // The question is a JSON object without inner ones, and nothing before it holds a brace.
+    // The body is a flat JSON object, and the headers contain no brace.
     while !request.ends_with('}') {
         let length = stream.read(&mut buffer)?;
         request.push_str(&String::from_utf8_lossy(&buffer[..length]));
@@ -131,12 +131,12 @@ async fn redis_is_reached_with_encryption_and_a_token() -> TestResult {
             assert!(request.contains(part), "{part} in {request}");
         }
     }
-    // One question for each function that was used, however many requests it served.
+    // Each of the four functions in use read the token once.
     assert_eq!(service.request_count(), 4);
 
-    // Whoever does not know the authority does not talk to the server, and without the token nothing is told.
-    let strangers = Api::with(tls_port, &[("REDIS_TLS", "true")])?;
-    assert_eq!(strangers.list().await.status_code, 500);
+    // A client without the CA certificate cannot connect, and a client without the token is rejected.
+    let without_ca = Api::with(tls_port, &[("REDIS_TLS", "true")])?;
+    assert_eq!(without_ca.list().await.status_code, 500);
     let without_a_token = Api::with(tls_port, &[("REDIS_TLS", "true"), ("REDIS_TLS_CA_FILE", &ca)])?;
     assert_eq!(without_a_token.list().await.status_code, 500);
     assert_eq!(redis.command::<usize>(&["SCARD", "users"])?, 2);
@@ -152,7 +152,7 @@ async fn a_token_that_was_rotated_is_read_again() -> TestResult {
     assert_eq!(api.list().await.status_code, 200);
     assert_eq!(service.request_count(), 1);
 
-    // An open connection outlives the rotation; a new one needs the new token.
+    // An open connection survives the rotation; a new one needs the new token.
     "new".clone_into(&mut service.token.lock().unwrap());
     redis.command::<()>(&["CONFIG", "SET", "requirepass", "new"])?;
     assert_eq!(api.list().await.status_code, 200);
@@ -163,7 +163,7 @@ async fn a_token_that_was_rotated_is_read_again() -> TestResult {
     assert_eq!(api.list().await.status_code, 200);
     assert_eq!(service.request_count(), 2);
 
-    // A token that is wrong where it is kept is an error, and is requests for again once it may be right.
+    // A wrong token in the service is an error. It is read again for the next request.
     redis::cmd("CONFIG").arg(&["SET", "requirepass", "newer"]).exec(&mut control)?;
     redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec(&mut control)?;
     assert_eq!(api.list().await.status_code, 500);
@@ -176,9 +176,9 @@ async fn a_token_that_was_rotated_is_read_again() -> TestResult {
 async fn a_token_that_cannot_be_read_is_an_error_that_tells_the_caller_nothing() -> TestResult {
     let redis = RedisServer::start()?;
     let service = FakeSecretService::start("")?;
-    let nowhere = format!("http://127.0.0.1:{}", free_port()?);
+    let unreachable = format!("http://127.0.0.1:{}", free_port()?);
     for variables in
-        [&credentials(&service.url)[..], &credentials(&nowhere)[..], &[("AWS_ENDPOINT_URL", "x y")]]
+        [&credentials(&service.url)[..], &credentials(&unreachable)[..], &[("AWS_ENDPOINT_URL", "x y")]]
     {
         let api = Api::with(redis.port, &[variables, &[("REDIS_AUTH_SECRET_ARN", SECRET)]].concat())?;
         let refused = api.list().await;

@@ -1,4 +1,4 @@
-//! Whatever arrives as an event is answered: never a panic, never a 5xx, and never a change that was not asked for.
+//! Property tests: for any event, the response is neither a panic nor a 5xx.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::support::{Function, RedisServer, function};
 const HANDLERS: [&str; 6] =
     ["users_get", "users_post", "users_delete", "user_get", "user_patch", "user_delete"];
 
-/// Any JSON, small.
+/// Any small JSON value.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -26,7 +26,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A field as API Gateway sends it, or as somebody else might; sometimes not there.
+/// A valid value of a field, any other value, or no value.
 fn field(good: impl Strategy<Value = Value> + 'static) -> impl Strategy<Value = Option<Value>> {
     prop_oneof![4 => good.prop_map(Some), 1 => any_json().prop_map(Some), 1 => Just(None)]
 }
@@ -35,12 +35,12 @@ fn text(values: &'static [&'static str]) -> impl Strategy<Value = Value> {
     prop_oneof![3 => prop::sample::select(values).prop_map(Value::from), 1 => "\\PC{0,40}".prop_map(Value::from)]
 }
 
-/// An object whose one field has one of these texts, or others.
+/// An object with one field that has one of these texts, or any other text.
 fn map(name: &'static str, values: &'static [&'static str]) -> impl Strategy<Value = Value> {
     text(values).prop_map(move |value| json!({ name: value }))
 }
 
-/// An event that could nearly be one.
+/// An event that is valid or nearly valid.
 fn near_event() -> impl Strategy<Value = Value> {
     let fields = [
         ("httpMethod", field(text(&["GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "PUT"])).boxed()),
@@ -64,7 +64,7 @@ fn near_event() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What holds of every answer to every event.
+/// The properties of every response.
 async fn check(function: &Function, handler: &str, event: &str) -> Result<(), TestCaseError> {
     let response = function.answer(event).await;
     prop_assert!((200..500).contains(&response.status_code), "{handler} {event}: {}", response.body);
@@ -79,7 +79,7 @@ async fn check(function: &Function, handler: &str, event: &str) -> Result<(), Te
     for (name, value) in &response.headers {
         prop_assert!(value.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{name}: {value:?}");
     }
-    // Read as JSON by whoever sent the event, be it Lambda's own client.
+    // The caller parses the response as JSON.
     prop_assert!(serde_json::to_string(&response).is_ok());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The six functions on HTTP, as API Gateway puts them there: a small stand-in for it that makes an event of each request.
+//! A fake API Gateway: an HTTP server that converts each request to an event and calls the function of the route.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -54,7 +54,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// How many requests the functions have answered, and how many of them with 5xx.
+    /// The number of requests that the functions answered, and the number of 5xx responses among them.
     pub fn counts(&self) -> (usize, usize) {
         (self.api.answered.load(Ordering::Relaxed), self.api.failed.load(Ordering::Relaxed))
     }
@@ -92,7 +92,7 @@ fn plain(status: u16, body: String) -> Response<Full<Bytes>> {
     response.body(Full::new(Bytes::from(body))).unwrap()
 }
 
-/// The event that API Gateway makes (payload 1.0), with the last of several values in the plain maps.
+/// The event (payload 1.0). As in API Gateway, `queryStringParameters` has the last value of a repeated parameter.
 async fn event(request: Request<Incoming>, id: Option<&str>) -> Value {
     let (parts, body) = request.into_parts();
     let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! The six routes against a real Redis, as a client of the API sees them.
+//! The six routes with a Redis server, from the view of a client of the API.
 
 use crate::support::{Api, RedisServer, TestResult, event, function, json_of};
 use serde_json::json;
@@ -66,7 +66,7 @@ async fn every_response_says_json_and_which_release_answered() -> TestResult {
 
 #[tokio::test]
 async fn bad_requests_say_why_and_never_reach_redis() -> TestResult {
-    // Nothing listens: any attempt to reach Redis would be a 500.
+    // Nothing listens on the port: an attempt to connect to Redis would return 500.
     let api = Api::on(crate::support::free_port()?)?;
     let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(256 * 1024));
     for (response, status, error) in [

@@ -1,4 +1,4 @@
-//! Many requests at once: what was acknowledged is kept, whatever happens meanwhile.
+//! Concurrent requests and failures of Redis: no acknowledged change is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 
 use crate::support::{Api, RedisServer, TestResult, event, free_port, function, json_of};
 
-/// Redis writes to its disk before it answers: then a crash loses nothing that was acknowledged.
-const KEEPS_ALL: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+/// Redis writes to disk before it answers, so that a crash loses no acknowledged change.
+const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn patches_of_one_user_under_load_lose_no_field() -> TestResult {
@@ -21,13 +21,13 @@ async fn patches_of_one_user_under_load_lose_no_field() -> TestResult {
     let id = Api::on(redis.port)?.new_user("{}").await?;
     let mut running = JoinSet::new();
     for number in 0..FUNCTIONS {
-        // One function each, as Lambda would run them: nothing is shared but Redis.
+        // Each task has a function of its own, like an execution environment of Lambda. They share only Redis.
         let (patch, id) = (function("user_patch", redis.port)?, id.clone());
         running.spawn(async move {
             for field in 0..EACH {
                 let body = format!(r#"{{"f{number}":{{"n{field}":{field}}},"counter{field}":{number}}}"#);
                 let event = event("PATCH", Some(&id), Some(&body));
-                // Too many at once may be told so, and then try again. Nothing else may happen.
+                // 503 is allowed: the client retries. Any other status fails the test.
                 loop {
                     let response = patch.answer(&event).await;
                     match response.status_code {
@@ -80,7 +80,7 @@ async fn deleting_all_and_creating_at_once_leaves_no_half_a_user() -> TestResult
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_is_killed_under_load_loses_nothing_acknowledged() -> TestResult {
-    let mut redis = RedisServer::start_with(free_port()?, &KEEPS_ALL)?;
+    let mut redis = RedisServer::start_with(free_port()?, &DURABLE)?;
     let port = redis.port;
     let over = Arc::new(AtomicBool::new(false));
     let mut running = JoinSet::new();
@@ -109,7 +109,7 @@ async fn a_redis_that_is_killed_under_load_loses_nothing_acknowledged() -> TestR
             (kept, failed)
         });
     }
-    // Twice: the second time, the functions are on connections that they have mended.
+    // Twice: the second time, the functions use connections that they have reopened.
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_millis(700)).await;
         redis.restart(Duration::from_millis(300))?;
@@ -126,7 +126,7 @@ async fn a_redis_that_is_killed_under_load_loses_nothing_acknowledged() -> TestR
     assert!(failed > 0, "the load did not notice: nothing was shown");
     assert!(back.elapsed() < Duration::from_secs(5));
 
-    // What was answered with success is there; a patch whose answer was lost may be there as well.
+    // Every acknowledged change is stored. A patch whose response was lost may be stored, too.
     let stored = json_of(&Api::on(port)?.list().await)?;
     let stored: BTreeMap<&str, &Value> = stored
         .as_array()
@@ -140,7 +140,7 @@ async fn a_redis_that_is_killed_under_load_loses_nothing_acknowledged() -> TestR
             assert_eq!(found[name], *value, "{name} of {id} is lost");
         }
     }
-    // The same functions serve again: four of them created users after the last restart.
+    // The same functions succeed again: four of them created users after the last restart.
     assert!(acknowledged.len() > 100, "only {} users", acknowledged.len());
     Ok(())
 }
@@ -151,12 +151,12 @@ async fn a_server_that_became_a_replica_is_left() -> TestResult {
     let api = Api::on(redis.port)?;
     api.new_user("{}").await?;
     redis.command::<()>(&["REPLICAOF", "127.0.0.1", &other.port.to_string()])?;
-    // No server takes writes under this address: refused, by both connections that are tried.
+    // No server accepts writes at this address: both attempts are rejected.
     redis.command::<()>(&["CONFIG", "RESETSTAT"])?;
     assert_eq!(api.create("{}").await.status_code, 500);
     let connections: String = redis.command(&["INFO", "stats"])?;
     let received = connections.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
-    // One to ask, and one that the function has opened anew.
+    // The connection of this query, and the one that the function reopened.
     assert_eq!(received, Some("2"), "{connections}");
     redis.command::<()>(&["REPLICAOF", "NO", "ONE"])?;
     assert_eq!(api.create("{}").await.status_code, 201);

@@ -1,4 +1,4 @@
-//! The six functions against a real Redis.
+//! Tests of the six functions with a Redis server.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

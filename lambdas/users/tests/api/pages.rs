@@ -1,4 +1,4 @@
-//! Pages of the list, while users come and go; and requests that have no body to answer with.
+//! Pagination while users are created and deleted; HEAD and OPTIONS requests.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Api, RedisServer, TestResult, event, function_with, json_of};
 
-/// A canonical UUID that sorts by its number.
+/// A canonical UUID; ids sort by their number.
 fn id(number: usize) -> String {
     format!("{number:08x}-0000-4000-8000-000000000000")
 }
@@ -21,7 +21,7 @@ fn ids_of(page: &Value) -> Vec<String> {
     users.filter_map(|user| Some(user["id"].as_str()?.to_owned())).collect()
 }
 
-/// Reads all pages; `between` runs after each.
+/// Reads all pages; `between` runs after each page.
 async fn all_pages(
     api: &Api,
     limit: usize,
@@ -56,7 +56,7 @@ async fn pages_hold_every_user_once_and_the_plain_list_stays_a_list() -> TestRes
     }
     assert_eq!(json_of(&api.list().await)?.as_array().map(Vec::len), Some(25));
 
-    // A cursor alone: the usual size. An id that has expired is skipped, and the page is still in step.
+    // Only a cursor: the default page size. An expired id is skipped, and the next page starts at the right id.
     redis.command::<()>(&["DEL", &format!("user_{}", id(3))])?;
     let first = json_of(&api.page(&json!({ "limit": "4" })).await)?;
     assert_eq!(ids_of(&first), all[..3]);
@@ -83,7 +83,8 @@ async fn pages_hold_every_user_once_and_the_plain_list_stays_a_list() -> TestRes
 async fn pages_stay_right_while_users_come_and_go() -> TestResult {
     let redis = RedisServer::start()?;
     let api = Api::on(redis.port)?;
-    // Even numbers stay all the while; odd ones come and go, before and after where the reader is.
+    // Users with even numbers exist the whole time; those with odd numbers are created and deleted before and after the
+    // reader's position.
     for number in (0..200).step_by(2) {
         store(&redis, number, &json!({ "id": id(number) }).to_string())?;
     }
@@ -116,7 +117,7 @@ async fn a_list_beyond_six_megabytes_can_be_read_in_pages() -> TestResult {
         store(&redis, number, &json!({ "id": id(number), "a": large }).to_string())?;
     }
     assert_eq!(api.list().await.status_code, 413);
-    // Every page is one that Lambda can carry, though the limit would let all users in.
+    // Each page is small enough for Lambda, although the limit would allow all users.
     let mut pages = 1;
     let seen = all_pages(&api, 1000, |_| {
         pages += 1;
@@ -155,7 +156,7 @@ async fn head_is_get_without_a_body_and_options_says_what_there_is() -> TestResu
         }
         assert_eq!(options.headers["Access-Control-Allow-Origin"], "https://a.example");
     }
-    // A parameter that is given twice is refused like any other request: by a release, and to HEAD without a body.
+    // The response to a repeated parameter has the usual headers, and no body for HEAD.
     for (method, body) in [("GET", "more than one 'limit'"), ("HEAD", "")] {
         let mut twice: Value = serde_json::from_str(&event(method, None, None))?;
         twice["multiValueQueryStringParameters"] = json!({ "limit": ["1", "1"] });

@@ -1,4 +1,4 @@
-//! The API is what `openapi.yaml` says: schemathesis makes the requests, valid and not, and judges the answers.
+//! The API conforms to `openapi.yaml`: schemathesis sends valid and invalid requests and checks the responses.
 
 use std::io::Write as _;
 use std::process::Output;
@@ -8,11 +8,11 @@ use test_support::python;
 
 use crate::support::{RedisServer, TestResult};
 
-/// Pinned; `tests/release.rs` of deployctl runs the same against a released stage.
+/// Pinned. `tests/release.rs` of deployctl runs the same version against a released stage.
 const SCHEMATHESIS: &str = include_str!("../python/schemathesis.txt");
 const DESCRIPTION: &str = include_str!("../../openapi.yaml");
 
-async fn judge(gateway: &Gateway, description: &str, examples: &str) -> TestResult<Output> {
+async fn run_schemathesis(gateway: &Gateway, description: &str, examples: &str) -> TestResult<Output> {
     let programs = python::install(env!("CARGO_TARGET_TMPDIR"), "schemathesis", SCHEMATHESIS)?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("openapi.yaml");
@@ -22,10 +22,10 @@ async fn judge(gateway: &Gateway, description: &str, examples: &str) -> TestResu
         .arg("run")
         .arg(file)
         .args(["--url", &gateway.url, "--max-examples", examples, "--seed", "1"])
-        // One worker, which is the default: with two, Python 3.11 fails now and then (`ast.parse` in threads).
-        // What is no route is answered by API Gateway, and its answer is 403.
+        // One worker, the default: with two, Python 3.11 sometimes fails (`ast.parse` in threads).
+        // API Gateway answers 403 to a method that has no route, which this check does not accept.
         .args(["--exclude-checks", "unsupported_method", "--generation-database", "none", "--no-color"])
-        // On a busy machine everything is slow; that is not what is judged here.
+        // Slow responses on a busy machine must not fail the test.
         .args(["--suppress-health-check", "all", "--request-timeout", "30"])
         .current_dir(folder.path())
         .kill_on_drop(true);
@@ -36,7 +36,7 @@ async fn judge(gateway: &Gateway, description: &str, examples: &str) -> TestResu
 async fn more_than_2000_requests_are_answered_as_described() -> TestResult {
     let redis = RedisServer::start()?;
     let gateway = Gateway::start(redis.port).await?;
-    let run = judge(&gateway, DESCRIPTION, "180").await?;
+    let run = run_schemathesis(&gateway, DESCRIPTION, "180").await?;
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success(), "{said}\n{}", String::from_utf8_lossy(&run.stderr));
     let (answered, failed) = gateway.counts();
@@ -46,7 +46,7 @@ async fn more_than_2000_requests_are_answered_as_described() -> TestResult {
     Ok(())
 }
 
-/// The judge is one: a description that the API does not keep is found out.
+/// schemathesis reports a description that the API does not conform to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_description_is_found_out() -> TestResult {
     let redis = RedisServer::start()?;
@@ -56,7 +56,7 @@ async fn a_wrong_description_is_found_out() -> TestResult {
         ("minimum: 1, maximum: 1000", "minimum: 0, maximum: 1000", "Schema-valid request rejected"),
     ] {
         assert_eq!(DESCRIPTION.matches(right).count(), 1, "{right}");
-        let run = judge(&gateway, &DESCRIPTION.replace(right, wrong), "5").await?;
+        let run = run_schemathesis(&gateway, &DESCRIPTION.replace(right, wrong), "5").await?;
         let said = String::from_utf8_lossy(&run.stdout);
         assert!(!run.status.success() && said.contains(finding), "{said}");
     }

@@ -1,4 +1,4 @@
-//! What is in Redis: the Python original's layout, expiry, concurrency, damage, and Redis going away.
+//! The data in Redis: the layout of the replaced Python program, expiry, damaged users, and connection failures.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ fn store(redis: &RedisServer, id: &str, text: &str) -> TestResult {
 async fn users_that_python_stored_are_served_and_ours_look_the_same() -> TestResult {
     let redis = RedisServer::start()?;
     let api = Api::on(redis.port)?;
-    // json.dumps: spaces, ASCII escapes, numbers as Python writes them.
+    // The format of Python's json.dumps: spaces, ASCII escapes, numbers.
     let python = format!(
         r#"{{"name": "J\u00fcrgen", "age": 41, "score": 1e+16, "big": 36893488147419103232, "id": "{FIRST}"}}"#
     );
@@ -67,8 +67,8 @@ async fn the_list_takes_one_command_for_the_ids_and_one_for_512_users() -> TestR
     for id in [THIRD, FIRST, SECOND] {
         store(&redis, id, &format!(r#"{{"id":"{id}"}}"#))?;
     }
-    redis.command::<()>(&["DEL", &format!("user_{SECOND}")])?; // Expired, as Redis would have it.
-    api.list().await; // Connects.
+    redis.command::<()>(&["DEL", &format!("user_{SECOND}")])?; // As if it had expired.
+    api.list().await; // Opens the connection.
     for mgets in [1, 2] {
         redis.command::<()>(&["CONFIG", "RESETSTAT"])?;
         let list = api.list().await;
@@ -79,7 +79,7 @@ async fn the_list_takes_one_command_for_the_ids_and_one_for_512_users() -> TestR
         assert!(calls("smembers", 1) && calls("mget", mgets), "{stats}");
         assert!(!stats.contains("cmdstat_get:"), "{stats}");
         assert_eq!(list.body, format!(r#"[{{"id":"{FIRST}"}},{{"id":"{THIRD}"}}]"#));
-        // More ids, whose users have all expired.
+        // Adds 512 ids whose users have expired.
         let others: Vec<String> = (0..512).map(|number| format!("x{number}")).collect();
         let command =
             [&["SADD", "users"][..], &others.iter().map(String::as_str).collect::<Vec<_>>()].concat();
@@ -128,7 +128,7 @@ async fn a_list_that_lambda_could_not_carry_is_an_error() -> TestResult {
 
 #[tokio::test]
 async fn without_redis_every_route_fails_in_time_and_tells_nothing() -> TestResult {
-    // One port refuses at once; the other accepts and never answers.
+    // One port refuses connections; the other accepts them and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
     for port in [crate::support::free_port()?, silent.local_addr()?.port()] {
         let api = Api::on(port)?;
@@ -175,13 +175,13 @@ async fn the_first_request_after_redis_came_back_succeeds() -> TestResult {
     assert_eq!(api.get(&id).await.status_code, 200);
     assert_eq!(api.delete(FIRST).await.status_code, 404);
 
-    // The server closes idle connections while the environment is frozen: nobody notices.
+    // The server closes the connection while the execution environment is frozen: the next request succeeds.
     redis.command::<()>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])?;
     assert_eq!(api.get(&id).await.status_code, 200);
     assert_eq!(api.list().await.status_code, 200);
     assert_eq!(api.create("{}").await.status_code, 201);
 
-    // Redis restarts, empty: once it is back, requests are served.
+    // Redis restarts without data: requests succeed as soon as it is back.
     let port = redis.port;
     drop(redis);
     assert_eq!(api.get(&id).await.status_code, 500);

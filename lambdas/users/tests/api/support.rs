@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::aws_secret::SecretClient;
-use shared::log::Scope;
+use shared::log::LogContext;
 use users::app::App;
 use users::response::Response;
 use users::settings::Settings;
@@ -10,22 +10,22 @@ use users::settings::Settings;
 pub use test_support::TestResult;
 pub use test_support::redis_server::{RedisServer, free_port};
 
-/// The function with this handler setting, as Lambda would start it.
+/// Creates the function with this handler setting, as Lambda starts it.
 pub fn function(handler: &str, port: u16) -> TestResult<Function> {
     function_with(handler, port, &[])
 }
 
-/// The same with more in its environment.
+/// As [`function`], with additional environment variables.
 pub fn function_with(handler: &str, port: u16, more: &[(&str, &str)]) -> TestResult<Function> {
     let port = port.to_string();
-    let usual = [
+    let defaults = [
         ("_HANDLER", handler),
         ("REDIS_DNS", "127.0.0.1"),
         ("REDIS_PORT", &port),
         ("AWS_LAMBDA_FUNCTION_VERSION", "7"),
     ];
     let lookup = |name: &str| {
-        let mut all = more.iter().chain(&usual);
+        let mut all = more.iter().chain(&defaults);
         all.find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
     };
     Ok(Function(App::new(&Settings::from_env(lookup)?, SecretClient::from_env(lookup))?))
@@ -36,11 +36,11 @@ pub struct Function(App);
 
 impl Function {
     pub async fn answer(&self, event: &str) -> Response {
-        self.0.answer(event, Scope::default()).await
+        self.0.answer(event, LogContext::default()).await
     }
 }
 
-/// The whole API: the six functions against one Redis.
+/// The whole API: the six functions with one Redis server.
 pub struct Api {
     list: Function,
     create: Function,
@@ -103,7 +103,7 @@ impl Api {
     }
 }
 
-/// An API Gateway event (payload 1.0) with what the functions read and some of what they do not.
+/// An API Gateway event (payload 1.0) with the fields that the functions read, and some that they ignore.
 pub fn event(method: &str, id: Option<&str>, body: Option<&str>) -> String {
     json!({
         "resource": "/demo/users",
