@@ -1,5 +1,5 @@
-# What somebody should be told of. Off unless alarms_enabled: MiniStack leaves out fields of an alarm, so that
-# the provider could not read one back on the local stage.
+# CloudWatch alarms. Off by default: the local AWS emulator (MiniStack) does not return all fields of an alarm, so the
+# provider cannot read one back on the local stage.
 
 locals {
   alarm_actions = var.alarm_topic_arn[*]
@@ -17,7 +17,7 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   metric_name = "5XXError"
   dimensions  = local.alarm_of_api
 
-  # The average of this metric is the share of requests.
+  # The average of this metric is the share of requests with a 5XX response.
   statistic           = "Average"
   comparison_operator = "GreaterThanThreshold"
   threshold           = var.alarm_limits.error_share
@@ -25,7 +25,7 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   evaluation_periods  = 5
   datapoints_to_alarm = 3
 
-  # No requests, no errors.
+  # Without requests there is no data and no error.
   treat_missing_data = "notBreaching"
 
   alarm_actions = local.alarm_actions
@@ -50,15 +50,15 @@ resource "aws_cloudwatch_metric_alarm" "latency" {
   datapoints_to_alarm = 3
   treat_missing_data  = "notBreaching"
 
-  # The hundredth part of a handful of requests says nothing.
+  # With few requests, the 99th percentile is not meaningful.
   evaluate_low_sample_count_percentiles = "ignore"
 
   alarm_actions = local.alarm_actions
   ok_actions    = local.alarm_actions
 }
 
-# Lambda turns requests away when the account's concurrency is used up. (What the stage's own throttling turns
-# away is a 429 to the caller and among API Gateway's 4XX, with everybody's mistyped paths: no alarm.)
+# Lambda throttles invocations when the account's concurrency limit is reached. There is no alarm for the throttling of
+# the stage: its 429 responses count as 4XX in the metrics of API Gateway, together with requests for unknown paths.
 resource "aws_cloudwatch_metric_alarm" "throttles" {
   for_each = { for key, function in local.functions : key => function if var.alarms_enabled }
 

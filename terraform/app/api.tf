@@ -1,8 +1,8 @@
 # The REST API: /demo, /demo/users and /demo/users/{userId}, with a method and an integration for every
-# function that has a route. What is defined here is not served until it has been deployed (stage.tf).
+# function that has a route. A change takes effect when deployctl creates a deployment (stage.tf).
 
 resource "aws_api_gateway_rest_api" "this" {
-  # checkov:skip=CKV_AWS_237: one API cannot take over for another: deployctl's releases and the domain belong to this one, and its guard refuses to replace it
+  # checkov:skip=CKV_AWS_237: create_before_destroy does not help: the releases and the domain belong to this API, and deployctl refuses to replace it
 
   name        = local.name
   description = "Users API of ${local.name}"
@@ -31,8 +31,7 @@ resource "aws_api_gateway_resource" "user" {
 }
 
 locals {
-  # By name: which method of which resource calls which function. HEAD is answered by the function that
-  # answers GET.
+  # Each method of each resource with its function. The function for GET also handles HEAD.
   routes = merge(
     {
       for key, function in local.functions :
@@ -46,16 +45,15 @@ locals {
     },
   )
 
-  # The two resources by the names the map in functions.tf gives them.
+  # The two resources by their names in the map in functions.tf.
   resources = {
     users = { id = aws_api_gateway_resource.users.id, path_parameters = [] }
     user  = { id = aws_api_gateway_resource.user.id, path_parameters = ["userId"] }
   }
 
-  # What API Gateway calls for each function. The version at its end is a stage variable named after the
-  # function's key, so that the stage's variables are the release: deployctl moves all functions, and the
-  # deployment, in one UpdateStage. Here the variable stays a name ("$${" is Terraform's way to write
-  # "${"), which is why this never changes from release to release.
+  # The URI that API Gateway invokes for each function. Its version is a stage variable named after the function's
+  # key, so that deployctl switches all functions and the deployment in one UpdateStage call. The URI contains the name
+  # of the variable, not its value ("$${" is Terraform's escape for "${"), so it does not change between releases.
   invocation_uris = {
     for key, arn in local.function_arns : key => join("", [
       "arn:${local.partition}:apigateway:${var.region}:lambda:path/2015-03-31/functions/",
@@ -65,8 +63,8 @@ locals {
 }
 
 resource "aws_api_gateway_method" "this" {
-  # checkov:skip=CKV_AWS_59: whether callers must say who they are is a variable, because the API began without
-  # checkov:skip=CKV2_AWS_53: the functions check what they are sent, and word the answer
+  # checkov:skip=CKV_AWS_59: the authorizer is optional (authorizer_enabled)
+  # checkov:skip=CKV2_AWS_53: the functions validate requests and return their own error messages
 
   for_each = local.routes
 
@@ -74,7 +72,7 @@ resource "aws_api_gateway_method" "this" {
   resource_id = local.resources[each.value.resource].id
   http_method = each.value.http_method
 
-  # NONE is open to everyone, as the API was before it had an authorizer.
+  # NONE allows every caller.
   authorization = var.authorizer_enabled ? "CUSTOM" : "NONE"
   authorizer_id = one(aws_api_gateway_authorizer.this[*].id)
 
@@ -92,7 +90,7 @@ resource "aws_api_gateway_integration" "this" {
   http_method = each.value.http_method
 
   type                    = "AWS_PROXY"
-  integration_http_method = "POST" # how Lambda is called, whatever the caller's method is
+  integration_http_method = "POST" # the method for invoking Lambda, independent of the caller's method
   uri                     = local.invocation_uris[local.routes[each.key].function]
   credentials             = aws_iam_role.api_gateway_invoke.arn
   timeout_milliseconds    = var.integration_timeout_ms

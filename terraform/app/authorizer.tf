@@ -1,5 +1,5 @@
-# The optional custom authorizer: a function like the others, pinned to a version by a stage variable
-# like the others, so that it goes live, and back, in the same switch.
+# The optional custom authorizer. Like the other functions it is pinned to a version by a stage variable, so that a
+# release or a rollback switches it together with them.
 
 resource "aws_api_gateway_authorizer" "this" {
   count = var.authorizer_enabled ? 1 : 0
@@ -8,7 +8,7 @@ resource "aws_api_gateway_authorizer" "this" {
   rest_api_id = aws_api_gateway_rest_api.this.id
   type        = "REQUEST"
 
-  # API Gateway answers 401 by itself to a request without this header, and caches answers by its value.
+  # API Gateway answers 401 to a request without this header, and caches policies by its value.
   identity_source                  = "method.request.header.Authorization"
   authorizer_result_ttl_in_seconds = var.authorizer_ttl_seconds
 
@@ -16,10 +16,10 @@ resource "aws_api_gateway_authorizer" "this" {
   authorizer_credentials = aws_iam_role.api_gateway_invoke.arn
 
   lifecycle {
-    # API Gateway refuses to delete an authorizer that a method still names, and the provider takes no
-    # notice and forgets it (terraform-provider-aws #41401). With this, switching the authorizer off
-    # updates the methods first. They are opened in the definition only: the live deployment, a
-    # snapshot, keeps asking until deployctl's switch.
+    # API Gateway rejects the deletion of an authorizer that a method uses. The provider ignores this error and removes the
+    # authorizer from its state (terraform-provider-aws #41401). With create_before_destroy, the methods are updated
+    # first when the authorizer is disabled. The live deployment is a snapshot: it uses the authorizer until deployctl
+    # switches the stage.
     create_before_destroy = true
   }
 }

@@ -1,6 +1,5 @@
-# For browsers: which pages may call this API. Only where cors_allow_origin is set; the functions then add the
-# header to what they answer (CORS_ALLOW_ORIGIN), and here is what they never see: the browser's question
-# before the request, and API Gateway's own refusals (refusals.tf).
+# CORS, if cors_allow_origin is set. The functions add the headers to their own responses (CORS_ALLOW_ORIGIN). This file
+# handles preflight requests, and the headers for the errors of API Gateway itself (refusals.tf).
 
 locals {
   preflight = {
@@ -8,8 +7,8 @@ locals {
     if var.cors_allow_origin != null
   }
 
-  # Sent as they are: API Gateway takes a text in single quotes for a value and not for the name of one. A
-  # cache must not give one origin's answer to another.
+  # API Gateway treats a text in single quotes as a literal value. Vary keeps a cache from returning the response for one
+  # origin to another.
   cors_headers = var.cors_allow_origin == null ? {} : {
     "Access-Control-Allow-Origin" = "'${var.cors_allow_origin}'"
     "Vary"                        = "'Origin'"
@@ -28,7 +27,7 @@ locals {
 }
 
 resource "aws_api_gateway_method" "preflight" {
-  # checkov:skip=CKV2_AWS_53: there is nothing in the question that could be wrong
+  # checkov:skip=CKV2_AWS_53: a preflight request has nothing to validate
 
   for_each = local.preflight
 
@@ -36,7 +35,7 @@ resource "aws_api_gateway_method" "preflight" {
   resource_id = each.value.id
   http_method = "OPTIONS"
 
-  # A browser sends no credentials with this question.
+  # A browser sends no credentials with a preflight request.
   authorization = "NONE"
 }
 
@@ -47,15 +46,15 @@ resource "aws_api_gateway_integration" "preflight" {
   resource_id = each.value.resource_id
   http_method = each.value.http_method
 
-  # API Gateway answers by itself. The method of the call that is never made is only for MiniStack, which
+  # API Gateway answers without calling a function. integration_http_method has no effect; without it, MiniStack
   # would show a change in every plan.
   type                    = "MOCK"
   integration_http_method = "POST"
   request_templates       = { "application/json" = jsonencode({ statusCode = 204 }) }
 }
 
-# Changes when the headers do, and has the two responses below made anew: MiniStack cannot update them. On AWS
-# it makes no difference to callers, who see the definition only once it is deployed.
+# Replaces the two responses below when the headers change, because MiniStack cannot update them. On AWS a replacement
+# does not affect callers, because it takes effect with the next deployment.
 resource "terraform_data" "preflight" {
   for_each = local.preflight
 

@@ -1,12 +1,12 @@
-# The functions. This map is the one place that lists them: log groups, functions, methods,
-# integrations, permissions and the deployctl output are all derived from it.
+# The functions. Log groups, functions, methods, integrations, permissions and the deployctl output are derived from this
+# map.
 #
-# A key is three things at once: the stage variable that holds the function's live version, the handler by
-# which the program knows which function it is, and, with dashes, the end of the name.
+# A key is the name of the stage variable with the function's live version, the handler setting, which tells the program
+# which function to run, and, with dashes, the end of the function's name.
 #
-# The live release needs its functions until the switch, and a rollback needs them after it, while
-# Terraform deletes them before. So a function leaves in two releases: first its route (http_method and
-# resource become null), then its line. For the authorizer, authorizer_retained does the first step.
+# Remove a function in two releases. Terraform would delete it before the switch, but the live release needs it until
+# then, and a rollback needs it afterwards. First set http_method and resource to null, then delete the line. For the
+# authorizer, authorizer_retained = true is the first step.
 
 locals {
   functions = {
@@ -18,26 +18,26 @@ locals {
       user_patch   = { artifact = "users", resource = "user", http_method = "PATCH" }
       user_delete  = { artifact = "users", resource = "user", http_method = "DELETE" }
 
-      # Has no route of its own: it decides on the requests of the others (authorizer.tf).
+      # Has no route: it authorizes the requests to the other functions (authorizer.tf).
       authorizer = { artifact = "authorizer", resource = null, http_method = null }
     } :
     key => merge(function, { name = "${local.name}-${replace(key, "_", "-")}" })
     if key != "authorizer" || var.authorizer_enabled || var.authorizer_retained
   }
 
-  # Put together from the names, not read from the functions: otherwise every plan that changes a
-  # function would announce a change of the policy that names them as well.
+  # Derived from the names, not read from the resources: otherwise a plan that changes a function would also show a
+  # change of the policy that contains its ARN.
   function_arns = {
     for key, function in local.functions :
     key => "arn:${local.partition}:lambda:${var.region}:${local.account_id}:function:${function.name}"
   }
 }
 
-# The groups Lambda writes to by name. Made here and first: a group that Lambda made would be kept for
-# ever, and Terraform could not create it any more.
+# Created before the functions: a log group that Lambda creates has no retention, and Terraform cannot create it any
+# more.
 resource "aws_cloudwatch_log_group" "function" {
-  # checkov:skip=CKV_AWS_158: CloudWatch encrypts with a key of its own; no personal data is logged
-  # checkov:skip=CKV_AWS_338: how long is a variable
+  # checkov:skip=CKV_AWS_158: CloudWatch encrypts with its default key; the functions log no personal data
+  # checkov:skip=CKV_AWS_338: the retention is a variable
 
   for_each = local.functions
 
@@ -46,11 +46,11 @@ resource "aws_cloudwatch_log_group" "function" {
 }
 
 resource "aws_lambda_function" "this" {
-  # checkov:skip=CKV_AWS_50: tracing is a variable, because it is paid for by the request
-  # checkov:skip=CKV_AWS_115: the stage's throttling limits them together; a share of the account's concurrency is the account's to give
-  # checkov:skip=CKV_AWS_116: API Gateway calls them and waits for the answer: there is nothing to put into a queue
-  # checkov:skip=CKV_AWS_173: there is no secret in the environment, only the name of one
-  # checkov:skip=CKV_AWS_272: deployctl proves the code by its hash at each hop, from the build to the published version
+  # checkov:skip=CKV_AWS_50: tracing is a variable, because each traced request costs money
+  # checkov:skip=CKV_AWS_115: the throttling of the stage limits all functions; how the account's concurrency is shared is decided per account
+  # checkov:skip=CKV_AWS_116: API Gateway invokes them synchronously, so there are no failed asynchronous events to keep
+  # checkov:skip=CKV_AWS_173: the environment contains the ARN of a secret, not the secret
+  # checkov:skip=CKV_AWS_272: deployctl compares the SHA-256 of the code at each step, from the build to the published version
 
   for_each = local.functions
 
@@ -58,17 +58,17 @@ resource "aws_lambda_function" "this" {
   description   = "${each.key} of ${local.name}"
   role          = local.base.lambda_role_arn
 
-  # One zip serves several functions: the handler tells it which one it is.
+  # Several functions share one zip: the handler setting tells the program which one to run.
   runtime       = "provided.al2023"
   handler       = each.key
   architectures = var.architectures
 
-  # Only for the creation: deployctl has put the zip there before this layer is applied, and updates the
-  # code from then on.
+  # Only used for the creation. deployctl uploads the zip before it applies this layer, and updates the code
+  # afterwards.
   s3_bucket = local.base.artifact_bucket
   s3_key    = "${each.value.artifact}/${each.value.artifact}-lambda-${var.release_version}.zip"
 
-  # A change of configuration becomes a version too, or the pinned versions would never see it.
+  # Publishes a version after a change of the configuration, which otherwise would not affect the pinned versions.
   publish = true
 
   memory_size = var.function_memory_mb
@@ -79,7 +79,7 @@ resource "aws_lambda_function" "this" {
     security_group_ids = [local.base.lambda_security_group_id]
   }
 
-  # What is at the program's own default is not set.
+  # Variables with the program's default value are left out.
   environment {
     variables = merge(
       {
@@ -100,23 +100,23 @@ resource "aws_lambda_function" "this" {
   lifecycle {
     precondition {
       condition     = var.function_timeout_seconds * 1000 <= var.integration_timeout_ms
-      error_message = "function_timeout_seconds is longer than integration_timeout_ms: API Gateway would answer 504 while the function is still at work."
+      error_message = "function_timeout_seconds is longer than integration_timeout_ms: API Gateway would answer 504 while the function is still running."
     }
 
-    # What runs is deployctl's. Any of these in a plan would upload the code named above again, and
-    # publish it as the newest version.
+    # deployctl updates the code. A plan that changes any of these would upload the code above again and publish it as the
+    # newest version.
     ignore_changes = [
-      s3_bucket,         # deployctl owns it: where the code of the next release comes from
-      s3_key,            # deployctl owns it: the key carries the version, so it differs at each release
-      s3_object_version, # deployctl owns it: which object under that key
+      s3_bucket,         # deployctl owns it: the bucket of the code
+      s3_key,            # deployctl owns it: the key contains the version, so it differs in each release
+      s3_object_version, # deployctl owns it: the object version of that key
       source_code_hash,  # deployctl owns it: the hash of the code it uploaded
-      architectures,     # deployctl owns it: code and instruction set are updated in one call; alone, this would put the oldest zip back
+      architectures,     # deployctl owns it: it updates code and architecture in one call; changing only this would restore the oldest zip
 
-      # filename and image_uri, the other two that update code, cannot change: they are never set.
+      # filename and image_uri would also update the code, but they are never set.
     ]
   }
 
-  # Lambda tests the role's rights when tracing is switched on; the rest is needed at the first start.
+  # Lambda checks the permissions of the role when tracing is enabled; the others are needed at the first start.
   depends_on = [
     aws_cloudwatch_log_group.function,
     aws_iam_role_policy.redis_secret,

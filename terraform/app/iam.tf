@@ -1,4 +1,4 @@
-# What this layer's choices let the functions' role do beyond base's rights, and the role of API Gateway.
+# Permissions of the functions' role that depend on variables of this layer, and the role of API Gateway.
 
 data "aws_iam_policy_document" "redis_secret" {
   count = var.redis_auth_secret_arn == null ? 0 : 1
@@ -9,7 +9,7 @@ data "aws_iam_policy_document" "redis_secret" {
     resources = [var.redis_auth_secret_arn]
   }
 
-  # With AWS's own keys the right to read is enough.
+  # A secret that is encrypted with an AWS managed key needs no permission for the key.
   dynamic "statement" {
     for_each = var.redis_auth_kms_key_arn[*]
 
@@ -42,7 +42,7 @@ data "aws_iam_policy_document" "tracing" {
     sid     = "WriteTraces"
     actions = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
 
-    # X-Ray has no resources to name: AWS defines no resource-level permission for these.
+    # AWS defines no resource-level permissions for these actions.
     resources = ["*"]
   }
 }
@@ -55,9 +55,8 @@ resource "aws_iam_role_policy" "tracing" {
   policy = data.aws_iam_policy_document.tracing[0].json
 }
 
-# The role API Gateway invokes the functions with, be it as integration or as authorizer. With a role, no
-# function needs a permission for every version that is published; with permissions, each release would
-# have to add some before its switch.
+# The role with which API Gateway invokes the functions and the authorizer. Without a role, each release would have to add
+# a resource-based permission for every published version before the switch.
 
 data "aws_iam_policy_document" "assume_api_gateway" {
   statement {
@@ -75,7 +74,7 @@ data "aws_iam_policy_document" "invoke_functions" {
     sid     = "InvokeAnyVersion"
     actions = ["lambda:InvokeFunction"]
 
-    # Any version, and only versions: the unqualified function, which is $LATEST, is not among these.
+    # Any version, but not the unqualified function, which is $LATEST.
     resources = [for arn in local.function_arns : "${arn}:*"]
   }
 }

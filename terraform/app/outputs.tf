@@ -1,16 +1,16 @@
-# No output may hold what a release changes (versions, deployment ids, hashes): it would make a plan
-# report changes after every release.
+# No output contains values that a release changes (versions, deployment ids, hashes): otherwise every plan after a
+# release would show changes.
 
-# The contract with deployctl. Names and shape are read by its code.
+# deployctl reads this output. Its structure is part of deployctl's interface.
 output "deployctl" {
-  description = "What deployctl needs to release: where the artifacts go, which stage serves, and which functions it is made of."
+  description = "What deployctl needs for a release: the artifact bucket, the stage, and the functions."
   value = {
     artifact_bucket = local.base.artifact_bucket
     rest_api_id     = aws_api_gateway_rest_api.this.id
     stage_name      = aws_api_gateway_stage.this.stage_name
     invoke_url      = aws_api_gateway_stage.this.invoke_url
 
-    # By stage-variable name.
+    # The key is the name of the stage variable.
     functions = {
       for key, function in local.functions : key => {
         name     = aws_lambda_function.this[key].function_name
@@ -21,7 +21,7 @@ output "deployctl" {
 }
 
 output "users_url" {
-  description = "Where the users are."
+  description = "URL of the users."
   value       = "${aws_api_gateway_stage.this.invoke_url}${aws_api_gateway_resource.users.path}"
 }
 
@@ -31,12 +31,12 @@ output "redis_endpoint" {
 }
 
 output "access_log_group" {
-  description = "Log group of the requests, one JSON line each."
+  description = "Log group of the access log, one JSON line per request."
   value       = aws_cloudwatch_log_group.access.name
 }
 
 output "execution_log_group" {
-  description = "Log group in which API Gateway tells how it processed the requests."
+  description = "Log group of the execution log of API Gateway."
   value       = aws_cloudwatch_log_group.execution.name
 }
 

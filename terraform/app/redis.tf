@@ -1,4 +1,4 @@
-# Redis holds the users. It is reached from the private subnets only, by the functions' security group.
+# Redis stores the users. Only the functions' security group can reach it.
 
 resource "aws_elasticache_subnet_group" "this" {
   name       = local.name
@@ -10,8 +10,8 @@ locals {
 
   redis_secret_is_parameter = try(split(":", var.redis_auth_secret_arn)[2] == "ssm", false)
 
-  # Neither Terraform nor the provider can pass it on without keeping it: ElastiCache's argument is not
-  # write-only in provider 5.100. So the token is in this layer's state, marked as sensitive.
+  # The token is in the state of this layer, marked as sensitive: auth_token is not a write-only argument in provider
+  # 5.100.
   redis_auth_token = one(concat(
     data.aws_secretsmanager_secret_version.redis[*].secret_string,
     data.aws_ssm_parameter.redis[*].value,
@@ -27,21 +27,20 @@ data "aws_secretsmanager_secret_version" "redis" {
 data "aws_ssm_parameter" "redis" {
   count = local.redis_secret_is_parameter ? 1 : 0
 
-  # SSM takes an ARN for a name, which tells "token" from "/token".
+  # SSM accepts an ARN as the name. Unlike the name alone, it distinguishes "token" from "/token".
   name = var.redis_auth_secret_arn
 }
 
-# A group of one node unless redis_replicas says otherwise, like the API it serves an example: when the node
-# fails, ElastiCache replaces it and the data is gone. A group all the same, and not a bare cluster: it can be
-# encrypted and grow a replica in place, and MiniStack forgets the security groups of a bare cluster, so that
-# every plan on the local stage would show a change.
+# A replication group with one node, unless redis_replicas is set. If the only node fails, ElastiCache replaces it and the
+# data is lost. Unlike a cluster without a replication group, it can be encrypted, and a replica can be added later. Also,
+# MiniStack does not store the security groups of such a cluster, so every plan on the local stage would show a change.
 #
-# Cluster mode is off: all keys are in one shard, at one address, which moves to a replica when the node
-# fails. The functions speak to one node and use transactions over several keys, which cluster mode refuses.
+# Cluster mode is disabled: all keys are in one shard with one endpoint, which moves to a replica when the node fails. The
+# functions connect to one node and use transactions with several keys, which cluster mode rejects.
 resource "aws_elasticache_replication_group" "redis" {
-  # checkov:skip=CKV_AWS_30: encryption in transit is a variable, because the program they took over from spoke plain Redis
+  # checkov:skip=CKV_AWS_30: encryption in transit is a variable, because the replaced program did not support it
   # checkov:skip=CKV_AWS_31: the token is a variable for the same reason
-  # checkov:skip=CKV_AWS_191: encrypted with ElastiCache's own key, which needs no one to look after it
+  # checkov:skip=CKV_AWS_191: encrypted with ElastiCache's default key, which needs no maintenance
   # checkov:skip=CKV2_AWS_50: replicas are a variable, because each costs as much as the node
 
   replication_group_id = local.name
@@ -65,28 +64,28 @@ resource "aws_elasticache_replication_group" "redis" {
   auth_token                 = local.redis_auth_token
   auth_token_update_strategy = var.redis_auth_secret_arn == null ? null : var.redis_auth_update
 
-  # Minor versions are moved by redis_engine_version instead, which is a reviewed change.
+  # Minor versions change with redis_engine_version, which is reviewed.
   auto_minor_version_upgrade = false
 
   lifecycle {
     precondition {
       condition     = var.redis_auth_secret_arn == null || var.redis_transit_encryption == "required"
-      error_message = "redis_auth_secret_arn needs redis_transit_encryption = \"required\": ElastiCache takes no token over connections that anybody could read."
+      error_message = "redis_auth_secret_arn needs redis_transit_encryption = \"required\": ElastiCache accepts a token only over encrypted connections."
     }
 
     precondition {
       condition     = var.redis_auth_secret_arn == null || try(length(local.redis_auth_token) >= 16 && length(local.redis_auth_token) <= 128, false)
-      error_message = "The secret that redis_auth_secret_arn names must be the token itself, of 16 to 128 characters."
+      error_message = "The secret in redis_auth_secret_arn must contain only the token, 16 to 128 characters."
     }
 
-    # Never named, so it is AWS's default, 6379, which base's security groups open. To the provider a
-    # change of port means: replace Redis, and lose the users. MiniStack reports the port its Redis
-    # server really has, which would look like such a change in every plan.
+    # The port is not set: AWS uses 6379, which the security groups of the base layer allow. A change of the port
+    # would replace Redis and lose the users. MiniStack reports the actual port of its Redis server, so without this
+    # every plan on the local stage would replace Redis.
     ignore_changes = [port]
   }
 }
 
-# Asked of AWS, not assumed: the resource above knows no port where none was named.
+# Reads the actual port: the resource above has none, because it is not set.
 data "aws_elasticache_replication_group" "redis" {
   replication_group_id = aws_elasticache_replication_group.redis.id
 }

@@ -1,9 +1,8 @@
-# What API Gateway answers by itself, before or without a function: in the shape that the functions use for
-# errors, so that a caller needs to know one only. The words stay API Gateway's.
+# The errors of API Gateway itself, in the JSON format of the functions' errors. The messages are those of API Gateway.
 
 locals {
-  # The code is what a program can go by, as in the functions' errors. All types without a line of their own
-  # fall under the two DEFAULTs, and keep their status.
+  # The code is stable, as in the errors of the functions. Response types that are not listed use the two DEFAULT entries
+  # and keep their status.
   refusals = merge(
     {
       DEFAULT_4XX                  = { code = "refused", status = null }
@@ -29,7 +28,7 @@ resource "aws_api_gateway_gateway_response" "this" {
 
   response_parameters = merge(
     { for header, value in local.cors_headers : "gatewayresponse.header.${header}" => value },
-    # A 401 has to say how to do better (RFC 9110, 11.6.1).
+    # A 401 must have this header (RFC 9110, 11.6.1).
     each.key != "UNAUTHORIZED" ? {} : {
       "gatewayresponse.header.WWW-Authenticate" = "'Basic realm=\"users\", Bearer realm=\"users\"'"
     },

@@ -1,5 +1,5 @@
-# deployctl sets the first six of these for every layer (TF_VAR_project, …). The limits on the length of
-# project and stage are those of the base layer, which derives the longest name from them.
+# deployctl sets the first six variables for every layer (TF_VAR_project, …). The maximum lengths of project and stage are
+# those of the base layer, which derives the longest name from them.
 
 variable "project" {
   description = "Name of the project; first part of every resource name."
@@ -33,7 +33,7 @@ variable "region" {
 }
 
 variable "release_version" {
-  description = "Version whose artifacts a function is created from. Only a function that does not exist yet looks at it: deployctl updates the code of those that do."
+  description = "Version of the artifacts for new functions. It has no effect on existing functions, whose code deployctl updates."
   type        = string
 
   validation {
@@ -43,7 +43,7 @@ variable "release_version" {
 }
 
 variable "state_bucket" {
-  description = "Bucket of the Terraform states; the base layer's outputs are read from there."
+  description = "Bucket of the Terraform states, from which the outputs of the base layer are read."
   type        = string
 
   validation {
@@ -63,7 +63,7 @@ variable "state_prefix" {
 }
 
 variable "architectures" {
-  description = "Instruction set the functions are created for. Afterwards deployctl sets it with the code it was built for."
+  description = "Architecture of new functions. deployctl updates it together with the code."
   type        = list(string)
   default     = ["x86_64"]
 
@@ -129,7 +129,7 @@ variable "redis_engine_version" {
 }
 
 variable "redis_replicas" {
-  description = "How many replicas stand by in other zones; with one or more, a replica takes over when the node fails."
+  description = "Number of replicas in other availability zones. With at least one, ElastiCache fails over when the node fails."
   type        = number
   default     = 0
 
@@ -140,7 +140,7 @@ variable "redis_replicas" {
 }
 
 variable "redis_transit_encryption" {
-  description = "TLS between functions and Redis: off, preferred (the functions use it, Redis takes both: the step between off and required on a stage that is in use) or required."
+  description = "TLS between the functions and Redis: off, preferred (the functions use TLS, Redis accepts both; a migration step from off to required) or required."
   type        = string
   default     = "off"
 
@@ -151,7 +151,7 @@ variable "redis_transit_encryption" {
 }
 
 variable "redis_auth_secret_arn" {
-  description = "Secret of Secrets Manager, or parameter of SSM (SecureString), that holds the token with which the functions log in to Redis, and nothing else; null for none. Needs redis_transit_encryption = required."
+  description = "ARN of a Secrets Manager secret or an SSM SecureString parameter that contains only the AUTH token of Redis; null for no token. Requires redis_transit_encryption = required."
   type        = string
   default     = null
 
@@ -162,7 +162,7 @@ variable "redis_auth_secret_arn" {
 }
 
 variable "redis_auth_kms_key_arn" {
-  description = "The key that redis_auth_secret_arn is encrypted with, where it is one of the account's own."
+  description = "KMS key of redis_auth_secret_arn, if it is a customer managed key."
   type        = string
   default     = null
 
@@ -173,7 +173,7 @@ variable "redis_auth_kms_key_arn" {
 }
 
 variable "redis_auth_update" {
-  description = "How a new token comes to Redis: ROTATE (old and new are taken) or SET (the new one only; also the first token of a group that has none)."
+  description = "How a new token is set in Redis: ROTATE (Redis accepts the old and the new one) or SET (only the new one; also for the first token)."
   type        = string
   default     = "ROTATE"
 
@@ -184,7 +184,7 @@ variable "redis_auth_update" {
 }
 
 variable "cors_allow_origin" {
-  description = "The one origin whose pages may call the API from a browser, such as https://app.example.com, or * for all; null for none."
+  description = "Origin that may call the API from a browser, such as https://app.example.com, or * for all; null for none."
   type        = string
   default     = null
 
@@ -195,13 +195,13 @@ variable "cors_allow_origin" {
 }
 
 variable "tracing" {
-  description = "Whether requests are traced with X-Ray, from API Gateway on."
+  description = "Whether X-Ray traces requests, from API Gateway on."
   type        = bool
   default     = false
 }
 
 variable "log_level" {
-  description = "What the functions log: error, warn, info or debug."
+  description = "Log level of the functions: error, warn, info or debug."
   type        = string
   default     = "info"
 
@@ -212,7 +212,7 @@ variable "log_level" {
 }
 
 variable "api_log_level" {
-  description = "What API Gateway writes to its execution log: OFF, ERROR or INFO."
+  description = "Level of API Gateway's execution log: OFF, ERROR or INFO."
   type        = string
   default     = "INFO"
 
@@ -223,13 +223,13 @@ variable "api_log_level" {
 }
 
 variable "alarms_enabled" {
-  description = "Whether there are alarms. Off by default: the local stage cannot hold them."
+  description = "Whether to create alarms. Off by default, because the local stage does not support them."
   type        = bool
   default     = false
 }
 
 variable "alarm_topic_arn" {
-  description = "SNS topic that is told when an alarm begins and ends; null for none."
+  description = "SNS topic for the start and the end of an alarm; null for none."
   type        = string
   default     = null
 
@@ -240,7 +240,7 @@ variable "alarm_topic_arn" {
 }
 
 variable "alarm_limits" {
-  description = "When alarms begin: the share of requests answered with 5XX, and the latency in milliseconds that one request in a hundred exceeds, each for three of five minutes."
+  description = "Thresholds of the alarms: the share of requests with a 5XX response, and the 99th percentile of the latency in milliseconds, each exceeded in three of five minutes."
   type = object({
     error_share    = optional(number, 0.01)
     latency_p99_ms = optional(number, 1000)
@@ -254,7 +254,7 @@ variable "alarm_limits" {
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept."
+  description = "Retention of the logs, in days."
   type        = number
   default     = 30
 
@@ -268,7 +268,7 @@ variable "log_retention_days" {
 }
 
 variable "throttling" {
-  description = "Limits of the stage, all methods together: steady requests per second, and the burst above it."
+  description = "Throttling of the stage, for all methods together: requests per second, and burst."
   type = object({
     rate_limit  = number
     burst_limit = number
@@ -291,13 +291,13 @@ variable "authorizer_enabled" {
 }
 
 variable "authorizer_retained" {
-  description = "Whether the authorizer's function stays although the authorizer is off. Set it for the release that switches the authorizer off: the release before it needs the function until the switch, and for a rollback."
+  description = "Whether to keep the authorizer's function while the authorizer is disabled. Set it in the release that disables the authorizer: the previous release needs the function until the switch and for a rollback."
   type        = bool
   default     = false
 }
 
 variable "authorizer_ttl_seconds" {
-  description = "How long API Gateway may reuse an authorizer's answer; 0 means never."
+  description = "How long API Gateway caches a policy; 0 disables the cache."
   type        = number
   default     = 300
 

@@ -1,18 +1,18 @@
-# The artifact bucket: zips under keys that carry their version, and deployctl's ledger of releases.
-# Terraform owns the bucket; what is in it is deployctl's.
+# The artifact bucket: zips with the version in their key, and deployctl's release ledger. Terraform manages the bucket,
+# deployctl its objects.
 
 resource "aws_s3_bucket" "artifacts" {
-  # checkov:skip=CKV_AWS_18: who reads and writes is in CloudTrail's data events, which an account switches on for all its buckets
-  # checkov:skip=CKV_AWS_144: a region that is lost takes the stage with it; a release can be built again anywhere
-  # checkov:skip=CKV_AWS_145: what is in it is code and version numbers; S3's own keys need no one to look after them
-  # checkov:skip=CKV2_AWS_62: nobody waits for its events
+  # checkov:skip=CKV_AWS_18: access is logged by CloudTrail data events, which are enabled per account
+  # checkov:skip=CKV_AWS_144: if a region fails, the stage is not available either; a release can be built again in another region
+  # checkov:skip=CKV_AWS_145: it contains code and version numbers; S3 managed keys need no maintenance
+  # checkov:skip=CKV2_AWS_62: nothing consumes its events
 
-  # Bucket names are global: the account id keeps two accounts with the same project apart.
+  # Bucket names are global: the account id makes the name unique.
   bucket        = "${local.name}-artifacts-${local.account_id}"
   force_destroy = var.artifact_bucket_force_destroy
 }
 
-# deployctl never overwrites an artifact; versions protect against everyone else.
+# deployctl never overwrites an artifact. Versioning protects against other writers.
 resource "aws_s3_bucket_versioning" "artifacts" {
   bucket = aws_s3_bucket.artifacts.id
 
@@ -21,7 +21,7 @@ resource "aws_s3_bucket_versioning" "artifacts" {
   }
 }
 
-# The lease is written anew by every command, and what is deleted stays as an old version: not for ever.
+# Every command writes the lease, and deleted objects remain as noncurrent versions. They expire.
 resource "aws_s3_bucket_lifecycle_configuration" "artifacts" {
   bucket = aws_s3_bucket.artifacts.id
 
@@ -40,7 +40,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "artifacts" {
     }
   }
 
-  # Rules about versions want versioning to be on.
+  # A rule for noncurrent versions requires versioning.
   depends_on = [aws_s3_bucket_versioning.artifacts]
 }
 
@@ -54,7 +54,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "artifacts" {
   }
 }
 
-# No ACLs: whoever writes an object, the bucket's owner owns it.
+# Disables ACLs: the owner of the bucket owns every object.
 resource "aws_s3_bucket_ownership_controls" "artifacts" {
   bucket = aws_s3_bucket.artifacts.id
 
@@ -91,7 +91,7 @@ data "aws_iam_policy_document" "artifacts" {
     }
   }
 
-  # S3 copies a promoted zip with the rights of the stage that it is promoted to, which may be in another account.
+  # A promotion copies a zip with the permissions of the target stage, which may be in another account.
   dynamic "statement" {
     for_each = length(var.artifact_bucket_readers) > 0 ? [1] : []
 

@@ -1,21 +1,21 @@
-# The way to AWS's APIs without the internet (egress = "endpoints"): for S3 by the route tables, which costs
-# nothing; for the services in endpoint_services by an interface in each private subnet, which costs by the
-# hour. Function logs need none: the Lambda service delivers them past the VPC.
+# VPC endpoints for AWS APIs, without a route to the internet (egress = "endpoints"): a gateway endpoint for S3, which is
+# free, and an interface endpoint in each private subnet for each of endpoint_services, which is billed by the hour. The
+# logs of the functions need no endpoint: the Lambda service delivers them.
 
 locals {
   endpoint_services = var.egress == "endpoints" ? toset(var.endpoint_services) : toset([])
   s3_endpoints      = var.egress == "endpoints" ? 1 : 0
 }
 
-# The functions have rights of their own; this is against credentials of another account, which could
-# carry data out through an endpoint that lets everybody in.
+# The permissions of the functions are in their role. This policy denies credentials of other accounts, which could be used
+# to copy data to another account through the endpoint.
 data "aws_iam_policy_document" "endpoint" {
   for_each = var.egress == "endpoints" ? setunion(["s3"], var.endpoint_services) : toset([])
 
   statement {
     sid = "OwnAccountOnly"
 
-    # An endpoint's policy only narrows what the caller's own policies give.
+    # The policy of an endpoint can only restrict the caller's permissions.
     actions   = ["${split(".", each.key)[0]}:*"]
     resources = ["*"]
 

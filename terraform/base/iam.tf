@@ -1,9 +1,8 @@
-# Two roles: the one the functions run with, and the one API Gateway writes its logs with. The role API
-# Gateway *invokes* the functions with is in the app layer, where the functions are.
+# Two roles: the execution role of the functions, and the role with which API Gateway writes its logs. The role with which
+# API Gateway invokes the functions is in the app layer.
 
 locals {
-  # The names the app layer gives its functions. Patterns, so that a new method on a user or on all users
-  # needs no change here.
+  # Patterns for the names of the functions in the app layer. A new method of one of the two resources matches them, too.
   function_patterns = ["${local.name}-users-*", "${local.name}-user-*", "${local.name}-authorizer"]
 
   # The calls with which the Lambda service attaches functions to the VPC.
@@ -14,7 +13,7 @@ locals {
     "ec2:UnassignPrivateIpAddresses",
   ]
 
-  # These exist for all resources only: AWS defines no resource-level permission for them.
+  # AWS defines no resource-level permissions for these actions.
   network_describe_actions = [
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeSubnets",
@@ -33,8 +32,8 @@ data "aws_iam_policy_document" "assume_lambda" {
 }
 
 data "aws_iam_policy_document" "lambda" {
-  # No logs:CreateLogGroup: Terraform creates the groups, with a retention. A function that could create
-  # its own would leave one that is kept, and paid for, for ever.
+  # No logs:CreateLogGroup: Terraform creates the log groups with a retention. A log group that a function creates has
+  # none.
   statement {
     sid     = "WriteOwnLogs"
     actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
@@ -45,8 +44,8 @@ data "aws_iam_policy_document" "lambda" {
     ]
   }
 
-  # The interfaces do not exist yet when this is written, so their ids cannot be named. Lambda checks
-  # the permission to delete them when a function is created, and wants it for any id.
+  # The network interfaces do not exist yet, so their ids are unknown. When a function is created, Lambda checks the
+  # permission to delete interfaces, and requires it for any id.
   statement {
     sid       = "AttachToVpc"
     actions   = local.network_interface_actions
@@ -59,8 +58,8 @@ data "aws_iam_policy_document" "lambda" {
     resources = ["*"]
   }
 
-  # The above is for the Lambda service, which uses this role to attach the functions. The code inside a
-  # function has the same role and no business with the network: calls that come from it are denied.
+  # The Lambda service needs the permissions above to attach the functions to the VPC. The code of the functions has the
+  # same role and does not need them, so its calls are denied.
   statement {
     sid       = "NotFromFunctionCode"
     effect    = "Deny"
@@ -109,7 +108,7 @@ resource "aws_iam_role" "api_gateway_logs" {
   assume_role_policy = data.aws_iam_policy_document.assume_api_gateway.json
 }
 
-# AWS's own policy for this purpose: API Gateway tests the role for just these permissions when it is set.
+# The AWS managed policy for this purpose. API Gateway checks these permissions when the role is set.
 resource "aws_iam_role_policy_attachment" "api_gateway_logs" {
   count = var.manage_api_gateway_account ? 1 : 0
 
@@ -117,8 +116,8 @@ resource "aws_iam_role_policy_attachment" "api_gateway_logs" {
   policy_arn = "arn:${local.partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
 }
 
-# A setting of the account in this region, not of one API; without it a stage with logs is refused.
-# Destroying it only forgets it, as in all 5.x providers: other APIs of the account may rely on it.
+# A setting of the account in this region, not of one API. Without it, API Gateway rejects a stage with logs. Destroying
+# this resource only removes it from the state (provider 5.x), because other APIs of the account may need it.
 resource "aws_api_gateway_account" "this" {
   count = var.manage_api_gateway_account ? 1 : 0
 

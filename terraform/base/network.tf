@@ -1,13 +1,13 @@
-# One VPC, three availability zones, a private subnet in each: Lambda and Redis live there. How the functions
-# reach AWS's own APIs is a choice (var.egress): through one NAT gateway, through one in each zone, both in
-# public subnets that hold nothing else, or without any way to the internet, through endpoints (endpoints.tf).
+# One VPC with a private subnet in each of three availability zones, for Lambda and Redis. var.egress selects how the
+# functions reach AWS APIs: through one NAT gateway, through one in each zone (both in public subnets), or through VPC
+# endpoints without a route to the internet (endpoints.tf).
 
 data "aws_availability_zones" "available" {
   state = "available"
 
-  # checkov:skip=CKV_AWS_394: a zone that AWS adds moves nothing where availability_zones pins them, as its description asks
+  # checkov:skip=CKV_AWS_394: a new zone of AWS has no effect if availability_zones is set, as its description recommends
 
-  # Leaves out local and wavelength zones, which have neither NAT gateways nor ElastiCache.
+  # Excludes local and wavelength zones, which have neither NAT gateways nor ElastiCache.
   filter {
     name   = "opt-in-status"
     values = ["opt-in-not-required"]
@@ -21,21 +21,21 @@ locals {
     : slice(sort(data.aws_availability_zones.available.names), 0, 3)
   )
 
-  # Private subnets start at the upper half of the VPC, so that either kind can grow by its own zones
-  # without renumbering the other.
+  # The private subnets start at the upper half of the address range, so that subnets of either kind can be added without
+  # renumbering the others.
   public_subnets  = { for i, zone in local.zones : zone => cidrsubnet(var.vpc_cidr, 4, i) if local.nat_gateways > 0 }
   private_subnets = { for i, zone in local.zones : zone => cidrsubnet(var.vpc_cidr, 4, i + 8) }
 
   nat_gateways = { nat = 1, nat_per_zone = 3, endpoints = 0 }[var.egress]
 
-  # Gateways and private route tables are counted, not keyed by zone: a resource that becomes the first of
-  # several keeps its object, so a stage moves between one gateway and three without losing its address.
+  # NAT gateways and private route tables use count, not for_each: the first one stays the same object when a stage changes
+  # between one and three gateways, and keeps its address.
   route_tables      = max(local.nat_gateways, 1)
   route_table_index = { for i, zone in local.zones : zone => min(i, local.route_tables - 1) }
 }
 
 resource "aws_vpc" "this" {
-  # checkov:skip=CKV2_AWS_11: flow logs are the account's choice, and cost more than the rest of this example
+  # checkov:skip=CKV2_AWS_11: flow logs are configured per account, and cost more than the rest of this example
   cidr_block           = var.vpc_cidr
   enable_dns_support   = true
   enable_dns_hostnames = true
@@ -43,7 +43,7 @@ resource "aws_vpc" "this" {
   tags = { Name = local.name }
 }
 
-# The group AWS makes with every VPC lets its members talk to each other. Nothing is in it; it says so.
+# The default security group of a VPC allows traffic between its members. Nothing uses it; this removes its rules.
 resource "aws_default_security_group" "this" {
   vpc_id = aws_vpc.this.id
 }
@@ -83,12 +83,12 @@ resource "aws_eip" "nat" {
 
   tags = { Name = "${local.name}-nat" }
 
-  # An address can only be used from the VPC once the VPC has a way out.
+  # An address can be used only after the internet gateway is attached.
   depends_on = [aws_internet_gateway.this]
 }
 
-# One by default: the requests of this API need Redis only, which is inside; if the gateway's zone fails, calls
-# to AWS's own APIs fail and the API still answers.
+# One by default: requests to this API need only Redis, which is in the VPC. If the zone of the gateway fails, calls to AWS
+# APIs fail, but the API still answers.
 resource "aws_nat_gateway" "this" {
   count = local.nat_gateways
 
@@ -123,7 +123,7 @@ resource "aws_route_table_association" "public" {
   route_table_id = aws_route_table.public[0].id
 }
 
-# One for each NAT gateway; without any, one that leads nowhere but to S3.
+# One for each NAT gateway; without NAT gateways, one with a route to S3 only.
 resource "aws_route_table" "private" {
   count = local.route_tables
 

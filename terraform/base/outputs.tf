@@ -1,10 +1,10 @@
-# What the app layer and deployctl read. Only values that exist: no name is made up by the reader.
+# Outputs for the app layer and deployctl.
 
 output "artifact_bucket" {
-  description = "Bucket that holds the artifacts and the release ledger."
+  description = "Bucket of the artifacts and the release ledger."
   value       = aws_s3_bucket.artifacts.bucket
 
-  # A reader that got the name before the bucket had its policy could upload in the clear.
+  # Without this, the bucket could be used before its policy requires TLS.
   depends_on = [
     aws_s3_bucket_policy.artifacts,
     aws_s3_bucket_versioning.artifacts,
@@ -19,7 +19,7 @@ output "vpc_id" {
 }
 
 output "public_subnet_ids" {
-  description = "Ids of the public subnets, in the order of their availability zones; none where egress is endpoints."
+  description = "Ids of the public subnets, in the order of their availability zones; none if egress is endpoints."
   value       = [for zone in local.zones : aws_subnet.public[zone].id if local.nat_gateways > 0]
 }
 
@@ -39,29 +39,29 @@ output "redis_security_group_id" {
 }
 
 output "redis_port" {
-  description = "Port that the security groups open for Redis."
+  description = "Port of Redis that the security groups allow."
   value       = local.redis_port
 }
 
 output "lambda_role_arn" {
-  description = "Role the Lambda functions run with."
+  description = "Execution role of the Lambda functions."
   value       = aws_iam_role.lambda.arn
 
-  # Lambda tests the role's permissions when a function is created, so its policy has to be there.
+  # Lambda checks the permissions of the role when a function is created, so its policy must exist.
   depends_on = [aws_iam_role_policy.lambda]
 }
 
 output "lambda_role_name" {
-  description = "Name of that role, for the app layer's own rights."
+  description = "Name of that role, to which the app layer attaches policies."
   value       = aws_iam_role.lambda.name
 }
 
 output "api_gateway_logs_role_arn" {
-  description = "Role API Gateway writes logs with; null where another stage of the account sets it."
+  description = "Role with which API Gateway writes logs; null if another stage of the account sets it."
   value       = one(aws_iam_role.api_gateway_logs[*].arn)
 }
 
 output "nat_public_ips" {
-  description = "Addresses from which the functions appear on the internet; none where egress is endpoints."
+  description = "Public addresses of the NAT gateways; none if egress is endpoints."
   value       = aws_eip.nat[*].public_ip
 }

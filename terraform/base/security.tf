@@ -1,9 +1,8 @@
-# Who may talk to whom. The rules are resources of their own, not blocks inside the groups: the two
-# groups name each other, which inline rules cannot do without a cycle.
+# Security groups. The rules are separate resources, because the two groups refer to each other and inline rules would form
+# a dependency cycle.
 
 locals {
-  # Redis' own default. Not a variable: the app layer leaves the cluster's port at the default, for a
-  # reason given there.
+  # The default port of Redis. The app layer does not set the port either, and explains why.
   redis_port = 6379
 }
 
@@ -15,8 +14,8 @@ resource "aws_security_group" "lambda" {
 
   tags = { Name = "${local.name}-lambda" }
 
-  # For destroy, which runs backwards: Lambda needs its role to remove the network interfaces that keep
-  # this group alive, so the group has to be gone before the role loses its policy.
+  # For the order of destroy: Lambda needs the policy of its role to delete the network interfaces that use this group, so the
+  # group must be deleted before the policy.
   depends_on = [aws_iam_role_policy.lambda]
 }
 
@@ -29,8 +28,8 @@ resource "aws_security_group" "redis" {
   tags = { Name = "${local.name}-redis" }
 }
 
-# Nothing calls a Lambda function through its network interface, so its group has no ingress at all.
-# Name resolution needs no rule: security groups do not apply to the VPC's own resolver.
+# Nothing connects to a Lambda function through its network interface, so its group has no ingress rules. DNS needs no rule:
+# security groups do not apply to the resolver of the VPC.
 
 resource "aws_vpc_security_group_egress_rule" "lambda_to_redis" {
   security_group_id            = aws_security_group.lambda.id
@@ -41,7 +40,7 @@ resource "aws_vpc_security_group_egress_rule" "lambda_to_redis" {
   referenced_security_group_id = aws_security_group.redis.id
 }
 
-# Any address, because AWS's APIs have no fixed ones; with endpoints, these and S3 only.
+# Any address, because AWS APIs have no fixed ones. With endpoints, only the endpoints and S3.
 resource "aws_vpc_security_group_egress_rule" "lambda_to_https" {
   count = min(local.nat_gateways, 1)
 
@@ -75,7 +74,7 @@ resource "aws_vpc_security_group_egress_rule" "lambda_to_s3" {
   prefix_list_id    = aws_vpc_endpoint.s3[0].prefix_list_id
 }
 
-# Redis starts no connection of its own: no egress.
+# Redis opens no connections, so its group has no egress rules.
 resource "aws_vpc_security_group_ingress_rule" "redis_from_lambda" {
   security_group_id            = aws_security_group.redis.id
   description                  = "Lambda functions"

@@ -1,5 +1,5 @@
-# deployctl sets the first three of these for every layer (TF_VAR_project, …). The limits on their
-# length keep the longest derived name, the artifact bucket's, within the 63 characters S3 allows.
+# deployctl sets the first three variables for every layer (TF_VAR_project, …). Their maximum lengths keep the longest
+# derived name, that of the artifact bucket, within the 63 characters that S3 allows.
 
 variable "project" {
   description = "Name of the project; first part of every resource name."
@@ -33,7 +33,7 @@ variable "region" {
 }
 
 variable "vpc_cidr" {
-  description = "Address range of the VPC; six subnets of 1/16 of it each are cut from it."
+  description = "Address range of the VPC. Each of the six subnets has 1/16 of it."
   type        = string
   default     = "10.20.0.0/16"
 
@@ -44,7 +44,7 @@ variable "vpc_cidr" {
 }
 
 variable "availability_zones" {
-  description = "The three availability zones to use; empty means the first three of the region by name. Pin them where the region may gain zones, or a new one could shift the subnets."
+  description = "The three availability zones; if empty, the first three of the region by name. Set them if AWS may add zones to the region, because a new zone could move the subnets."
   type        = list(string)
   default     = []
 
@@ -55,7 +55,7 @@ variable "availability_zones" {
 }
 
 variable "egress" {
-  description = "How functions reach AWS's APIs: nat (one NAT gateway), nat_per_zone (one in each zone, which survives the loss of a zone and costs three times as much) or endpoints (no way to the internet; S3 and endpoint_services only)."
+  description = "How functions reach AWS APIs: nat (one NAT gateway), nat_per_zone (one in each zone, which tolerates the failure of a zone and costs three times as much) or endpoints (no route to the internet; only S3 and endpoint_services)."
   type        = string
   default     = "nat"
 
@@ -66,18 +66,18 @@ variable "egress" {
 }
 
 variable "endpoint_services" {
-  description = "With egress = endpoints, the services that get an interface endpoint beside S3, by the last part of the endpoint's name: secretsmanager or ssm for the token of Redis, xray for tracing."
+  description = "Services with an interface endpoint if egress is endpoints, in addition to S3, by the last part of the endpoint's name: secretsmanager or ssm for the token of Redis, xray for tracing."
   type        = list(string)
   default     = ["secretsmanager"]
 
   validation {
     condition     = alltrue([for service in var.endpoint_services : can(regex("^[a-z0-9]+([.-][a-z0-9]+)*$", service)) && service != "s3"])
-    error_message = "endpoint_services must be names such as secretsmanager, ssm or xray; s3 is always there."
+    error_message = "endpoint_services must be names such as secretsmanager, ssm or xray; s3 is always included."
   }
 }
 
 variable "artifact_bucket_readers" {
-  description = "Ids of the other accounts whose stages this stage's releases are promoted to: what may read the bucket. Each account decides which of its roles do."
+  description = "Ids of other accounts that may read the bucket, because releases of this stage are promoted to their stages. Each account decides which of its roles may do so."
   type        = list(string)
   default     = []
 
@@ -88,13 +88,13 @@ variable "artifact_bucket_readers" {
 }
 
 variable "artifact_bucket_force_destroy" {
-  description = "Whether destroy may delete a bucket that still holds artifacts and the release ledger. For throw-away stages only."
+  description = "Whether destroy deletes the bucket with its artifacts and the release ledger. Only for temporary stages."
   type        = bool
   default     = false
 }
 
 variable "manage_api_gateway_account" {
-  description = "Whether this stage sets API Gateway's CloudWatch role. AWS keeps one per account and region: set it to false on every further stage that shares both."
+  description = "Whether this stage sets the CloudWatch role of API Gateway. There is one per account and region: set this to false for every other stage in the same account and region."
   type        = bool
   default     = true
 }

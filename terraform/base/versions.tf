@@ -1,7 +1,7 @@
 terraform {
-  # State locking in S3 (use_lockfile) is stable from Terraform 1.11 on. OpenTofu, which has it since
-  # 1.10, compares this line with its own version numbers, so ">= 1.11" would shut out OpenTofu 1.10.
-  # Terraform 1.10 gets in by this too: it knows use_lockfile, but calls it experimental.
+  # State locking in S3 (use_lockfile) is stable since Terraform 1.11 and OpenTofu 1.10. OpenTofu compares this line with
+  # its own version, so ">= 1.11" would exclude OpenTofu 1.10.
+  # Terraform 1.10 is allowed, too; there, use_lockfile is experimental.
   required_version = ">= 1.10.0, < 2.0.0"
 
   required_providers {
@@ -11,13 +11,13 @@ terraform {
     }
   }
 
-  # Partial: deployctl passes bucket, key, region, use_lockfile and encrypt by -backend-config, so that
-  # one code serves every stage.
+  # deployctl passes bucket, key, region, use_lockfile and encrypt with -backend-config, because they depend on the
+  # stage.
   backend "s3" {}
 }
 
-# No endpoints block: AWS_ENDPOINT_URL points the provider, the backend and the AWS CLI alike at an
-# emulator, and leaves this code the same for every stage.
+# There is no endpoints block: for the local stage, AWS_ENDPOINT_URL directs the provider, the backend and the AWS CLI to the
+# emulator.
 provider "aws" {
   region = var.region
 
@@ -35,7 +35,7 @@ data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 
 locals {
-  # Every name in both layers starts with this.
+  # The prefix of every name in both layers.
   name = "${var.project}-${var.stage}"
 
   account_id = data.aws_caller_identity.current.account_id

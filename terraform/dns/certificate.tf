@@ -1,5 +1,5 @@
-# The certificate, made or given. There are two of everything, of which one at most is used, because the region
-# of a resource is fixed by its provider.
+# The certificate, unless certificate_arn is set. There are two of each resource, of which at most one is created, because
+# the provider determines the region of a resource.
 
 locals {
   makes_certificate = var.certificate_arn == null
@@ -9,7 +9,7 @@ locals {
     EDGE     = aws_acm_certificate.edge
   }
 
-  # ACM asks for one record for each name, and there is one name.
+  # ACM requires one validation record per name, and there is one name.
   proofs = [
     for certificate in local.certificates[var.endpoint_type] : one(certificate.domain_validation_options)
   ]
@@ -22,7 +22,7 @@ resource "aws_acm_certificate" "regional" {
   validation_method = "DNS"
 
   lifecycle {
-    # One that is in use cannot be deleted.
+    # A certificate that is in use cannot be deleted.
     create_before_destroy = true
   }
 }
@@ -35,7 +35,7 @@ resource "aws_acm_certificate" "edge" {
   validation_method = "DNS"
 
   lifecycle {
-    # One that is in use cannot be deleted.
+    # A certificate that is in use cannot be deleted.
     create_before_destroy = true
   }
 }
@@ -49,12 +49,12 @@ resource "aws_route53_record" "proof" {
   records = [local.proofs[count.index].resource_record_value]
   ttl     = 300
 
-  # The record is the same for every certificate of the name: a stage that was destroyed may have left it.
+  # All certificates of a name have the same record, so it may exist from a destroyed stage.
   allow_overwrite = true
 }
 
-# Waits until ACM has seen the record. With a new zone that can only be once its name servers are entered at
-# the parent domain: Terraform gives up after 75 minutes, and the next run goes on from there.
+# Waits until ACM has validated the record. A new zone must first be delegated from the parent domain. Terraform stops
+# waiting after 75 minutes; the next run continues.
 resource "aws_acm_certificate_validation" "regional" {
   count = length(aws_acm_certificate.regional)
 
@@ -71,7 +71,7 @@ resource "aws_acm_certificate_validation" "edge" {
 }
 
 locals {
-  # Of the validation, not of the certificate: API Gateway refuses one that is not issued yet.
+  # The ARN from the validation, because API Gateway rejects a certificate that is not issued yet.
   certificate_arn = one(concat(
     var.certificate_arn[*],
     aws_acm_certificate_validation.regional[*].certificate_arn,

@@ -1,4 +1,4 @@
-# The domain: API Gateway answers at it, Route 53 leads to it, and a path of it is the stage.
+# The custom domain, its DNS record, and the base path mapping to the stage.
 
 locals {
   is_edge = var.endpoint_type == "EDGE"
@@ -18,15 +18,15 @@ resource "aws_api_gateway_domain_name" "this" {
   lifecycle {
     precondition {
       condition     = var.certificate_arn == null || try(split(":", var.certificate_arn)[3] == (local.is_edge ? "us-east-1" : var.region), false)
-      error_message = "certificate_arn must be of us-east-1 for an EDGE endpoint, and of the stage's region for a REGIONAL one."
+      error_message = "certificate_arn must be in us-east-1 for an EDGE endpoint, and in the stage's region for a REGIONAL one."
     }
 
-    # Not used here. MiniStack reports an empty one, which would look like a change in every plan.
+    # Not used. MiniStack returns an empty value, which would be a change in every plan.
     ignore_changes = [mutual_tls_authentication]
   }
 }
 
-# The mapping leads to the stage, whatever it serves: a release or a rollback needs no change here.
+# The mapping refers to the stage, not to a deployment: releases and rollbacks do not change it.
 resource "aws_api_gateway_base_path_mapping" "this" {
   domain_name = aws_api_gateway_domain_name.this.domain_name
   base_path   = var.base_path
@@ -43,7 +43,7 @@ resource "aws_route53_record" "api" {
     name    = local.is_edge ? aws_api_gateway_domain_name.this.cloudfront_domain_name : aws_api_gateway_domain_name.this.regional_domain_name
     zone_id = local.is_edge ? aws_api_gateway_domain_name.this.cloudfront_zone_id : aws_api_gateway_domain_name.this.regional_zone_id
 
-    # Neither kind of endpoint has a health that Route 53 could ask for.
+    # Route 53 cannot evaluate the health of API Gateway endpoints.
     evaluate_target_health = false
   }
 }

@@ -1,24 +1,24 @@
 output "url" {
-  description = "Where the stage answers; its own paths begin below."
+  description = "URL of the stage; the paths of the API are below it."
   value       = "https://${var.domain_name}/${aws_api_gateway_base_path_mapping.this.base_path}"
 }
 
 output "name_servers" {
-  description = "Name servers of the zone that was made, to be entered at the parent domain; none where the zone was given."
+  description = "Name servers of the created zone, for the delegation in the parent domain; none if zone_id is set."
   value       = flatten(aws_route53_zone.this[*].name_servers)
 }
 
 output "zone_id" {
-  description = "Id of the zone, made or given."
+  description = "Id of the zone."
   value       = local.zone_id
 }
 
 output "certificate_arn" {
-  description = "The certificate, made or given."
+  description = "ARN of the certificate."
   value       = local.certificate_arn
 }
 
 output "alias_target" {
-  description = "What the domain's record leads to; for a record that is kept elsewhere."
+  description = "Target of the domain's DNS record, for DNS outside of Route 53."
   value       = one(aws_route53_record.api.alias[*].name)
 }

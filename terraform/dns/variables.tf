@@ -1,4 +1,4 @@
-# deployctl sets the first five of these for every layer (TF_VAR_project, …).
+# deployctl sets the first five variables for every layer (TF_VAR_project, …).
 
 variable "project" {
   description = "Name of the project; for tags."
@@ -32,7 +32,7 @@ variable "region" {
 }
 
 variable "state_bucket" {
-  description = "Bucket of the Terraform states; the app layer's outputs are read from there."
+  description = "Bucket of the Terraform states, from which the outputs of the app layer are read."
   type        = string
 
   validation {
@@ -52,7 +52,7 @@ variable "state_prefix" {
 }
 
 variable "domain_name" {
-  description = "Name at which the API answers, such as dev.example.com."
+  description = "Domain name of the API, such as dev.example.com."
   type        = string
 
   validation {
@@ -62,7 +62,7 @@ variable "domain_name" {
 }
 
 variable "zone_id" {
-  description = "Hosted zone of Route 53 in which the name is made; null makes one, for zone_name."
+  description = "Route 53 hosted zone for the name; null creates one for zone_name."
   type        = string
   default     = null
 
@@ -73,7 +73,7 @@ variable "zone_id" {
 }
 
 variable "zone_name" {
-  description = "Domain of the zone that is made where no zone_id is given; null for domain_name itself. Its name servers must then be entered at the parent domain (output name_servers)."
+  description = "Domain of the zone to create if zone_id is null; null means domain_name. Delegate it from the parent domain (output name_servers)."
   type        = string
   default     = null
 
@@ -95,7 +95,7 @@ variable "endpoint_type" {
 }
 
 variable "certificate_arn" {
-  description = "Certificate of ACM for domain_name, in us-east-1 for EDGE and in the stage's region for REGIONAL; null asks for one and proves the domain by DNS."
+  description = "ACM certificate for domain_name, in us-east-1 for EDGE and in the stage's region for REGIONAL; null requests one with DNS validation."
   type        = string
   default     = null
 
@@ -106,12 +106,12 @@ variable "certificate_arn" {
 }
 
 variable "base_path" {
-  description = "First part of the path, below which the API's own paths begin. API Gateway takes one part only."
+  description = "Base path, below which are the paths of the API. It has one segment only."
   type        = string
   default     = "users"
 
   validation {
     condition     = can(regex("^[A-Za-z0-9._~-]{1,300}$", var.base_path))
-    error_message = "base_path must be one part of a path: letters, digits and . _ ~ -, without slashes."
+    error_message = "base_path must be one segment of a path: letters, digits and . _ ~ -, without slashes."
   }
 }

@@ -1,5 +1,5 @@
 terraform {
-  # As in the other layers: locking in S3, OpenTofu 1.10 included.
+  # As in the other layers: state locking in S3, with OpenTofu 1.10.
   required_version = ">= 1.10.0, < 2.0.0"
 
   required_providers {
@@ -9,7 +9,7 @@ terraform {
     }
   }
 
-  # Partial: deployctl passes the rest by -backend-config.
+  # deployctl passes the settings with -backend-config.
   backend "s3" {}
 }
 
@@ -21,7 +21,7 @@ provider "aws" {
   }
 }
 
-# Edge endpoints are served by CloudFront, which takes certificates from this region only.
+# Edge endpoints use CloudFront, which requires certificates in this region.
 provider "aws" {
   alias  = "us_east_1"
   region = "us-east-1"
@@ -31,8 +31,7 @@ provider "aws" {
   }
 }
 
-# What the app layer made, read from its state. A layer that is not there yet is an error here, never a
-# made-up value.
+# The outputs of the app layer, from its state. If the layer has not been applied, this is an error.
 data "terraform_remote_state" "app" {
   backend = "s3"
 

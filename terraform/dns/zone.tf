@@ -1,8 +1,8 @@
-# The zone, made or given.
+# The hosted zone, unless zone_id is set.
 
 resource "aws_route53_zone" "this" {
-  # checkov:skip=CKV2_AWS_38: DNSSEC needs a key in us-east-1 and a record at the parent, whose owner this layer does not know
-  # checkov:skip=CKV2_AWS_39: who asks for which name is nothing that this example needs to keep
+  # checkov:skip=CKV2_AWS_38: DNSSEC needs a key in us-east-1 and a record in the parent domain, which this layer does not manage
+  # checkov:skip=CKV2_AWS_39: this example does not need a log of DNS queries
 
   count = var.zone_id == null ? 1 : 0
 

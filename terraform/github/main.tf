@@ -1,5 +1,5 @@
-# Who may deploy: workflow runs of one repository, in the environment of a stage. GitHub signs who a run is; AWS compares
-# it with the trust policies below, and hands out credentials for an hour. Nothing is stored on either side.
+# Roles for the workflows of one repository. GitHub signs an OIDC token with the repository and the environment of a run; AWS
+# checks it against the trust policies below and returns credentials that are valid for one hour. No credentials are stored.
 
 locals {
   account_id = data.aws_caller_identity.current.account_id
@@ -8,8 +8,8 @@ locals {
 
   provider_arn = "arn:${local.partition}:iam::${local.account_id}:oidc-provider/${local.issuer}"
 
-  # Two roles for each stage. The environment is part of the subject, so that its rules (who approves, which branches may
-  # come) stand before every use of the role; a run outside of it has another subject.
+  # Two roles for each stage. The environment is part of the subject of the token, so its protection rules (reviewers, allowed
+  # branches) apply to every use of the role. A run outside of the environment has another subject.
   roles = merge(
     { for stage in keys(var.stages) : "${stage}-deploy" => { stage = stage, kind = "deploy", environment = stage } },
     { for stage in keys(var.stages) : "${stage}-plan" => { stage = stage, kind = "plan", environment = "${stage}-plan" } },
@@ -24,7 +24,7 @@ locals {
         Action    = "sts:AssumeRoleWithWebIdentity"
         Principal = { Federated = local.provider_arn }
         Condition = {
-          # StringEquals, and not StringLike: nothing in here is a pattern.
+          # StringEquals, not StringLike: the values are not patterns.
           StringEquals = {
             "${local.issuer}:aud" = "sts.amazonaws.com"
             "${local.issuer}:sub" = "repo:${var.repository}:environment:${role.environment}"
@@ -62,7 +62,7 @@ module "permissions" {
 resource "aws_iam_role" "this" {
   for_each = local.roles
 
-  # A path of their own: the deploy role may shape roles called <project>-<stage>-…, and must not be one of them.
+  # A separate path: the deploy role may change roles with names <project>-<stage>-… and must not be able to change itself.
   name                 = "${var.project}-${each.key}"
   path                 = "/github/"
   description          = "${each.value.kind == "deploy" ? "Releases" : "Plans"} of ${var.project} on ${each.value.stage}, from ${var.repository}"
@@ -73,7 +73,7 @@ resource "aws_iam_role" "this" {
 }
 
 locals {
-  # A managed policy may have 6,144 characters, so that a role's rights are spread over several.
+  # A managed policy has at most 6,144 characters, so a role has several.
   policies = merge([
     for name, role in local.roles : {
       for part, json in module.permissions[role.stage][role.kind] : "${name}-${part}" => { role = name, json = json }

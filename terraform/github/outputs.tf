@@ -1,5 +1,5 @@
 output "environments" {
-  description = "The environments to make in the repository, each with its variables AWS_ROLE_ARN and AWS_REGION."
+  description = "The GitHub environments to create, each with its variables AWS_ROLE_ARN and AWS_REGION."
   value = {
     for name, role in local.roles : role.environment => {
       AWS_ROLE_ARN = aws_iam_role.this[name].arn
@@ -9,6 +9,6 @@ output "environments" {
 }
 
 output "trust" {
-  description = "The trust policies, to be looked at."
+  description = "The trust policies, for review."
   value       = { for name, json in local.trust : name => jsondecode(json) }
 }

@@ -2,7 +2,7 @@ variable "repository" {
   description = "The GitHub repository whose workflows get the roles, as OWNER/NAME."
   type        = string
 
-  # A wildcard here would hand the account to whoever makes a repository of a matching name.
+  # With a wildcard, anyone who creates a repository with a matching name could assume the roles.
   validation {
     condition     = can(regex("^[0-9A-Za-z][0-9A-Za-z-]*/[0-9A-Za-z._-]+$", var.repository))
     error_message = "repository must be OWNER/NAME, without wildcards."
@@ -30,7 +30,7 @@ variable "region" {
 }
 
 variable "stages" {
-  description = "The stages in this account, and for each the stages whose releases `deployctl promote` may bring to it, and what its layers have beside the rest: the secret of Redis and its key, the domain."
+  description = "The stages in this account. For each: the stages from which `deployctl promote` may promote releases, the secret of Redis and its key, and the domain."
   type = map(object({
     promote_from = optional(list(object({
       stage           = string
@@ -50,23 +50,23 @@ variable "stages" {
     error_message = "stages must have at least one name, each at most 16 characters: lower-case letters and digits, in parts joined by single dashes, starting with a letter."
   }
 
-  # The role of stage "dev-plan" and the plan role of stage "dev" would have one environment.
+  # Stage "dev-plan" would have the same environment as the plan role of stage "dev".
   validation {
     condition     = alltrue([for stage in keys(var.stages) : !endswith(stage, "-plan")])
-    error_message = "a stage may not end with -plan: that is the name of another stage's plan environment."
+    error_message = "a stage name must not end with -plan, because plan environments end with it."
   }
 
-  # Names are <project>-<stage>-…: the roles of stage "dev" would reach the functions of stage "dev-eu".
+  # Names start with <project>-<stage>-, so the roles of stage "dev" would have permissions for the functions of "dev-eu".
   validation {
     condition     = alltrue(flatten([for one in keys(var.stages) : [for other in keys(var.stages) : !startswith(other, "${one}-")]]))
-    error_message = "no stage's name may begin with another's and a dash."
+    error_message = "no stage name may start with another stage name and a dash."
   }
 
   validation {
     condition = alltrue(flatten([for stage in values(var.stages) : [for from in stage.promote_from :
       can(regex("^[a-z][a-z0-9-]*$", from.stage)) && can(regex("^[0-9]{12}$", from.account_id)) && can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", coalesce(from.artifact_bucket, "none")))
     ]]))
-    error_message = "promote_from must hold names of stages and S3 buckets and ids of accounts, without wildcards."
+    error_message = "promote_from must contain names of stages and S3 buckets and ids of accounts, without wildcards."
   }
 
   validation {
@@ -80,13 +80,13 @@ variable "stages" {
 }
 
 variable "create_provider" {
-  description = "Whether to make GitHub's OIDC provider; false where the account has it already, since there can be only one."
+  description = "Whether to create the OIDC provider for GitHub. Set it to false if the account has one, because there can be only one."
   type        = bool
   default     = true
 }
 
 variable "permissions_boundary" {
-  description = "ARN of a policy that every role which the deploy role makes must carry as its permissions boundary; null for none. The layers must then set it on their roles."
+  description = "ARN of the permissions boundary that every role created by the deploy role must have; null for none. The layers must set it on their roles."
   type        = string
   default     = null
 }

@@ -8,7 +8,7 @@ terraform {
     }
   }
 
-  # Partial, as in the other layers. Applied once per account, by a person: docs/github-actions.md.
+  # The settings are passed with -backend-config. Applied once per account, by a person: docs/github-actions.md.
   backend "s3" {}
 }
 

@@ -1,4 +1,4 @@
-# What must hold in every stage, applied against a provider that only pretends: nothing is called.
+# Rules for every stage, applied with a mock provider.
 
 mock_provider "aws" {
   mock_data "aws_caller_identity" {
@@ -9,7 +9,7 @@ mock_provider "aws" {
     defaults = { partition = "aws" }
   }
 
-  # The policies below are read as statements, which the pretended provider leaves as they are written.
+  # A mock provider does not render policies, so the tests read the statements of the data sources.
   mock_data "aws_iam_policy_document" {
     defaults = { json = "{}" }
   }
@@ -34,7 +34,7 @@ mock_provider "aws" {
     defaults = { arn = "arn:aws:logs:eu-west-1:111111111111:log-group:any" }
   }
 
-  # The id is looked at, too: one that is made up may begin with a digit.
+  # Set, because a generated id may start with a digit.
   mock_resource "aws_elasticache_replication_group" {
     defaults = {
       id                       = "users-dev"
@@ -43,7 +43,7 @@ mock_provider "aws" {
   }
 }
 
-# The base layer's state.
+# The outputs of the base layer.
 override_data {
   target = data.terraform_remote_state.base
   values = {
@@ -68,7 +68,7 @@ variables {
 }
 
 run "by_default" {
-  # Integrations: the version is a stage variable, named as the function's key, and nothing else is.
+  # In the URI of each integration, the version is a stage variable with the function's key as its name.
   assert {
     condition = alltrue([
       for route, integration in aws_api_gateway_integration.this :
@@ -77,7 +77,7 @@ run "by_default" {
         "users-dev-${replace(trimsuffix(route, "_head"), "_", "-")}:$${stageVariables.${trimsuffix(route, "_head")}}/invocations",
       ])
     ])
-    error_message = "an integration that is not pinned by its stage variable"
+    error_message = "an integration does not use its stage variable"
   }
 
   assert {
@@ -91,12 +91,12 @@ run "by_default" {
       users_get_head = "HEAD"
       users_post     = "POST"
     })
-    error_message = "the routes"
+    error_message = "the routes differ"
   }
 
   assert {
     condition     = aws_api_gateway_integration.this["users_get_head"].uri == aws_api_gateway_integration.this["users_get"].uri
-    error_message = "HEAD and GET are answered by the same function"
+    error_message = "HEAD and GET must use the same function"
   }
 
   assert {
@@ -104,7 +104,7 @@ run "by_default" {
       toset([for key, function in output.deployctl.functions : key]) == toset(["users_get", "users_post", "users_delete", "user_get", "user_patch", "user_delete"]) &&
       length(aws_lambda_function.this) == 6
     )
-    error_message = "six functions, each once in the contract with deployctl"
+    error_message = "the deployctl output must contain each of the six functions once"
   }
 
   assert {
@@ -112,7 +112,7 @@ run "by_default" {
       length(aws_api_gateway_authorizer.this) == 0 &&
       alltrue([for method in aws_api_gateway_method.this : method.authorization == "NONE"])
     )
-    error_message = "no authorizer unless it is switched on"
+    error_message = "there must be no authorizer unless it is enabled"
   }
 
   # API Gateway may invoke published versions of these functions, and nothing else.
@@ -123,12 +123,12 @@ run "by_default" {
         toset(statement.resources) == toset([for function in aws_lambda_function.this : "arn:aws:lambda:eu-west-1:111111111111:function:${function.function_name}:*"]),
       ]
     ]))
-    error_message = "API Gateway's role may do more than invoke versions of the functions"
+    error_message = "the role of API Gateway may do more than invoke versions of the functions"
   }
 
   assert {
     condition     = length(aws_iam_role_policy.redis_secret) + length(aws_iam_role_policy.tracing) == 0
-    error_message = "rights that nothing here needs"
+    error_message = "there are permissions that are not needed"
   }
 
   assert {
@@ -136,17 +136,17 @@ run "by_default" {
       for function in aws_lambda_function.this :
       function.environment[0].variables == tomap({ REDIS_DNS = "redis.example", REDIS_PORT = "6379" })
     ])
-    error_message = "what is at its default is not set"
+    error_message = "variables with default values must not be set"
   }
 
   assert {
     condition     = aws_elasticache_replication_group.redis.at_rest_encryption_enabled == "true" && !aws_elasticache_replication_group.redis.transit_encryption_enabled
-    error_message = "Redis: encrypted at rest, plain in transit"
+    error_message = "Redis must be encrypted at rest, and not in transit by default"
   }
 
   assert {
     condition     = length(aws_api_gateway_method.preflight) == 0 && length(aws_api_gateway_gateway_response.this["DEFAULT_4XX"].response_parameters) == 0
-    error_message = "no CORS unless it is asked for"
+    error_message = "there must be no CORS headers unless they are enabled"
   }
 
   assert {
@@ -154,7 +154,7 @@ run "by_default" {
       for type, response in aws_api_gateway_gateway_response.this :
       can(regex("^{\"code\":\"[a-z_]+\",\"error\":[$]context.error.messageString}$", response.response_templates["application/json"]))
     ])
-    error_message = "API Gateway's own errors have the shape of the functions'"
+    error_message = "the errors of API Gateway must have the format of the functions' errors"
   }
 
   assert {
@@ -162,17 +162,17 @@ run "by_default" {
       !aws_api_gateway_stage.this.xray_tracing_enabled &&
       alltrue([for function in aws_lambda_function.this : function.tracing_config[0].mode == "PassThrough"])
     )
-    error_message = "no tracing unless it is asked for"
+    error_message = "tracing must be off unless it is enabled"
   }
 
   assert {
     condition     = length(aws_cloudwatch_metric_alarm.errors) + length(aws_cloudwatch_metric_alarm.latency) + length(aws_cloudwatch_metric_alarm.throttles) == 0
-    error_message = "alarms that nobody asked for, and that the local stage cannot hold"
+    error_message = "there must be no alarms unless they are enabled"
   }
 
   assert {
     condition     = !aws_api_gateway_method_settings.all.settings[0].data_trace_enabled
-    error_message = "whole requests would be logged"
+    error_message = "complete requests would be logged"
   }
 
   assert {
@@ -180,11 +180,11 @@ run "by_default" {
       for group in concat(values(aws_cloudwatch_log_group.function), [aws_cloudwatch_log_group.access, aws_cloudwatch_log_group.execution]) :
       group.retention_in_days == 30
     ])
-    error_message = "a log that is kept for ever"
+    error_message = "a log group has no retention"
   }
 }
 
-# The same stage, with another version and another architecture: both are deployctl's after the creation.
+# The same stage with another version and architecture. After the creation, deployctl changes both.
 run "another_version" {
   variables {
     release_version = "2.0.0"
@@ -196,7 +196,7 @@ run "another_version" {
       for function in aws_lambda_function.this :
       function.s3_key == "users/users-lambda-1.0.0.zip" && function.architectures == tolist(["x86_64"])
     ])
-    error_message = "Terraform would put other code into a function that exists"
+    error_message = "Terraform would change the code of an existing function"
   }
 }
 
@@ -224,7 +224,7 @@ run "with_everything" {
         method.authorization == "CUSTOM" && method.authorizer_id == aws_api_gateway_authorizer.this[0].id
       ])
     )
-    error_message = "a route without the authorizer"
+    error_message = "a route does not use the authorizer"
   }
 
   assert {
@@ -232,12 +232,12 @@ run "with_everything" {
       aws_lambda_function.this["authorizer"].s3_key == "authorizer/authorizer-lambda-1.0.0.zip" &&
       strcontains(aws_api_gateway_authorizer.this[0].authorizer_uri, ":function:users-dev-authorizer:$${stageVariables.authorizer}/invocations")
     )
-    error_message = "the authorizer is pinned by a stage variable, too"
+    error_message = "the authorizer must use its stage variable"
   }
 
   assert {
     condition     = strcontains(aws_api_gateway_gateway_response.this["UNAUTHORIZED"].response_parameters["gatewayresponse.header.WWW-Authenticate"], "Basic realm=")
-    error_message = "a 401 has to say how to do better"
+    error_message = "a 401 must have the header WWW-Authenticate"
   }
 
   assert {
@@ -252,7 +252,7 @@ run "with_everything" {
         LOG_LEVEL             = "debug"
       }) && function.tracing_config[0].mode == "Active"
     ])
-    error_message = "the environment of the functions"
+    error_message = "the environment of the functions differs"
   }
 
   assert {
@@ -264,10 +264,10 @@ run "with_everything" {
       aws_elasticache_replication_group.redis.multi_az_enabled &&
       aws_elasticache_replication_group.redis.num_cache_clusters == 2
     )
-    error_message = "Redis: TLS, a token, and a replica in another zone"
+    error_message = "Redis must have TLS, a token, and a replica in another zone"
   }
 
-  # That one secret, and its key by way of that one service.
+  # Only that secret, and its key only through that service.
   assert {
     condition = (
       jsonencode([
@@ -282,7 +282,7 @@ run "with_everything" {
     error_message = "the functions may read more than the token of Redis"
   }
 
-  # X-Ray has no resource to name: the one place in this layer where everything is allowed.
+  # X-Ray actions have no resource-level permissions: the only statement in this layer with all resources.
   assert {
     condition = toset(flatten([
       for statement in concat(
@@ -291,7 +291,7 @@ run "with_everything" {
         data.aws_iam_policy_document.invoke_functions.statement,
       ) : statement.actions if contains(statement.resources, "*")
     ])) == toset(["xray:PutTelemetryRecords", "xray:PutTraceSegments"])
-    error_message = "an action is allowed on every resource although AWS lets one be named"
+    error_message = "an action with resource-level permissions is allowed for all resources"
   }
 
   assert {
@@ -300,7 +300,7 @@ run "with_everything" {
       alltrue([for method in aws_api_gateway_method.preflight : method.http_method == "OPTIONS" && method.authorization == "NONE"]) &&
       alltrue([for integration in aws_api_gateway_integration.preflight : integration.type == "MOCK"])
     )
-    error_message = "a browser asks without credentials, and API Gateway answers by itself"
+    error_message = "preflight requests must need no credentials and be answered by API Gateway"
   }
 
   assert {
@@ -317,7 +317,7 @@ run "with_everything" {
         toset(keys(response.response_parameters)) == toset(keys(aws_api_gateway_method_response.preflight[name].response_parameters))
       ])
     )
-    error_message = "what a browser is told"
+    error_message = "the preflight headers differ"
   }
 
   assert {
@@ -325,12 +325,12 @@ run "with_everything" {
       for response in aws_api_gateway_gateway_response.this :
       response.response_parameters["gatewayresponse.header.Access-Control-Allow-Origin"] == "'https://app.example.com'"
     ])
-    error_message = "a page could not read why it was refused"
+    error_message = "the errors of API Gateway must have CORS headers"
   }
 
   assert {
     condition     = aws_api_gateway_stage.this.xray_tracing_enabled && aws_api_gateway_method_settings.all.settings[0].logging_level == "ERROR"
-    error_message = "tracing and log level of the stage"
+    error_message = "tracing or log level of the stage differs"
   }
 
   assert {
@@ -342,11 +342,11 @@ run "with_everything" {
       ]) &&
       aws_cloudwatch_metric_alarm.errors[0].threshold == 0.01 && aws_cloudwatch_metric_alarm.latency[0].threshold == 1000
     )
-    error_message = "alarms for errors, latency and each function's throttles"
+    error_message = "there must be alarms for errors, latency and the throttles of each function"
   }
 }
 
-# The first of the two releases that take the authorizer away: routes are open, its function still serves.
+# The first of two releases that remove the authorizer: the routes do not use it, its function still exists.
 run "the_authorizer_leaves" {
   variables {
     authorizer_retained   = true
@@ -360,7 +360,7 @@ run "the_authorizer_leaves" {
       length(aws_api_gateway_authorizer.this) == 0 && contains(keys(output.deployctl.functions), "authorizer") &&
       alltrue([for method in aws_api_gateway_method.this : method.authorization == "NONE"])
     )
-    error_message = "the function has to outlive the authorizer by a release"
+    error_message = "the function must exist for one release after the authorizer"
   }
 
   assert {
@@ -369,7 +369,7 @@ run "the_authorizer_leaves" {
       toset(data.aws_iam_policy_document.redis_secret[0].statement[0].actions) == toset(["ssm:GetParameter"]) &&
       toset(data.aws_iam_policy_document.redis_secret[0].statement[0].resources) == toset(["arn:aws:ssm:eu-west-1:111111111111:parameter/users/redis"])
     )
-    error_message = "a token in a parameter of SSM"
+    error_message = "the token must be read from the SSM parameter"
   }
 }
 

@@ -1,4 +1,4 @@
-# What must hold in every stage, planned and applied against a provider that only pretends: nothing is called.
+# Rules for every stage, planned and applied with a mock provider.
 
 mock_provider "aws" {
   mock_data "aws_caller_identity" {
@@ -13,7 +13,7 @@ mock_provider "aws" {
     defaults = { names = ["eu-west-1a", "eu-west-1b", "eu-west-1c", "eu-west-1d"] }
   }
 
-  # The policies below are read as statements, which the pretended provider leaves as they are written.
+  # A mock provider does not render policies, so the tests read the statements of the data sources.
   mock_data "aws_iam_policy_document" {
     defaults = { json = "{}" }
   }
@@ -46,12 +46,12 @@ run "the_bucket_is_private" {
 
   assert {
     condition     = aws_s3_bucket_ownership_controls.artifacts.rule[0].object_ownership == "BucketOwnerEnforced"
-    error_message = "ACLs could open single objects"
+    error_message = "ACLs could make objects public"
   }
 
   assert {
     condition     = aws_s3_bucket_versioning.artifacts.versioning_configuration[0].status == "Enabled"
-    error_message = "an artifact that somebody overwrites would be lost"
+    error_message = "an overwritten artifact would be lost"
   }
 
   assert {
@@ -66,12 +66,12 @@ run "the_bucket_is_private" {
         one(statement.condition).values == tolist(["false"]),
       ])])
     )
-    error_message = "the bucket's policy must refuse everybody who comes without TLS, and allow nothing"
+    error_message = "the bucket policy must deny access without TLS, and allow nothing"
   }
 
   assert {
     condition     = !aws_s3_bucket.artifacts.force_destroy
-    error_message = "by default, a bucket with releases in it must not be deleted"
+    error_message = "by default, a bucket with releases must not be deleted"
   }
 }
 
@@ -88,7 +88,7 @@ run "another_account_may_read_what_is_promoted_to_it" {
         one(statement.principals).identifiers == toset(["arn:aws:iam::222222222222:root"]),
       ]) if statement.effect != "Deny"
     ])
-    error_message = "the other account must be able to read, and nobody to do more"
+    error_message = "the other account must be able to read, and nothing else must be allowed"
   }
 }
 
@@ -98,16 +98,16 @@ run "no_policy_says_everything" {
       for statement in data.aws_iam_policy_document.lambda.statement :
       alltrue([for action in statement.actions : !strcontains(action, "*")])
     ])
-    error_message = "an action with a wildcard"
+    error_message = "an action contains a wildcard"
   }
 
-  # AWS has no resource-level permission for the two that describe; the one that denies is meant to be wide.
+  # AWS has no resource-level permissions for the two Describe actions; the Deny statement applies to all resources.
   assert {
     condition = toset(flatten([
       for statement in data.aws_iam_policy_document.lambda.statement :
       statement.actions if contains(statement.resources, "*") && statement.effect != "Deny"
     ])) == toset(["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"])
-    error_message = "an action is allowed on every resource although AWS lets one be named"
+    error_message = "an action with resource-level permissions is allowed for all resources"
   }
 
   assert {
@@ -117,7 +117,7 @@ run "no_policy_says_everything" {
         can(regex("^arn:aws:logs:eu-west-1:111111111111:log-group:/aws/lambda/users-dev-[^:]+:[*]$", resource))
       ] if statement.sid == "WriteOwnLogs"
     ]))
-    error_message = "the functions could write into logs that are not theirs"
+    error_message = "the functions could write to other log groups"
   }
 
   assert {
@@ -125,7 +125,7 @@ run "no_policy_says_everything" {
       for statement in data.aws_iam_policy_document.lambda.statement :
       one(statement.condition).variable if statement.effect == "Deny"
     ]) == "lambda:SourceFunctionArn"
-    error_message = "the code in a function could change network interfaces"
+    error_message = "the code of a function could change network interfaces"
   }
 }
 
@@ -141,7 +141,7 @@ run "redis_is_reached_by_the_functions_only" {
 
   assert {
     condition     = length(coalesce(aws_default_security_group.this.ingress, [])) + length(coalesce(aws_default_security_group.this.egress, [])) == 0
-    error_message = "the VPC's default group lets something through"
+    error_message = "the default security group of the VPC allows traffic"
   }
 }
 
@@ -151,17 +151,17 @@ run "one_nat_gateway" {
       length(aws_nat_gateway.this) == 1 && length(output.nat_public_ips) == 1 &&
       length(aws_route_table.private) == 1 && length(distinct(values(aws_route_table_association.private)[*].route_table_id)) == 1
     )
-    error_message = "one gateway, and all private subnets behind it"
+    error_message = "there must be one NAT gateway for all private subnets"
   }
 
   assert {
     condition     = length(aws_vpc_endpoint.s3) + length(aws_vpc_endpoint.interface) == 0
-    error_message = "endpoints that nobody asked for"
+    error_message = "there must be no endpoints unless they are enabled"
   }
 
   assert {
     condition     = length(output.private_subnet_ids) == 3 && length(output.public_subnet_ids) == 3
-    error_message = "three zones"
+    error_message = "there must be three zones"
   }
 }
 
@@ -175,7 +175,7 @@ run "a_nat_gateway_in_each_zone" {
       length(aws_nat_gateway.this) == 3 && length(output.nat_public_ips) == 3 &&
       length(distinct(aws_nat_gateway.this[*].subnet_id)) == 3
     )
-    error_message = "three gateways, in three subnets"
+    error_message = "there must be three NAT gateways in three subnets"
   }
 
   assert {
@@ -183,12 +183,12 @@ run "a_nat_gateway_in_each_zone" {
       length(distinct(values(aws_route_table_association.private)[*].route_table_id)) == 3 &&
       length(distinct(aws_route.private_nat[*].nat_gateway_id)) == 3
     )
-    error_message = "each zone goes out through its own gateway"
+    error_message = "each zone must use its own NAT gateway"
   }
 
   assert {
     condition     = output.nat_public_ips[0] == run.one_nat_gateway.nat_public_ips[0]
-    error_message = "the first gateway's address must stay when others join it"
+    error_message = "the first NAT gateway must keep its address when others are added"
   }
 }
 
@@ -203,17 +203,17 @@ run "endpoints_instead_of_the_internet" {
       length(aws_nat_gateway.this) + length(aws_eip.nat) + length(aws_internet_gateway.this) +
       length(aws_subnet.public) + length(aws_route.private_nat) == 0 && length(output.nat_public_ips) == 0
     )
-    error_message = "there is still a way to the internet"
+    error_message = "there is a route to the internet"
   }
 
   assert {
     condition     = length(aws_vpc_security_group_egress_rule.lambda_to_https) == 0
-    error_message = "the functions may still talk to any address"
+    error_message = "the functions may connect to any address"
   }
 
   assert {
     condition     = toset(keys(aws_vpc_endpoint.interface)) == toset(["ssm", "xray"]) && length(aws_vpc_endpoint.s3) == 1
-    error_message = "S3 and the services that were asked for"
+    error_message = "there must be endpoints for S3 and the given services"
   }
 
   assert {
@@ -221,7 +221,7 @@ run "endpoints_instead_of_the_internet" {
       for service, endpoint in aws_vpc_endpoint.interface :
       endpoint.service_name == "com.amazonaws.eu-west-1.${service}" && endpoint.private_dns_enabled && length(endpoint.subnet_ids) == 3
     ])
-    error_message = "an endpoint that the SDK would not find"
+    error_message = "an endpoint has no private DNS name"
   }
 
   assert {
@@ -231,6 +231,6 @@ run "endpoints_instead_of_the_internet" {
         one(statement.condition).variable == "aws:PrincipalAccount" && toset(statement.actions) == toset(["${service}:*"])
       ]
     ]))
-    error_message = "an endpoint for other accounts, or for other services"
+    error_message = "an endpoint allows other accounts or other services"
   }
 }

@@ -1,4 +1,4 @@
-# What must hold for every domain, applied against providers that only pretend: nothing is called.
+# Rules for every domain, applied with mock providers.
 
 mock_provider "aws" {
   mock_resource "aws_acm_certificate" {
@@ -48,7 +48,7 @@ mock_provider "aws" {
   }
 }
 
-# The app layer's state.
+# The outputs of the app layer.
 override_data {
   target = data.terraform_remote_state.app
   values = {
@@ -73,7 +73,7 @@ variables {
 run "a_regional_domain_in_a_zone_of_its_own" {
   assert {
     condition     = aws_route53_zone.this[0].name == "dev.example.com" && output.zone_id == "Z0MADE" && length(output.name_servers) == 2
-    error_message = "a zone for the domain itself"
+    error_message = "there must be a zone for the domain itself"
   }
 
   assert {
@@ -81,7 +81,7 @@ run "a_regional_domain_in_a_zone_of_its_own" {
       length(aws_acm_certificate.regional) == 1 && length(aws_acm_certificate.edge) == 0 &&
       aws_acm_certificate.regional[0].domain_name == "dev.example.com" && aws_acm_certificate.regional[0].validation_method == "DNS"
     )
-    error_message = "one certificate, in the stage's region, proven by DNS"
+    error_message = "there must be one certificate, in the stage's region, with DNS validation"
   }
 
   assert {
@@ -89,7 +89,7 @@ run "a_regional_domain_in_a_zone_of_its_own" {
       length(aws_route53_record.proof) == 1 && aws_route53_record.proof[0].zone_id == "Z0MADE" &&
       aws_route53_record.proof[0].name == "_proof.dev.example.com." && aws_route53_record.proof[0].type == "CNAME"
     )
-    error_message = "the proof is in the zone"
+    error_message = "the validation record must be in the zone"
   }
 
   assert {
@@ -99,7 +99,7 @@ run "a_regional_domain_in_a_zone_of_its_own" {
       aws_api_gateway_domain_name.this.security_policy == "TLS_1_2" &&
       aws_api_gateway_domain_name.this.endpoint_configuration[0].types == tolist(["REGIONAL"])
     )
-    error_message = "the domain has its certificate, and speaks no old TLS"
+    error_message = "the domain must use its certificate and require TLS 1.2"
   }
 
   assert {
@@ -108,7 +108,7 @@ run "a_regional_domain_in_a_zone_of_its_own" {
       aws_api_gateway_base_path_mapping.this.api_id == "a1b2c3d4e5" &&
       aws_api_gateway_base_path_mapping.this.stage_name == "dev"
     )
-    error_message = "the path leads to the stage, which deployctl moves, and not to a deployment"
+    error_message = "the base path must be mapped to the stage"
   }
 
   assert {
@@ -117,12 +117,12 @@ run "a_regional_domain_in_a_zone_of_its_own" {
       aws_route53_record.api.alias[0].name == "d-0a1b2c3d4e.execute-api.eu-west-1.amazonaws.com" &&
       aws_route53_record.api.alias[0].zone_id == "Z0REGIONAL"
     )
-    error_message = "the name leads to API Gateway in the region"
+    error_message = "the DNS record must refer to API Gateway in the region"
   }
 
   assert {
     condition     = output.url == "https://dev.example.com/users"
-    error_message = "where the stage answers"
+    error_message = "the URL differs"
   }
 }
 
@@ -134,7 +134,7 @@ run "an_edge_domain_in_a_zone_above" {
 
   assert {
     condition     = aws_route53_zone.this[0].name == "example.com"
-    error_message = "the zone that was asked for"
+    error_message = "the zone must have the given name"
   }
 
   assert {
@@ -143,7 +143,7 @@ run "an_edge_domain_in_a_zone_above" {
       aws_api_gateway_domain_name.this.certificate_arn == "arn:aws:acm:us-east-1:111111111111:certificate/made" &&
       aws_api_gateway_domain_name.this.regional_certificate_arn == null
     )
-    error_message = "CloudFront takes certificates from us-east-1 only"
+    error_message = "the certificate must be in us-east-1, as CloudFront requires"
   }
 
   assert {
@@ -151,7 +151,7 @@ run "an_edge_domain_in_a_zone_above" {
       aws_route53_record.api.alias[0].name == "d0a1b2c3d4e5f6.cloudfront.net" &&
       aws_route53_record.api.alias[0].zone_id == "Z2FDTNDATAQYW2"
     )
-    error_message = "the name leads to CloudFront"
+    error_message = "the DNS record must refer to CloudFront"
   }
 }
 
@@ -167,7 +167,7 @@ run "zone_and_certificate_are_given" {
       length(aws_route53_zone.this) + length(aws_acm_certificate.regional) + length(aws_acm_certificate.edge) +
       length(aws_route53_record.proof) == 0 && length(output.name_servers) == 0
     )
-    error_message = "something was made that was given"
+    error_message = "a given zone or certificate was created"
   }
 
   assert {
@@ -176,7 +176,7 @@ run "zone_and_certificate_are_given" {
       aws_api_gateway_domain_name.this.regional_certificate_arn == "arn:aws:acm:eu-west-1:111111111111:certificate/given" &&
       output.url == "https://dev.example.com/v1"
     )
-    error_message = "what was given is used"
+    error_message = "the given zone and certificate must be used"
   }
 }
 

@@ -1,4 +1,4 @@
-# What a variable refuses.
+# Invalid values of variables.
 
 mock_provider "aws" {}
 

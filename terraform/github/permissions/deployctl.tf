@@ -1,5 +1,5 @@
-# What deployctl itself asks of AWS. tests/pipeline records every call of every command and holds it against these lists:
-# none is refused, and none is here that nobody makes. Nothing in this module needs a provider, so that the test can read it.
+# The permissions for deployctl's own AWS calls. tests/pipeline records the calls of every command and checks that these lists
+# allow each of them and contain no others. The module uses no provider, so that the test can evaluate it.
 
 locals {
   name            = "${var.project}-${var.stage}"
@@ -11,8 +11,8 @@ locals {
   functions = "arn:${var.partition}:lambda:${var.region}:${var.account_id}:function:${local.name}-*"
   state     = "${local.s3}${local.state_bucket}/${var.project}/${var.stage}"
 
-  # Of a plan and of a release alike.
-  look = [
+  # For plans and releases.
+  read = [
     {
       Sid      = "ReadState"
       Effect   = "Allow"
@@ -20,14 +20,14 @@ locals {
       Resource = ["${local.state}/*"]
     },
     {
-      # Without it S3 says 403, and not 404, of a state that nobody has written yet.
+      # Without it, S3 answers 403 instead of 404 for a state that does not exist yet.
       Sid      = "FindState"
       Effect   = "Allow"
       Action   = ["s3:ListBucket"]
       Resource = ["${local.s3}${local.state_bucket}", "${local.s3}${local.artifact_bucket}"]
     },
     {
-      # Terraform's lock: an object beside the state.
+      # Terraform's lock file, next to the state.
       Sid      = "LockState"
       Effect   = "Allow"
       Action   = ["s3:PutObject", "s3:DeleteObject"]
@@ -47,14 +47,14 @@ locals {
       Resource = [local.functions]
     },
     {
-      # Lambda lists all functions or none. `status` compares their code with the ledger.
+      # ListFunctions has no resource-level permission. `status` compares the code of the functions with the ledger.
       Sid      = "ListFunctions"
       Effect   = "Allow"
       Action   = ["lambda:ListFunctions"]
       Resource = ["*"]
     },
     {
-      # An API's id is AWS's choice, so it cannot be named here.
+      # AWS generates the id of the API, so it is not known here.
       Sid      = "SeeApi"
       Effect   = "Allow"
       Action   = ["apigateway:GET"]
@@ -62,7 +62,7 @@ locals {
     },
   ]
 
-  deploy = concat(local.look, [
+  deploy = concat(local.read, [
     {
       Sid      = "WriteState"
       Effect   = "Allow"
@@ -70,14 +70,14 @@ locals {
       Resource = ["${local.state}/*.tfstate"]
     },
     {
-      # Zips, ledger and lease: written, never deleted. A release cannot take an older one's bytes away.
+      # Zips, ledger and lease. No permission to delete: a release cannot delete the zips of older releases.
       Sid      = "WriteReleases"
       Effect   = "Allow"
       Action   = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"]
       Resource = ["${local.s3}${local.artifact_bucket}/*"]
     },
     {
-      # A bucket without versions is refused.
+      # deployctl rejects a bucket without versioning.
       Sid      = "SeeVersioning"
       Effect   = "Allow"
       Action   = ["s3:GetBucketVersioning"]
@@ -97,7 +97,7 @@ locals {
       Resource = ["${local.api}/restapis/*/deployments"]
     },
     {
-      # The switch. Of an API any stage of this name: its id is not known here.
+      # The switch. Any API with a stage of this name, because its id is not known here.
       Sid      = "Switch"
       Effect   = "Allow"
       Action   = ["apigateway:PATCH"]
@@ -131,19 +131,19 @@ locals {
 }
 
 output "deploy" {
-  description = "The policies of the role that releases."
+  description = "The policies of the deploy role."
   value = merge({
     deployctl = jsonencode({ Version = "2012-10-17", Statement = local.deploy })
-    see       = jsonencode({ Version = "2012-10-17", Statement = local.terraform_look })
+    see       = jsonencode({ Version = "2012-10-17", Statement = local.terraform_read })
     terraform = jsonencode({ Version = "2012-10-17", Statement = local.terraform })
     network   = jsonencode({ Version = "2012-10-17", Statement = local.network })
-  }, length(local.more_deploy) == 0 ? {} : { more = jsonencode({ Version = "2012-10-17", Statement = local.more_deploy }) })
+  }, length(local.optional_deploy) == 0 ? {} : { more = jsonencode({ Version = "2012-10-17", Statement = local.optional_deploy }) })
 }
 
 output "plan" {
-  description = "The policies of the role that plans."
+  description = "The policies of the plan role."
   value = merge({
-    deployctl = jsonencode({ Version = "2012-10-17", Statement = local.look })
-    terraform = jsonencode({ Version = "2012-10-17", Statement = local.terraform_look })
-  }, length(local.more_look) == 0 ? {} : { more = jsonencode({ Version = "2012-10-17", Statement = local.more_look }) })
+    deployctl = jsonencode({ Version = "2012-10-17", Statement = local.read })
+    terraform = jsonencode({ Version = "2012-10-17", Statement = local.terraform_read })
+  }, length(local.optional_read) == 0 ? {} : { more = jsonencode({ Version = "2012-10-17", Statement = local.optional_read }) })
 }

@@ -1,11 +1,11 @@
-# What Terraform asks of AWS for what not every stage has: the token of Redis, and `terraform/dns`, the layer for a domain.
-# Recorded and compared as the rest is. A stage without them has none of these rights.
+# Permissions for Terraform that only some stages need: for the AUTH token of Redis, and for `terraform/dns`. tests/pipeline
+# checks them like the others. Stages without these features do not get them.
 
 locals {
   secret_is_parameter = try(split(":", var.redis_auth_secret_arn)[2] == "ssm", false)
 
-  # Who may read the state may read the token anyway: it stands there.
-  look_at_secret = var.redis_auth_secret_arn == null ? [] : [
+  # The state contains the token, so a role that may read the state can read it anyway.
+  read_secret = var.redis_auth_secret_arn == null ? [] : [
     {
       Sid      = "ReadRedisToken"
       Effect   = "Allow"
@@ -14,8 +14,8 @@ locals {
     },
   ]
 
-  # Only through the service that keeps the secret.
-  look_at_key = var.redis_auth_kms_key_arn == null ? [] : [
+  # Only through the service that stores the secret.
+  read_key = var.redis_auth_kms_key_arn == null ? [] : [
     {
       Sid       = "DecryptRedisToken"
       Effect    = "Allow"
@@ -27,12 +27,12 @@ locals {
 
   domains = var.domain == null ? [] : [var.domain]
 
-  # Certificates of an EDGE endpoint are in us-east-1. Their ids, and that of a zone that is not there yet, are AWS's choice.
+  # Certificates of an EDGE endpoint are in us-east-1. AWS generates their ids, and the id of a new zone.
   certificates = [for region in distinct([var.region, "us-east-1"]) : "arn:${var.partition}:acm:${region}:${var.account_id}:certificate/*"]
   zones        = [for domain in local.domains : "arn:${var.partition}:route53:::hostedzone/${coalesce(domain.zone_id, "*")}"]
   names        = flatten([for domain in local.domains : ["${local.api}/domainnames/${domain.name}", "${local.api}/domainnames/${domain.name}/*"]])
 
-  look_at_domain = flatten([for domain in local.domains : [
+  read_domain = flatten([for domain in local.domains : [
     {
       Sid      = "SeeZone"
       Effect   = "Allow"
@@ -40,7 +40,7 @@ locals {
       Resource = local.zones
     },
     {
-      # Whether a change of records has arrived at all name servers.
+      # To wait until a change of records has reached all name servers.
       Sid      = "SeeChanges"
       Effect   = "Allow"
       Action   = ["route53:GetChange"]
@@ -60,7 +60,7 @@ locals {
     },
   ]])
 
-  shape_domain = flatten([for domain in local.domains : concat([
+  manage_domain = flatten([for domain in local.domains : concat([
     {
       Sid      = "ShapeRecords"
       Effect   = "Allow"
@@ -74,14 +74,14 @@ locals {
       Resource = ["*"]
     },
     {
-      # One that is replaced is deleted when nothing uses it any more.
+      # A replaced certificate is deleted when it is no longer used.
       Sid      = "ShapeCertificates"
       Effect   = "Allow"
       Action   = ["acm:AddTagsToCertificate", "acm:DeleteCertificate", "acm:RemoveTagsFromCertificate"]
       Resource = local.certificates
     },
     {
-      # No DELETE of the domain name itself: callers know it.
+      # No DELETE of the domain name itself, because callers use it.
       Sid      = "ShapeDomain"
       Effect   = "Allow"
       Action   = ["apigateway:PATCH", "apigateway:POST", "apigateway:PUT"]
@@ -108,6 +108,6 @@ locals {
     },
   ])])
 
-  more_look   = concat(local.look_at_secret, local.look_at_key, local.look_at_domain)
-  more_deploy = concat(local.more_look, local.shape_domain)
+  optional_read   = concat(local.read_secret, local.read_key, local.read_domain)
+  optional_deploy = concat(local.optional_read, local.manage_domain)
 }

@@ -1,9 +1,9 @@
-# What Terraform asks of AWS for the layers of the example, `terraform/base` and `terraform/app`. tests/pipeline records its
-# calls while it makes them, and holds them against these lists. They have more than it has seen: what changes or takes
-# away a thing is beside what makes it. A project with other resources has other lists.
+# The permissions for Terraform, for the layers `terraform/base` and `terraform/app`. tests/pipeline records the calls of
+# Terraform and checks them against these lists. The lists also contain actions that update and delete the created resources.
+# A project with other resources needs other lists.
 #
-# Not here: what deletes a bucket, an API, a stage, a function or a Redis. deployctl refuses such plans unless it is told
-# otherwise (`--allow-destroy`), the workflows do not tell it, and AWS is the second to refuse.
+# Not included: deleting a bucket, an API, a stage, a function or a Redis replication group. deployctl rejects such plans
+# without `--allow-destroy`, which the workflows do not set. AWS denies them in addition.
 
 locals {
   groups = "arn:${var.partition}:logs:${var.region}:${var.account_id}:log-group:"
@@ -18,30 +18,30 @@ locals {
     "${local.groups}API-Gateway-Execution-Logs_*/${var.stage}*",
   ]
 
-  look_at_bucket = [
+  read_bucket = [
     "s3:GetAccelerateConfiguration", "s3:GetBucketAcl", "s3:GetBucketCORS", "s3:GetBucketLogging",
     "s3:GetBucketObjectLockConfiguration", "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy",
     "s3:GetBucketPublicAccessBlock", "s3:GetBucketRequestPayment", "s3:GetBucketTagging", "s3:GetBucketVersioning",
     "s3:GetBucketWebsite", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration",
   ]
 
-  look_at_network = [
+  read_network = [
     "ec2:DescribeAddresses", "ec2:DescribeAddressesAttribute", "ec2:DescribeAvailabilityZones", "ec2:DescribeInternetGateways",
     "ec2:DescribeNatGateways", "ec2:DescribeNetworkAcls", "ec2:DescribePrefixLists", "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroupRules",
     "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcAttribute", "ec2:DescribeVpcEndpoints", "ec2:DescribeVpcs",
   ]
 
-  terraform_look = [
+  terraform_read = [
     {
       Sid      = "SeeBucket"
       Effect   = "Allow"
-      Action   = local.look_at_bucket
+      Action   = local.read_bucket
       Resource = [local.bucket]
     },
     {
       Sid       = "SeeNetwork"
       Effect    = "Allow"
-      Action    = local.look_at_network
+      Action    = local.read_network
       Resource  = ["*"]
       Condition = { StringEquals = { "aws:RequestedRegion" = var.region } }
     },
@@ -64,7 +64,7 @@ locals {
       Resource = ["${local.api}/account", "${local.api}/tags/*"]
     },
     {
-      # Lists of log groups exist for the whole account only.
+      # DescribeLogGroups needs permission for all log groups of the account.
       Sid      = "ListLogGroups"
       Effect   = "Allow"
       Action   = ["logs:DescribeLogGroups"]
@@ -90,7 +90,7 @@ locals {
     },
   ]
 
-  # Every role that Terraform makes carries the boundary, where there is one.
+  # Every role that Terraform creates must have the permissions boundary, if there is one.
   bounded = var.permissions_boundary == null ? {} : { Condition = { StringEquals = { "iam:PermissionsBoundary" = var.permissions_boundary } } }
 
   terraform = [
@@ -116,7 +116,7 @@ locals {
       Resource = [local.roles]
     },
     {
-      # Of AWS's own policies this one, which lets API Gateway write logs.
+      # The AWS managed policy with which API Gateway writes logs.
       Sid       = "AttachLogPolicy"
       Effect    = "Allow"
       Action    = ["iam:AttachRolePolicy", "iam:DetachRolePolicy"]
@@ -131,7 +131,7 @@ locals {
       Condition = { StringEquals = { "iam:PassedToService" = ["lambda.amazonaws.com", "apigateway.amazonaws.com"] } }
     },
     {
-      # Once per account, by the first Redis in it.
+      # Needed once per account, for the first replication group.
       Sid       = "RoleOfElastiCache"
       Effect    = "Allow"
       Action    = ["iam:CreateServiceLinkedRole"]
@@ -145,7 +145,7 @@ locals {
       Resource = [local.functions]
     },
     {
-      # No DELETE of an API or of a stage: see above.
+      # No DELETE of an API or a stage, see above.
       Sid      = "ShapeApi"
       Effect   = "Allow"
       Action   = ["apigateway:PATCH", "apigateway:POST", "apigateway:PUT"]
@@ -177,7 +177,7 @@ locals {
     },
   ]
 
-  # The ids of a network are AWS's choice, and not every call can be held to a tag: all of one region.
+  # AWS generates the ids of network resources, and not every action supports conditions on tags. Limited to one region.
   network = [
     {
       Sid    = "ShapeNetwork"

@@ -1,5 +1,5 @@
 variable "partition" {
-  description = "aws, or that of another part of AWS."
+  description = "The AWS partition, such as aws."
   type        = string
 }
 
@@ -24,19 +24,19 @@ variable "stage" {
 }
 
 variable "state_bucket" {
-  description = "The bucket of the Terraform states; by default the one that deployctl makes."
+  description = "The bucket of the Terraform states; by default the one that deployctl creates."
   type        = string
   default     = null
 }
 
 variable "artifact_bucket" {
-  description = "The bucket of the zips; by default the one that the example makes."
+  description = "The bucket of the zips; by default the one that the example creates."
   type        = string
   default     = null
 }
 
 variable "promote_from" {
-  description = "Stages whose releases may be released here: their contract, ledger and zips are read. artifact_bucket: by default the one that the example makes."
+  description = "Stages from which releases may be promoted to this stage. The role may read their outputs, ledger and zips. artifact_bucket: by default the one that the example creates."
   type = list(object({
     stage           = string
     account_id      = string
@@ -46,25 +46,25 @@ variable "promote_from" {
 }
 
 variable "permissions_boundary" {
-  description = "The permissions boundary that every role made by Terraform must carry; null for none."
+  description = "The permissions boundary that every role created by Terraform must have; null for none."
   type        = string
   default     = null
 }
 
 variable "redis_auth_secret_arn" {
-  description = "As in terraform/app: the secret or parameter with the token of Redis; null for none."
+  description = "As in terraform/app: the secret or parameter that contains the token of Redis; null for none."
   type        = string
   default     = null
 }
 
 variable "redis_auth_kms_key_arn" {
-  description = "As in terraform/app: the key that it is encrypted with, where it is one of the account's own."
+  description = "As in terraform/app: its KMS key, if it is a customer managed key."
   type        = string
   default     = null
 }
 
 variable "domain" {
-  description = "As in terraform/dns: the domain name of the stage, and its zone where that is given; null without that layer."
+  description = "As in terraform/dns: the domain name of the stage, and zone_id if it is set; null without that layer."
   type = object({
     name    = string
     zone_id = optional(string)

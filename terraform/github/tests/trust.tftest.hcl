@@ -1,4 +1,4 @@
-# The one door to the account: `terraform test`, without an account and without a provider's answer.
+# The trust policies and permissions of the roles, without an AWS account.
 
 mock_provider "aws" {
   mock_data "aws_caller_identity" {
@@ -31,47 +31,47 @@ run "each_role_trusts_one_environment_of_one_repository" {
       prd-deploy = "repo:example/shop:environment:prd"
       prd-plan   = "repo:example/shop:environment:prd-plan"
     }
-    error_message = "the subjects are others"
+    error_message = "the subjects differ"
   }
 
   assert {
     condition     = alltrue([for trust in values(output.trust) : trust.Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:aud"] == "sts.amazonaws.com"])
-    error_message = "a token that was made for somebody else would do"
+    error_message = "tokens for another audience are accepted"
   }
 
   assert {
     condition     = alltrue([for trust in values(output.trust) : length(trust.Statement) == 1 && keys(trust.Statement[0].Condition) == ["StringEquals"]])
-    error_message = "there is another way in"
+    error_message = "there is another statement"
   }
 
   assert {
     condition     = alltrue([for trust in values(output.trust) : trust.Statement[0].Principal == { Federated = "arn:aws:iam::111111111111:oidc-provider/token.actions.githubusercontent.com" }])
-    error_message = "somebody else than GitHub is trusted"
+    error_message = "a principal other than GitHub is trusted"
   }
 
   assert {
     condition     = !strcontains(jsonencode(output.trust), "*") && !strcontains(jsonencode(output.trust), "?")
-    error_message = "there is a wildcard in a trust policy"
+    error_message = "a trust policy contains a wildcard"
   }
 
   assert {
     condition     = alltrue([for role in values(aws_iam_role.this) : role.max_session_duration == 3600])
-    error_message = "credentials live for longer than an hour"
+    error_message = "credentials are valid for more than one hour"
   }
 
   assert {
     condition     = alltrue([for policy in values(aws_iam_policy.this) : length(policy.policy) <= 6144])
-    error_message = "a policy is longer than AWS takes"
+    error_message = "a policy is longer than AWS allows"
   }
 
   assert {
     condition     = alltrue([for role in values(aws_iam_role.this) : role.path == "/github/"])
-    error_message = "a deploy role could change itself: it may shape the roles called <project>-<stage>-…"
+    error_message = "a deploy role could change itself: it may change roles with names <project>-<stage>-…"
   }
 
   assert {
     condition     = tolist(aws_iam_openid_connect_provider.github[0].client_id_list) == tolist(["sts.amazonaws.com"])
-    error_message = "the provider takes other audiences"
+    error_message = "the OIDC provider accepts other audiences"
   }
 }
 
@@ -84,7 +84,7 @@ run "an_account_that_has_the_provider_keeps_it" {
 
   assert {
     condition     = length(aws_iam_openid_connect_provider.github) == 0
-    error_message = "there would be two"
+    error_message = "there must not be a second OIDC provider"
   }
 }
 
