@@ -1,7 +1,6 @@
-"""Types commands into a shell in a terminal and records what it shows, as asciicast v2. Only the standard library.
+"""Types commands into a shell in a terminal and records its output as asciicast v2. Uses only the standard library.
 
-While a command runs, no pause of the recording is longer than BUSY seconds: the clocks on the screen then run faster than
-the recording, and tell the real times.
+Pauses in the output of a command are shortened to MAX_PAUSE seconds. The times that commands print are the real ones.
 """
 
 import codecs
@@ -16,11 +15,11 @@ import termios
 import time
 
 WIDTH, HEIGHT = 88, 24
-KEY = 0.045  # seconds between keys
-BUSY = 0.1
-READ = 2.0  # seconds to read what a command has said
-# The shell's prompt begins with a mark that terminals do not show.
-MARK = b"\x1b]133;A\x07"
+KEY_DELAY = 0.045  # seconds between keys
+MAX_PAUSE = 0.1
+READING_TIME = 2.0  # seconds after the output of a command
+# The prompt starts with an escape sequence that terminals do not show.
+PROMPT_MARK = b"\x1b]133;A\x07"
 PROMPT = r"\[\e]133;A\a\e[1;32m\]$\[\e[0m\] "
 
 
@@ -37,11 +36,11 @@ def main(session, cast):
         for key in command:
             os.write(terminal.master, key.encode())
             terminal.read(1.0)
-            terminal.now += KEY
+            terminal.now += KEY_DELAY
         terminal.now += 0.3
         os.write(terminal.master, b"\n")
         terminal.until_prompt()
-        terminal.now += READ
+        terminal.now += READING_TIME
     header = {"version": 2, "width": WIDTH, "height": HEIGHT, "title": "deployctl"}
     with open(cast, "w", encoding="utf-8") as file:
         for line in [header, *terminal.events, [round(terminal.now, 3), "o", ""]]:
@@ -49,7 +48,7 @@ def main(session, cast):
 
 
 class Terminal:
-    """A shell in a terminal, and what it has shown with the times of the recording."""
+    """A shell in a terminal, and its output with the times of the recording."""
 
     def __init__(self):
         child, self.master = pty.fork()
@@ -67,20 +66,20 @@ class Terminal:
         if text:
             self.events.append([round(self.now, 3), "o", text])
 
-    def read(self, patience):
-        """Waits for one piece of output, and shows it."""
-        if not select.select([self.master], [], [], patience)[0]:
-            sys.exit("the command says nothing any more")
+    def read(self, timeout):
+        """Waits for output and records it."""
+        if not select.select([self.master], [], [], timeout)[0]:
+            sys.exit("the command prints nothing any more")
         data = os.read(self.master, 65536)
         self.show(data)
         return data
 
     def until_prompt(self):
         seen = b""
-        while MARK not in seen:
+        while PROMPT_MARK not in seen:
             start = time.monotonic()
             seen = seen[-64:] + self.read(1800)
-            self.now += min(time.monotonic() - start, BUSY)
+            self.now += min(time.monotonic() - start, MAX_PAUSE)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""Writes a file into the one comment of a pull request that carries a name. Only the standard library."""
+"""Writes a file into the comment of a pull request that has a given name. Uses only the standard library."""
 
 import json
 import os
 import urllib.request
 from pathlib import Path
 
-# GitHub refuses more than 65,536 characters.
-LONGEST = 65_000
-PAGE = 100
+# GitHub's limit is 65,536 characters.
+MAX_LENGTH = 65_000
+PAGE_SIZE = 100
 
 
 def call(method, path, body=None):
-    """One call of GitHub's API; the token goes into a header and nowhere else."""
+    """Calls the GitHub API."""
     request = urllib.request.Request(
         f"{os.environ['GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}{path}",
         method=method,
@@ -27,29 +27,29 @@ def call(method, path, body=None):
         return json.load(response)
 
 
-def text(marker, run):
-    """What the comment is to say."""
+def comment_text(marker, run):
+    """The text of the comment."""
     file = Path(os.environ["FILE"])
     if not file.is_file():
         return f"{marker}\n**{os.environ['NAME']} failed**: [what it said]({run})\n"
     body = file.read_text(encoding="utf-8", errors="replace")
-    cut = f"\n\n… too long for a comment: [all of it]({run})\n"
-    if len(body) > LONGEST:
-        # A code block that is cut in its middle would swallow the sentence after it.
-        body = body[: LONGEST - len(cut) - 4]
-        body += ("\n```" if body.count("```") % 2 else "") + cut
+    note = f"\n\n… too long for a comment: [all of it]({run})\n"
+    if len(body) > MAX_LENGTH:
+        # Closes a code block that is cut, so that the note after it is not a part of the block.
+        body = body[: MAX_LENGTH - len(note) - 4]
+        body += ("\n```" if body.count("```") % 2 else "") + note
     return f"{marker}\n{body}"
 
 
-def mine(number, marker):
-    """The comment that an earlier run has written. A person can copy the marker, but not the author."""
+def existing_comment(number, marker):
+    """The id of the comment of an earlier run. The author is checked, because anyone can copy the marker."""
     page = 1
     while True:
-        comments = call("GET", f"/issues/{number}/comments?per_page={PAGE}&page={page}")
+        comments = call("GET", f"/issues/{number}/comments?per_page={PAGE_SIZE}&page={page}")
         for comment in comments:
             if comment["body"].startswith(marker) and comment["user"]["login"] == "github-actions[bot]":
                 return comment["id"]
-        if len(comments) < PAGE:
+        if len(comments) < PAGE_SIZE:
             return None
         page += 1
 
@@ -58,12 +58,12 @@ def main():
     number = int(os.environ["PULL_REQUEST"])
     marker = f"<!-- sticky: {os.environ['NAME'].replace('--', '')} -->"
     server, repository = os.environ["GITHUB_SERVER_URL"], os.environ["GITHUB_REPOSITORY"]
-    body = {"body": text(marker, f"{server}/{repository}/actions/runs/{os.environ['GITHUB_RUN_ID']}")}
-    known = mine(number, marker)
-    if known is None:
+    body = {"body": comment_text(marker, f"{server}/{repository}/actions/runs/{os.environ['GITHUB_RUN_ID']}")}
+    comment = existing_comment(number, marker)
+    if comment is None:
         call("POST", f"/issues/{number}/comments", body)
     else:
-        call("PATCH", f"/issues/comments/{known}", body)
+        call("PATCH", f"/issues/comments/{comment}", body)
 
 
 if __name__ == "__main__":
