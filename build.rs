@@ -1,6 +1,6 @@
 //! Puts the example project into the program: `deployctl init --example` writes it from there.
 //!
-//! `src/init/example` consists of links to the project's own files, so that there is one of each. Whatever has to have
+//! `src/commands/init/example` consists of links to the project's own files, so that there is one of each. Whatever has to have
 //! another name in a package of cargo's (a `Cargo.toml` would make the folder a package of its own, a `.gitignore` would
 //! be obeyed) ends with `.in` there.
 
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::Result;
 use std::path::{Path, PathBuf};
 
-const EXAMPLE: &str = "src/init/example";
+const EXAMPLE: &str = "src/commands/init/example";
 
 fn main() -> Result<()> {
     let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());

@@ -1,4 +1,4 @@
-//! The interface between the engine and the report: the engine says what happens, the report decides what a
+//! The interface between the engine and the output: the engine reports what happens, the output decides what a
 //! person or a machine sees of it. Nothing in the engine prints.
 //!
 //! Delivery is a plain call: events arrive in order, and a slow terminal slows the engine down instead of
@@ -12,9 +12,8 @@ use serde::Serialize;
 
 use crate::terraform::messages::Message;
 
-/// Something that happened.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// A step of the command began. Independent steps overlap.
     StepStarted {
         /// The step's name, such as `terraform app`.
@@ -53,7 +52,6 @@ pub enum Event<'a> {
         layer: &'a str,
         /// The layer's folder: file names in diagnostics are relative to it.
         dir: &'a Path,
-        /// The message.
         message: &'a Message,
     },
     /// How far a build is.
@@ -67,7 +65,6 @@ pub enum Event<'a> {
     },
     /// Work on one function began, goes on, or ended.
     Function {
-        /// Its key.
         function: &'a str,
         /// How far it is.
         phase: FunctionPhase<'a>,
@@ -81,7 +78,7 @@ pub enum Event<'a> {
 
 /// How far the work on a function is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FunctionPhase<'a> {
+pub(crate) enum FunctionPhase<'a> {
     /// New code is sent.
     Updating,
     /// A version is published.
@@ -90,20 +87,19 @@ pub enum FunctionPhase<'a> {
     Waiting,
     /// The version is active.
     Done(&'a str),
-    /// It failed.
     Failed,
 }
 
 /// How long a step took: part of every result document and of the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize, schemars::JsonSchema)]
-pub struct StepTime {
+pub(crate) struct StepTime {
     /// The step's name.
-    pub name: String,
+    pub(crate) name: String,
     /// Seconds from the command's start to the step's.
     #[serde(default)]
-    pub start: f64,
+    pub(crate) start: f64,
     /// Seconds from its start to its end.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
 }
 
 type Listener = dyn Fn(&Event<'_>) + Send + Sync;
@@ -114,13 +110,13 @@ tokio::task_local! {
 }
 
 /// The innermost step that is under way here: what is said now belongs to it.
-pub fn current_step() -> Option<Arc<str>> {
+pub(crate) fn current_step() -> Option<Arc<str>> {
     STEP.try_with(Arc::clone).ok()
 }
 
 /// Where events go. Cloning is cheap; all clones share the listener and the list of step times.
 #[derive(Clone)]
-pub struct Events {
+pub(crate) struct Events {
     listener: Arc<Listener>,
     times: Arc<Mutex<Vec<StepTime>>>,
     begun: Instant,
@@ -128,37 +124,39 @@ pub struct Events {
 
 impl Events {
     /// Delivers every event to `listener`. The command starts now.
-    pub fn new(listener: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(listener: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         Self { listener: Arc::new(listener), times: Arc::default(), begun: Instant::now() }
     }
 
-    /// Delivers to nobody.
-    pub fn silent() -> Self {
+    pub(crate) fn silent() -> Self {
         Self::new(|_| {})
     }
 
-    /// Says what happened.
-    pub fn emit(&self, event: &Event<'_>) {
+    pub(crate) fn emit(&self, event: &Event<'_>) {
         (self.listener)(event);
     }
 
     /// Says something in a sentence.
-    pub fn note(&self, text: impl Into<String>) {
+    pub(crate) fn note(&self, text: impl Into<String>) {
         self.emit(&Event::Note(text.into()));
     }
 
     /// Says something that may need attention.
-    pub fn warn(&self, text: impl Into<String>) {
+    pub(crate) fn warn(&self, text: impl Into<String>) {
         self.emit(&Event::Warning(text.into()));
     }
 
     /// Says how far the work on a function is.
-    pub fn function(&self, function: &str, phase: FunctionPhase<'_>) {
+    pub(crate) fn function(&self, function: &str, phase: FunctionPhase<'_>) {
         self.emit(&Event::Function { function, phase });
     }
 
     /// Runs `work` as the step `name`: announced, timed and remembered, whether it succeeds, fails, or is given up.
-    pub async fn step<T, E>(&self, name: &str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    pub(crate) async fn step<T, E>(
+        &self,
+        name: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         self.emit(&Event::StepStarted { step: name });
         let running = Running { events: self, name, start: Instant::now(), ended: false };
         // The SDK's futures are large. On the heap, a step's size does not add up to a stack's.
@@ -168,7 +166,7 @@ impl Events {
     }
 
     /// The steps that have ended so far, in the order of their ends.
-    pub fn times(&self) -> Vec<StepTime> {
+    pub(crate) fn times(&self) -> Vec<StepTime> {
         self.times.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -217,7 +215,7 @@ impl std::fmt::Debug for Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Error, Result};
+    use crate::error::{Error, ErrorId, Result};
 
     #[tokio::test]
     async fn a_step_that_is_given_up_is_told_and_has_a_time() {
@@ -231,7 +229,7 @@ mod tests {
         let failing = events.step("failing", async {
             events.note("inside");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            Err::<(), _>(Error::preflight("x", "y"))
+            Err::<(), _>(Error::preflight(ErrorId::AwsRead, "y"))
         });
         futures::future::try_join(endless, failing).await.unwrap_err();
         let told = told.lock().unwrap().join("\n");

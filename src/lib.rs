@@ -1,53 +1,59 @@
-//! deployctl releases serverless APIs on AWS. Terraform owns what exists; deployctl owns what runs.
+//! deployctl releases serverless APIs on AWS. This crate is the program, and one library: [`terraform`], which runs
+//! Terraform or OpenTofu and returns typed results, as python-terraform does for Python.
 //!
-//! A *release* is one immutable set (zips, Lambda versions, one API Gateway deployment) that goes live, and
-//! back, in one API call.
+//! ```
+//! use std::path::Path;
 //!
-//! ```text
-//! args, env, deployctl.toml ─► settings ─► session ─┬─► artifact: build + zip + sha256 ─┐
-//!                                                   └─► terraform: plan ► guard         │
-//!                                                             apply ◄── upload ◄────────┘
-//!            observe (reads AWS) ─► release::plan (pure) ─► execute: prepare ─► switch ─► verify ─► ledger
-//!                                               events ─► report
+//! use deployctl::terraform::{Driver, Failure, Layer, PlanOptions, PlanOutcome, Terraform};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let dir = folder.path().join("app");
+//! # std::fs::create_dir(&dir)?;
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! std::fs::write(dir.join("main.tf"), "output \"url\" { value = \"https://example.com\" }")?;
+//! let work = folder.path().join("work");
+//! # runtime.block_on(async {
+//! let terraform = Terraform::locate(Path::new("terraform"), &work, &CancellationToken::new()).await?;
+//! let driver = Driver::new(terraform, "dev", work.join("dev"));
+//! let layer = Layer { name: "app".into(), dir, depends_on: Vec::new() };
+//!
+//! driver.init_if_needed(&layer).await?;
+//! // Exactly what was planned is applied; the plan file is deleted afterwards.
+//! if let PlanOutcome::Changes(planned) = driver.plan(&layer, PlanOptions::default()).await? {
+//!     driver.apply(&layer, planned).await?;
+//! }
+//! let outputs = driver.outputs(&layer).await?;
+//! assert_eq!(outputs.get("url").unwrap().value, "https://example.com");
+//! # Ok::<_, Failure>(())
+//! # })?;
+//! # Ok(())
+//! # }
 //! ```
 //!
-//! **Does**: run Terraform layer by layer, build and upload Lambda zips, publish versions, deploy the API,
-//! switch a stage to all of it at once, check it, record it, and undo it.
-//! **Does not**: create infrastructure by itself, shift traffic by percentages, keep state outside the stage's
-//! own account.
-//!
-//! The rooms: [`commands`] has a file for each verb, and `commands/release.rs` is the story of a release.
-//! [`release`] is pure. [`world`] is the port that [`execute`] works through and [`aws`] implements. Only
-//! [`report`] prints.
+//! `docs/architecture.md` describes the modules of the program.
 
-pub mod artifact;
-pub mod aws;
-pub mod cli;
-pub mod clock;
-pub mod commands;
-pub mod contract;
-pub mod doctor;
+mod artifact;
+mod aws;
+mod commands;
+mod delivery;
+mod documents;
+mod engine;
 pub mod error;
-pub mod event;
-pub mod execute;
-pub mod explain;
-pub mod file_lock;
-pub mod git;
-pub mod infrastructure;
-pub mod init;
-pub mod lease;
-pub mod ledger;
-pub mod local;
-pub mod process;
-pub mod release;
-pub mod report;
-pub mod schema;
-pub mod session;
-pub mod settings;
-pub mod stage;
+mod event;
+mod local;
+mod output;
+mod platform;
+mod project;
+mod release;
 pub mod terraform;
-pub mod toolbox;
-pub mod world;
+
+/// Runs the program: the command line, the command, its exit code.
+#[doc(hidden)]
+pub fn main() -> std::process::ExitCode {
+    commands::main()
+}
 
 /// The guide's example is compiled with the doc tests.
 #[cfg(doctest)]

@@ -9,33 +9,30 @@ use zip::{CompressionMethod, DateTime, System, ZipArchive, ZipWriter};
 use super::digest::Sha256;
 use super::error::ArtifactError;
 
-/// What Lambda starts.
-pub const BOOTSTRAP: &str = "bootstrap";
+pub(crate) const BOOTSTRAP: &str = "bootstrap";
 
 /// Lambda's limit on the bytes of all files of an artifact, unpacked. (The limit of 50 MB on the zip itself is for
 /// uploads in the request; artifacts come through S3.)
-pub const UNZIPPED_LIMIT: u64 = 262_144_000;
+pub(crate) const UNZIPPED_LIMIT: u64 = 262_144_000;
 
 /// One file of an artifact.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// Its path inside the zip.
-    pub name: &'a str,
-    /// Its content.
-    pub bytes: &'a [u8],
+    pub(crate) name: &'a str,
+    pub(crate) bytes: &'a [u8],
     /// Whether Lambda may start it.
-    pub executable: bool,
+    pub(crate) executable: bool,
 }
 
 /// A zip in memory.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Archive {
-    /// The zip itself.
-    pub bytes: Vec<u8>,
+pub(crate) struct Archive {
+    pub(crate) bytes: Vec<u8>,
     /// The hash of `bytes`.
-    pub sha256: Sha256,
+    pub(crate) sha256: Sha256,
     /// Bytes of all files, unpacked.
-    pub unzipped_size: u64,
+    pub(crate) unzipped_size: u64,
 }
 
 impl std::fmt::Debug for Archive {
@@ -46,10 +43,7 @@ impl std::fmt::Debug for Archive {
 
 /// Zips `entries` for the artifact `name`: sorted, at the oldest time that a zip can hold, with fixed modes, and
 /// deflated at level 9, which goes through flate2 (10 and above would be Zopfli: 3 % smaller, 80 times slower).
-///
-/// # Errors
-/// More than [`UNZIPPED_LIMIT`] bytes, or two entries of one name.
-pub fn zip(name: &str, entries: &[Entry<'_>]) -> Result<Archive, ArtifactError> {
+pub(crate) fn zip(name: &str, entries: &[Entry<'_>]) -> Result<Archive, ArtifactError> {
     let unzipped_size = entries.iter().map(|entry| entry.bytes.len() as u64).sum();
     within_limit(name, unzipped_size)?;
     let mut sorted = entries.to_vec();
@@ -76,10 +70,7 @@ fn write(entries: &[Entry<'_>]) -> zip::result::ZipResult<Vec<u8>> {
 }
 
 /// Takes a zip made elsewhere as it is, byte for byte, and hands out its bootstrap to be checked.
-///
-/// # Errors
-/// No zip, no executable `bootstrap` at its root, or more than [`UNZIPPED_LIMIT`] bytes unpacked.
-pub fn open(name: &str, bytes: Vec<u8>) -> Result<(Archive, Vec<u8>), ArtifactError> {
+pub(crate) fn open(name: &str, bytes: Vec<u8>) -> Result<(Archive, Vec<u8>), ArtifactError> {
     let wrong = |reason: String| ArtifactError::Zip { artifact: name.to_owned(), reason };
     let mut archive =
         ZipArchive::new(Cursor::new(&bytes)).map_err(|e| wrong(format!("not a readable zip: {e}")))?;

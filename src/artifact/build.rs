@@ -15,47 +15,38 @@ use tokio_util::sync::CancellationToken;
 use super::elf::{Architecture, Glibc};
 use super::error::ArtifactError;
 use super::units::Units;
+use crate::artifact::python_tools::{PythonTools, Requirements, Venv};
 use crate::event::{Event, Events};
-use crate::process::{Command, Stream};
-use crate::toolbox::{Requirements, Toolbox, Venv};
+use crate::platform::process::{Command, Stream};
 
-/// cargo-zigbuild and Zig.
-pub const TOOLS: Requirements = Requirements { name: "zigbuild", text: include_str!("requirements.txt") };
+pub(crate) const TOOLS: Requirements =
+    Requirements { name: "zigbuild", text: include_str!("requirements.txt") };
 
 /// The cargo profile of Lambda binaries.
-pub const PROFILE: &str = "lambda";
+pub(crate) const PROFILE: &str = "lambda";
 
-/// What to build.
 #[derive(Debug, Clone)]
-pub struct BuildRequest {
+pub(crate) struct BuildRequest {
     /// The folder of the workspace's `Cargo.toml` and `Cargo.lock`.
-    pub workspace_dir: PathBuf,
+    pub(crate) workspace_dir: PathBuf,
     /// The packages, each with a binary of its own name.
-    pub packages: Vec<String>,
+    pub(crate) packages: Vec<String>,
     /// What they are to run on.
-    pub architecture: Architecture,
+    pub(crate) architecture: Architecture,
     /// The C library that they are to run with.
-    pub glibc: Glibc,
-    /// The cargo profile.
-    pub profile: String,
+    pub(crate) glibc: Glibc,
+    pub(crate) profile: String,
 }
 
-/// A built binary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Built {
-    /// The package.
-    pub package: String,
-    /// Its binary.
-    pub binary: PathBuf,
+pub(crate) struct Built {
+    pub(crate) package: String,
+    pub(crate) binary: PathBuf,
 }
 
-/// Builds the packages.
-///
-/// # Errors
-/// No such workspace, profile, target or package; tools that cannot be set up; code that does not compile.
-pub async fn build(
+pub(crate) async fn build(
     request: &BuildRequest,
-    tools: &Toolbox,
+    tools: &PythonTools,
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Vec<Built>, ArtifactError> {
@@ -73,7 +64,7 @@ pub async fn build(
             if let Some((name, path)) = executable(stream, line) {
                 binaries.insert(name, path);
             }
-            for line in units.hear(stream, line) {
+            for line in units.read(stream, line) {
                 events.emit(&Event::ProgramLine { program: "cargo", line });
             }
             units.tell(events);
@@ -139,7 +130,7 @@ impl Machine {
     }
 }
 
-fn command(request: &BuildRequest, venv: &Venv, tools: &Toolbox, machine: &Machine) -> Command {
+fn command(request: &BuildRequest, venv: &Venv, tools: &PythonTools, machine: &Machine) -> Command {
     let target = format!("{}.{}", request.architecture.target(), request.glibc);
     let mut command = Command::new(venv.program("cargo-zigbuild"), "build the artifacts")
         .args(["zigbuild", "--locked", "--profile", &request.profile, "--target", &target])
@@ -197,7 +188,7 @@ fn executable(stream: Stream, line: &str) -> Option<(String, PathBuf)> {
 
 /// A profile that is missing is not made up on the command line: what is built is to be wholly in the repository,
 /// so that any `cargo build --profile lambda` gives the same.
-pub fn has_profile(workspace: &Path, profile: &str) -> Result<(), ArtifactError> {
+pub(crate) fn has_profile(workspace: &Path, profile: &str) -> Result<(), ArtifactError> {
     let path = workspace.join("Cargo.toml");
     let manifest = |reason: String| ArtifactError::Manifest { path: path.clone(), reason };
     let text = std::fs::read_to_string(&path).map_err(|e| manifest(e.to_string()))?;
@@ -216,7 +207,7 @@ pub fn has_profile(workspace: &Path, profile: &str) -> Result<(), ArtifactError>
 
 /// The compiler's folder, after making sure that it has a standard library for the target: what cargo says
 /// otherwise ("can't find crate for `core`") does not name the remedy.
-pub async fn sysroot_with_target(
+pub(crate) async fn sysroot_with_target(
     request: &BuildRequest,
     cancel: &CancellationToken,
 ) -> Result<PathBuf, ArtifactError> {
@@ -281,7 +272,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("Cargo.toml"), "[profile.release]\n").unwrap();
         let error = crate::error::Error::from(has_profile(dir.path(), PROFILE).unwrap_err());
-        assert_eq!((error.id, error.kind.exit_code()), ("artifact.profile", 10));
+        assert_eq!((error.id, error.kind.exit_code()), (crate::error::ErrorId::ArtifactProfile, 10));
         assert!(error.hint.unwrap().contains("[profile.lambda]\ninherits = \"release\""));
         std::fs::write(dir.path().join("Cargo.toml"), "[profile.lambda]\ninherits = \"release\"\n").unwrap();
         has_profile(dir.path(), PROFILE).unwrap();

@@ -1,4 +1,4 @@
-//! The SHA-256 by which an artifact is known at every hop: file name, S3 checksum, Lambda's `CodeSha256`.
+//! The SHA-256 of an artifact, as it appears in file names, S3 checksums and Lambda's `CodeSha256`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,16 +10,16 @@ use sha2::Digest as _;
 
 /// A SHA-256. Text and JSON show it in hex; S3 and Lambda want base64 and get it by [`Sha256::base64`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sha256([u8; 32]);
+pub(crate) struct Sha256([u8; 32]);
 
 impl Sha256 {
     /// The hash of `bytes`.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
     /// 64 lower-case hex digits.
-    pub fn hex(&self) -> String {
+    pub(crate) fn hex(&self) -> String {
         use std::fmt::Write as _;
         self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
             // Writing to a String cannot fail.
@@ -29,14 +29,14 @@ impl Sha256 {
     }
 
     /// The first 12 hex digits: enough to tell the artifacts of a project apart.
-    pub fn short(&self) -> String {
+    pub(crate) fn short(&self) -> String {
         let mut hex = self.hex();
         hex.truncate(12);
         hex
     }
 
     /// What S3 calls `ChecksumSHA256` and Lambda `CodeSha256`.
-    pub fn base64(&self) -> String {
+    pub(crate) fn base64(&self) -> String {
         STANDARD.encode(self.0)
     }
 }
@@ -68,7 +68,7 @@ impl fmt::Debug for Sha256 {
 /// Text that is no SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a SHA-256 in hex (64 digits) or base64 (44 characters)")]
-pub struct NotSha256(String);
+pub(crate) struct NotSha256(String);
 
 impl FromStr for Sha256 {
     type Err = NotSha256;

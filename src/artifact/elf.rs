@@ -26,7 +26,7 @@ type Header = elf::FileHeader64<LittleEndian>;
     serde::Deserialize,
     schemars::JsonSchema,
 )]
-pub enum Architecture {
+pub(crate) enum Architecture {
     /// Intel and AMD: Lambda's default.
     #[default]
     #[serde(rename = "x86_64")]
@@ -38,7 +38,7 @@ pub enum Architecture {
 
 impl Architecture {
     /// Lambda's name for it.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
             Self::Arm64 => "arm64",
@@ -46,7 +46,7 @@ impl Architecture {
     }
 
     /// Rust's target for it.
-    pub const fn target(self) -> &'static str {
+    pub(crate) const fn target(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64-unknown-linux-gnu",
             Self::Arm64 => "aarch64-unknown-linux-gnu",
@@ -69,16 +69,14 @@ impl fmt::Display for Architecture {
 
 /// A version of the GNU C library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Glibc {
+pub(crate) struct Glibc {
     /// 2, for ever so far.
-    pub major: u16,
-    /// What counts.
-    pub minor: u16,
+    pub(crate) major: u16,
+    pub(crate) minor: u16,
 }
 
 impl Glibc {
-    /// What `provided.al2023` has.
-    pub const AL2023: Self = Self { major: 2, minor: 34 };
+    pub(crate) const AL2023: Self = Self { major: 2, minor: 34 };
 }
 
 impl fmt::Display for Glibc {
@@ -90,7 +88,7 @@ impl fmt::Display for Glibc {
 /// Text that is no version of glibc.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a glibc version such as 2.34")]
-pub struct NotGlibc(String);
+pub(crate) struct NotGlibc(String);
 
 impl FromStr for Glibc {
     type Err = NotGlibc;
@@ -109,18 +107,15 @@ impl FromStr for Glibc {
 
 /// What a fitting binary says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ElfFacts {
+pub(crate) struct ElfFacts {
     /// The machine it runs on.
-    pub architecture: Architecture,
+    pub(crate) architecture: Architecture,
     /// The newest glibc that it asks for; none where it is linked statically.
-    pub glibc: Option<Glibc>,
+    pub(crate) glibc: Option<Glibc>,
 }
 
 /// Checks the `bootstrap` of `artifact`.
-///
-/// # Errors
-/// Anything but a 64-bit little-endian ELF executable for `architecture` that starts with `runtime`'s glibc.
-pub fn check(
+pub(crate) fn check(
     artifact: &str,
     bytes: &[u8],
     architecture: Architecture,

@@ -1,37 +1,24 @@
-//! What can be wrong with an artifact, each with its remedy. All of it is found before anything changes.
+//! The errors of artifacts, each with its remedy. All of them are found before anything changes.
 
 use std::path::PathBuf;
 
 use super::elf::{Architecture, Glibc};
-use crate::error::{Error, Kind};
-use crate::process::{Failure, ProcessError};
-use crate::toolbox::ToolboxError;
+use crate::artifact::python_tools::PythonToolsError;
+use crate::error::{Error, ErrorId, Kind};
+use crate::platform::process::{Failure, ProcessError};
 
 /// An artifact that cannot be built, or that would not run on Lambda.
 #[derive(Debug, thiserror::Error)]
-pub enum ArtifactError {
+pub(crate) enum ArtifactError {
     /// The folder holds no cargo workspace, or one that cannot be read.
-    #[error("cannot read the cargo workspace's manifest {}: {reason}", path.display())]
-    Manifest {
-        /// The `Cargo.toml`.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    #[error("failed to read the manifest of the cargo workspace, {}: {reason}", path.display())]
+    Manifest { path: PathBuf, reason: String },
     /// cargo does not work in folders whose path is not UTF-8.
-    #[error("cargo cannot build in {}: the folder's path is not UTF-8", path.display())]
-    NotUtf8 {
-        /// The folder.
-        path: PathBuf,
-    },
+    #[error("failed to build in {}: cargo needs a path in UTF-8", path.display())]
+    NotUtf8 { path: PathBuf },
     /// The workspace has no build profile for Lambda.
     #[error("{} has no [profile.{profile}]", path.display())]
-    NoProfile {
-        /// The `Cargo.toml`.
-        path: PathBuf,
-        /// The profile's name.
-        profile: String,
-    },
+    NoProfile { path: PathBuf, profile: String },
     /// The Rust toolchain has no standard library for the target.
     #[error("the Rust toolchain cannot build for {target}: its standard library is not installed")]
     NoTarget {
@@ -40,20 +27,16 @@ pub enum ArtifactError {
     },
     /// The tools that build could not be set up.
     #[error(transparent)]
-    Tools(#[from] ToolboxError),
+    Tools(#[from] PythonToolsError),
     /// cargo or rustc could not be run, or failed.
     #[error(transparent)]
     Build(#[from] ProcessError),
     /// cargo succeeded, but there is no binary of the package's name.
     #[error("the package {package} has no binary named {package}")]
-    NoBinary {
-        /// The cargo package.
-        package: String,
-    },
+    NoBinary { package: String },
     /// The file is no executable for Lambda at all.
     #[error("{artifact}: its bootstrap is not a 64-bit Linux executable: {reason}")]
     NotElf {
-        /// The artifact's name.
         artifact: String,
         /// What it is instead.
         reason: String,
@@ -61,7 +44,6 @@ pub enum ArtifactError {
     /// The executable is for other machines.
     #[error("{artifact}: its bootstrap is for {found}, but the function runs on {needed}")]
     Architecture {
-        /// The artifact's name.
         artifact: String,
         /// What the file says.
         found: String,
@@ -71,7 +53,6 @@ pub enum ArtifactError {
     /// The executable needs a newer C library than the runtime has.
     #[error("{artifact}: its bootstrap needs glibc {found}, but the runtime has {runtime}")]
     Glibc {
-        /// The artifact's name.
         artifact: String,
         /// The newest version that it asks for.
         found: Glibc,
@@ -81,7 +62,6 @@ pub enum ArtifactError {
     /// More bytes than Lambda unpacks.
     #[error("{artifact}: {size} bytes unzipped, but Lambda takes at most {limit}")]
     TooLarge {
-        /// The artifact's name.
         artifact: String,
         /// Bytes of all its files.
         size: u64,
@@ -91,39 +71,31 @@ pub enum ArtifactError {
     /// A zip that cannot be read or written, or that Lambda could not run.
     #[error("{artifact}: {reason}")]
     Zip {
-        /// The artifact's name.
         artifact: String,
         /// What is wrong with it.
         reason: String,
     },
     /// A file cannot be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// `read` or `write`.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
+    #[error("failed to {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
 }
 
 impl ArtifactError {
     /// The stable name of the error.
-    pub const fn id(&self) -> &'static str {
+    pub(crate) const fn id(&self) -> ErrorId {
         match self {
-            Self::Manifest { .. } => "artifact.manifest",
-            Self::NotUtf8 { .. } => "artifact.path",
-            Self::NoProfile { .. } => "artifact.profile",
-            Self::NoTarget { .. } => "artifact.target",
-            Self::Tools(_) => "artifact.tools",
-            Self::Build(_) | Self::NoBinary { .. } => "artifact.build",
-            Self::NotElf { .. } => "artifact.not_elf",
-            Self::Architecture { .. } => "artifact.arch",
-            Self::Glibc { .. } => "artifact.glibc",
-            Self::TooLarge { .. } => "artifact.too_large",
-            Self::Zip { .. } => "artifact.zip",
-            Self::Io { .. } => "artifact.io",
+            Self::Manifest { .. } => ErrorId::ArtifactManifest,
+            Self::NotUtf8 { .. } => ErrorId::ArtifactPath,
+            Self::NoProfile { .. } => ErrorId::ArtifactProfile,
+            Self::NoTarget { .. } => ErrorId::ArtifactTarget,
+            Self::Tools(_) => ErrorId::ArtifactTools,
+            Self::Build(_) | Self::NoBinary { .. } => ErrorId::ArtifactBuild,
+            Self::NotElf { .. } => ErrorId::ArtifactNotElf,
+            Self::Architecture { .. } => ErrorId::ArtifactArch,
+            Self::Glibc { .. } => ErrorId::ArtifactGlibc,
+            Self::TooLarge { .. } => ErrorId::ArtifactTooLarge,
+            Self::Zip { .. } => ErrorId::ArtifactZip,
+            Self::Io { .. } => ErrorId::ArtifactIo,
         }
     }
 
@@ -168,8 +140,12 @@ impl From<ArtifactError> for Error {
             _ => false,
         };
         if interrupted {
-            return Self::new(Kind::Interrupted, "interrupted", "interrupted while building the artifacts")
-                .hint("nothing was changed: what is live stays live");
+            return Self::new(
+                Kind::Interrupted,
+                ErrorId::Interrupted,
+                "interrupted while building the artifacts",
+            )
+            .hint("nothing was changed: what is live stays live");
         }
         if let ArtifactError::Tools(tools) = error {
             return tools.into();

@@ -7,11 +7,12 @@
 //! The same source gives the same bytes, and a file's name carries its hash. Nothing here talks to AWS: all that
 //! can be wrong with an artifact is found before anything changes.
 
-pub mod archive;
-pub mod build;
-pub mod digest;
-pub mod elf;
+pub(crate) mod archive;
+pub(crate) mod build;
+pub(crate) mod digest;
+pub(crate) mod elf;
 mod error;
+pub(crate) mod python_tools;
 mod units;
 
 use std::collections::BTreeMap;
@@ -20,17 +21,16 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::archive::Archive;
-pub use self::build::{BuildRequest, Built};
-pub use self::digest::Sha256;
-pub use self::elf::{Architecture, Glibc};
-pub use self::error::ArtifactError;
+pub(crate) use self::build::{BuildRequest, Built};
+pub(crate) use self::digest::Sha256;
+pub(crate) use self::elf::{Architecture, Glibc};
+pub(crate) use self::error::ArtifactError;
+use crate::artifact::python_tools::PythonTools;
 use crate::event::Events;
-use crate::toolbox::Toolbox;
 
 /// Where an artifact comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// A cargo package of the project's workspace.
     Package(String),
     /// A finished `bootstrap`, or a zip that holds one. Relative to the project.
@@ -39,41 +39,36 @@ pub enum Origin {
 
 /// An artifact to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recipe {
+pub(crate) struct Recipe {
     /// Its name in `deployctl.toml`.
-    pub name: String,
+    pub(crate) name: String,
     /// Where it comes from.
-    pub origin: Origin,
+    pub(crate) origin: Origin,
     /// What its functions run on.
-    pub architecture: Architecture,
+    pub(crate) architecture: Architecture,
     /// What its functions' runtime has.
-    pub glibc: Glibc,
+    pub(crate) glibc: Glibc,
 }
 
-/// A finished artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Artifact {
+pub(crate) struct Artifact {
     /// Its name in `deployctl.toml`.
-    pub name: String,
-    /// The zip.
-    pub path: PathBuf,
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
     /// The zip's hash: what S3 and Lambda must report of it.
-    pub sha256: Sha256,
+    pub(crate) sha256: Sha256,
     /// Bytes of the zip.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Bytes of its files, unpacked.
-    pub unzipped_size: u64,
+    pub(crate) unzipped_size: u64,
 }
 
 /// Makes all artifacts, in the order of `recipes`, as `.deployctl/artifacts/<name>-<hash>.zip` in `project_dir`,
 /// whose workspace holds the packages. Making the same again leaves the same files.
-///
-/// # Errors
-/// See [`ArtifactError`]; nothing but the build's own output has been written then.
-pub async fn make(
+pub(crate) async fn make(
     project_dir: &Path,
     recipes: &[Recipe],
-    tools: &Toolbox,
+    tools: &PythonTools,
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Vec<Artifact>, ArtifactError> {
@@ -106,7 +101,7 @@ type BinaryKey = (Architecture, Glibc, String);
 async fn build_all(
     project_dir: &Path,
     recipes: &[Recipe],
-    tools: &Toolbox,
+    tools: &PythonTools,
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<BTreeMap<BinaryKey, PathBuf>, ArtifactError> {

@@ -4,7 +4,7 @@
 //! terminal. Asked to draw it anyway, it writes the bar into the same lines, each time over the last.
 
 use crate::event::{Event, Events};
-use crate::process::Stream;
+use crate::platform::process::Stream;
 
 /// How far a build is.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Units {
 
 impl Units {
     /// Takes a line of cargo's, and returns what of it is for people.
-    pub(super) fn hear<'a>(&mut self, stream: Stream, line: &'a str) -> Vec<&'a str> {
+    pub(super) fn read<'a>(&mut self, stream: Stream, line: &'a str) -> Vec<&'a str> {
         if stream == Stream::Stdout && line.starts_with('{') {
             // cargo's messages are for programs.
             let a_unit = ["{\"reason\":\"compiler-artifact\"", "{\"reason\":\"build-script-executed\""];
@@ -27,7 +27,7 @@ impl Units {
             }
             return Vec::new();
         }
-        let mut lasting = Vec::new();
+        let mut kept_lines = Vec::new();
         for part in line.split('\r') {
             if let Some((done, total)) = bar(part) {
                 self.done = self.done.max(done);
@@ -38,10 +38,10 @@ impl Units {
                     self.unit = unit.split(' ').next().unwrap_or_default().to_owned();
                     self.changed = true;
                 }
-                lasting.push(part.trim_end());
+                kept_lines.push(part.trim_end());
             }
         }
-        lasting
+        kept_lines
     }
 
     /// Tells how far it is, if that has changed.
@@ -78,16 +78,16 @@ mod tests {
         let bar = "    Building [             ] 0/3: unicode-width, itoa       \r    Building [====>        ] 1/3: itoa  \r   \
                    Compiling scratch v0.1.0 (/tmp/scratch)";
         assert_eq!(
-            units.hear(Stream::Stderr, "   Compiling unicode-width v0.2.3"),
+            units.read(Stream::Stderr, "   Compiling unicode-width v0.2.3"),
             ["   Compiling unicode-width v0.2.3"]
         );
         assert_eq!((units.done, units.total, units.unit.as_str()), (0, 0, "unicode-width"));
-        let lasting = units.hear(Stream::Stderr, bar);
-        assert_eq!(lasting, ["   Compiling scratch v0.1.0 (/tmp/scratch)"]);
+        let kept_lines = units.read(Stream::Stderr, bar);
+        assert_eq!(kept_lines, ["   Compiling scratch v0.1.0 (/tmp/scratch)"]);
         assert_eq!((units.done, units.total, units.unit.as_str()), (1, 3, "scratch"));
         for reason in ["compiler-artifact", "build-script-executed", "build-finished"] {
             let line = format!("{{\"reason\":\"{reason}\",\"package_id\":\"x\"}}");
-            assert!(units.hear(Stream::Stdout, &line).is_empty());
+            assert!(units.read(Stream::Stdout, &line).is_empty());
         }
         assert_eq!(units.done, 3);
     }
@@ -96,10 +96,10 @@ mod tests {
     fn what_is_written_over_does_not_last() {
         let mut units = Units::default();
         let line = " Downloading 1 crate          \r  Downloaded unicode-width v0.2.3";
-        assert_eq!(units.hear(Stream::Stderr, line), ["  Downloaded unicode-width v0.2.3"]);
+        assert_eq!(units.read(Stream::Stderr, line), ["  Downloaded unicode-width v0.2.3"]);
         let error = "    Building [=>  ] 1/3: a\rerror: could not compile `a` (lib) due to 1 previous error";
         assert_eq!(
-            units.hear(Stream::Stderr, error),
+            units.read(Stream::Stderr, error),
             ["error: could not compile `a` (lib) due to 1 previous error"]
         );
     }

@@ -9,16 +9,16 @@ use aws_sdk_apigateway::types::{Op, PatchOperation};
 use serde_json::Value;
 
 use super::Aws;
-use super::failure::{Failure, Meaning};
 use super::retry::Table;
 use super::timeouts::{CONNECT, FunctionTimeouts};
-use crate::contract::Contract;
-use crate::release::check::{Answer, Ask, Invoked};
+use crate::engine::failure::{Failure, Meaning};
+use crate::engine::ports::{ProbeResult, StagePort};
+use crate::platform::variables;
+use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
-use crate::world::{
-    Caches, Code, Codes, Deployment, FunctionState, Published, Seen, StageState, StageUse, VersionState,
-    World,
+use crate::release::state::{
+    Caches, Code, Codes, Deployment, FunctionState, Published, StageState, StageUse, VersionState,
 };
 
 /// How long one probe waits for an answer: API Gateway's own integrations end after 29 s, and a probe that
@@ -28,12 +28,19 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a CreateDeployment is sent whose answer was lost, and that is not there.
 const DEPLOYMENT_ATTEMPTS: u32 = 3;
 
-/// The variable with what a probe sends as `authorization`: in the environment, because it is a secret.
-pub(crate) const PROBE_AUTHORIZATION: &str = "DEPLOYCTL_PROBE_AUTHORIZATION";
+/// Where a stage is found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ApiStage<'a> {
+    /// The bucket of zips and ledger.
+    pub(crate) artifact_bucket: &'a str,
+    pub(crate) rest_api_id: &'a str,
+    pub(crate) stage_name: &'a str,
+    pub(crate) url: &'a str,
+}
 
 /// One stage's functions and API in AWS.
 #[derive(Debug, Clone)]
-pub struct Site {
+pub(crate) struct AwsStage {
     pub(super) aws: Aws,
     pub(super) bucket: String,
     pub(super) rest_api_id: String,
@@ -44,22 +51,20 @@ pub struct Site {
 }
 
 impl Aws {
-    /// The stage that `contract` describes, answering at `url`.
-    ///
-    /// # Errors
-    /// Only when the HTTP client for probes cannot be made.
-    pub fn site(&self, contract: &Contract, url: &str) -> Result<Site, Failure> {
+    /// A stage of a REST API and what is released with it.
+    pub(crate) fn aws_stage(&self, stage: &ApiStage<'_>) -> Result<AwsStage, Failure> {
+        let ApiStage { artifact_bucket, rest_api_id, stage_name, url } = *stage;
         let http = reqwest::Client::builder()
             .timeout(PROBE_TIMEOUT)
             .connect_timeout(CONNECT)
             .user_agent(concat!("deployctl/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Failure::rejected("probe", url, error.to_string()))?;
-        Ok(Site {
+        Ok(AwsStage {
             aws: self.clone(),
-            bucket: contract.artifact_bucket.clone(),
-            rest_api_id: contract.rest_api_id.clone(),
-            stage_name: contract.stage_name.clone(),
+            bucket: artifact_bucket.to_owned(),
+            rest_api_id: rest_api_id.to_owned(),
+            stage_name: stage_name.to_owned(),
             url: url.trim_end_matches('/').to_owned(),
             http,
             patience: FunctionTimeouts::default(),
@@ -67,7 +72,7 @@ impl Aws {
     }
 }
 
-impl Site {
+impl AwsStage {
     fn about_stage(&self) -> String {
         format!("stage {} of API {}", self.stage_name, self.rest_api_id)
     }
@@ -78,7 +83,7 @@ impl Site {
 }
 
 /// The patch that moves a stage: the deployment and every variable of the target, in one call, so that a request
-/// sees all of it or nothing. What is the same in `from` is sent, too: if somebody else moved the stage in between, a
+/// sees all of it or nothing. What is the same in `from` is sent, too: if another caller moved the stage in between, a
 /// patch of the differences alone would leave a mixture of two releases. `from` only tells what is to be removed.
 fn patch(from: &Pointer, to: &Pointer) -> Vec<PatchOperation> {
     let operation = |op: Op, path: String, value: Option<&str>| {
@@ -97,7 +102,7 @@ fn variable(name: &str) -> String {
     format!("/variables/{name}")
 }
 
-impl World for Site {
+impl StagePort for AwsStage {
     async fn function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
         self.read_function(name).await
     }
@@ -281,10 +286,10 @@ impl World for Site {
         Ok(())
     }
 
-    async fn ask(&self, ask: &Ask) -> Seen {
-        match self.request(ask).await {
-            Ok(answer) => Seen::Answer(answer),
-            Err(error) => Seen::Nothing(error.without_url().to_string()),
+    async fn send(&self, http_request: &HttpRequest) -> ProbeResult {
+        match self.request(http_request).await {
+            Ok(answer) => ProbeResult::Answer(answer),
+            Err(error) => ProbeResult::Unreachable(error.without_url().to_string()),
         }
     }
 
@@ -298,11 +303,11 @@ impl World for Site {
     }
 }
 
-impl Site {
+impl AwsStage {
     /// One CreateDeployment, which is not repeated once it may have taken effect.
     async fn make_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {
         let about = format!("API {}", self.rest_api_id);
-        self.aws.pace.deployment().await;
+        self.aws.rate_limiter.deployment().await;
         // Without a stage name: with one, the call would move the stage, and create it if it is misspelt.
         let answer = self
             .gateway()
@@ -320,20 +325,23 @@ impl Site {
             .ok_or_else(|| Failure::rejected("CreateDeployment", about, "the answer has no id"))
     }
 
-    async fn request(&self, ask: &Ask) -> reqwest::Result<Answer> {
-        let mut headers: BTreeMap<String, String> =
-            ask.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+    async fn request(&self, http_request: &HttpRequest) -> reqwest::Result<Answer> {
+        let mut headers: BTreeMap<String, String> = http_request
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
+            .collect();
         if let (false, Ok(credentials)) =
-            (headers.contains_key("authorization"), std::env::var(PROBE_AUTHORIZATION))
+            (headers.contains_key("authorization"), std::env::var(variables::PROBE_AUTHORIZATION))
         {
             headers.insert("authorization".to_owned(), credentials);
         }
-        let method = ask.method.parse().unwrap_or_default();
-        let mut request = self.http.request(method, format!("{}{}", self.url, ask.path));
+        let method = http_request.method.parse().unwrap_or_default();
+        let mut request = self.http.request(method, format!("{}{}", self.url, http_request.path));
         for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
             request = request.header(name, value);
         }
-        if let Some(body) = &ask.body {
+        if let Some(body) = &http_request.body {
             if !headers.contains_key("content-type") {
                 request = request.header("content-type", "application/json");
             }
@@ -343,7 +351,13 @@ impl Site {
         let answer = request.send().await?;
         let status = answer.status().as_u16();
         let milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::debug!(method = ask.method, path = ask.path, status, milliseconds, "probe");
+        tracing::debug!(
+            method = http_request.method,
+            path = http_request.path,
+            status,
+            milliseconds,
+            "probe"
+        );
         let headers = answer
             .headers()
             .iter()
@@ -397,7 +411,7 @@ mod tests {
                 "remove /variables/added -",
             ]
         );
-        // Also where the two agree: somebody else may have moved the stage in between.
+        // Also where the two agree: another caller may have moved the stage in between.
         assert_eq!(patch(&new, &new).len(), 4);
     }
 }

@@ -1,34 +1,30 @@
-//! What there is of a function's versions and of the API's deployments, and how they are deleted.
+//! Lists and deletes a function's versions and the API's deployments.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_lambda::types::FunctionVersion as Which;
 use futures::future::try_join_all;
 
-use super::api_gateway::Site;
-use super::failure::{Failure, Meaning};
+use super::api_gateway::AwsStage;
+use crate::engine::failure::{Failure, Meaning};
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion};
-use crate::world::{Codes, StageUse, VersionState};
+use crate::release::state::{Codes, StageUse, VersionState};
 
 /// A version of a function as Lambda lists it: its number or `$LATEST`, its CodeSha256, its size.
 type Listed = (String, String, u64);
 
 /// How much code an account keeps in a region, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct CodeStorage {
+pub(crate) struct CodeStorage {
     /// What it may keep.
-    pub limit: i64,
-    /// What it keeps.
-    pub used: i64,
+    pub(crate) limit: i64,
+    pub(crate) used: i64,
 }
 
-impl Site {
+impl AwsStage {
     /// How much code the account keeps. Lambda may take a while to count what was deleted.
-    ///
-    /// # Errors
-    /// AWS's.
-    pub async fn code_storage(&self) -> Result<CodeStorage, Failure> {
-        self.aws.pace.lambda().await;
+    pub(crate) async fn code_storage(&self) -> Result<CodeStorage, Failure> {
+        self.aws.rate_limiter.lambda().await;
         let answer = self.aws.lambda.get_account_settings().send().await;
         let answer = answer.map_err(|error| Failure::new("GetAccountSettings", "the account", &error))?;
         Ok(CodeStorage {
@@ -98,7 +94,7 @@ impl Site {
 
     /// All versions of all functions, by name; `None` when they are more than a page, or may not be listed.
     async fn listed_at_once(&self) -> Result<Option<Vec<(String, Listed)>>, Failure> {
-        self.aws.pace.lambda().await;
+        self.aws.rate_limiter.lambda().await;
         let page = match self.aws.lambda.list_functions().function_version(Which::All).send().await {
             Ok(page) => page,
             Err(error) => {
@@ -121,7 +117,7 @@ impl Site {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
-            self.aws.pace.lambda().await;
+            self.aws.rate_limiter.lambda().await;
             let call = self.aws.lambda.list_versions_by_function().function_name(name.as_str());
             let page = match call.set_marker(marker).send().await {
                 Ok(page) => page,
@@ -143,7 +139,7 @@ impl Site {
         let mut all = BTreeSet::new();
         let mut marker: Option<String> = None;
         loop {
-            self.aws.pace.lambda().await;
+            self.aws.rate_limiter.lambda().await;
             let call = self.aws.lambda.list_aliases().function_name(name.as_str()).set_marker(marker);
             let page =
                 call.send().await.map_err(|error| Failure::new("ListAliases", name.as_str(), &error))?;
@@ -164,7 +160,7 @@ impl Site {
         name: &FunctionName,
         version: &FunctionVersion,
     ) -> Result<(), Failure> {
-        self.aws.pace.lambda().await;
+        self.aws.rate_limiter.lambda().await;
         // With a number as qualifier: without one, the call would delete the function.
         let call = self.aws.lambda.delete_function().function_name(name.as_str());
         match call.qualifier(version.as_str()).send().await {
@@ -174,7 +170,7 @@ impl Site {
     }
 
     pub(super) async fn remove_deployment(&self, id: &DeploymentId) -> Result<(), Failure> {
-        self.aws.pace.gateway().await;
+        self.aws.rate_limiter.gateway().await;
         let call = self.gateway().delete_deployment().rest_api_id(&self.rest_api_id);
         match call.deployment_id(id.as_str()).send().await {
             Ok(_) => Ok(()),

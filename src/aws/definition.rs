@@ -12,7 +12,7 @@ use aws_sdk_apigateway::types::{Integration, Method, Resource};
 use futures::try_join;
 use serde_json::{Map, Value, json};
 
-use super::failure::Failure;
+use crate::engine::failure::Failure;
 use crate::release::definition::Definition;
 
 /// API Gateway's largest page.
@@ -84,7 +84,7 @@ pub(super) async fn read(client: &Client, api: &str) -> Result<Definition, Failu
             compact(json!({ "content type": model.content_type(), "schema": schema })),
         );
     }
-    // Responses that nobody has customised are API Gateway's own and change with it, not with the API.
+    // Responses that are not customised are API Gateway's own and change with it, not with the API.
     for response in responses.items().iter().filter(|response| !response.default_response()) {
         parts.insert(
             format!("gateway response {}", response.response_type().map_or("", |kind| kind.as_str())),

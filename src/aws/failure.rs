@@ -3,70 +3,17 @@
 //! What the rest needs to know of a failed call is small: which call on what, what AWS said, and whether the
 //! call may have taken effect all the same.
 
-use std::fmt;
-
 use aws_sdk_s3::error::SdkError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
 use super::timeouts::Unanswered;
-
-/// What a failure means for the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meaning {
-    /// The thing is not there.
-    NotFound,
-    /// A condition of the call did not hold: somebody else was first, or it is there already.
-    Precondition,
-    /// AWS is busy with the thing; it may be tried again once that is over.
-    Busy,
-    /// The caller may not do this, or has no credentials.
-    Denied,
-    /// AWS will not do this as it was asked.
-    Rejected,
-    /// There was no connection, or nothing has answered the command yet. The call may have taken effect all the same, in
-    /// an attempt before the last one.
-    Unreachable,
-    /// No answer, or a server error: the call may or may not have taken effect.
-    Unknown,
-}
-
-/// A call to AWS that failed after all its retries.
-#[derive(Debug, Clone, thiserror::Error)]
-pub struct Failure {
-    /// The API's name for the call, such as `UpdateStage`.
-    pub operation: &'static str,
-    /// What the call was about.
-    pub subject: String,
-    /// What it means.
-    pub meaning: Meaning,
-    /// AWS's error code, if there was an answer.
-    pub code: Option<String>,
-    /// AWS's words, or the transport's.
-    pub message: String,
-    /// AWS's id of the request, for its support.
-    pub request_id: Option<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operation, subject, meaning: _, code, message, request_id } = self;
-        write!(f, "{operation} of {subject} failed: ")?;
-        if let Some(code) = code {
-            write!(f, "{code}: ")?;
-        }
-        f.write_str(message)?;
-        if let Some(id) = request_id {
-            write!(f, " (request {id})")?;
-        }
-        Ok(())
-    }
-}
+use crate::engine::failure::{Failure, Meaning};
 
 impl Failure {
     /// Reads the SDK's error of `operation` on `subject`.
-    pub fn new<E>(
+    pub(crate) fn new<E>(
         operation: &'static str,
         subject: impl Into<String>,
         error: &SdkError<E, HttpResponse>,
@@ -90,37 +37,6 @@ impl Failure {
             _ => meaning(status, code.as_deref()),
         };
         Self { operation, subject: subject.into(), meaning, code, message, request_id }
-    }
-
-    /// A failure that deployctl found in an answer, rather than AWS.
-    pub fn rejected(operation: &'static str, subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            operation,
-            subject: subject.into(),
-            meaning: Meaning::Rejected,
-            code: None,
-            message: message.into(),
-            request_id: None,
-        }
-    }
-
-    /// Whether the same call may succeed in a moment.
-    pub fn is_transient(&self) -> bool {
-        match self.meaning {
-            Meaning::Unknown | Meaning::Unreachable => true,
-            Meaning::Busy => {
-                self.code.as_deref() != Some("ConflictException") || super::retry::is_passing(&self.message)
-            }
-            _ => false,
-        }
-    }
-
-    /// The call may have taken effect although it failed: look before trying again.
-    pub fn may_have_happened(&self) -> bool {
-        matches!(
-            self.meaning,
-            Meaning::Unknown | Meaning::Unreachable | Meaning::Precondition | Meaning::Busy
-        )
     }
 }
 

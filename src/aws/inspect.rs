@@ -5,67 +5,61 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::BucketVersioningStatus;
 
 use super::Aws;
-use super::failure::{Failure, Meaning};
+use crate::engine::failure::{Failure, Meaning};
 
 /// How a bucket is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BucketFacts {
+pub(crate) struct BucketFacts {
     /// Its region, where S3 tells it.
-    pub region: Option<String>,
+    pub(crate) region: Option<String>,
     /// Whether it keeps old versions of its objects.
-    pub versioned: bool,
+    pub(crate) versioned: bool,
     /// Whether it says how its objects are encrypted.
-    pub encrypted: bool,
+    pub(crate) encrypted: bool,
     /// Whether everything public is blocked.
-    pub private: bool,
+    pub(crate) private: bool,
 }
 
 /// How a function is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FunctionFacts {
+pub(crate) struct FunctionFacts {
     /// Such as `provided.al2023`; empty for a container image.
-    pub runtime: String,
-    /// Such as `x86_64`.
-    pub architecture: String,
+    pub(crate) runtime: String,
+    pub(crate) architecture: String,
     /// What stands in the way of an update, in Lambda's words.
-    pub trouble: Option<String>,
+    pub(crate) trouble: Option<String>,
 }
 
 /// What an account has left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LambdaLimits {
+pub(crate) struct LambdaLimits {
     /// Bytes of code that are stored.
-    pub code_used: i64,
+    pub(crate) code_used: i64,
     /// Bytes of code that may be stored.
-    pub code_limit: i64,
+    pub(crate) code_limit: i64,
     /// Functions that may run at the same time.
-    pub concurrency: i32,
+    pub(crate) concurrency: i32,
 }
 
 /// A call that API Gateway makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
+pub(crate) struct Call {
     /// Who makes it, such as `GET /users`.
-    pub from: String,
-    /// The URI.
-    pub uri: String,
+    pub(crate) from: String,
+    pub(crate) uri: String,
 }
 
 /// Whether an action would be allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// Such as `s3:PutObject`.
-    pub action: String,
+pub(crate) struct Verdict {
+    pub(crate) action: String,
     /// IAM's answer, such as `implicitDeny`.
-    pub decision: String,
+    pub(crate) decision: String,
 }
 
 impl Aws {
     /// How a bucket is set up.
-    ///
-    /// # Errors
-    /// It is not there, or the caller may not ask.
-    pub async fn bucket_facts(&self, name: &str) -> Result<BucketFacts, Failure> {
+    pub(crate) async fn bucket_facts(&self, name: &str) -> Result<BucketFacts, Failure> {
         let about = format!("s3://{name}");
         let fail = &about;
         let head = async {
@@ -106,10 +100,7 @@ impl Aws {
     }
 
     /// How a function is set up.
-    ///
-    /// # Errors
-    /// AWS's.
-    pub async fn function_facts(&self, name: &str) -> Result<FunctionFacts, Failure> {
+    pub(crate) async fn function_facts(&self, name: &str) -> Result<FunctionFacts, Failure> {
         let found = self
             .lambda
             .get_function_configuration()
@@ -132,10 +123,7 @@ impl Aws {
     }
 
     /// What Lambda has left for the account.
-    ///
-    /// # Errors
-    /// AWS's.
-    pub async fn lambda_limits(&self) -> Result<LambdaLimits, Failure> {
+    pub(crate) async fn lambda_limits(&self) -> Result<LambdaLimits, Failure> {
         let answer = self.lambda.get_account_settings().send().await;
         let answer = answer.map_err(|error| Failure::new("GetAccountSettings", "the account", &error))?;
         let limit = answer.account_limit();
@@ -147,20 +135,14 @@ impl Aws {
     }
 
     /// API Gateway's requests per second and burst for the account and region, where it has such a limit.
-    ///
-    /// # Errors
-    /// AWS's.
-    pub async fn gateway_throttle(&self) -> Result<Option<(f64, i32)>, Failure> {
+    pub(crate) async fn gateway_throttle(&self) -> Result<Option<(f64, i32)>, Failure> {
         let answer = self.api_gateway.get_account().send().await;
         let answer = answer.map_err(|error| Failure::new("GetAccount", "the account", &error))?;
         Ok(answer.throttle_settings().map(|found| (found.rate_limit(), found.burst_limit())))
     }
 
     /// The calls of Lambda functions in the live definition of an API, authorizers included.
-    ///
-    /// # Errors
-    /// AWS's.
-    pub async fn lambda_calls(&self, api: &str) -> Result<Vec<Call>, Failure> {
+    pub(crate) async fn lambda_calls(&self, api: &str) -> Result<Vec<Call>, Failure> {
         let about = format!("API {api}");
         let mut calls = Vec::new();
         let mut pages = self
@@ -193,10 +175,7 @@ impl Aws {
     }
 
     /// Asks IAM whether `principal` may do `actions` on `resource`, and returns what it may not.
-    ///
-    /// # Errors
-    /// AWS's: many callers may not ask.
-    pub async fn simulate(
+    pub(crate) async fn simulate(
         &self,
         principal: &str,
         actions: &[&str],
@@ -225,20 +204,14 @@ impl Aws {
     }
 
     /// The ARN of a role by its name, with its path.
-    ///
-    /// # Errors
-    /// AWS's.
-    pub async fn role_arn(&self, name: &str) -> Result<String, Failure> {
+    pub(crate) async fn role_arn(&self, name: &str) -> Result<String, Failure> {
         let answer = self.iam.get_role().role_name(name).send().await;
         let answer = answer.map_err(|error| Failure::new("GetRole", name, &error))?;
         Ok(answer.role().map(|role| role.arn().to_owned()).unwrap_or_default())
     }
 
     /// Whether an object could be written: asked by a write whose condition cannot hold.
-    ///
-    /// # Errors
-    /// Anything but a plain yes or no.
-    pub async fn may_put(&self, bucket: &str, key: &str) -> Result<bool, Failure> {
+    pub(crate) async fn may_put(&self, bucket: &str, key: &str) -> Result<bool, Failure> {
         let answer = self
             .s3
             .put_object()
@@ -257,10 +230,7 @@ impl Aws {
     }
 
     /// Whether a function's code could be updated: asked by a dry run for a revision that does not exist.
-    ///
-    /// # Errors
-    /// Anything but a plain yes or no.
-    pub async fn may_update_code(&self, function: &str, bucket: &str) -> Result<bool, Failure> {
+    pub(crate) async fn may_update_code(&self, function: &str, bucket: &str) -> Result<bool, Failure> {
         let answer = self
             .lambda
             .update_function_code()

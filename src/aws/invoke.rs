@@ -1,4 +1,4 @@
-//! Invoking a function for somebody who wants to see what it says.
+//! Invokes a function for `deployctl invoke`.
 
 use aws_sdk_lambda::config::retry::RetryConfig;
 use aws_sdk_lambda::primitives::Blob;
@@ -7,27 +7,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::failure::Failure;
 use super::{Aws, timeouts};
+use crate::engine::failure::Failure;
 use crate::release::model::{FunctionName, FunctionVersion};
 
 /// What came of an invocation.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Invocation {
+pub(crate) struct Invocation {
     /// Lambda's word for the function's own failure, such as `Unhandled`.
-    pub function_error: Option<String>,
+    pub(crate) function_error: Option<String>,
     /// What the function answered.
-    pub result: Value,
+    pub(crate) result: Value,
     /// The end of what it logged.
-    pub log_tail: Option<String>,
+    pub(crate) log_tail: Option<String>,
 }
 
 impl Aws {
     /// Invokes a version once. It is not tried again after a lost answer: the function may have run.
-    ///
-    /// # Errors
-    /// When Lambda does not run it, or its answer is lost.
-    pub async fn invoke(
+    pub(crate) async fn invoke(
         &self,
         name: &FunctionName,
         version: &FunctionVersion,

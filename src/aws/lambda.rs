@@ -1,4 +1,4 @@
-//! Functions: what they are, and how they get new code.
+//! Lambda functions: reading, updating and publishing them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,23 +9,23 @@ use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
 use serde_json::{Value, json};
 
-use super::api_gateway::Site;
-use super::failure::{Failure, Meaning};
+use super::api_gateway::AwsStage;
 use super::retry::Table;
 use super::timeouts;
 use crate::artifact::Architecture;
+use crate::engine::failure::{Failure, Meaning};
 use crate::release::check::Invoked;
 use crate::release::definition::canonical_digest;
 use crate::release::model::{FunctionName, FunctionVersion};
-use crate::world::{Code, FunctionState, Published};
+use crate::release::state::{Code, FunctionState, Published};
 
 /// How long Lambda may take to settle an update: functions in a VPC can need minutes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long a zip takes to become active at best. Asking earlier would only be asking twice.
-const FIRST_LOOK: Duration = Duration::from_millis(700);
+const INITIAL_DELAY: Duration = Duration::from_millis(700);
 
-impl Site {
+impl AwsStage {
     /// Reads a function's `$LATEST`, waiting until no update is under way.
     pub(super) async fn read_function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
         let mut found = self.configuration(name, None).await?;
@@ -70,7 +70,7 @@ impl Site {
         name: &FunctionName,
         version: Option<&FunctionVersion>,
     ) -> Result<GetFunctionConfigurationOutput, Failure> {
-        self.aws.pace.lambda().await;
+        self.aws.rate_limiter.lambda().await;
         let found = self
             .aws
             .lambda
@@ -90,7 +90,7 @@ impl Site {
         code: &Code,
         revision: &str,
     ) -> Result<Published, Failure> {
-        self.aws.pace.lambda().await;
+        self.aws.rate_limiter.lambda().await;
         let answer = self
             .aws
             .lambda
@@ -113,7 +113,7 @@ impl Site {
         code_sha256: &str,
         revision: Option<&str>,
     ) -> Result<Published, Failure> {
-        self.aws.pace.lambda().await;
+        self.aws.rate_limiter.lambda().await;
         let answer = self
             .aws
             .lambda
@@ -160,7 +160,7 @@ impl Site {
         name: &FunctionName,
         version: &FunctionVersion,
     ) -> Result<(), Failure> {
-        tokio::time::sleep(FIRST_LOOK).await;
+        tokio::time::sleep(INITIAL_DELAY).await;
         let found = self.configuration(name, Some(version)).await?;
         match (found.state(), found.last_update_status()) {
             (Some(State::Failed), _) => return Err(inactive(name, version, found.state_reason())),

@@ -6,20 +6,19 @@ use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
 use jiff::Timestamp;
 
 use super::Aws;
-use super::failure::{Failure, Meaning};
+use crate::engine::failure::{Failure, Meaning};
 use crate::release::model::FunctionName;
 
 /// A line of a log, as CloudWatch has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub(crate) struct Line {
     /// CloudWatch's own name for it, where it gives one.
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
     /// When it was written, in milliseconds.
-    pub at: i64,
+    pub(crate) at: i64,
     /// The log stream: one for each environment of a function.
-    pub stream: String,
-    /// What was written.
-    pub message: String,
+    pub(crate) stream: String,
+    pub(crate) message: String,
 }
 
 impl Line {
@@ -34,19 +33,19 @@ impl Line {
     }
 
     /// When it was written.
-    pub fn time(&self) -> Timestamp {
+    pub(crate) fn time(&self) -> Timestamp {
         Timestamp::from_millisecond(self.at).unwrap_or_default()
     }
 
     /// The version in brackets in the stream's name: `2026/11/25/[7]…`, or `2026/11/25/<function>[7]…` in a group that
     /// several functions share.
-    pub fn version(&self) -> Option<&str> {
+    pub(crate) fn version(&self) -> Option<&str> {
         let (_, rest) = self.stream.split_once('[')?;
         rest.split_once(']').map(|(version, _)| version)
     }
 
     /// The function in the name of a stream of a shared group.
-    pub fn function(&self) -> Option<&str> {
+    pub(crate) fn function(&self) -> Option<&str> {
         let (before, _) = self.stream.split_once('[')?;
         before.rsplit('/').next().filter(|name| !name.is_empty())
     }
@@ -54,7 +53,7 @@ impl Line {
 
 /// A span of time of one log group, read page by page.
 #[derive(Debug)]
-pub struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     aws: &'a Aws,
     group: &'a str,
     from: i64,
@@ -66,17 +65,14 @@ pub struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     /// What `group` has from `from` on, in milliseconds; up to `until`, or up to now.
-    pub fn new(aws: &'a Aws, group: &'a str, from: i64, until: Option<i64>) -> Self {
+    pub(crate) fn new(aws: &'a Aws, group: &'a str, from: i64, until: Option<i64>) -> Self {
         Self { aws, group, from, until, next: None, ended: false, ready: VecDeque::new() }
     }
 
     /// Reads until a line is there or the span is over. Pages may be empty and still not be the last.
-    ///
-    /// # Errors
-    /// When CloudWatch says no. A group that does not exist is one that nothing was logged to.
-    pub async fn fill(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn fill(&mut self) -> Result<(), Failure> {
         while self.ready.is_empty() && !self.ended {
-            self.aws.pace.logs().await;
+            self.aws.rate_limiter.logs().await;
             let request = self
                 .aws
                 .logs
@@ -104,23 +100,19 @@ impl<'a> Reading<'a> {
     }
 
     /// When the next line was written, if one is there.
-    pub fn at(&self) -> Option<i64> {
+    pub(crate) fn at(&self) -> Option<i64> {
         self.ready.front().map(|line| line.at)
     }
 
-    /// The next line.
-    pub fn take(&mut self) -> Option<Line> {
+    pub(crate) fn take(&mut self) -> Option<Line> {
         self.ready.pop_front()
     }
 }
 
 impl Aws {
     /// Where a function logs to.
-    ///
-    /// # Errors
-    /// When Lambda says no.
-    pub async fn log_group(&self, name: &FunctionName) -> Result<String, Failure> {
-        self.pace.lambda().await;
+    pub(crate) async fn log_group(&self, name: &FunctionName) -> Result<String, Failure> {
+        self.rate_limiter.lambda().await;
         let found = self.lambda.get_function_configuration().function_name(name.as_str()).send().await;
         let found = found.map_err(|error| Failure::new("GetFunctionConfiguration", name.as_str(), &error))?;
         let named = found.logging_config().and_then(|logging| logging.log_group());

@@ -1,4 +1,4 @@
-//! What is tried again: one table for all clients, and the pace that stays ahead of the account's rates.
+//! What is tried again: one table for all clients, and the rate limiter that keeps below the account's rates.
 //!
 //! The SDK retries what it knows to be transient (timeouts, 5xx, throttling by name). The table adds what is
 //! particular to a release: API Gateway's and Lambda's own throttling answers, which may name the time to
@@ -18,13 +18,14 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::timeouts::Unanswered;
+use crate::engine::failure::is_try_again_later;
 
 /// Attempts of each call. CreateDeployment is one per 5 s and account, shared with everybody else in it, so a
 /// queue of a few others must be sat out.
 const ATTEMPTS: u32 = 8;
 
 /// The SDK's schedule: exponential with jitter from half a second up to 30 s, which is also the longest that an answer may ask us to wait.
-pub fn config() -> RetryConfig {
+pub(crate) fn config() -> RetryConfig {
     RetryConfig::standard()
         .with_max_attempts(ATTEMPTS)
         .with_initial_backoff(Duration::from_millis(500))
@@ -35,7 +36,7 @@ pub fn config() -> RetryConfig {
 const LONGEST_WAIT: u64 = 30;
 
 /// Two attempts: for looking at what may be out of reach.
-pub fn brief() -> RetryConfig {
+pub(crate) fn brief() -> RetryConfig {
     RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(200))
 }
 
@@ -116,18 +117,13 @@ fn verdict(status: u16, code: Option<&str>, body: &str) -> Option<ErrorKind> {
         }
         // API Gateway: "Unable to complete operation due to concurrent modification. Please try again later.", or
         // "A previous change is still in progress". Its other conflicts are for good.
-        (409, Some("ConflictException")) if is_passing(body) => Some(ErrorKind::TransientError),
+        (409, Some("ConflictException")) if is_try_again_later(body) => Some(ErrorKind::TransientError),
         // Lambda, shortly after IAM made the role.
         (400, Some("InvalidParameterValueException")) if body.contains("cannot be assumed by Lambda") => {
             Some(ErrorKind::TransientError)
         }
         _ => None,
     }
-}
-
-pub(super) fn is_passing(body: &str) -> bool {
-    let body = body.to_ascii_lowercase();
-    body.contains("try again later") || body.contains("in progress")
 }
 
 /// How long the answer asks to wait, within reason. A date, or anything else, is left to the schedule.
@@ -139,7 +135,7 @@ fn asked_wait(text: &str) -> Option<Duration> {
 /// Keeps calls apart so that the account's rates are not met: of Lambda's 15 calls a second, a third is left to
 /// others; a second CreateDeployment of one command waits for its turn, 5 s after the first.
 #[derive(Debug, Clone)]
-pub struct Pace {
+pub(crate) struct RateLimiter {
     lambda: Option<Arc<Slots>>,
     deployment: Option<Arc<Slots>>,
     logs: Option<Arc<Slots>>,
@@ -157,7 +153,7 @@ impl Slots {
         Arc::new(Self { every, next: Mutex::new(Instant::now()) })
     }
 
-    async fn turn(&self) {
+    async fn acquire(&self) {
         let mut next = self.next.lock().await;
         let turn = (*next).max(Instant::now());
         *next = turn + self.every;
@@ -166,9 +162,9 @@ impl Slots {
     }
 }
 
-impl Pace {
-    /// A pace that holds calls back, or one that never does.
-    pub fn new(enabled: bool) -> Self {
+impl RateLimiter {
+    /// A rate_limiter that holds calls back, or one that never does.
+    pub(crate) fn new(enabled: bool) -> Self {
         let slots = |every| enabled.then(|| Slots::new(every));
         Self {
             lambda: slots(Duration::from_millis(100)),
@@ -181,30 +177,30 @@ impl Pace {
     }
 
     /// Waits for the turn of a question to CloudWatch Logs.
-    pub async fn logs(&self) {
+    pub(crate) async fn logs(&self) {
         if let Some(slots) = &self.logs {
-            slots.turn().await;
+            slots.acquire().await;
         }
     }
 
     /// Waits for the turn of a Lambda control-plane call.
-    pub async fn lambda(&self) {
+    pub(crate) async fn lambda(&self) {
         if let Some(slots) = &self.lambda {
-            slots.turn().await;
+            slots.acquire().await;
         }
     }
 
     /// Waits for the turn of one of many calls to API Gateway, of whose 10 a second half is left to others.
-    pub async fn gateway(&self) {
+    pub(crate) async fn gateway(&self) {
         if let Some(slots) = &self.gateway {
-            slots.turn().await;
+            slots.acquire().await;
         }
     }
 
     /// Waits for the turn of a CreateDeployment.
-    pub async fn deployment(&self) {
+    pub(crate) async fn deployment(&self) {
         if let Some(slots) = &self.deployment {
-            slots.turn().await;
+            slots.acquire().await;
         }
     }
 }
@@ -277,13 +273,13 @@ mod tests {
     #[tokio::test]
     async fn the_pace_spreads_calls_and_can_be_off() {
         let start = Instant::now();
-        let pace = Pace::new(true);
+        let rate_limiter = RateLimiter::new(true);
         for _ in 0..4 {
-            pace.lambda().await;
+            rate_limiter.lambda().await;
         }
         // The first call is free. A slow machine only makes it longer.
         assert!(start.elapsed() >= Duration::from_millis(300));
-        let off = Pace::new(false);
+        let off = RateLimiter::new(false);
         assert!(off.lambda.is_none() && off.deployment.is_none());
     }
 }

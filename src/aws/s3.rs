@@ -20,30 +20,31 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::Format;
 
-use super::failure::{Failure, Meaning};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+
 use super::{Aws, timeouts};
 use crate::artifact::Sha256;
+use crate::engine::failure::{Failure, Meaning};
+use crate::engine::ports::{Store, Stored, UploadError, Uploaded, Written};
 use crate::release::record::ArtifactRecord;
-use crate::world::{Object, Store, Stored, UploadError, Uploaded, Written};
+use crate::release::state::Object;
 
 /// Of an artifact that is copied, whose size is not known: Lambda takes zips up to 250 MB unpacked.
 const COPIED: u64 = 250 * 1024 * 1024;
 
-/// One bucket.
 #[derive(Debug, Clone)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     s3: aws_sdk_s3::Client,
     name: String,
 }
 
 impl Aws {
-    /// The bucket `name`.
-    pub fn bucket(&self, name: &str) -> Bucket {
+    pub(crate) fn bucket(&self, name: &str) -> Bucket {
         Bucket { s3: self.s3.clone(), name: name.to_owned() }
     }
 
     /// The bucket `name` of another region, with this stage's credentials: S3 answers only where the bucket is.
-    pub fn bucket_in(&self, region: &str, name: &str) -> Bucket {
+    pub(crate) fn bucket_in(&self, region: &str, name: &str) -> Bucket {
         let config = self.s3.config().to_builder().region(Region::new(region.to_owned())).build();
         Bucket { s3: aws_sdk_s3::Client::from_conf(config), name: name.to_owned() }
     }
@@ -79,10 +80,7 @@ impl Bucket {
     }
 
     /// Whether the bucket keeps every version of its objects: what is overwritten or deleted by mistake can come back.
-    ///
-    /// # Errors
-    /// AWS's.
-    pub async fn is_versioned(&self) -> Result<bool, Failure> {
+    pub(crate) async fn is_versioned(&self) -> Result<bool, Failure> {
         let answer = self.s3.get_bucket_versioning().bucket(&self.name).send().await;
         let answer = answer
             .map_err(|error| Failure::new("GetBucketVersioning", format!("s3://{}", self.name), &error))?;
@@ -90,10 +88,7 @@ impl Bucket {
     }
 
     /// Makes the bucket of the Terraform state: versioned, encrypted, private. Done again, it changes nothing.
-    ///
-    /// # Errors
-    /// Whatever AWS refuses, above all a name that belongs to somebody else.
-    pub async fn ensure_state_bucket(&self, region: &str) -> Result<bool, Failure> {
+    pub(crate) async fn ensure_state_bucket(&self, region: &str) -> Result<bool, Failure> {
         let about = format!("s3://{}", self.name);
         let made = match self.s3.head_bucket().bucket(&self.name).send().await {
             Ok(_) => false,
@@ -166,10 +161,7 @@ impl Bucket {
     }
 
     /// Deletes every version of every object under `prefixes`, and returns how many there were.
-    ///
-    /// # Errors
-    /// AWS's; what was deleted until then is gone.
-    pub async fn purge(&self, prefixes: &[String]) -> Result<usize, Failure> {
+    pub(crate) async fn purge(&self, prefixes: &[String]) -> Result<usize, Failure> {
         let mut deleted = 0;
         for prefix in prefixes {
             let objects = self.all_versions(prefix).await?;
@@ -239,7 +231,7 @@ impl Bucket {
         }
     }
 
-    /// What lies under `key`, by its checksum; for artifacts that somebody uploaded without one, by its bytes.
+    /// The hash of the object `key`: its checksum, or that of its bytes where it was uploaded without one.
     async fn digest(&self, key: &str, s3_version: Option<&str>) -> Result<Digest, Failure> {
         let head = self
             .s3
@@ -264,20 +256,14 @@ impl Bucket {
     }
 
     /// Proves that the artifact of a record still lies here, byte for byte, and returns its ETag.
-    ///
-    /// # Errors
-    /// Other bytes than recorded, or nothing, or AWS's refusal.
-    pub async fn prove(&self, artifact: &ArtifactRecord) -> Result<String, UploadError> {
+    pub(crate) async fn prove(&self, artifact: &ArtifactRecord) -> Result<String, UploadError> {
         let found = self.digest(&artifact.key, artifact.s3_version.as_deref()).await?;
         found.must_be(&artifact.key, &artifact.sha256)?;
         Ok(found.etag)
     }
 
     /// Copies a proven artifact of `from` to `key`, on the server side, unless the same bytes are there already.
-    ///
-    /// # Errors
-    /// Other bytes under `key`, or AWS's refusal.
-    pub async fn copy(
+    pub(crate) async fn copy(
         &self,
         from: &Self,
         artifact: &ArtifactRecord,
@@ -394,18 +380,13 @@ impl Digest {
     }
 }
 
+/// What stays as it is in the source of a CopyObject.
+const UNRESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
 /// A key as CopyObject wants its source: percent-encoded, but for the slashes.
-fn encoded(key: &str) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    for byte in key.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
+fn encoded(key: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(key, UNRESERVED)
 }
 
 impl Store for Bucket {
@@ -492,7 +473,7 @@ mod tests {
 
     #[test]
     fn a_source_is_encoded_but_for_its_slashes() {
-        assert_eq!(encoded("users/users-lambda-1.4.2_x~.zip"), "users/users-lambda-1.4.2_x~.zip");
-        assert_eq!(encoded("a b/ü+?.zip"), "a%20b/%C3%BC%2B%3F.zip");
+        assert_eq!(encoded("users/users-lambda-1.4.2_x~.zip").to_string(), "users/users-lambda-1.4.2_x~.zip");
+        assert_eq!(encoded("a b/ü+?.zip").to_string(), "a%20b/%C3%BC%2B%3F.zip");
     }
 }

@@ -27,9 +27,9 @@ use crate::release::model::FunctionName;
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
 /// How long one attempt of a call of the API may take, if DEPLOYCTL_CALL_TIMEOUT does not say otherwise.
-pub const CALL: Duration = Duration::from_secs(30);
+pub(crate) const CALL: Duration = Duration::from_secs(30);
 
-/// How long the first call of a command may take: whoever has no network is told so at once.
+/// How long the first call of a command may take: without a network, the command fails at once.
 const FIRST: Duration = Duration::from_secs(10);
 
 /// A first call that failed later than this is not tried again.
@@ -99,7 +99,6 @@ impl FunctionTimeouts {
 /// A call that got no answer.
 #[derive(Debug)]
 pub(super) struct Unanswered {
-    /// Who was called.
     host: String,
     /// Whether the request may have been sent.
     pub(super) sent: bool,

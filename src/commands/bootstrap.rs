@@ -1,15 +1,14 @@
-//! `deployctl bootstrap`: the one thing that must exist before Terraform can run.
+//! `deployctl bootstrap`: creates the bucket of the Terraform state, which must exist before Terraform can run.
 
-use super::Context;
-use crate::error::{Error, Result};
-use crate::schema::documents::{Body as _, BootstrapBody};
+use super::context::Context;
+use crate::documents::{Body as _, BootstrapBody};
+use crate::error::{Error, ErrorId, Result};
 
-/// Runs it.
 pub(super) async fn run(context: &Context) -> Result<()> {
     let session = context.session().await?;
     let stage = &session.settings.stage;
     let made = session.state_bucket().ensure_state_bucket(&stage.region).await.map_err(|failure| {
-        Error::preflight("state.not_made", format!("the bucket {} cannot be made", stage.state_bucket))
+        Error::preflight(ErrorId::StateNotMade, format!("failed to create the bucket {}", stage.state_bucket))
             .because(failure)
             .hint(
                 "bucket names are shared by all of AWS; choose another with `state_bucket` in deployctl.toml",

@@ -5,19 +5,29 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 
-use super::Context;
+use super::context::Context;
+use crate::artifact::python_tools::PythonTools;
 use crate::artifact::{self, Artifact};
-use crate::error::{Error, Result};
-use crate::schema::documents::{Body as _, BuildBody, BuiltZip};
-use crate::toolbox::Toolbox;
+use crate::documents::{Body as _, BuildBody, BuiltZip};
+use crate::error::{Error, ErrorId, Result};
 
-/// Runs it.
-pub(super) async fn run(context: &Context, into: &Path) -> Result<()> {
+/// Build and check the zips, and nothing else: needs no credentials, no Terraform and no stage
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  deployctl build --into dist && deployctl release --version 1.4.2 --artifacts dist"
+)]
+pub(crate) struct Args {
+    /// Where the zips go, each by the name of its artifact
+    #[arg(long, value_name = "DIR")]
+    pub(super) into: PathBuf,
+}
+
+pub(super) async fn run(context: &Context, Args { into }: &Args) -> Result<()> {
     let settings = context.settings()?;
     let recipes: Vec<_> = settings.artifacts.iter().map(|artifact| artifact.recipe.clone()).collect();
-    let tools = Toolbox::from_env()?;
+    let tools = PythonTools::from_env()?;
     let make = artifact::make(&settings.root, &recipes, &tools, &context.events, &context.cancel);
     let artifacts = context.events.step("build", make).await?;
     let mut text = String::new();
@@ -25,7 +35,7 @@ pub(super) async fn run(context: &Context, into: &Path) -> Result<()> {
     for Artifact { name, path, sha256, size, .. } in artifacts {
         let zip = into.join(format!("{name}.zip"));
         std::fs::create_dir_all(into).and_then(|()| std::fs::copy(&path, &zip)).map_err(|error| {
-            Error::preflight("build.not_written", format!("cannot write {}", zip.display()))
+            Error::preflight(ErrorId::BuildNotWritten, format!("failed to write {}", zip.display()))
                 .because(error)
                 .hint("name a folder that can be written with --into")
         })?;

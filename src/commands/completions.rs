@@ -1,35 +1,54 @@
-//! `deployctl completions` and `deployctl man`: what a shell and `man` know of the command line.
+//! `deployctl completions` and `deployctl man`: shell completions and man pages.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use clap::{Command, CommandFactory as _};
-use clap_complete::Shell;
+use clap::Command;
 
-use super::Context;
-use crate::cli::Cli;
-use crate::error::{Error, Result};
-use crate::schema::documents::{Body as _, ManBody};
+use super::context::Context;
+use crate::documents::{Body as _, ManBody};
+use crate::error::{Error, ErrorId, Result};
+
+/// Completions for a shell
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  deployctl completions bash > ~/.local/share/bash-completion/completions/deployctl\n  deployctl completions fish > ~/.config/fish/completions/deployctl.fish"
+)]
+pub(crate) struct Args {
+    /// The shell
+    pub(super) shell: clap_complete::Shell,
+}
+
+/// Man pages: that of deployctl, or one file for each command
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  deployctl man | man -l -\n  deployctl man --dir ~/.local/share/man/man1"
+)]
+pub(crate) struct ManArgs {
+    /// The folder to write all pages to
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
 
 /// Prints the completions for a shell. They need nothing of a project, and are the same everywhere.
-pub(super) fn completions(context: &Context, shell: Shell) -> Result<()> {
+pub(super) fn run(context: &Context, mut command: Command, args: &Args) -> Result<()> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "deployctl", &mut text);
+    clap_complete::generate(args.shell, &mut command, "deployctl", &mut text);
     context.report.raw(&String::from_utf8_lossy(&text));
     Ok(())
 }
 
 /// Prints the page of deployctl, or writes all pages to a folder.
-pub(super) fn man(context: &Context, dir: Option<&Path>) -> Result<()> {
-    let mut command = Cli::command().disable_help_subcommand(true);
+pub(super) fn man(context: &Context, command: Command, args: &ManArgs) -> Result<()> {
+    let mut command = command.disable_help_subcommand(true);
     command.build();
-    let Some(dir) = dir else {
+    let Some(dir) = &args.dir else {
         context.report.raw(&String::from_utf8_lossy(&page(&command)?));
         return Ok(());
     };
     let mut pages = Vec::new();
     collect(&command, "deployctl", &mut pages)?;
     let not_written = |error| {
-        Error::preflight("man.not_written", format!("cannot write to {}", dir.display()))
+        Error::preflight(ErrorId::ManNotWritten, format!("failed to write to {}", dir.display()))
             .because(error)
             .hint("name a folder that can be written with --dir")
     };
@@ -56,6 +75,6 @@ fn page(command: &Command) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     clap_mangen::Man::new(command.clone())
         .render(&mut bytes)
-        .map_err(|error| Error::bug("a man page cannot be made").because(error))?;
+        .map_err(|error| Error::bug("failed to render a man page").because(error))?;
     Ok(bytes)
 }

@@ -1,31 +1,49 @@
-//! `deployctl destroy`: everything of a stage, last layer first.
+//! `deployctl destroy`: destroys everything of a stage, last layer first.
 
-use super::{Context, confirm};
-use crate::error::{Error, Kind, Result};
-use crate::infrastructure::Infrastructure;
-use crate::ledger::PREFIX;
-use crate::schema::documents::{Body as _, DestroyBody, Destroyed};
-use crate::session::Session;
-use crate::settings::Stage;
-use crate::stage::Held;
+use super::confirm;
+use super::context::Context;
+use crate::commands::context::LeaseArgs;
+use crate::delivery::layers::Infrastructure;
+use crate::documents::{Body as _, DestroyBody, Destroyed};
+use crate::engine::held::HeldStage;
+use crate::engine::ledger::PREFIX;
+use crate::error::{Error, ErrorId, Kind, Result};
+use crate::project::session::Session;
+use crate::project::settings::Stage;
 
-/// Runs it.
-pub(super) async fn run(context: &Context, yes: bool, delete_releases: bool) -> Result<()> {
+/// Destroy everything of a stage, last layer first
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  deployctl destroy --stage dev\n  deployctl destroy --stage local --yes --delete-releases"
+)]
+pub(crate) struct Args {
+    /// Do not ask for the stage's name
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Delete zips and ledger from the artifact bucket, so that it can be destroyed
+    #[arg(long)]
+    pub(super) delete_releases: bool,
+    #[command(flatten)]
+    pub(super) lease: LeaseArgs,
+}
+
+pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
+    let Args { yes, delete_releases, .. } = *args;
     let session = context.session().await?;
     let Stage { name, account, .. } = &session.settings.stage;
     if !yes {
         let question =
             format!("this destroys everything of stage {name} in account {account}. Type its name: ");
         let hint = format!("if you are sure, use `deployctl destroy --stage {name} --yes`");
-        confirm::by_name(context, &question, name, "destroy.unconfirmed", &hint).await?;
+        confirm::by_name(context, &question, name, ErrorId::DestroyUnconfirmed, &hint).await?;
     }
     let driver = session.driver_for_live().await?;
     let infrastructure = Infrastructure::new(&session, driver)?;
     let first = infrastructure.bucket_wave()?;
     let bucket = session.artifact_bucket().await?;
-    let actor = session.actor()?;
+    let stage_context = session.stage_context()?;
     if let Some(bucket) = &bucket {
-        let held = Held::take(&actor, bucket.clone(), "destroy".to_owned()).await?;
+        let held = HeldStage::take(&stage_context, bucket.clone(), "destroy".to_owned()).await?;
         held.during(async |_| {
             for wave in infrastructure.waves[first + 1..].iter().rev() {
                 infrastructure.destroy(wave).await?;
@@ -40,11 +58,11 @@ pub(super) async fn run(context: &Context, yes: bool, delete_releases: bool) -> 
                 bucket.purge(&prefixes).await.map_err(|failure| {
                     Error::new(
                         Kind::Terraform,
-                        "destroy.releases",
-                        "the releases in the bucket could not be deleted",
+                        ErrorId::DestroyReleases,
+                        "failed to delete the releases in the bucket",
                     )
                     .because(failure)
-                    .hint("the layers above the bucket are gone; run the command again")
+                    .hint("the layers above the bucket are destroyed; run the command again")
                 })
             };
             let deleted = session.events.step("delete releases", context.until_interrupted(purge)).await?;

@@ -1,22 +1,37 @@
-//! `deployctl diff`: two releases side by side, by the ledger.
+//! `deployctl diff`: compares two releases in the ledger.
 
 use futures::try_join;
 
-use super::{Context, version};
-use crate::error::{Error, Result};
-use crate::ledger::Ledger;
+use super::context::{Context, version};
+use crate::documents::{Body as _, DiffBody};
+use crate::engine::ledger::Ledger;
+use crate::engine::ports::Store;
+use crate::error::{Error, ErrorId, Result};
 use crate::release::diff::Diff;
 use crate::release::record::Record;
-use crate::schema::documents::{Body as _, DiffBody};
-use crate::world::Store;
+
+/// Two releases side by side: functions, bytes, API and configuration
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  deployctl diff 1.4.1 1.4.2 --stage prd")]
+pub(crate) struct Args {
+    /// The one version
+    #[arg(value_name = "A")]
+    pub(super) from: String,
+    /// The other
+    #[arg(value_name = "B")]
+    pub(super) to: String,
+    /// Exit with 3 when they differ in what they run
+    #[arg(long)]
+    pub(super) exit_code: bool,
+}
 
 /// Runs it; whether the releases differ.
-pub(super) async fn run(context: &Context, from: &str, to: &str) -> Result<bool> {
-    context.until_interrupted(compare(context, from, to)).await
+pub(super) async fn run(context: &Context, args: &Args) -> Result<bool> {
+    context.until_interrupted(compare(context, &args.from, &args.to)).await
 }
 
 async fn compare(context: &Context, from: &str, to: &str) -> Result<bool> {
-    let session = context.session().await?;
+    let session = context.read_session().await?;
     let stage = &session.settings.stage.name;
     let ledger = Ledger::new(session.aws.bucket(&session.contract().await?.artifact_bucket), stage.clone());
     let last = ledger.numbers().await?.last().copied().unwrap_or(0);
@@ -34,7 +49,7 @@ async fn compare(context: &Context, from: &str, to: &str) -> Result<bool> {
 async fn find<S: Store>(ledger: &Ledger<S>, text: &str, last: u64) -> Result<Record> {
     let version = version(text)?;
     ledger.newest_of(&version, last).await?.ok_or_else(|| {
-        Error::usage("diff.unknown_version", format!("version {version} was never live on this stage"))
+        Error::usage(ErrorId::DiffUnknownVersion, format!("version {version} was never live on this stage"))
             .hint("`deployctl history` lists the releases")
     })
 }

@@ -5,15 +5,14 @@ use std::fmt::Write as _;
 use futures::future::try_join_all;
 use futures::try_join;
 
-use super::Context;
+use super::context::Context;
+use crate::documents::{Body as _, HistoryBody};
+use crate::engine::ledger::Ledger;
 use crate::error::Result;
-use crate::ledger::Ledger;
 use crate::release::record::{Action, Outcome, Record};
-use crate::schema::documents::{Body as _, HistoryBody};
 
-/// Runs it.
 pub(super) async fn run(context: &Context) -> Result<()> {
-    let session = context.session().await?;
+    let session = context.read_session().await?;
     let bucket = session.aws.bucket(&session.contract().await?.artifact_bucket);
     let stage = &session.settings.stage.name;
     let ledger = Ledger::new(bucket, stage.clone());

@@ -1,37 +1,55 @@
-//! `deployctl invoke`: asks one function, past the API.
+//! `deployctl invoke`: invokes one function directly.
 
 use std::io::Read as _;
 
 use serde_json::Value;
 
-use super::{Context, version};
-use crate::contract::Contract;
-use crate::error::{EXIT_ANSWER, Error, Kind, Result};
-use crate::ledger::Ledger;
+use super::context::{Context, version};
+use crate::documents::{Body as _, InvokeBody};
+use crate::engine::ledger::Ledger;
+use crate::engine::observe as stage;
+use crate::error::{EXIT_ANSWER, Error, ErrorId, Kind, Result};
+use crate::project::contract::Contract;
+use crate::project::session::Session;
 use crate::release::model::{FunctionKey, FunctionName, FunctionVersion, Version};
 use crate::release::record::Release;
-use crate::schema::documents::{Body as _, InvokeBody};
-use crate::session::Session;
-use crate::stage;
 
-/// What was asked for.
-pub(super) use crate::cli::Invoke as Request;
+/// Invoke a function and print its result: the version that is live, or that of a release in the ledger
+///
+/// Exit code 3 when the function itself answered with an error; its result is printed all the same.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  deployctl invoke users_get --payload '{\"httpMethod\":\"GET\",\"path\":\"/demo/users\"}'\n  deployctl invoke users_get --payload @event.json --release 1.4.1\n  echo '{}' | deployctl invoke users_get --payload - --log-tail"
+)]
+pub(crate) struct Args {
+    /// The function: its key, or its full name
+    pub(super) function: String,
+    /// What it gets: JSON, @FILE, or - for standard input
+    #[arg(long, short, value_name = "JSON", default_value = "{}")]
+    pub(super) payload: String,
+    /// The release whose version is invoked, by the ledger; the live one by default
+    #[arg(long, value_name = "V")]
+    pub(super) release: Option<String>,
+    /// Also print the last 4 KB of what it logged, on stderr
+    #[arg(long)]
+    pub(super) log_tail: bool,
+}
 
 /// Runs it; the exit code tells whether the function itself answered with an error.
-pub(super) async fn run(context: &Context, request: &Request) -> Result<u8> {
-    let payload = payload(&request.payload)?;
-    let asked = request.release.as_deref().map(version).transpose()?;
+pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
+    let payload = payload(&args.payload)?;
+    let asked = args.release.as_deref().map(version).transpose()?;
     let (session, contract) = context.session_of_released().await?;
-    let (key, name, number, release) = target(&session, &contract, &request.function, asked).await?;
-    let call = session.aws.invoke(&name, &number, &payload, request.log_tail);
+    let (key, name, number, release) = target(&session, &contract, &args.function, asked).await?;
+    let call = session.aws.invoke(&name, &number, &payload, args.log_tail);
     let answer = tokio::select! {
         answer = call => answer.map_err(|failure| {
-            Error::preflight("invoke.failed", format!("{name} version {number} was not invoked, or its answer is lost"))
+            Error::preflight(ErrorId::InvokeFailed, format!("{name} version {number} was not invoked, or its answer is lost"))
                 .because(failure)
                 .hint("what is live is unchanged; the caller needs lambda:InvokeFunction on the version")
         })?,
         () = session.cancel.cancelled() => {
-            return Err(Error::new(Kind::Interrupted, "interrupted", "interrupted; the function may still be running"));
+            return Err(Error::new(Kind::Interrupted, ErrorId::Interrupted, "interrupted; the function may still be running"));
         }
     };
     if let Some(tail) = &answer.log_tail {
@@ -80,7 +98,7 @@ async fn target(
     }
     let functions = contract.functions.iter().map(|(key, target)| (key, &target.name));
     let (key, name) = named(wanted, functions)?;
-    let live = stage::stage(&session.site(contract)?).await?.pointer;
+    let live = stage::stage(&session.aws_stage(contract)?).await?.pointer;
     let number = live.variables.get(key.as_str()).and_then(|number| number.parse().ok());
     let number = number.ok_or_else(|| stage::empty(&session.settings.stage.name))?;
     Ok((key, name, number, live.release()))
@@ -95,7 +113,7 @@ pub(super) async fn released(session: &Session, contract: &Contract, version: &V
     let ledger = Ledger::new(session.aws.bucket(&contract.artifact_bucket), stage.clone());
     let last = ledger.numbers().await?.last().copied().unwrap_or(0);
     let record = ledger.newest_of(version, last).await?.ok_or_else(|| {
-        Error::usage("release.unknown", format!("version {version} was never live on stage {stage}"))
+        Error::usage(ErrorId::ReleaseUnknown, format!("version {version} was never live on stage {stage}"))
             .hint(format!("`deployctl history --stage {stage}` lists its releases"))
     })?;
     Ok(record.release)
@@ -114,23 +132,23 @@ pub(super) fn named<'a>(
         return Ok((key.clone(), name.clone()));
     }
     let keys: Vec<&str> = functions.map(|(key, _)| key.as_str()).collect();
-    let meant = crate::settings::nearest(wanted, keys.iter().copied())
+    let suggestion = crate::project::settings::nearest(wanted, keys.iter().copied())
         .map_or_else(String::new, |best| format!("; did you mean {best:?}?"));
-    Err(Error::usage("function.unknown", format!("there is no function {wanted:?}{meant}"))
+    Err(Error::usage(ErrorId::FunctionUnknown, format!("there is no function {wanted:?}{suggestion}"))
         .hint(format!("there are: {}", keys.join(", "))))
 }
 
 /// The payload: JSON, a file that holds it, or standard input.
 fn payload(given: &str) -> Result<Value> {
-    let invalid = |what: String| Error::usage("payload.invalid", what);
+    let invalid = |what: String| Error::usage(ErrorId::PayloadInvalid, what);
     let hint = "give JSON, @FILE, or - for standard input";
     let text = match given.strip_prefix('@') {
         Some(file) => std::fs::read_to_string(file)
-            .map_err(|error| invalid(format!("cannot read {file}")).because(error).hint(hint))?,
+            .map_err(|error| invalid(format!("failed to read {file}")).because(error).hint(hint))?,
         None if given == "-" => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).map_err(|error| {
-                invalid("cannot read standard input".to_owned()).because(error).hint(hint)
+                invalid("failed to read standard input".to_owned()).because(error).hint(hint)
             })?;
             text
         }
@@ -151,7 +169,7 @@ mod tests {
         std::fs::write(file.path(), "[2]").unwrap();
         assert_eq!(payload(&format!("@{}", file.path().display())).unwrap()[0], 2);
         for bad in ["{", "@/nonexistent", ""] {
-            assert_eq!(payload(bad).unwrap_err().id, "payload.invalid", "{bad}");
+            assert_eq!(payload(bad).unwrap_err().id, ErrorId::PayloadInvalid, "{bad}");
         }
     }
 

@@ -1,43 +1,60 @@
-//! `deployctl local`: the embedded AWS, by hand.
+//! `deployctl local`: starts, stops and describes the local AWS emulator (MiniStack).
 
-use super::Context;
-use crate::cli::LocalVerb;
-use crate::error::{Error, Result};
+use super::context::Context;
+use crate::artifact::python_tools::PythonTools;
+use crate::documents::{Body as _, LocalDownBody, LocalUpBody};
+use crate::error::{Error, ErrorId, Result};
 use crate::local::{self, LocalConfig};
-use crate::schema::documents::{Body as _, LocalDownBody, LocalUpBody};
-use crate::toolbox::Toolbox;
+use crate::project::session::not_running;
 
-/// Runs it.
-pub(super) async fn run(context: &Context, verb: &LocalVerb) -> Result<()> {
+/// The commands of the local AWS emulator.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    /// Start it, unless it runs already
+    #[command(after_help = "Example:\n  deployctl local up")]
+    Up,
+    /// Stop it; it forgets everything
+    #[command(after_help = "Example:\n  deployctl local down")]
+    Down,
+    /// Print the shell exports with which the AWS CLI, Terraform and the SDKs reach it
+    #[command(after_help = "Example:\n  eval \"$(deployctl local env)\" && aws apigateway get-rest-apis")]
+    Env,
+}
+
+pub(super) async fn run(context: &Context, verb: &Verb) -> Result<()> {
     let settings = context.settings()?;
     let Some(config) = settings.stage.local else {
         return Err(Error::usage(
-            "local.not_local",
+            ErrorId::LocalNotLocal,
             format!("stage {} is not a local one", settings.stage.name),
         )
         .hint("name a stage that has `local = true` in deployctl.toml"));
     };
     let config = LocalConfig { port: config.port, region: settings.stage.region.clone() };
     match verb {
-        LocalVerb::Up => {
-            let stage =
-                local::up(&settings.root, &config, &Toolbox::from_env()?, &context.events, &context.cancel)
-                    .await?;
+        Verb::Up => {
+            let stage = local::up(
+                &settings.root,
+                &config,
+                &PythonTools::from_env()?,
+                &context.events,
+                &context.cancel,
+            )
+            .await?;
             context.report.show(
                 &LocalUpBody { endpoint: stage.endpoint.clone() }.document(),
                 &format!("the local stage answers at {}\n", stage.endpoint),
             );
         }
-        LocalVerb::Down => {
+        Verb::Down => {
             let stopped = local::down(&settings.root, &context.events).await?;
             let text = if stopped { "stopped; it has forgotten everything" } else { "was not running" };
             context.report.show(&LocalDownBody { stopped }.document(), &format!("the local stage {text}\n"));
         }
-        LocalVerb::Env => {
-            let stage = local::find(&settings.root, &config, &context.events).await?.ok_or_else(|| {
-                Error::usage("local.down", "the local stage is not running")
-                    .hint("start it with `deployctl local up`")
-            })?;
+        Verb::Env => {
+            let stage = local::find(&settings.root, &config, &context.events)
+                .await?
+                .ok_or_else(|| not_running(&settings))?;
             context.report.raw(&stage.shell());
         }
     }

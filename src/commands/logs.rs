@@ -1,4 +1,4 @@
-//! `deployctl logs`: what all functions logged, in one stream, in the order of time.
+//! `deployctl logs`: the logs of all functions in one stream, in order of time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -6,19 +6,38 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
+use super::context::{Context, version};
 use super::invoke::{named, released};
-use super::{Context, version};
-use crate::aws::failure::Failure;
 use crate::aws::logs::{Line, Reading};
-use crate::contract::Contract;
-use crate::error::{Error, Kind, Result};
+use crate::documents::LogLine;
+use crate::documents::result::SCHEMA;
+use crate::engine::failure::Failure;
+use crate::error::{Error, ErrorId, Kind, Result};
+use crate::project::contract::Contract;
+use crate::project::session::Session;
 use crate::release::model::{FunctionKey, FunctionName, FunctionVersion};
-use crate::report::document::SCHEMA;
-use crate::schema::documents::LogLine;
-use crate::session::Session;
 
-/// What was asked for.
-pub(super) use crate::cli::Logs as Request;
+/// The logs of all functions in one stream, in the order of their time
+///
+/// Read from CloudWatch Logs. With --follow it goes on until Ctrl-C, which ends it with exit code 0.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  deployctl logs --since 1h\n  deployctl logs --follow --function users_get\n  deployctl logs --release 1.4.2 --output json | jq -r .message"
+)]
+pub(crate) struct Args {
+    /// Go on with what is logged from now on, until Ctrl-C
+    #[arg(long, short)]
+    pub(super) follow: bool,
+    /// Only this function: its key, or its full name (may be given several times)
+    #[arg(long, value_name = "KEY")]
+    pub(super) function: Vec<String>,
+    /// From when on: a length of time such as 10m, 2h or 1d, or a point in time such as 2026-11-25T16:00:00Z
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub(super) since: String,
+    /// Only what the function versions of this release logged, by the ledger
+    #[arg(long, value_name = "V")]
+    pub(super) release: Option<String>,
+}
 
 /// How often CloudWatch is asked for what is new.
 const EVERY: Duration = Duration::from_secs(2);
@@ -26,14 +45,13 @@ const EVERY: Duration = Duration::from_secs(2);
 /// A line may become readable some time after it was written, so the last stretch is read again each time.
 const OVERLAP: i64 = 15_000;
 
-/// Runs it.
-pub(super) async fn run(context: &Context, request: &Request) -> Result<()> {
-    let since = since(&request.since, Timestamp::now())?;
-    let asked = request.release.as_deref().map(version).transpose()?;
-    let session = context.session_to_look().await?;
+pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
+    let since = since(&args.since, Timestamp::now())?;
+    let asked = args.release.as_deref().map(version).transpose()?;
+    let session = context.unidentified_read_session().await?;
     let read = async {
         let contract = session.contract().await?;
-        let mut functions = chosen(&contract, &request.function)?;
+        let mut functions = chosen(&contract, &args.function)?;
         let mut versions = None;
         if let Some(asked) = &asked {
             let release = released(&session, &contract, asked).await?;
@@ -44,17 +62,17 @@ pub(super) async fn run(context: &Context, request: &Request) -> Result<()> {
             versions = Some(functions.iter().filter_map(version).collect());
         }
         let groups = groups(&session, functions, versions).await?;
-        show(context, &session, &groups, since.as_millisecond(), request.follow).await
+        show(context, &session, &groups, since.as_millisecond(), args.follow).await
     };
     let result = tokio::select! {
         result = read => result,
         // Nothing else ends --follow.
-        () = session.cancel.cancelled() => match request.follow {
+        () = session.cancel.cancelled() => match args.follow {
             true => Ok(()),
-            false => Err(Error::new(Kind::Interrupted, "interrupted", "interrupted")),
+            false => Err(Error::new(Kind::Interrupted, ErrorId::Interrupted, "interrupted")),
         },
     };
-    if result.as_ref().is_err_and(|error| error.id != "aws.unreachable") {
+    if result.as_ref().is_err_and(|error| error.id != ErrorId::AwsUnreachable) {
         session.identify().await?;
     }
     result
@@ -102,9 +120,9 @@ impl Groups {
     }
 }
 
-/// Shows what there is from `from` on, and with `follow` what is added.
+/// Shows the lines from `from` on, and with `follow` those that are added.
 async fn show(context: &Context, session: &Session, groups: &Groups, from: i64, follow: bool) -> Result<()> {
-    let mut seen = Seen::default();
+    let mut seen = ProbeResult::default();
     let mut from = from;
     loop {
         let begun = Timestamp::now().as_millisecond();
@@ -124,7 +142,7 @@ async fn show(context: &Context, session: &Session, groups: &Groups, from: i64, 
             }
             let Some(owner) = groups.owner(group, &line) else { continue };
             if !tell(context, session, groups, owner, line) {
-                // Nobody reads any more: `| head` has seen enough.
+                // stdout is closed, by `| head` for example.
                 return Ok(());
             }
         }
@@ -138,7 +156,7 @@ async fn show(context: &Context, session: &Session, groups: &Groups, from: i64, 
     }
 }
 
-/// Prints one line; false when nobody reads it.
+/// Prints one line; false when stdout is closed.
 fn tell(context: &Context, session: &Session, groups: &Groups, owner: &FunctionKey, line: Line) -> bool {
     let place = groups.keys.iter().position(|key| key == owner).unwrap_or_default();
     let width = groups.keys.iter().map(|key| key.as_str().len()).max().unwrap_or_default();
@@ -157,7 +175,7 @@ fn tell(context: &Context, session: &Session, groups: &Groups, owner: &FunctionK
 
 /// The lines that were shown, so that reading a stretch again shows only what is new.
 #[derive(Debug, Default)]
-struct Seen {
+struct ProbeResult {
     lines: HashMap<Mark, i64>,
 }
 
@@ -170,7 +188,7 @@ struct Round {
     alike: HashMap<(String, String), u32>,
 }
 
-impl Seen {
+impl ProbeResult {
     fn is_new(&mut self, round: &mut Round, group: &str, line: &Line) -> bool {
         let place = format!("{group} {}", line.stream);
         let what = line.id.clone().unwrap_or_else(|| format!("{} {}", line.at, line.message));
@@ -204,13 +222,16 @@ fn since(text: &str, now: Timestamp) -> Result<Timestamp> {
         .filter(|length| *length >= SignedDuration::ZERO)
         .and_then(|length| now.checked_sub(length).ok())
         .ok_or_else(|| {
-            Error::usage("logs.since", format!("{text:?} is neither a length of time nor a point in time"))
-                .hint("write it like 10m, 2h30m, 1d, or 2026-11-25T16:00:00Z")
+            Error::usage(
+                ErrorId::LogsSince,
+                format!("{text:?} is neither a length of time nor a point in time"),
+            )
+            .hint("write it like 10m, 2h30m, 1d, or 2026-11-25T16:00:00Z")
         })
 }
 
 fn unreadable(failure: Failure) -> Error {
-    Error::preflight("logs.unreadable", "the logs cannot be read").because(failure).hint(
+    Error::preflight(ErrorId::LogsUnreadable, "failed to read the logs").because(failure).hint(
         "what is live is unchanged; the caller needs logs:FilterLogEvents and lambda:GetFunctionConfiguration",
     )
 }
@@ -231,7 +252,7 @@ mod tests {
             assert_eq!(since(text, now).unwrap(), at.parse().unwrap(), "{text}");
         }
         for bad in ["", "ten", "10", "-5m", "5x"] {
-            assert_eq!(since(bad, now).unwrap_err().id, "logs.since", "{bad}");
+            assert_eq!(since(bad, now).unwrap_err().id, ErrorId::LogsSince, "{bad}");
         }
     }
 
@@ -243,7 +264,7 @@ mod tests {
             stream: "2026/11/25/[1]a".to_owned(),
             message: message.to_owned(),
         };
-        let mut seen = Seen::default();
+        let mut seen = ProbeResult::default();
         let mut read = |lines: &[Line]| {
             let mut round = Round::default();
             lines.iter().filter(|line| seen.is_new(&mut round, "g", line)).count()

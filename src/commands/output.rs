@@ -5,36 +5,43 @@ use std::fmt::Write as _;
 use futures::future::try_join_all;
 use serde_json::{Map, Value};
 
-use super::Context;
-use crate::error::{Error, Result};
-use crate::session::Session;
+use super::context::Context;
+use crate::error::{Error, ErrorId, Result};
+use crate::project::session::Session;
 use crate::terraform::{Output, Outputs};
 
-/// What was asked for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Request<'a> {
-    pub layer: Option<&'a str>,
-    pub name: Option<&'a str>,
-    pub show_sensitive: bool,
+/// The outputs of all Terraform layers, as one JSON with --output json
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  deployctl output --output json\n  deployctl output --layer base artifact_bucket"
+)]
+pub(crate) struct Args {
+    /// Only this layer's
+    #[arg(long, value_name = "LAYER")]
+    pub(super) layer: Option<String>,
+    /// Show secrets as well
+    #[arg(long)]
+    pub(super) show_sensitive: bool,
+    /// Only this output, bare
+    pub(super) name: Option<String>,
 }
 
-/// Runs it.
-pub(super) async fn run(context: &Context, request: Request<'_>) -> Result<()> {
+pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     let session = context.session().await?;
-    let names = layers(&session, request.layer)?;
+    let names = layers(&session, args.layer.as_deref())?;
     let session = &session;
     let reads = names.iter().map(async |name| Ok::<_, Error>((name, session.outputs(name).await?)));
     let found = try_join_all(reads).await?;
 
-    if let Some(wanted) = request.name {
+    if let Some(wanted) = args.name.as_deref() {
         let mut matches =
             found.iter().filter_map(|(layer, outputs)| Some((layer, outputs.as_ref()?.get(wanted)?)));
         let (layer, output) = matches.next().ok_or_else(|| unknown(wanted, &names))?;
         if let Some((other, _)) = matches.next() {
             let message = format!("layers {layer} and {other} both have an output {wanted:?}");
-            return Err(Error::usage("output.ambiguous", message).hint("name one of them with --layer"));
+            return Err(Error::usage(ErrorId::OutputAmbiguous, message).hint("name one of them with --layer"));
         }
-        let value = shown(context, request, output);
+        let value = shown(context, args, output);
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         context.report.value(&value, &format!("{text}\n"));
         return Ok(());
@@ -45,13 +52,13 @@ pub(super) async fn run(context: &Context, request: Request<'_>) -> Result<()> {
     for (layer, outputs) in &found {
         let mut values = Map::new();
         for (name, output) in outputs.iter().flat_map(Outputs::iter) {
-            let value = shown(context, request, output);
+            let value = shown(context, args, output);
             let _ = writeln!(text, "{layer}.{name} = {value}");
             values.insert(name.to_owned(), value);
         }
         document.insert((*layer).clone(), Value::Object(values));
     }
-    let document = match request.layer {
+    let document = match args.layer.as_deref() {
         Some(layer) => document.remove(layer).unwrap_or_default(),
         None => Value::Object(document),
     };
@@ -60,8 +67,8 @@ pub(super) async fn run(context: &Context, request: Request<'_>) -> Result<()> {
 }
 
 /// An output's value as it is shown. A secret is hidden from the log of a CI job, though it is printed.
-fn shown(context: &Context, request: Request<'_>, output: &Output) -> Value {
-    if !request.show_sensitive {
+fn shown(context: &Context, args: &Args, output: &Output) -> Value {
+    if !args.show_sensitive {
         return output.shown();
     }
     if output.sensitive {
@@ -79,6 +86,6 @@ fn layers(session: &Session, only: Option<&str>) -> Result<Vec<String>> {
 }
 
 fn unknown(wanted: &str, layers: &[String]) -> Error {
-    Error::usage("output.unknown", format!("no output {wanted:?} in: {}", layers.join(", ")))
+    Error::usage(ErrorId::OutputUnknown, format!("no output {wanted:?} in: {}", layers.join(", ")))
         .hint("`deployctl output` lists all; a layer has outputs once it was applied")
 }

@@ -1,23 +1,38 @@
 //! `deployctl prune`: deletes the function versions, API deployments and zips that nothing references any more.
 
 use std::fmt::Write as _;
-use std::num::NonZeroUsize;
 
-use super::{Context, confirm};
-use crate::aws::api_gateway::Site;
+use super::confirm;
+use super::context::Context;
+use crate::aws::api_gateway::AwsStage;
 use crate::aws::cleanup::CodeStorage;
-use crate::error::Result;
+use crate::commands::context::LeaseArgs;
+use crate::documents::{Body as _, CodeAccount, Deleted, Freed, PruneBody, Pruned};
+use crate::engine::held::HeldStage;
+use crate::engine::prune::{Job, look};
+use crate::error::{ErrorId, Result};
 use crate::release::model::{StageName, Version};
 use crate::release::prune::{OldVersion, Prune};
-use crate::schema::documents::{Body as _, CodeAccount, Deleted, Freed, PruneBody, Pruned};
-use crate::stage::Held;
-use crate::stage::prune::{Job, look};
-use crate::world::Object;
+use crate::release::state::Object;
 
-/// Runs it.
-pub(super) async fn run(context: &Context, keep: NonZeroUsize, yes: bool) -> Result<()> {
+/// Delete the function versions, API deployments and zips that nothing references any more
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  deployctl prune --keep 10 --stage dev")]
+pub(crate) struct Args {
+    /// How many releases stay: the live one, and those that were live last
+    #[arg(long, value_name = "N")]
+    pub(super) keep: std::num::NonZeroUsize,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) lease: LeaseArgs,
+}
+
+pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
+    let Args { keep, yes, .. } = *args;
     let (session, contract) = context.session_of_released().await?;
-    let site = session.site(&contract)?;
+    let aws_stage = session.aws_stage(&contract)?;
     let bucket = session.aws.bucket(&contract.artifact_bucket);
     let stage = &session.settings.stage.name;
     let job = Job {
@@ -26,10 +41,10 @@ pub(super) async fn run(context: &Context, keep: NonZeroUsize, yes: bool) -> Res
         functions: contract.functions.values().map(|target| target.name.clone()).collect(),
         artifacts: &session.settings.artifacts,
     };
-    let look = context.until_interrupted(look(stage, &bucket, &site, &job));
-    let shown = session.events.step("look", look).await?;
-    if !shown.strangers.is_empty() {
-        let names: Vec<&str> = shown.strangers.iter().map(String::as_str).collect();
+    let look = context.until_interrupted(look(stage, &bucket, &aws_stage, &job));
+    let shown = session.events.step("scan", look).await?;
+    if !shown.unmanaged_stages.is_empty() {
+        let names: Vec<&str> = shown.unmanaged_stages.iter().map(String::as_str).collect();
         session.events.warn(format!(
             "the API has stages whose ledger is not in this bucket ({}); only what this stage's ledger knows is deleted, \
              and what those stages could go back to is not known",
@@ -44,14 +59,14 @@ pub(super) async fn run(context: &Context, keep: NonZeroUsize, yes: bool) -> Res
             let question = format!("delete this for good? Type the stage's name ({stage}): ");
             let hint =
                 "what would be deleted is listed above; if it may go, run the command again with `--yes`";
-            confirm::by_name(context, &question, stage, "prune.unconfirmed", hint).await?;
+            confirm::by_name(context, &question, stage, ErrorId::PruneUnconfirmed, hint).await?;
         }
-        let actor = session.actor()?;
-        let before = storage_now(context, &site).await?;
-        let held = Held::take(&actor, bucket, "prune".to_owned()).await?;
-        deleted = held.during(async |held| held.prune(&site, &job, &shown).await).await?;
-        // What was deleted is told also to whoever does not wait for the account's numbers.
-        let after = storage_now(context, &site).await.unwrap_or_default();
+        let stage_context = session.stage_context()?;
+        let before = storage_now(context, &aws_stage).await?;
+        let held = HeldStage::take(&stage_context, bucket, "prune".to_owned()).await?;
+        deleted = held.during(async |held| held.prune(&aws_stage, &job, &shown).await).await?;
+        // The deletions are reported even if the account's numbers cannot be read.
+        let after = storage_now(context, &aws_stage).await.unwrap_or_default();
         storage = before.zip(after).map(account);
     }
     let body = body(stage, deleted, storage);
@@ -61,8 +76,8 @@ pub(super) async fn run(context: &Context, keep: NonZeroUsize, yes: bool) -> Res
 }
 
 /// How full the account is, as far as the caller may know.
-async fn storage_now(context: &Context, site: &Site) -> Result<Option<CodeStorage>> {
-    context.until_interrupted(async { Ok(site.code_storage().await.ok()) }).await
+async fn storage_now(context: &Context, aws_stage: &AwsStage) -> Result<Option<CodeStorage>> {
+    context.until_interrupted(async { Ok(aws_stage.code_storage().await.ok()) }).await
 }
 
 /// What will be deleted, a line each.

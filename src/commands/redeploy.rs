@@ -1,19 +1,31 @@
-//! `deployctl redeploy`: a new deployment of the API under the same functions: the cure for a stale stage.
+//! `deployctl redeploy`: creates a new deployment of the API for the same functions. Use it for a stale stage.
 
-use super::Context;
+use super::context::Context;
+use crate::commands::context::LeaseArgs;
+use crate::documents::result::Outcome;
+use crate::engine::held::HeldStage;
 use crate::error::Result;
-use crate::report::Document;
-use crate::report::document::Outcome;
-use crate::stage::Held;
+use crate::output::Document;
 
-/// Runs it.
-pub(super) async fn run(context: &Context, if_stale: bool) -> Result<Document> {
+/// Make a new API deployment of the current release; functions and variables stay as they are
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  deployctl redeploy --if-stale --stage dev")]
+pub(crate) struct Args {
+    /// Only when the API has changed since its deployment was made
+    #[arg(long)]
+    pub(super) if_stale: bool,
+    #[command(flatten)]
+    pub(super) lease: LeaseArgs,
+}
+
+pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let (session, contract) = context.session_of_released().await?;
-    let site = session.site(&contract)?;
-    let actor = session.actor()?;
+    let aws_stage = session.aws_stage(&contract)?;
+    let stage_context = session.stage_context()?;
     let held =
-        Held::take(&actor, session.aws.bucket(&contract.artifact_bucket), "redeploy".to_owned()).await?;
-    let (record, changes) = held.during(async |held| held.redeploy(&site, if_stale).await).await?;
+        HeldStage::take(&stage_context, session.aws.bucket(&contract.artifact_bucket), "redeploy".to_owned())
+            .await?;
+    let (record, changes) = held.during(async |held| held.redeploy(&aws_stage, args.if_stale).await).await?;
     let outcome = if changes.is_some() { Outcome::Redeployed } else { Outcome::Unchanged };
     let stage = session.settings.stage.name.as_str();
     let mut document = Document::moved("redeploy", outcome, stage, &session.url(&contract), &record);

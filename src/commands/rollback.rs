@@ -1,18 +1,31 @@
-//! `deployctl rollback`: back to a release that served before, in one call, without Terraform or building.
+//! `deployctl rollback`: moves the stage back to an earlier release in one call, without Terraform or a build.
 
-use super::{Context, version};
+use super::context::{Context, version};
+use crate::commands::context::LeaseArgs;
+use crate::documents::result::Outcome;
+use crate::engine::held::HeldStage;
 use crate::error::Result;
-use crate::report::Document;
-use crate::report::document::Outcome;
-use crate::stage::Held;
+use crate::output::Document;
 
-/// Runs it.
-pub(super) async fn run(context: &Context, to: Option<&str>) -> Result<Document> {
-    let to = to.map(version).transpose()?;
+/// Switch back to the release that served before, or to an earlier one
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  deployctl rollback --stage prd\n  deployctl rollback --stage prd --to 1.4.1"
+)]
+pub(crate) struct Args {
+    /// The version to go to, by the ledger
+    #[arg(long, value_name = "V")]
+    pub(super) to: Option<String>,
+    #[command(flatten)]
+    pub(super) lease: LeaseArgs,
+}
+
+pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
+    let to = args.to.as_deref().map(version).transpose()?;
     let (session, contract) = context.session_of_released().await?;
-    let site = session.site(&contract)?;
+    let aws_stage = session.aws_stage(&contract)?;
     let bucket = session.aws.bucket(&contract.artifact_bucket);
-    let record = Held::rollback(&session.actor()?, bucket, &site, to.as_ref()).await?;
+    let record = HeldStage::rollback(&session.stage_context()?, bucket, &aws_stage, to.as_ref()).await?;
     let stage = session.settings.stage.name.as_str();
     Ok(Document::moved("rollback", Outcome::RolledBack, stage, &session.url(&contract), &record))
 }

@@ -1,29 +1,46 @@
-//! `deployctl status`: what runs, whether it is stale, what was changed behind our back, who holds the stage.
+//! `deployctl status`: what runs, whether it is stale, what was changed without deployctl, who holds the stage.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::try_join;
 
-use super::Context;
-use crate::error::{Error, Result};
+use super::context::Context;
+use crate::documents::result::{Api, Freshness};
+use crate::engine::lease::{Lease, LeaseDocument, describe};
+use crate::engine::ledger::{Head, Ledger};
+use crate::engine::observe as stage;
+use crate::engine::ports::{StagePort as _, Store};
+use crate::error::{Error, ErrorId, Result};
 use crate::event::Events;
-use crate::lease::{Lease, Slip, describe};
-use crate::ledger::{Head, Ledger};
+use crate::output::{Document, WatchView};
+use crate::project::session::Session;
 use crate::release::drift;
 use crate::release::model::FunctionName;
-use crate::report::document::{Api, Freshness};
-use crate::report::{Document, Look};
-use crate::session::Session;
-use crate::stage;
-use crate::world::{Codes, Store, World as _};
+use crate::release::state::Codes;
 
-/// Runs it.
+/// What runs, whether it is stale, and who holds the stage
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  deployctl status --stage prd\n  deployctl status --watch --interval 2\n  deployctl status --exit-code --output json"
+)]
+pub(crate) struct Args {
+    /// Exit with 3 when the stage is stale or was changed behind deployctl's back
+    #[arg(long)]
+    pub(super) exit_code: bool,
+    /// WatchView again and again, until Ctrl-C: redrawn in place on a terminal, printed when it has changed otherwise
+    #[arg(long, short, conflicts_with = "exit_code")]
+    pub(super) watch: bool,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(super) interval: u64,
+}
+
 pub(super) async fn run(context: &Context) -> Result<Document> {
-    let session = context.session_to_look().await?;
+    let session = context.unidentified_read_session().await?;
     let result = observe(&session).await;
     // Nothing is written, so the identity is only asked for when it may be what is wrong.
-    if result.as_ref().is_err_and(|error| error.id != "aws.unreachable") {
+    if result.as_ref().is_err_and(|error| error.id != ErrorId::AwsUnreachable) {
         session.identify().await?;
     }
     result
@@ -31,12 +48,13 @@ pub(super) async fn run(context: &Context) -> Result<Document> {
 
 /// Looks again and again until Ctrl-C. A look that fails later than the first is shown like any other: what is watched
 /// is mostly watched because something is going on.
-pub(super) async fn watch(context: &Context, every: Duration) -> Result<()> {
-    let mut session = context.session_to_look().await?;
+pub(super) async fn watch(context: &Context, args: &Args) -> Result<()> {
+    let every = Duration::from_secs(args.interval);
+    let mut session = context.unidentified_read_session().await?;
     session.identify().await?;
     // Steps are no news here.
     session.events = Events::silent();
-    let mut look = Look::default();
+    let mut look = WatchView::default();
     let mut shown = None;
     loop {
         let seen = tokio::select! {
@@ -67,32 +85,34 @@ pub(super) async fn watch(context: &Context, every: Duration) -> Result<()> {
 async fn observe(session: &Session) -> Result<Document> {
     let contract = session.contract().await?;
     let bucket = session.aws.bucket(&contract.artifact_bucket);
-    let site = session.site(&contract)?;
+    let aws_stage = session.aws_stage(&contract)?;
     let name = &session.settings.stage.name;
     let ledger = Ledger::new(bucket.clone(), name.clone());
     let work = async {
         let head = async {
-            let slip = Lease::peek(&bucket, name).await?.slip.unwrap_or_default();
-            let head = match slip.head() {
+            let lease = Lease::peek(&bucket, name).await?.document.unwrap_or_default();
+            let head = match lease.head() {
                 Some(head) => head.clone(),
                 None => ledger.head().await?,
             };
-            Ok((slip, head))
+            Ok((lease, head))
         };
         let names: Vec<_> = contract.functions.values().map(|target| target.name.clone()).collect();
         let codes = async {
-            site.codes(&names)
+            aws_stage
+                .codes(&names)
                 .await
                 .map_err(|failure| stage::unreadable("the code of the functions", failure))
         };
-        let (stage, live, (slip, head), codes) =
-            try_join!(stage::stage(&site), stage::definition(&site), head, codes)?;
-        let freshness = stage::freshness(&site, &ledger, &stage, head.current.as_ref(), &live).await?;
+        let (stage, live, (lease, head), codes) =
+            try_join!(stage::stage(&aws_stage), stage::definition(&aws_stage), head, codes)?;
+        let freshness = stage::freshness(&aws_stage, &ledger, &stage, head.current.as_ref(), &live).await?;
         let mut drift = drift::of_stage(&stage, head.current.as_ref());
-        drift.extend(code_drift(&ledger, &head, &slip, &codes).await?);
-        Ok::<_, Error>((stage, freshness, slip, head.current, drift))
+        drift.extend(code_drift(&ledger, &head, &lease, &codes).await?);
+        Ok::<_, Error>((stage, freshness, lease, head.current, drift))
     };
-    let (stage, freshness, slip, current, mut drift) = session.events.step("observe", work).await?;
+    let (stage, freshness, lease, current, mut drift) =
+        session.events.step("read current state", work).await?;
     let (state, fingerprint, changes) = match freshness {
         stage::Freshness::Fresh(fingerprint) => (Freshness::Fresh, Some(fingerprint), Vec::new()),
         stage::Freshness::Stale(fingerprint, changes) => (Freshness::Stale, Some(fingerprint), changes),
@@ -113,14 +133,14 @@ async fn observe(session: &Session) -> Result<Document> {
         state,
         changes,
     });
-    if let Some(intent) = &slip.intent {
+    if let Some(intent) = &lease.intent {
         drift.push(format!(
             "the switch to {} is under way, or was interrupted; the next command that changes the stage settles it",
             intent.release.version
         ));
     }
     document.drift = Some(drift);
-    document.held = slip.holder.as_ref().map(describe);
+    document.held = lease.holder.as_ref().map(describe);
     Ok(document)
 }
 
@@ -128,13 +148,13 @@ async fn observe(session: &Session) -> Result<Document> {
 async fn code_drift<S: Store>(
     ledger: &Ledger<S>,
     head: &Head,
-    slip: &Slip,
+    lease: &LeaseDocument,
     codes: &BTreeMap<FunctionName, Codes>,
 ) -> Result<Vec<String>> {
     let Some(current) = &head.current else { return Ok(Vec::new()) };
     let mut drift = drift::of_versions(current, codes);
     let mut latest = drift::of_latest(current, codes);
-    latest.retain(|name, code| slip.sent.get(name) != Some(code));
+    latest.retain(|name, code| lease.sent.get(name) != Some(code));
     if let Some(previous) = &head.previous {
         drift::explain(&mut latest, previous);
     }

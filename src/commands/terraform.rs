@@ -3,33 +3,45 @@
 
 use std::ffi::OsString;
 
-use super::Context;
+use super::context::Context;
 use crate::error::Result;
+use crate::project::driver::init_if_needed;
 use crate::terraform::Subcommand;
+
+/// Run any Terraform command in a layer, with the stage's state, variables and environment
+///
+/// The terminal, the output and the exit code are Terraform's own, whatever --output says. No guard and no lease
+/// stand before it. A workspace that is selected here counts for what is run here: releases use the default one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  deployctl terraform app --stage dev -- state list")]
+pub(crate) struct Args {
+    /// The layer
+    pub(super) layer: String,
+    /// Terraform's own arguments
+    #[arg(last = true, required = true)]
+    pub(super) args: Vec<std::ffi::OsString>,
+}
 
 /// Commands that need no initialised layer, or make one.
 const WITHOUT_INIT: [&str; 4] = ["init", "fmt", "version", "get"];
 
 /// Runs it; Terraform's exit code is ours.
-pub(super) async fn run(context: &Context, layer: &str, args: &[OsString]) -> Result<u8> {
+pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
     let session = context.session().await?;
-    let layer = session.settings.layer(layer)?;
+    let layer = session.settings.layer(&args.layer)?;
     let driver = session.driver_for_live().await?;
-    let first = args.first().and_then(|arg| arg.to_str()).unwrap_or_default();
-    let mut args = args.to_vec();
+    let mut args = args.args.clone();
+    let first = args.first().and_then(|arg| arg.to_str()).unwrap_or_default().to_owned();
     if first == "init" && !args.iter().any(is_without_backend) {
         let settings = driver.backend.for_layer(&layer.name);
         args.extend(
             settings.into_iter().map(|(name, value)| format!("-backend-config={name}={value}").into()),
         );
     }
-    if !first.is_empty() && !first.starts_with('-') && !WITHOUT_INIT.contains(&first) {
-        driver.init_if_needed(layer).await?;
+    if !first.is_empty() && !first.starts_with('-') && !WITHOUT_INIT.contains(&first.as_str()) {
+        init_if_needed(&session.events, &driver, layer).await?;
     }
-    let mut command = driver.command(layer, &Subcommand::Raw(args))?;
-    // The person in front of the terminal may be asked.
-    command.env.insert("TF_INPUT".into(), None);
-    let status = command.run_attached(&session.cancel).await.map_err(crate::terraform::Failure::from)?;
+    let status = driver.run_attached(layer, &Subcommand::Raw(args)).await?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 

@@ -1,24 +1,33 @@
-//! `deployctl unlock`: frees a stage whose holder is dead.
+//! `deployctl unlock`: releases the lease of a command that died.
 
-use super::{Context, confirm};
-use crate::error::Result;
-use crate::lease::{self, Lease, describe};
-use crate::schema::documents::{Body as _, UnlockBody};
+use super::confirm;
+use super::context::Context;
+use crate::documents::{Body as _, UnlockBody};
+use crate::engine::lease::{self, Lease, describe};
+use crate::error::{ErrorId, Result};
 
-/// Runs it.
-pub(super) async fn run(context: &Context, yes: bool) -> Result<()> {
+/// Free a stage whose holder is dead
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  deployctl unlock --stage dev")]
+pub(crate) struct Args {
+    /// Do not ask
+    #[arg(long, short)]
+    pub(super) yes: bool,
+}
+
+pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     let session = context.session().await?;
     let bucket = session.aws.bucket(&session.contract().await?.artifact_bucket);
     let stage = &session.settings.stage.name;
-    let holder = Lease::peek(&bucket, stage).await?.slip.and_then(|slip| slip.holder);
+    let holder = Lease::peek(&bucket, stage).await?.document.and_then(|document| document.holder);
     let Some(holder) = holder else {
         say(context, stage.as_str(), false);
         return Ok(());
     };
-    if !yes {
+    if !args.yes {
         let question = format!("{}\nfree stage {stage}? Type its name: ", describe(&holder));
         let hint = format!("if you are sure, use `deployctl unlock --stage {stage} --yes`");
-        confirm::by_name(context, &question, stage, "unlock.unconfirmed", &hint).await?;
+        confirm::by_name(context, &question, stage, ErrorId::UnlockUnconfirmed, &hint).await?;
     }
     let freed = lease::unlock(&bucket, stage).await?;
     say(context, stage.as_str(), freed);

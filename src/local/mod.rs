@@ -1,4 +1,4 @@
-//! The embedded AWS of the local stage: MiniStack with AWS's stage semantics, and a Redis, both on 127.0.0.1.
+//! The local AWS emulator: MiniStack with AWS's stage semantics, and a Redis, both on 127.0.0.1.
 //!
 //! It is the one thing that survives between commands: [`up`] starts it, or finds it running within milliseconds;
 //! [`down`] stops it and all its Lambdas. `.deployctl/local/stage.json` remembers which processes it consists of;
@@ -9,52 +9,34 @@
 //! been restarted, [`up`] starts an empty one.
 
 mod error;
-pub(crate) mod identity;
 mod redis_package;
 mod server;
 mod stage;
 mod start;
 mod state;
+mod stop;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::error::LocalError;
-pub use self::identity::ProcessIdentity;
-pub use self::redis_package::look as look_for_redis;
+pub(crate) use self::error::LocalError;
+pub(crate) use self::redis_package::look as look_for_redis;
 use self::server::Server;
-pub use self::stage::{ACCOUNT, LocalStage};
+pub(crate) use self::stage::{ACCOUNT, LocalConfig, LocalStage};
 use self::state::State;
+use self::stop::stop;
+use crate::artifact::python_tools::PythonTools;
 use crate::event::Events;
-use crate::file_lock;
-use crate::toolbox::Toolbox;
-
-/// What `deployctl.toml` says about the local stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalConfig {
-    /// The port to answer on; a free one where none is given.
-    pub port: Option<u16>,
-    /// The region to be in.
-    pub region: String,
-}
-
-impl Default for LocalConfig {
-    fn default() -> Self {
-        Self { port: None, region: "us-east-1".to_owned() }
-    }
-}
+use crate::platform::file_lock;
 
 /// The running local stage of the project, started first where it does not run. Started at the same time by two
 /// commands, it starts once.
-///
-/// # Errors
-/// See [`LocalError`]. Whatever had been started is stopped again then.
-pub async fn up(
+pub(crate) async fn up(
     project_dir: &Path,
     config: &LocalConfig,
-    tools: &Toolbox,
+    tools: &PythonTools,
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<LocalStage, LocalError> {
@@ -79,10 +61,7 @@ pub async fn up(
 }
 
 /// The local stage of the project if it runs: looks, and changes nothing.
-///
-/// # Errors
-/// It runs on another port than configured, or does not answer.
-pub async fn find(
+pub(crate) async fn find(
     project_dir: &Path,
     config: &LocalConfig,
     events: &Events,
@@ -94,7 +73,7 @@ pub async fn find(
 }
 
 /// The parts of the local stage that were started and have died since, by name; `None` where none was started.
-pub fn dead_parts(project_dir: &Path) -> Option<Vec<&'static str>> {
+pub(crate) fn dead_parts(project_dir: &Path) -> Option<Vec<&'static str>> {
     let state = State::read(&folder_of(project_dir))?;
     Some(
         state
@@ -106,14 +85,11 @@ pub fn dead_parts(project_dir: &Path) -> Option<Vec<&'static str>> {
 }
 
 /// The packages that the local stage runs on.
-pub const PACKAGES: crate::toolbox::Requirements = server::MINISTACK;
+pub(crate) const PACKAGES: crate::artifact::python_tools::Requirements = server::MINISTACK;
 
 /// Stops the local stage of the project with all its Lambdas and forgets what it held; its logs stay. Says whether
 /// there was one.
-///
-/// # Errors
-/// Its files cannot be read or removed.
-pub async fn down(project_dir: &Path, events: &Events) -> Result<bool, LocalError> {
+pub(crate) async fn down(project_dir: &Path, events: &Events) -> Result<bool, LocalError> {
     let Ok(folder) = folder_of(project_dir).canonicalize() else { return Ok(false) };
     let _lock = lock(&folder, events).await?;
     match State::read(&folder) {
@@ -147,26 +123,10 @@ async fn running(
             });
         }
     }
-    if state.made_by != state::maker() {
+    if state.version_hash != state::version_hash() {
         events.warn("the local stage was started by another version of deployctl; `local down` and `local up` renew it");
     }
     Ok(state.stage(&config.region))
-}
-
-/// MiniStack first: its Lambdas use the Redis.
-async fn stop(folder: &Path, state: &State) -> Result<(), LocalError> {
-    for (server, process) in state.processes() {
-        process.stop(server.grace()).await;
-        for left in identity::left_behind(process.pid, folder) {
-            left.stop(std::time::Duration::from_secs(1)).await;
-        }
-    }
-    State::forget(folder)?;
-    // Code of the Lambdas.
-    match std::fs::remove_dir_all(folder.join("tmp")) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(&folder.join("tmp"), e)),
-        _ => Ok(()),
-    }
 }
 
 fn folder_of(project_dir: &Path) -> PathBuf {
@@ -174,21 +134,17 @@ fn folder_of(project_dir: &Path) -> PathBuf {
 }
 
 /// The stage's folder by its real path: processes are known by it. It holds the stage's secret, and what its
-/// Lambdas run, so nobody else may look into it.
+/// Lambdas run, so no other user may read it.
 fn folder(project_dir: &Path) -> Result<PathBuf, LocalError> {
     let folder = folder_of(project_dir);
     std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)))
         .and_then(|()| folder.canonicalize())
-        .map_err(|e| io(&folder, e))
+        .map_err(|e| LocalError::io(&folder, e))
 }
 
 async fn lock(folder: &Path, events: &Events) -> Result<std::fs::File, LocalError> {
     let path = folder.join("lock");
     let waiting = || events.note("waiting for another deployctl that starts or stops the local stage");
-    file_lock::exclusive(&path, waiting).await.map_err(|e| io(&path, e))
-}
-
-fn io(path: &Path, source: std::io::Error) -> LocalError {
-    LocalError::Io { path: path.to_owned(), source }
+    file_lock::exclusive(&path, waiting).await.map_err(|e| LocalError::io(&path, e))
 }

@@ -1,4 +1,4 @@
-//! Where `redis-server` comes from: PATH, or Debian's packages where deployctl may install them.
+//! Finds `redis-server` on PATH, or installs it from Debian's packages where deployctl may.
 
 use std::path::{Path, PathBuf};
 
@@ -6,14 +6,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::LocalError;
 use crate::event::{Event, Events};
-use crate::process::Command;
+use crate::platform::process::Command;
 
 /// Debian asks this script whether a package's service may start; 101 is "no".
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const FORBID: &str = "#!/bin/sh\nexit 101\n";
 
 /// The program, installed first where it is missing and can be installed.
-pub async fn find_or_install(events: &Events, cancel: &CancellationToken) -> Result<PathBuf, LocalError> {
+pub(crate) async fn find_or_install(
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<PathBuf, LocalError> {
     if let Some(program) = on_path("redis-server") {
         return Ok(program);
     }
@@ -25,19 +28,16 @@ pub async fn find_or_install(events: &Events, cancel: &CancellationToken) -> Res
 }
 
 /// Where `redis-server` is, and whether it could be installed where it is not.
-pub fn look() -> (Option<PathBuf>, bool) {
+pub(crate) fn look() -> (Option<PathBuf>, bool) {
     let can_install = nix::unistd::geteuid().is_root() && on_path("apt-get").is_some();
     (on_path("redis-server"), can_install)
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        // The packages' own places, in case a service manager or cron has left PATH short.
-        .chain([PathBuf::from("/usr/bin"), PathBuf::from("/usr/sbin")])
-        .map(|dir| dir.join(name))
-        .find(|file| file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // The packages' own places, in case a service manager or cron has left PATH short.
+    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/bin"), PathBuf::from("/usr/sbin")]);
+    which::which_in(name, Some(std::env::join_paths(places).ok()?), "/").ok()
 }
 
 async fn install(events: &Events, cancel: &CancellationToken) -> Result<(), LocalError> {

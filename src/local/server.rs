@@ -8,19 +8,18 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::state::State;
-use crate::process::Command;
-use crate::toolbox::{Requirements, Venv};
+use crate::artifact::python_tools::{Requirements, Venv};
+use crate::platform::process::Command;
 
 /// MiniStack and all that it needs.
-pub const MINISTACK: Requirements =
+pub(crate) const MINISTACK: Requirements =
     Requirements { name: "ministack", text: include_str!("ministack/requirements.txt") };
 
 /// Starts MiniStack with AWS's stage semantics, and ends it with all its Lambdas.
-pub const LAUNCHER: &str = include_str!("ministack/launcher.py");
+pub(crate) const LAUNCHER: &str = include_str!("ministack/launcher.py");
 
-/// What the launcher puts before MiniStack: nobody without the stage's secret gets through.
-pub const GUARD: &str = include_str!("ministack/guard.py");
+/// What the launcher puts before MiniStack: requests that are not signed with the stage's secret are refused.
+pub(crate) const GUARD: &str = include_str!("ministack/guard.py");
 
 /// What of the environment reaches the servers, and through MiniStack the Lambdas: enough to run, and none of the
 /// user's credentials, endpoints or MiniStack settings.
@@ -28,7 +27,7 @@ const KEPT: [&str; 5] = ["PATH", "LANG", "LC_ALL", "TZ", "USER"];
 
 /// One of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Server {
+pub(crate) enum Server {
     /// The Redis that plays ElastiCache.
     Redis,
     /// Everything else of AWS.
@@ -37,7 +36,7 @@ pub enum Server {
 
 impl Server {
     /// Its name in messages.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Redis => "Redis",
             Self::MiniStack => "MiniStack",
@@ -45,7 +44,7 @@ impl Server {
     }
 
     /// Its log in the stage's folder.
-    pub fn log(self, folder: &Path) -> PathBuf {
+    pub(crate) fn log(self, folder: &Path) -> PathBuf {
         folder.join(match self {
             Self::Redis => "redis.log",
             Self::MiniStack => "ministack.log",
@@ -53,7 +52,7 @@ impl Server {
     }
 
     /// How long it may take to end when asked. MiniStack's supervisor gives the server 10 s before it kills it.
-    pub const fn grace(self) -> Duration {
+    pub(crate) const fn grace(self) -> Duration {
         match self {
             Self::Redis => Duration::from_secs(3),
             Self::MiniStack => Duration::from_secs(15),
@@ -61,7 +60,7 @@ impl Server {
     }
 
     /// Whether it answers as itself on `port` of this machine.
-    pub async fn answers(self, port: u16) -> bool {
+    pub(crate) async fn answers(self, port: u16) -> bool {
         let (question, answer): (&[u8], &[u8]) = match self {
             Self::Redis => (b"PING\r\n", b"+PONG"),
             Self::MiniStack => (
@@ -82,7 +81,7 @@ impl Server {
 }
 
 /// Redis in memory only: the stage forgets everything when it stops, Redis with it.
-pub fn redis(program: &Path, folder: &Path, port: u16) -> Command {
+pub(crate) fn redis(program: &Path, folder: &Path, port: u16) -> Command {
     let port = port.to_string();
     let command = Command::new(program, "start Redis for the local stage")
         .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"])
@@ -92,9 +91,19 @@ pub fn redis(program: &Path, folder: &Path, port: u16) -> Command {
     isolated(command, std::env::vars_os().map(|(name, _)| name))
 }
 
+/// What MiniStack is started with.
+#[derive(Clone, Copy)]
+pub(crate) struct MiniStack<'a> {
+    pub(crate) port: u16,
+    pub(crate) redis_port: u16,
+    /// What requests have to be signed with.
+    pub(crate) secret: &'a str,
+    pub(crate) region: &'a str,
+}
+
 /// MiniStack on 127.0.0.1, with nothing else listening.
-pub fn ministack(venv: &Venv, folder: &Path, state: &State, region: &str) -> Command {
-    let port = state.port;
+pub(crate) fn ministack(venv: &Venv, folder: &Path, settings: MiniStack<'_>) -> Command {
+    let MiniStack { port, redis_port, secret, region } = settings;
     let command = Command::new(venv.python(), "start MiniStack for the local stage")
         // Isolated: neither the user's Python settings nor the working folder supply modules.
         .args(["-I", "-X", "utf8"])
@@ -104,10 +113,10 @@ pub fn ministack(venv: &Venv, folder: &Path, state: &State, region: &str) -> Com
         .env("GATEWAY_PORT", port.to_string())
         .env("BIND_HOST", "127.0.0.1")
         .env("REDIS_HOST", "127.0.0.1")
-        .env("REDIS_PORT", state.redis_port.to_string())
+        .env("REDIS_PORT", redis_port.to_string())
         // What requests have to be signed with, and what the Lambdas are given to sign theirs with. The environment
         // of a process is for its own user to read.
-        .env("AWS_SECRET_ACCESS_KEY", &state.secret)
+        .env("AWS_SECRET_ACCESS_KEY", secret)
         .env("MINISTACK_REGION", region)
         .env("AWS_DEFAULT_REGION", region)
         // Lambdas that use an AWS SDK come back here.

@@ -1,13 +1,28 @@
-//! How programs reach the running local stage: its addresses, and the environment that points them there.
+//! The address of the running local stage, and the environment with which programs reach it.
 
 use std::fmt::Write as _;
 
-use crate::process::quoted;
+use crate::platform::process::quoted;
+
+/// What `deployctl.toml` says about the local stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalConfig {
+    /// The port to answer on; a free one where none is given.
+    pub(crate) port: Option<u16>,
+    /// The region to be in.
+    pub(crate) region: String,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self { port: None, region: "us-east-1".to_owned() }
+    }
+}
 
 /// The account of the local stage. MiniStack takes a twelve-digit access key id for the account's number.
-pub const ACCOUNT: &str = "000000000000";
+pub(crate) const ACCOUNT: &str = "000000000000";
 
-/// Variables that would lead a program past the local stage, or to it with somebody's real credentials.
+/// Variables that would lead a program past the local stage, or to it with real credentials.
 const UNSET: [&str; 14] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -28,21 +43,18 @@ const UNSET: [&str; 14] = [
 
 /// A running local stage.
 #[derive(Clone, PartialEq, Eq)]
-pub struct LocalStage {
+pub(crate) struct LocalStage {
     /// Where it answers for all of AWS, such as `http://127.0.0.1:4566`, without a slash at the end.
-    pub endpoint: String,
+    pub(crate) endpoint: String,
     /// What requests to it are signed with, whatever the account.
-    pub secret: String,
-    /// Its port.
-    pub port: u16,
+    pub(crate) secret: String,
+    pub(crate) port: u16,
     /// The port of its Redis, on 127.0.0.1.
-    pub redis_port: u16,
-    /// Its region.
-    pub region: String,
+    pub(crate) redis_port: u16,
+    pub(crate) region: String,
     /// The process that supervises MiniStack and its Lambdas.
-    pub pid: i32,
-    /// Redis.
-    pub redis_pid: i32,
+    pub(crate) pid: i32,
+    pub(crate) redis_pid: i32,
 }
 
 impl std::fmt::Debug for LocalStage {
@@ -60,7 +72,7 @@ impl std::fmt::Debug for LocalStage {
 
 impl LocalStage {
     /// The variables with which Terraform, the AWS CLI and the SDKs reach the stage.
-    pub fn env(&self) -> Vec<(String, String)> {
+    pub(crate) fn env(&self) -> Vec<(String, String)> {
         self.env_with(std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy")).ok().as_deref())
     }
 
@@ -80,7 +92,7 @@ impl LocalStage {
             ("AWS_SECRET_ACCESS_KEY", &self.secret),
             ("AWS_REGION", &self.region),
             ("AWS_DEFAULT_REGION", &self.region),
-            // Nobody is to be asked for credentials over the network.
+            // Credentials must not be requested over the network.
             ("AWS_EC2_METADATA_DISABLED", "true"),
             ("NO_PROXY", &direct),
             ("no_proxy", &direct),
@@ -91,17 +103,17 @@ impl LocalStage {
 
     /// The variables that must not be set beside those of [`LocalStage::env`]: some by name, and whatever the
     /// environment holds of `AWS_ENDPOINT_URL_<SERVICE>`, which would win over `AWS_ENDPOINT_URL`.
-    pub fn unset(&self) -> Vec<String> {
+    pub(crate) fn unset(&self) -> Vec<String> {
         unset_with(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
     }
 
     /// Lines for `eval "$(deployctl local env)"` in any POSIX shell.
-    pub fn shell(&self) -> String {
+    pub(crate) fn shell(&self) -> String {
         shell(&self.unset(), &self.env())
     }
 
     /// Where a stage of a REST API answers, without a slash at the end.
-    pub fn url(&self, rest_api_id: &str, stage_name: &str) -> String {
+    pub(crate) fn url(&self, rest_api_id: &str, stage_name: &str) -> String {
         format!("{}/_aws/execute-api/{rest_api_id}/{stage_name}", self.endpoint)
     }
 }

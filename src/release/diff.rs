@@ -1,4 +1,4 @@
-//! Two releases side by side.
+//! The differences of two releases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,81 +13,81 @@ use crate::artifact::Sha256;
 
 /// How a release differs from another.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Diff {
+pub(crate) struct Diff {
     /// The one.
-    pub from: Side,
+    pub(crate) from: Side,
     /// The other.
-    pub to: Side,
+    pub(crate) to: Side,
     /// Whether they differ in what they run: in bytes, functions or API.
-    pub differs: bool,
+    pub(crate) differs: bool,
     /// The zips that differ.
-    pub artifacts: BTreeMap<String, Change<Bytes>>,
+    pub(crate) artifacts: BTreeMap<String, Change<Bytes>>,
     /// The functions that differ.
-    pub functions: BTreeMap<String, Change<Function>>,
+    pub(crate) functions: BTreeMap<String, Change<Function>>,
     /// The API.
-    pub api: Api,
+    pub(crate) api: Api,
 }
 
 /// A release of the two.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Side {
+pub(crate) struct Side {
     /// Its version.
-    pub version: Version,
+    pub(crate) version: Version,
     /// The record that tells of it.
-    pub record: u64,
+    pub(crate) record: u64,
     /// When that was written.
-    pub at: jiff::Timestamp,
+    pub(crate) at: jiff::Timestamp,
     /// Its source.
-    pub git: Option<Git>,
+    pub(crate) git: Option<Git>,
     /// The stage that its bytes were promoted from.
-    pub promoted_from: Option<StageName>,
+    pub(crate) promoted_from: Option<StageName>,
 }
 
 /// Something that only one has, or that is not the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Change<T> {
+pub(crate) struct Change<T> {
     /// What the one has.
-    pub from: Option<T>,
+    pub(crate) from: Option<T>,
     /// What the other has.
-    pub to: Option<T>,
+    pub(crate) to: Option<T>,
 }
 
 /// A zip.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Bytes {
+pub(crate) struct Bytes {
     /// The sha256 of its bytes.
-    pub sha256: Sha256,
+    pub(crate) sha256: Sha256,
     /// Its size.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// A function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Function {
+pub(crate) struct Function {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// The artifact it runs.
-    pub artifact: String,
+    pub(crate) artifact: String,
     /// Its version.
-    pub version: String,
+    pub(crate) version: String,
     /// Lambda's CodeSha256.
-    pub code_sha256: String,
+    pub(crate) code_sha256: String,
     /// A digest of its configuration.
-    pub config_sha256: Sha256,
+    pub(crate) config_sha256: Sha256,
 }
 
 /// The API of both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Api {
+pub(crate) struct Api {
     /// The fingerprints.
-    pub fingerprint: Change<Sha256>,
+    pub(crate) fingerprint: Change<Sha256>,
     /// What changed, a line each; `None` when a definition is no longer kept.
-    pub changes: Option<Vec<String>>,
+    pub(crate) changes: Option<Vec<String>>,
 }
 
 impl Diff {
     /// Compares two records, with the definitions that their deployments froze as far as those are kept.
-    pub fn of(from: &Record, to: &Record, frozen: [Option<&Definition>; 2]) -> Self {
+    pub(crate) fn of(from: &Record, to: &Record, frozen: [Option<&Definition>; 2]) -> Self {
         let artifacts = changed(&from.release.artifacts, &to.release.artifacts, Bytes::of);
         let functions = changed(&from.release.functions, &to.release.functions, Function::of);
         let fingerprints = (from.release.api.fingerprint, to.release.api.fingerprint);

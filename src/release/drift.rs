@@ -1,13 +1,13 @@
-//! How a stage differs from what the ledger says of it.
+//! The differences between a stage and the ledger.
 
 use std::collections::BTreeMap;
 
 use super::model::FunctionName;
 use super::record::Record;
-use crate::world::{Codes, StageState};
+use crate::release::state::{Codes, StageState};
 
-/// What somebody did to the stage itself.
-pub fn of_stage(stage: &StageState, current: Option<&Record>) -> Vec<String> {
+/// How the stage itself differs from the ledger.
+pub(crate) fn of_stage(stage: &StageState, current: Option<&Record>) -> Vec<String> {
     let mut drift = Vec::new();
     if let Some(canary) = &stage.canary {
         drift.push(format!("a canary is in progress: deployment {canary}"));
@@ -16,7 +16,7 @@ pub fn of_stage(stage: &StageState, current: Option<&Record>) -> Vec<String> {
     let expected = &record.pointer;
     if stage.pointer.deployment_id != expected.deployment_id {
         drift.push(format!(
-            "somebody moved the stage: it serves deployment {}, the ledger says {}",
+            "the stage was moved without deployctl: it serves deployment {}, the ledger says {}",
             stage.pointer.deployment_id, expected.deployment_id
         ));
     }
@@ -31,7 +31,7 @@ pub fn of_stage(stage: &StageState, current: Option<&Record>) -> Vec<String> {
 }
 
 /// What is wrong with the versions that are live.
-pub fn of_versions(current: &Record, codes: &BTreeMap<FunctionName, Codes>) -> Vec<String> {
+pub(crate) fn of_versions(current: &Record, codes: &BTreeMap<FunctionName, Codes>) -> Vec<String> {
     let functions = current.release.functions.values();
     let wrong = functions.filter_map(|function| {
         let (name, version) = (&function.name, &function.version);
@@ -49,7 +49,10 @@ pub fn of_versions(current: &Record, codes: &BTreeMap<FunctionName, Codes>) -> V
 
 /// The functions whose `$LATEST` has not the code of the live release, and that code. After a rollback, or a release
 /// that failed, that is as it should be: some other release brought it.
-pub fn of_latest(current: &Record, codes: &BTreeMap<FunctionName, Codes>) -> BTreeMap<FunctionName, String> {
+pub(crate) fn of_latest(
+    current: &Record,
+    codes: &BTreeMap<FunctionName, Codes>,
+) -> BTreeMap<FunctionName, String> {
     let functions = current.release.functions.values();
     let differ = functions.filter_map(|function| {
         let found = codes.get(&function.name)?;
@@ -59,7 +62,7 @@ pub fn of_latest(current: &Record, codes: &BTreeMap<FunctionName, Codes>) -> BTr
 }
 
 /// Takes away what `record` explains.
-pub fn explain(latest: &mut BTreeMap<FunctionName, String>, record: &Record) {
+pub(crate) fn explain(latest: &mut BTreeMap<FunctionName, String>, record: &Record) {
     latest.retain(|name, code| {
         let known = record.release.functions.values();
         !known.into_iter().any(|function| function.name == *name && function.code_sha256 == *code)
@@ -67,7 +70,7 @@ pub fn explain(latest: &mut BTreeMap<FunctionName, String>, record: &Record) {
 }
 
 /// What is said of a `$LATEST` that nothing explains.
-pub fn unexplained(name: &FunctionName, code: &str) -> String {
+pub(crate) fn unexplained(name: &FunctionName, code: &str) -> String {
     format!(
         "the code of {name} was changed past deployctl: its $LATEST has CodeSha256 {code}, which no release of the ledger \
          has; the stage does not run it, and the next release replaces it"

@@ -1,12 +1,14 @@
 //! What a release is, without any I/O: its words, its plan, its record, and the definition of the API it
-//! freezes. Everything here is a function of values (I2).
+//! freezes. Everything here is a function of values.
 
-pub mod check;
-pub mod definition;
-pub mod diff;
-pub mod drift;
-pub mod model;
-pub mod note;
-pub mod plan;
-pub mod prune;
-pub mod record;
+pub(crate) mod artifacts;
+pub(crate) mod check;
+pub(crate) mod definition;
+pub(crate) mod deployment_description;
+pub(crate) mod diff;
+pub(crate) mod drift;
+pub(crate) mod model;
+pub(crate) mod plan;
+pub(crate) mod prune;
+pub(crate) mod record;
+pub(crate) mod state;

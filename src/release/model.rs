@@ -1,4 +1,4 @@
-//! The words of a release as types. Each checks its own form where it is made, so that no room below has to.
+//! The terms of a release as types. Each validates its own form when it is created.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A name that does not have the form it must have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {text:?} is not valid: {rule}")]
-pub struct Malformed {
+pub(crate) struct Malformed {
     what: &'static str,
     text: String,
     rule: &'static str,
@@ -20,11 +20,11 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub(crate) struct $name(String);
 
         impl $name {
             /// The name as text.
-            pub fn as_str(&self) -> &str {
+            pub(crate) fn as_str(&self) -> &str {
                 &self.0
             }
         }
@@ -137,38 +137,32 @@ name!(
     "API Gateway uses 1 to 64 letters, digits and '-'",
     |text| within(text, 64, "-")
 );
-name!(
-    /// An AWS account.
-    AccountId,
-    "account",
-    "^[0-9]{12}$",
-    "an AWS account id has 12 digits",
-    |text| text.len() == 12 && text.chars().all(|c| c.is_ascii_digit())
-);
+name!(AccountId, "account", "^[0-9]{12}$", "an AWS account id has 12 digits", |text| text.len() == 12
+    && text.chars().all(|c| c.is_ascii_digit()));
 
 /// The stage variable that names the release a stage serves.
-pub const RELEASE_VARIABLE: &str = "release";
+pub(crate) const RELEASE_VARIABLE: &str = "release";
 
 /// The most functions a stage can hold: API Gateway allows 100 stage variables, and one names the release.
-pub const MAX_FUNCTIONS: usize = 99;
+pub(crate) const MAX_FUNCTIONS: usize = 99;
 
 /// Everything that `UpdateStage` moves: which deployment a stage serves, and with which variables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Pointer {
+pub(crate) struct Pointer {
     /// The deployment whose snapshot is served.
-    pub deployment_id: DeploymentId,
+    pub(crate) deployment_id: DeploymentId,
     /// The stage's variables: the release and a version for each function.
-    pub variables: BTreeMap<String, String>,
+    pub(crate) variables: BTreeMap<String, String>,
 }
 
 impl Pointer {
     /// The release that this pointer names, if it names one.
-    pub fn release(&self) -> Option<Version> {
+    pub(crate) fn release(&self) -> Option<Version> {
         self.variables.get(RELEASE_VARIABLE)?.parse().ok()
     }
 
     /// Whether a stage that points here is where `other` put it: variables that `other` does not know may be there.
-    pub fn is_put_there_by(&self, other: &Self) -> bool {
+    pub(crate) fn is_put_there_by(&self, other: &Self) -> bool {
         self.deployment_id == other.deployment_id
             && other.variables.iter().all(|(name, value)| self.variables.get(name) == Some(value))
     }

@@ -1,4 +1,4 @@
-//! The plan of a release: decided from values alone, shown, and then obeyed.
+//! The plan of a release: computed from values alone, shown, and then carried out.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,80 +7,92 @@ use super::check::Invocation;
 use super::model::{FunctionKey, FunctionName, FunctionVersion, MAX_FUNCTIONS, Version};
 use super::record::{ArtifactRecord, Record};
 use crate::artifact::Architecture;
-use crate::world::{Code, FunctionState, StageState};
+use crate::release::state::{Code, FunctionState, StageState};
 
 /// What is to be live.
 #[derive(Debug, Clone)]
-pub struct Desired {
-    /// Its version.
-    pub version: Version,
+pub(crate) struct Desired {
+    pub(crate) version: Version,
     /// The zips, by name.
-    pub artifacts: BTreeMap<String, Zip>,
+    pub(crate) artifacts: BTreeMap<String, Zip>,
     /// The functions, by stage variable.
-    pub functions: BTreeMap<FunctionKey, Target>,
+    pub(crate) functions: BTreeMap<FunctionKey, Target>,
 }
 
 /// A zip in the bucket and what it runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Zip {
+pub(crate) struct Zip {
     /// Where it lies and what it is.
-    pub record: ArtifactRecord,
+    pub(crate) record: ArtifactRecord,
     /// What it was built for.
-    pub architecture: Architecture,
+    pub(crate) architecture: Architecture,
 }
 
 /// A function of the contract.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-pub struct Target {
-    /// The function's name.
-    pub name: FunctionName,
+pub(crate) struct Target {
+    pub(crate) name: FunctionName,
     /// The artifact it runs.
-    pub artifact: String,
+    pub(crate) artifact: String,
 }
 
-/// What is there.
 #[derive(Debug, Clone)]
-pub struct Observed {
-    /// Each function's `$LATEST`.
-    pub functions: BTreeMap<FunctionKey, FunctionState>,
-    /// The stage.
-    pub stage: StageState,
+pub(crate) struct Observed {
+    pub(crate) functions: BTreeMap<FunctionKey, FunctionState>,
+    pub(crate) stage: StageState,
     /// The record of what is live, if there is one.
-    pub current: Option<Record>,
+    pub(crate) current: Option<Record>,
 }
 
 /// What a release will do before the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The version to be live.
-    pub version: Version,
+    pub(crate) version: Version,
     /// A step for each function.
-    pub functions: BTreeMap<FunctionKey, Step>,
+    pub(crate) functions: BTreeMap<FunctionKey, Step>,
 }
 
 /// What happens to one function.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// Which function and artifact.
-    pub target: Target,
-    /// What is done.
-    pub work: Work,
+    pub(crate) target: Target,
+    pub(crate) work: Work,
+}
+
+/// Why a function whose code is there gets another version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhyPublish {
+    /// The live release does not have the function, or has it under another name.
+    New,
+    CodeSent,
+    ConfigurationChanged,
+}
+
+impl fmt::Display for WhyPublish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::New => "it is new",
+            Self::CodeSent => "$LATEST already has its new code",
+            Self::ConfigurationChanged => "its configuration changed",
+        })
+    }
 }
 
 /// What is done to a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Work {
-    /// New code, published.
+pub(crate) enum Work {
     Update {
-        /// The code.
         code: Code,
         /// The function must still be at this revision.
         revision: String,
     },
-    /// The code is there; its configuration changed, or nobody knows which version it is.
+    /// The code is there, and no published version has this code and this configuration.
     Publish {
         /// The function must still be at this revision.
         revision: String,
+        why: WhyPublish,
     },
     /// The live version is just this.
     Keep(FunctionVersion),
@@ -88,51 +100,28 @@ pub enum Work {
 
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Somebody shifts traffic by hand.
+pub(crate) enum Refusal {
+    /// A canary is in progress.
     #[error("a canary is in progress on the stage (deployment {0})")]
     Canary(String),
     /// More functions than API Gateway has stage variables for.
     #[error("{0} functions are more than the {MAX_FUNCTIONS} that fit into a stage's variables")]
     TooMany(usize),
-    /// Nothing to release.
     #[error("the contract names no function")]
     NoFunctions,
     /// The contract names an artifact that deployctl.toml does not.
     #[error("function {key} runs artifact {artifact:?}, which deployctl.toml does not have")]
-    UnknownArtifact {
-        /// The function.
-        key: FunctionKey,
-        /// The artifact.
-        artifact: String,
-    },
+    UnknownArtifact { key: FunctionKey, artifact: String },
     /// A check of a function that the contract does not have.
     #[error("check {check:?} invokes function {key}, which the contract does not have")]
-    UnknownFunction {
-        /// The check.
-        check: String,
-        /// The function.
-        key: FunctionKey,
-    },
+    UnknownFunction { check: String, key: FunctionKey },
     /// The artifact would not run there.
     #[error("function {key} is {function}, but artifact {artifact:?} is built for {built}")]
-    Architecture {
-        /// The function.
-        key: FunctionKey,
-        /// The function's architecture.
-        function: Architecture,
-        /// The artifact.
-        artifact: String,
-        /// The artifact's architecture.
-        built: Architecture,
-    },
+    Architecture { key: FunctionKey, function: Architecture, artifact: String, built: Architecture },
 }
 
 /// Checks what can be checked before anything is read from Lambda.
-///
-/// # Errors
-/// The first thing that makes the release impossible.
-pub fn check(desired: &Desired) -> Result<(), Refusal> {
+pub(crate) fn check(desired: &Desired) -> Result<(), Refusal> {
     if desired.functions.is_empty() {
         return Err(Refusal::NoFunctions);
     }
@@ -148,10 +137,7 @@ pub fn check(desired: &Desired) -> Result<(), Refusal> {
 }
 
 /// Checks that what is to be invoked will be released.
-///
-/// # Errors
-/// The first check of a function that the contract does not have.
-pub fn check_invocations(desired: &Desired, invocations: &[Invocation]) -> Result<(), Refusal> {
+pub(crate) fn check_invocations(desired: &Desired, invocations: &[Invocation]) -> Result<(), Refusal> {
     let unknown = invocations.iter().find(|check| !desired.functions.contains_key(&check.function));
     match unknown {
         None => Ok(()),
@@ -162,10 +148,7 @@ pub fn check_invocations(desired: &Desired, invocations: &[Invocation]) -> Resul
 }
 
 /// Decides what a release does.
-///
-/// # Errors
-/// When the release cannot be made as things are.
-pub fn plan(desired: &Desired, observed: &Observed) -> Result<Plan, Refusal> {
+pub(crate) fn plan(desired: &Desired, observed: &Observed) -> Result<Plan, Refusal> {
     check(desired)?;
     if let Some(canary) = &observed.stage.canary {
         return Err(Refusal::Canary(canary.clone()));
@@ -207,21 +190,18 @@ fn work(
         return Work::Update { code, revision: state.revision.clone() };
     }
     let live = current.and_then(|record| record.release.functions.get(key));
-    match live {
-        Some(live)
-            if live.name == target.name
-                && live.code_sha256 == state.code_sha256
-                && live.config_sha256 == state.config_sha256 =>
-        {
-            Work::Keep(live.version.clone())
-        }
-        _ => Work::Publish { revision: state.revision.clone() },
-    }
+    let why = match live.filter(|live| live.name == target.name) {
+        None => WhyPublish::New,
+        Some(live) if live.code_sha256 != state.code_sha256 => WhyPublish::CodeSent,
+        Some(live) if live.config_sha256 != state.config_sha256 => WhyPublish::ConfigurationChanged,
+        Some(live) => return Work::Keep(live.version.clone()),
+    };
+    Work::Publish { revision: state.revision.clone(), why }
 }
 
 impl Plan {
     /// Whether no function changes. A release still makes a new API deployment.
-    pub fn keeps_all(&self) -> bool {
+    pub(crate) fn keeps_all(&self) -> bool {
         self.functions.values().all(|step| matches!(step.work, Work::Keep(_)))
     }
 }
@@ -234,9 +214,7 @@ impl fmt::Display for Plan {
                 Work::Update { code, .. } => {
                     writeln!(f, "  update  {key} ({name}): {} sha256 {}", code.key, code.sha256.short())?;
                 }
-                Work::Publish { .. } => {
-                    writeln!(f, "  publish {key} ({name}): new, or its configuration changed")?;
-                }
+                Work::Publish { why, .. } => writeln!(f, "  publish {key} ({name}): {why}")?,
                 Work::Keep(version) => writeln!(f, "  keep    {key} ({name}): version {version}")?,
             }
         }

@@ -1,7 +1,7 @@
 //! What may be deleted: decided from values alone, shown, and then obeyed.
 //!
 //! A release holds on to its API deployment, its function versions, its zips and the definition of its API. Kept are
-//! the live release, the last ones, the way back, whatever any stage or canary of the API points to, and all that the
+//! the live release, the last ones, the targets of a rollback, whatever any stage or canary of the API points to, and all that the
 //! ledgers of other stages in the bucket can still go back to. What is newer than everything that is kept is left
 //! alone, too: it may belong to a release that is being prepared.
 
@@ -10,77 +10,75 @@ use std::num::NonZeroUsize;
 
 use serde::Serialize;
 
+use super::deployment_description::DeploymentDescription;
 use super::model::{DeploymentId, FunctionName, FunctionVersion, Version};
-use super::note::Note;
 use super::record::{Outcome, Record, Release};
 use crate::artifact::Sha256;
-use crate::world::{Deployment, Object, StageUse, VersionState};
+use crate::release::state::{Deployment, Object, StageUse, VersionState};
 
 /// What the ledgers say.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub(crate) struct Known {
     /// The records of the stage, oldest first.
-    pub records: Vec<Record>,
+    pub(crate) records: Vec<Record>,
     /// The numbers of those that earlier prunes gave up.
-    pub pruned: BTreeSet<u64>,
+    pub(crate) pruned: BTreeSet<u64>,
     /// What the other stages in the bucket can still go back to.
-    pub others: Vec<Release>,
+    pub(crate) others: Vec<Release>,
     /// The API, and its stage.
-    pub api: (String, String),
+    pub(crate) api: (String, String),
 }
 
-/// What there is.
 #[derive(Debug, Clone, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// The deployments of the API.
-    pub deployments: Vec<Deployment>,
-    /// Its stages.
-    pub stages: Vec<StageUse>,
+    pub(crate) deployments: Vec<Deployment>,
+    pub(crate) stages: Vec<StageUse>,
     /// The published versions of the functions, as far as those are there.
-    pub versions: BTreeMap<FunctionName, Vec<VersionState>>,
+    pub(crate) versions: BTreeMap<FunctionName, Vec<VersionState>>,
     /// Objects that are zips of this project.
-    pub zips: Vec<Object>,
+    pub(crate) zips: Vec<Object>,
     /// The kept definitions of the stage's API.
-    pub definitions: Vec<(Sha256, Object)>,
+    pub(crate) definitions: Vec<(Sha256, Object)>,
 }
 
 /// What is kept and what is deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Prune {
+pub(crate) struct Prune {
     /// The releases that can still be gone back to, newest first.
-    pub kept: Vec<Version>,
+    pub(crate) kept: Vec<Version>,
     /// The numbers of the records that cannot be gone back to any more.
-    pub given_up: BTreeSet<u64>,
+    pub(crate) pruned_records: BTreeSet<u64>,
     /// The API deployments to delete.
-    pub deployments: BTreeSet<DeploymentId>,
+    pub(crate) deployments: BTreeSet<DeploymentId>,
     /// The function versions to delete.
-    pub versions: BTreeSet<OldVersion>,
+    pub(crate) versions: BTreeSet<OldVersion>,
     /// The zips and kept definitions to delete.
-    pub objects: BTreeSet<Object>,
+    pub(crate) objects: BTreeSet<Object>,
     /// Stages of the API whose ledger is not in this bucket: nobody knows what they could go back to.
-    pub strangers: BTreeSet<String>,
+    pub(crate) unmanaged_stages: BTreeSet<String>,
 }
 
 /// A function version to delete.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
-pub struct OldVersion {
+pub(crate) struct OldVersion {
     /// The function.
-    pub function: FunctionName,
+    pub(crate) function: FunctionName,
     /// The version.
-    pub version: FunctionVersion,
+    pub(crate) version: FunctionVersion,
     /// The size of its zip.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Prune {
     /// Whether there is nothing to delete.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.deployments.is_empty() && self.versions.is_empty() && self.objects.is_empty()
     }
 
-    /// Only what is in `shown` as well: nothing is deleted that nobody has seen.
+    /// Only what is in `shown` as well: nothing is deleted that was not shown.
     #[must_use]
-    pub fn within(self, shown: &Self) -> Self {
+    pub(crate) fn within(self, shown: &Self) -> Self {
         Self {
             deployments: &self.deployments & &shown.deployments,
             versions: &self.versions & &shown.versions,
@@ -90,7 +88,7 @@ impl Prune {
     }
 
     /// The bytes that are gained: in Lambda's storage, and in the bucket.
-    pub fn bytes(&self) -> (u64, u64) {
+    pub(crate) fn bytes(&self) -> (u64, u64) {
         (
             self.versions.iter().map(|version| version.bytes).sum(),
             self.objects.iter().map(|object| object.bytes).sum(),
@@ -129,7 +127,7 @@ impl<'a> Held<'a> {
 }
 
 /// Decides what may go, when the live release and `keep` releases in all are to stay.
-pub fn plan(keep: NonZeroUsize, known: &Known, found: &Found) -> Prune {
+pub(crate) fn plan(keep: NonZeroUsize, known: &Known, found: &Found) -> Prune {
     let (api, stage) = (&known.api.0, &known.api.1);
     let alive = |record: &&Record| record.outcome == Outcome::Live && !known.pruned.contains(&record.number);
     let live: Vec<&Record> = known.records.iter().rev().filter(alive).collect();
@@ -142,7 +140,7 @@ pub fn plan(keep: NonZeroUsize, known: &Known, found: &Found) -> Prune {
             held.hold(&record.release, api);
         }
     }
-    // The way back: after a redeployment it is the same version with the API before.
+    // The target of a rollback: after a redeploy it is the same version with the API before.
     if let Some(current) = live.first() {
         let back = live.iter().find(|record| Some(record.number) == current.before.record);
         held.hold(&current.release, api);
@@ -157,23 +155,30 @@ pub fn plan(keep: NonZeroUsize, known: &Known, found: &Found) -> Prune {
         held.hold(release, api);
     }
     hold_stages(&mut held, known, found);
-    let given_up: BTreeSet<u64> = {
+    let pruned_records: BTreeSet<u64> = {
         let gone = live.iter().filter(|record| !held.has(&record.release));
         gone.map(|record| record.number).collect()
     };
     // What shares all it runs with a kept one can come back as well, so its zips stay with it.
-    for record in live.iter().filter(|record| !given_up.contains(&record.number)) {
+    for record in live.iter().filter(|record| !pruned_records.contains(&record.number)) {
         held.hold(&record.release, api);
     }
-    let strangers = strangers(known, found, stage);
-    let own = Own::of(known, strangers.is_empty());
+    let unmanaged_stages = unmanaged_stages(known, found, stage);
+    let own = Own::of(known, unmanaged_stages.is_empty());
     let (deployments, fingerprints) = deployments(&held, &own, found);
     held.fingerprints.extend(fingerprints);
     let definitions =
         found.definitions.iter().filter(|(fingerprint, _)| !held.fingerprints.contains(fingerprint));
     let objects =
         definitions.map(|(_, object)| object.clone()).chain(zips(&held, &own, live.first(), found)).collect();
-    Prune { kept, given_up, deployments, versions: versions(&held, &own, found), objects, strangers }
+    Prune {
+        kept,
+        pruned_records,
+        deployments,
+        versions: versions(&held, &own, found),
+        objects,
+        unmanaged_stages,
+    }
 }
 
 /// Whatever a stage or a canary of the API uses now, whoever put it there.
@@ -193,8 +198,8 @@ fn hold_stages<'a>(held: &mut Held<'a>, known: &'a Known, found: &'a Found) {
 }
 
 /// The stages of the API that no ledger in this bucket tells of.
-fn strangers(known: &Known, found: &Found, stage: &str) -> BTreeSet<String> {
-    let told: BTreeSet<&str> = known
+fn unmanaged_stages(known: &Known, found: &Found, stage: &str) -> BTreeSet<String> {
+    let known_names: BTreeSet<&str> = known
         .others
         .iter()
         .filter(|release| release.api.id == known.api.0)
@@ -202,7 +207,7 @@ fn strangers(known: &Known, found: &Found, stage: &str) -> BTreeSet<String> {
         .chain([stage])
         .collect();
     let names = found.stages.iter().map(|stage| stage.name.clone());
-    names.filter(|name| !told.contains(name.as_str())).collect()
+    names.filter(|name| !known_names.contains(name.as_str())).collect()
 }
 
 /// What is this stage's to delete.
@@ -251,7 +256,7 @@ fn deployments(held: &Held<'_>, own: &Own<'_>, found: &Found) -> (BTreeSet<Deplo
     let mut old = BTreeSet::new();
     let mut fingerprints = Vec::new();
     for deployment in &found.deployments {
-        let Ok(note) = deployment.description.parse::<Note>() else { continue };
+        let Ok(note) = deployment.description.parse::<DeploymentDescription>() else { continue };
         let ours = own.leftovers || own.deployments.contains(deployment.id.as_str());
         if ours && !is_held(&deployment) && Some(deployment.created) <= newest {
             old.insert(deployment.id.clone());

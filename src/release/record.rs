@@ -14,41 +14,41 @@ use crate::artifact::Sha256;
 use crate::event::StepTime;
 
 /// The form of the records that this tool writes, and the newest it reads.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// One entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Record {
+pub(crate) struct Record {
     /// The form of this record.
-    pub schema: u32,
+    pub(crate) schema: u32,
     /// Its place in the ledger: 1 for the first, without gaps.
-    pub number: u64,
+    pub(crate) number: u64,
     /// What was done.
-    pub action: Action,
+    pub(crate) action: Action,
     /// How it ended.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// The release that the stage was moved to, or was to be.
-    pub release: Release,
+    pub(crate) release: Release,
     /// Where the stage points when it serves that release.
-    pub pointer: Pointer,
+    pub(crate) pointer: Pointer,
     /// What the stage served before.
-    pub before: Before,
+    pub(crate) before: Before,
     /// When it was done.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// Who did it.
-    pub who: Who,
+    pub(crate) who: Who,
     /// The version of deployctl.
-    pub tool: String,
+    pub(crate) tool: String,
     /// How long its steps took.
-    pub steps: Vec<StepTime>,
+    pub(crate) steps: Vec<StepTime>,
     /// Set when a later command found that this had happened and wrote it down.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub recovered: bool,
+    pub(crate) recovered: bool,
 }
 
 impl Record {
     /// Whether both tell of one and the same operation, however much of it each knows.
-    pub fn is_same_operation(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_operation(&self, other: &Self) -> bool {
         (self.at, &self.who, &self.release) == (other.at, &other.who, &other.release)
     }
 }
@@ -56,7 +56,7 @@ impl Record {
 /// What was done to a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub(crate) enum Action {
     /// A release.
     Release,
     /// A new deployment of the API under the same functions.
@@ -70,7 +70,7 @@ pub enum Action {
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The stage serves the release.
     Live,
     /// The stage was moved, did not pass its checks, and was moved back.
@@ -83,26 +83,26 @@ pub enum Outcome {
 
 /// One immutable set that goes live as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Release {
+pub(crate) struct Release {
     /// Its version.
-    pub version: Version,
+    pub(crate) version: Version,
     /// The source it was built from, where that was a git repository.
-    pub git: Option<Git>,
+    pub(crate) git: Option<Git>,
     /// The stage that ran these bytes before, where they were promoted and not built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub promoted_from: Option<StageName>,
+    pub(crate) promoted_from: Option<StageName>,
     /// The zips.
-    pub artifacts: BTreeMap<String, ArtifactRecord>,
+    pub(crate) artifacts: BTreeMap<String, ArtifactRecord>,
     /// The function versions.
-    pub functions: BTreeMap<FunctionKey, FunctionRecord>,
+    pub(crate) functions: BTreeMap<FunctionKey, FunctionRecord>,
     /// The API deployment.
-    pub api: ApiRecord,
+    pub(crate) api: ApiRecord,
 }
 
 impl Release {
     /// Where a stage points that serves this release. Variables that are neither this release's nor `former`'s
     /// are not deployctl's, and stay as they are in `from`.
-    pub fn pointer(&self, from: &Pointer, former: Option<&Release>) -> Pointer {
+    pub(crate) fn pointer(&self, from: &Pointer, former: Option<&Release>) -> Pointer {
         let mut variables = from.variables.clone();
         for key in former.into_iter().flat_map(|release| release.functions.keys()) {
             variables.remove(key.as_str());
@@ -117,72 +117,72 @@ impl Release {
 
 /// The state of the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Git {
+pub(crate) struct Git {
     /// The commit.
-    pub commit: String,
+    pub(crate) commit: String,
     /// Whether the work tree differed from it.
-    pub dirty: bool,
+    pub(crate) dirty: bool,
 }
 
 /// A zip in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ArtifactRecord {
+pub(crate) struct ArtifactRecord {
     /// Its key.
-    pub key: String,
+    pub(crate) key: String,
     /// Its S3 version.
-    pub s3_version: Option<String>,
+    pub(crate) s3_version: Option<String>,
     /// The sha256 of its bytes.
-    pub sha256: Sha256,
+    pub(crate) sha256: Sha256,
     /// Its size in bytes.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// A version of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct FunctionRecord {
+pub(crate) struct FunctionRecord {
     /// The function.
-    pub name: FunctionName,
+    pub(crate) name: FunctionName,
     /// The artifact it runs.
-    pub artifact: String,
+    pub(crate) artifact: String,
     /// The version.
-    pub version: FunctionVersion,
+    pub(crate) version: FunctionVersion,
     /// Lambda's CodeSha256: base64 of the sha256 of the zip.
-    pub code_sha256: String,
+    pub(crate) code_sha256: String,
     /// A digest of its configuration.
-    pub config_sha256: Sha256,
+    pub(crate) config_sha256: Sha256,
 }
 
 /// The API's part of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ApiRecord {
+pub(crate) struct ApiRecord {
     /// The REST API.
-    pub id: String,
+    pub(crate) id: String,
     /// Its API Gateway stage.
-    pub stage: String,
+    pub(crate) stage: String,
     /// The snapshot.
-    pub deployment_id: DeploymentId,
+    pub(crate) deployment_id: DeploymentId,
     /// The fingerprint of the definition that it froze.
-    pub fingerprint: Sha256,
+    pub(crate) fingerprint: Sha256,
     /// For how many seconds API Gateway keeps the results of its authorizers: the longest time of all, 0 where none
     /// are kept. Records of older versions do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authorizer_cache_seconds: Option<u64>,
+    pub(crate) authorizer_cache_seconds: Option<u64>,
 }
 
 /// What a stage served before: enough to go back to it in one call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Before {
+pub(crate) struct Before {
     /// Where the stage pointed.
-    pub pointer: Pointer,
+    pub(crate) pointer: Pointer,
     /// The record that had put it there; `None` before the first release, or when nobody knows.
-    pub record: Option<u64>,
+    pub(crate) record: Option<u64>,
 }
 
 /// Who did it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Who {
+pub(crate) struct Who {
     /// The AWS identity.
-    pub arn: String,
+    pub(crate) arn: String,
     /// The page of the CI run, where there is one.
-    pub run_url: Option<String>,
+    pub(crate) run_url: Option<String>,
 }

@@ -1,10 +1,10 @@
-//! A failure in words: what happened, who must act, and what to do next.
+//! Turns a failure into an error: message, exit code, and what to do next.
 
 use std::fmt;
 
 use super::failure::{Failure, LockInfo, Reason};
 use super::messages::Diagnostic;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorId, Kind};
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,22 +32,22 @@ impl fmt::Display for Failure {
             Reason::MissingVariables(names) => write!(f, "no value for {}", names.join(", ")),
             Reason::NotInitialised => f.write_str("the layer is not initialised"),
             Reason::BackendChanged => f.write_str("the backend's settings have changed"),
-            Reason::NotInstallable => f.write_str("a provider or a module cannot be installed"),
-            Reason::RegistryUnreachable => f.write_str("the provider registry cannot be reached"),
+            Reason::NotInstallable => f.write_str("failed to install a provider or a module"),
+            Reason::RegistryUnreachable => f.write_str("failed to reach the provider registry"),
             Reason::LockFileOutdated => f.write_str(".terraform.lock.hcl does not cover what is needed here"),
-            Reason::BackendUnreachable => f.write_str("the state cannot be reached"),
+            Reason::BackendUnreachable => f.write_str("failed to reach the state"),
             Reason::Authentication => f.write_str("AWS does not accept the credentials"),
             Reason::Throttled => f.write_str("AWS throttled the calls, or a quota is exhausted"),
             Reason::VersionConstraint => f.write_str("a version constraint is not met"),
             Reason::ResourceCycle => f.write_str("resources depend on each other in a circle"),
             Reason::DiskFull => f.write_str("the disk is full"),
             Reason::PlanNotWritten => f.write_str("the plan file is not whole: the disk is perhaps full"),
-            Reason::Format { what, problem } => write!(f, "cannot read {what}: {problem}"),
+            Reason::Format { what, problem } => write!(f, "failed to read {what}: {problem}"),
             Reason::Interrupted { killed: false } => f.write_str("interrupted"),
             Reason::Interrupted { killed: true } => {
                 f.write_str("interrupted, and killed because it did not stop in time")
             }
-            Reason::Io { purpose, source } => write!(f, "cannot {purpose}: {source}"),
+            Reason::Io { purpose, source } => write!(f, "failed to {purpose}: {source}"),
             Reason::Failed(process) => match (self.diagnostics.first(), process) {
                 (Some(first), _) => f.write_str(&first.summary),
                 (None, Some(process)) => write!(f, "{process}"),
@@ -73,36 +73,36 @@ impl Failure {
     }
 
     /// The failure's stable name.
-    const fn id(reason: &Reason) -> &'static str {
+    const fn id(reason: &Reason) -> ErrorId {
         match reason {
-            Reason::NotFound(_) => "terraform.not_found",
-            Reason::NotTerraform(_) => "terraform.not_terraform",
-            Reason::TooOld { .. } => "terraform.too_old",
-            Reason::OptionTooNew { .. } => "terraform.option_too_new",
-            Reason::BadFolder(_) => "terraform.bad_folder",
-            Reason::UnknownLayer(_) => "terraform.unknown_layer",
-            Reason::BadLayerName(_) => "terraform.bad_layer_name",
-            Reason::LayerCycle(_) => "terraform.layer_cycle",
-            Reason::SecretInBackend(_) => "terraform.secret_in_backend",
-            Reason::StateLocked(_) => "terraform.state_locked",
-            Reason::StalePlan => "terraform.stale_plan",
-            Reason::MissingVariables(_) => "terraform.missing_variable",
-            Reason::NotInitialised => "terraform.not_initialised",
-            Reason::BackendChanged => "terraform.backend_changed",
-            Reason::NotInstallable => "terraform.not_installable",
-            Reason::RegistryUnreachable => "terraform.registry_unreachable",
-            Reason::LockFileOutdated => "terraform.lock_file_outdated",
-            Reason::BackendUnreachable => "terraform.backend_unreachable",
-            Reason::Authentication => "terraform.authentication",
-            Reason::Throttled => "terraform.throttled",
-            Reason::VersionConstraint => "terraform.version_constraint",
-            Reason::ResourceCycle => "terraform.resource_cycle",
-            Reason::DiskFull => "terraform.disk_full",
-            Reason::PlanNotWritten => "terraform.plan_not_written",
-            Reason::Format { .. } => "terraform.format",
-            Reason::Interrupted { .. } => "interrupted",
-            Reason::Io { .. } => "terraform.io",
-            Reason::Failed(_) => "terraform.failed",
+            Reason::NotFound(_) => ErrorId::TerraformNotFound,
+            Reason::NotTerraform(_) => ErrorId::TerraformNotTerraform,
+            Reason::TooOld { .. } => ErrorId::TerraformTooOld,
+            Reason::OptionTooNew { .. } => ErrorId::TerraformOptionTooNew,
+            Reason::BadFolder(_) => ErrorId::TerraformBadFolder,
+            Reason::UnknownLayer(_) => ErrorId::TerraformUnknownLayer,
+            Reason::BadLayerName(_) => ErrorId::TerraformBadLayerName,
+            Reason::LayerCycle(_) => ErrorId::TerraformLayerCycle,
+            Reason::SecretInBackend(_) => ErrorId::TerraformSecretInBackend,
+            Reason::StateLocked(_) => ErrorId::TerraformStateLocked,
+            Reason::StalePlan => ErrorId::TerraformStalePlan,
+            Reason::MissingVariables(_) => ErrorId::TerraformMissingVariable,
+            Reason::NotInitialised => ErrorId::TerraformNotInitialised,
+            Reason::BackendChanged => ErrorId::TerraformBackendChanged,
+            Reason::NotInstallable => ErrorId::TerraformNotInstallable,
+            Reason::RegistryUnreachable => ErrorId::TerraformRegistryUnreachable,
+            Reason::LockFileOutdated => ErrorId::TerraformLockFileOutdated,
+            Reason::BackendUnreachable => ErrorId::TerraformBackendUnreachable,
+            Reason::Authentication => ErrorId::TerraformAuthentication,
+            Reason::Throttled => ErrorId::TerraformThrottled,
+            Reason::VersionConstraint => ErrorId::TerraformVersionConstraint,
+            Reason::ResourceCycle => ErrorId::TerraformResourceCycle,
+            Reason::DiskFull => ErrorId::TerraformDiskFull,
+            Reason::PlanNotWritten => ErrorId::TerraformPlanNotWritten,
+            Reason::Format { .. } => ErrorId::TerraformFormat,
+            Reason::Interrupted { .. } => ErrorId::Interrupted,
+            Reason::Io { .. } => ErrorId::TerraformIo,
+            Reason::Failed(_) => ErrorId::TerraformFailed,
         }
     }
 
@@ -169,11 +169,11 @@ impl Failure {
             Reason::Interrupted { killed: true } => {
                 let unlock = by_hand("force-unlock <id>");
                 return Some(format!(
-                    "what runs is unchanged; a lock may be left: the next run tells its id, and {unlock} removes it"
+                    "what is live is unchanged; a lock may be left: the next run tells its id, and {unlock} removes it"
                 ));
             }
             Reason::Interrupted { killed: false } => {
-                "what runs is unchanged; what Terraform had done by then is in its state, and the next run goes on from there"
+                "what is live is unchanged; what Terraform had done by then is in its state, and the next run goes on from there"
             }
             Reason::Failed(_) => return Some(self.unknown(&by_hand)),
             Reason::Io { .. } => return None,
@@ -185,7 +185,7 @@ impl Failure {
     fn unknown(&self, by_hand: &dyn Fn(&str) -> String) -> String {
         let done = "no traffic was moved; what Terraform has done so far is in its state";
         let Some(address) = self.exists_already() else {
-            return format!("{done}; once the cause is gone, run the command again");
+            return format!("{done}; fix the cause, and run the command again");
         };
         let import = by_hand(&format!("import '{address}' <id>"));
         format!(
@@ -193,7 +193,7 @@ impl Failure {
         )
     }
 
-    /// The resource that could not be made because it is there: made by somebody else, or by a call whose answer was lost.
+    /// The resource that could not be created because it exists: created elsewhere, or by a call whose answer was lost.
     fn exists_already(&self) -> Option<&str> {
         let says_so = |diagnostic: &&Diagnostic| {
             let Diagnostic { summary, detail, .. } = diagnostic;
@@ -212,12 +212,12 @@ impl From<Failure> for Error {
         if failure.diagnostics.is_empty() {
             return error;
         }
-        error.because(failure.diagnostics.iter().map(told).collect::<Vec<_>>().join("\n"))
+        error.because(failure.diagnostics.iter().map(format_diagnostic).collect::<Vec<_>>().join("\n"))
     }
 }
 
 /// A diagnostic as people read it: summary, place, detail.
-fn told(diagnostic: &Diagnostic) -> String {
+fn format_diagnostic(diagnostic: &Diagnostic) -> String {
     let Diagnostic { summary, detail, address, range, .. } = diagnostic;
     let mut text = summary.clone();
     if let Some(range) = range {
@@ -250,7 +250,7 @@ mod tests {
         let Reason::StateLocked(lock) = &*failure.reason else { panic!("{failure:?}") };
         assert_eq!((lock.who.as_str(), lock.operation.as_str()), ("root@vm", "apply"));
         let error = Error::from(failure);
-        assert_eq!((error.id, error.kind.exit_code()), ("terraform.state_locked", 20));
+        assert_eq!((error.id, error.kind.exit_code()), (ErrorId::TerraformStateLocked, 20));
         let unlock =
             "deployctl terraform app --stage dev -- force-unlock c2236b1e-bd85-ed27-ae6f-9573b33618e5";
         assert!(error.hint.unwrap().ends_with(unlock));
@@ -272,7 +272,7 @@ mod tests {
         let line = r#"{"@level":"error","@message":"","type":"diagnostic","diagnostic":{"severity":"error","summary":"creating CloudWatch Logs Log Group (/aws/lambda/f): ResourceAlreadyExistsException: The specified log group already exists","detail":"","address":"aws_cloudwatch_log_group.function[\"f\"]"}}"#;
         let found = Message::parse(line).unwrap().error().cloned();
         let error = Error::from(Failure::from_run(found.into_iter().collect(), None).at("app", "dev"));
-        assert_eq!(error.id, "terraform.failed");
+        assert_eq!(error.id, ErrorId::TerraformFailed);
         let import = r#"deployctl terraform app --stage dev -- import 'aws_cloudwatch_log_group.function["f"]' <id> takes it in"#;
         assert!(error.hint.as_ref().unwrap().contains(import), "{error:?}");
     }

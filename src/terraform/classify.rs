@@ -1,8 +1,28 @@
 //! From Terraform's diagnostics to a reason. Summaries are few and stable, details are prose of Terraform, of
 //! providers and of AWS: whatever is not recognised stays what it is.
 
-use super::failure::{LockInfo, Reason};
+use super::failure::{Failure, LockInfo, Reason};
 use super::messages::Diagnostic;
+use crate::platform::process::{self, ProcessError};
+
+impl Failure {
+    /// What the errors of a run come to.
+    pub(crate) fn from_run(diagnostics: Vec<Diagnostic>, process: Option<ProcessError>) -> Self {
+        let last_words = process.as_ref().map(ToString::to_string).unwrap_or_default();
+        let reason = classify(&diagnostics, &last_words).unwrap_or(Reason::Failed(process));
+        Self { diagnostics, ..Self::new(reason) }
+    }
+}
+
+impl From<ProcessError> for Failure {
+    fn from(error: ProcessError) -> Self {
+        match error.failure {
+            process::Failure::NotFound => Self::new(Reason::NotFound(error.command.into())),
+            process::Failure::Interrupted { killed } => Self::new(Reason::Interrupted { killed }),
+            process::Failure::Io(_) | process::Failure::Exit(_) => Self::from_run(Vec::new(), Some(error)),
+        }
+    }
+}
 
 impl LockInfo {
     /// Reads the `Lock Info` of Terraform's message; `None` where there is none.
@@ -19,7 +39,7 @@ impl LockInfo {
 }
 
 /// The reason that all errors of a run come down to; `None` where they are nothing special.
-pub(super) fn classify(diagnostics: &[Diagnostic], last_words: &str) -> Option<Reason> {
+fn classify(diagnostics: &[Diagnostic], last_words: &str) -> Option<Reason> {
     let summary = |text: &str| diagnostics.iter().find(|diagnostic| diagnostic.summary.contains(text));
     // Comes together with others, which are not to be trusted before it is cured.
     if summary("Inconsistent dependency lock file").is_some() {
@@ -33,7 +53,7 @@ pub(super) fn classify(diagnostics: &[Diagnostic], last_words: &str) -> Option<R
         return Some(Reason::MissingVariables(names.collect()));
     }
     if let Some(locked) = summary("Error acquiring the state lock") {
-        // Without lock information it is the backend that failed, not somebody else who holds the lock.
+        // Without lock information the backend has failed, and no other process holds the lock.
         return Some(LockInfo::parse(&locked.detail).map_or(Reason::BackendUnreachable, Reason::StateLocked));
     }
     let mut text: String = diagnostics

@@ -13,13 +13,13 @@ use super::version::{Feature, Terraform};
 /// Options that several commands share.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shared {
-    /// How long to wait for somebody else's state lock.
+    /// How long to wait for a state lock that another process holds.
     pub lock_timeout: Option<Duration>,
     /// How many resources are worked on at once.
     pub parallelism: Option<u16>,
 }
 
-/// Options of `init`.
+/// The options of `terraform init`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Init {
     /// The backend's settings that are not in the configuration. Never a secret.
@@ -35,7 +35,7 @@ pub struct Init {
 /// What happens to the state when the backend's settings have changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BackendChange {
-    /// It is an error: somebody has to decide.
+    /// It is an error, which a person must resolve.
     #[default]
     Refuse,
     /// The state that is at the new place is used.
@@ -44,18 +44,18 @@ pub enum BackendChange {
     MigrateState,
 }
 
-/// Options of `plan`.
+/// The options of `terraform plan`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlanOptions {
     /// What the plan is for.
     pub mode: PlanMode,
-    /// Plan from the state as it is recorded, without reading the world.
+    /// Plan from the state as it is recorded, without refreshing it.
     pub skip_refresh: bool,
     /// Only these resources and what they depend on.
     pub targets: Vec<String>,
     /// All but these resources (OpenTofu).
     pub excludes: Vec<String>,
-    /// Replace these resources.
+    /// The addresses of resources to replace.
     pub replace: Vec<String>,
     /// Files with values of variables.
     pub var_files: Vec<PathBuf>,
@@ -66,16 +66,16 @@ pub struct PlanOptions {
 /// What a plan is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PlanMode {
-    /// Make the world as the configuration says.
+    /// Create, change and delete resources as the configuration says.
     #[default]
     Normal,
-    /// Destroy everything.
+    /// Plan to destroy every resource.
     Destroy,
     /// Only take note of what others have changed.
     RefreshOnly,
 }
 
-/// A Terraform command.
+/// A Terraform command with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are Terraform's own")]
 pub enum Subcommand {
@@ -246,7 +246,7 @@ impl Subcommand {
             Self::StateRm { addresses } => args.add("state").add("rm").locked(shared).each(addresses),
             Self::StatePull => args.add("state").add("pull"),
             Self::StatePush { file } => args.add("state").add("push").locked(shared).add(file),
-            // Nobody can answer the question that it would ask.
+            // There is no terminal on which its question could be answered.
             Self::ForceUnlock { id } => args.add("force-unlock").add("-force").add(id),
             Self::WorkspaceList => args.add("workspace").add("list"),
             Self::WorkspaceNew { name } => args.add("workspace").add("new").locked(shared).add(name),

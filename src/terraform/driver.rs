@@ -18,17 +18,18 @@ use super::environment::{self, Environment, Parts};
 use super::failure::{Failure, Reason};
 use super::layers::Layer;
 use super::messages::{Diagnostic, Message, TestResult};
+use super::mirror::Mirrors;
+use super::observer::{Activity, Observer};
 use super::outputs::Outputs;
 use super::plan::Plan;
 use super::version::Terraform;
-use super::{init, mirror};
-use crate::event::{Event, Events};
-use crate::process::{Command, Stream};
+use super::{init, mirror, validation};
+use crate::platform::process::{Command, Stream};
 
 /// Everything that running Terraform for a stage takes.
 #[derive(Clone)]
 pub struct Driver {
-    /// The program.
+    /// The program that is run.
     pub terraform: Terraform,
     /// The stage's name, for messages.
     pub stage: String,
@@ -49,9 +50,9 @@ pub struct Driver {
     pub shared: Shared,
     /// Where Terraform's own log goes, if it is wanted.
     pub log_file: Option<PathBuf>,
-    /// Who hears what happens.
-    pub events: Events,
-    /// Interrupts whatever runs.
+    /// Hears what Terraform reports.
+    pub observer: Observer,
+    /// Cancelling it interrupts the running program.
     pub cancel: CancellationToken,
 }
 
@@ -99,7 +100,7 @@ impl std::fmt::Debug for Driver {
 /// What a plan comes to.
 #[derive(Debug)]
 pub enum PlanOutcome {
-    /// The world is as the configuration says.
+    /// The resources are as the configuration says.
     NoChanges,
     /// There is something to do.
     Changes(PlannedLayer),
@@ -151,7 +152,7 @@ impl PlanFile {
 
 impl Driver {
     /// A driver with nothing but a place to work in: the inherited environment, the backend that the layers themselves
-    /// name, no values for variables, nobody who hears what happens. Its fields say the rest.
+    /// name, no values for variables, no observer. Set its fields for the rest.
     pub fn new(terraform: Terraform, stage: impl Into<String>, data_root: impl Into<PathBuf>) -> Self {
         Self {
             terraform,
@@ -164,19 +165,33 @@ impl Driver {
             workspace: None,
             shared: Shared::default(),
             log_file: None,
-            events: Events::silent(),
+            observer: Observer::default(),
             cancel: CancellationToken::new(),
         }
     }
 
     /// Runs `init` if anything that it depends on has changed since the last time. Tells whether it did.
     pub async fn init_if_needed(&self, layer: &Layer) -> Result<bool, Failure> {
-        self.placed(layer, init::if_needed(self, layer)).await
+        let needed = self.needs_init(layer)?;
+        if needed {
+            self.init(layer).await?;
+        }
+        Ok(needed)
+    }
+
+    /// Whether anything that `init` depends on has changed since the last time.
+    pub fn needs_init(&self, layer: &Layer) -> Result<bool, Failure> {
+        init::is_needed(self, layer).map_err(|failure| failure.at(&layer.name, &self.stage))
+    }
+
+    /// Runs `terraform init` in a layer.
+    pub async fn init(&self, layer: &Layer) -> Result<(), Failure> {
+        self.with_layer_context(layer, init::run(self, layer)).await
     }
 
     /// Plans a layer. The layer must be initialised.
     pub async fn plan(&self, layer: &Layer, options: PlanOptions) -> Result<PlanOutcome, Failure> {
-        self.placed(layer, self.plan_to_file(layer, options)).await
+        self.with_layer_context(layer, self.plan_to_file(layer, options)).await
     }
 
     async fn plan_to_file(&self, layer: &Layer, options: PlanOptions) -> Result<PlanOutcome, Failure> {
@@ -202,7 +217,7 @@ impl Driver {
     /// Applies exactly what was planned.
     pub async fn apply(&self, layer: &Layer, planned: PlannedLayer) -> Result<(), Failure> {
         let apply = Subcommand::Apply { plan: planned.file.path() };
-        self.placed(layer, self.stream(layer, &apply, |code| code == 0)).await.map(drop)
+        self.with_layer_context(layer, self.stream(layer, &apply, |code| code == 0)).await.map(drop)
     }
 
     /// The layer's outputs. The layer must be initialised.
@@ -211,7 +226,7 @@ impl Driver {
             let json = self.read(layer, &Subcommand::Output { name: None }).await?;
             Outputs::from_output(json.as_bytes())
         };
-        self.placed(layer, read).await
+        self.with_layer_context(layer, read).await
     }
 
     /// What is wrong with a layer's configuration, warnings included: a configuration that is not valid is an
@@ -227,24 +242,26 @@ impl Driver {
                 })
                 .await?;
             match exit.status.code() {
-                Some(0 | 1) if !json.is_empty() => Diagnostic::list(json.as_bytes()),
+                Some(0 | 1) if !json.is_empty() => validation::diagnostics(json.as_bytes()),
                 _ => Err(Failure::from_run(Vec::new(), command.success(exit).err())),
             }
         };
-        self.placed(layer, validate).await
+        self.with_layer_context(layer, validate).await
     }
 
     /// Runs a layer's tests (`*.tftest.hcl`), all of them or those in the files `filters`: a result for each run block,
     /// each file, and the whole. A test that fails is an answer, not a failure; why it does is an event.
     pub async fn test(&self, layer: &Layer, filters: Vec<String>) -> Result<Vec<TestResult>, Failure> {
         let mut results = Vec::new();
-        let mut hear = |message: &Message| {
+        let mut on_message = |message: &Message| {
             if let Message::Test(result) = message {
                 results.push(result.clone());
             }
         };
         let test = Subcommand::Test { filters };
-        let code = self.placed(layer, self.stream_to(layer, &test, |code| code <= 1, &mut hear)).await?;
+        let code = self
+            .with_layer_context(layer, self.stream_to(layer, &test, |code| code <= 1, &mut on_message))
+            .await?;
         // Without a result, it was not the tests that failed.
         if code == 1 && results.is_empty() {
             return Err(Failure::from_run(Vec::new(), None).at(&layer.name, &self.stage));
@@ -254,14 +271,25 @@ impl Driver {
 
     /// Runs any command that has nothing typed to say, and returns what it wrote to its standard output.
     pub async fn run(&self, layer: &Layer, subcommand: &Subcommand) -> Result<String, Failure> {
-        self.placed(layer, self.read(layer, subcommand)).await
+        self.with_layer_context(layer, self.read(layer, subcommand)).await
+    }
+
+    /// Runs a command attached to this process's terminal, and returns how it ended. Terraform may ask questions.
+    pub async fn run_attached(
+        &self,
+        layer: &Layer,
+        subcommand: &Subcommand,
+    ) -> Result<std::process::ExitStatus, Failure> {
+        let mut command = self.command(layer, subcommand)?;
+        command.env.insert("TF_INPUT".into(), None);
+        Ok(command.run_attached(&self.cancel).await?)
     }
 
     /// The command line and environment of `subcommand` in `layer`: for printing, for running it attached to
     /// a terminal, and for what everything above runs.
-    pub fn command(&self, layer: &Layer, subcommand: &Subcommand) -> Result<Command, Failure> {
+    fn command(&self, layer: &Layer, subcommand: &Subcommand) -> Result<Command, Failure> {
         let data_dir = self.data_dir(layer);
-        let cli_config = mirror::configuration(self);
+        let cli_config = mirror::configuration(&self.data_root);
         let parts = Parts {
             given: &self.env,
             variables: &self.variables,
@@ -283,6 +311,17 @@ impl Driver {
     pub fn data_dir(&self, layer: &Layer) -> PathBuf {
         let root = std::path::absolute(&self.data_root).unwrap_or_else(|_| self.data_root.clone());
         root.join(&layer.name)
+    }
+
+    /// Where providers come from when the registry cannot be reached.
+    pub(super) fn mirrors(&self) -> Mirrors<'_> {
+        Mirrors {
+            data_root: &self.data_root,
+            given: self.provider_mirror.as_deref(),
+            flavour: self.terraform.flavour,
+            observer: &self.observer,
+            cancel: &self.cancel,
+        }
     }
 
     /// The data folder, there and private, without plan files of runs that were killed.
@@ -319,13 +358,13 @@ impl Driver {
         self.stream_to(layer, subcommand, is_fine, &mut |_| {}).await
     }
 
-    /// As [`Driver::stream`], and lets `hear` hear every message, too.
+    /// As [`Driver::stream`], and lets `on_message` on_message every message, too.
     async fn stream_to(
         &self,
         layer: &Layer,
         subcommand: &Subcommand,
         is_fine: impl Fn(i32) -> bool,
-        hear: &mut impl FnMut(&Message),
+        on_message: &mut impl FnMut(&Message),
     ) -> Result<i32, Failure> {
         let command = self.command(layer, subcommand)?;
         let mut errors: Vec<Diagnostic> = Vec::new();
@@ -341,11 +380,11 @@ impl Driver {
                 {
                     unknown_format = Some(ui.clone());
                 }
-                hear(&message);
+                on_message(&message);
                 // An init that fails may be tried again or in another way; if not, the failure tells its errors.
                 let may_pass = matches!(subcommand, Subcommand::Init(_)) && message.error().is_some();
                 if !may_pass {
-                    self.events.emit(&Event::Terraform {
+                    self.observer.notify(&Activity::Message {
                         layer: &layer.name,
                         dir: &layer.dir,
                         message: &message,
@@ -353,7 +392,7 @@ impl Driver {
                 }
                 if let Message::Diagnostic(diagnostic) = message
                     && diagnostic.severity == "error"
-                    && errors.len() < MOST_ERRORS
+                    && errors.len() < MAX_ERRORS
                 {
                     errors.push(diagnostic);
                 }
@@ -372,17 +411,17 @@ impl Driver {
     /// Runs a command and returns its standard output.
     async fn read(&self, layer: &Layer, subcommand: &Subcommand) -> Result<String, Failure> {
         let mut command = self.command(layer, subcommand)?;
-        command.longest_line = LONGEST_JSON;
+        command.longest_line = MAX_JSON_BYTES;
         Ok(command.output(&self.cancel).await?)
     }
 
     fn program_line(&self, line: &str) {
         if !line.trim().is_empty() {
-            self.events.emit(&Event::ProgramLine { program: "terraform", line });
+            self.observer.notify(&Activity::Line(line));
         }
     }
 
-    async fn placed<T>(
+    async fn with_layer_context<T>(
         &self,
         layer: &Layer,
         work: impl Future<Output = Result<T, Failure>>,
@@ -392,10 +431,10 @@ impl Driver {
 }
 
 /// How many errors are kept of a run.
-const MOST_ERRORS: usize = 100;
+const MAX_ERRORS: usize = 100;
 
 /// The longest plan, state or output that is read.
-const LONGEST_JSON: usize = 1024 * 1024 * 1024;
+const MAX_JSON_BYTES: usize = 1024 * 1024 * 1024;
 
 /// A plan folder this old belongs to a run that was killed.
 const OLD: Duration = Duration::from_secs(24 * 60 * 60);

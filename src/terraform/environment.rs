@@ -1,4 +1,4 @@
-//! The environment that Terraform gets: inherited, but for the variables that would change behind our back
+//! The environment of Terraform: inherited, but for the variables that would silently change
 //! what it does. Each of those is ours, with its reason.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ pub(super) struct Parts<'a> {
     pub given: &'a Environment,
     /// The values of Terraform's variables.
     pub variables: &'a BTreeMap<String, Value>,
-    /// The workspace, where the command must not take the one that somebody has selected.
+    /// The workspace, where the command must not use the selected one.
     pub workspace: Option<&'a str>,
     /// The layer's folder for providers, modules and the backend's settings.
     pub data_dir: &'a Path,
@@ -33,14 +33,14 @@ pub(super) fn changes(parts: &Parts<'_>, inherited: &BTreeMap<OsString, OsString
     let mut set = |name: &str, value: &OsStr| changes.insert(name.to_owned(), Some(value.to_owned()));
     // No advice to people on what to type next.
     set("TF_IN_AUTOMATION", "1".as_ref());
-    // Nobody is there to answer.
+    // There is no terminal for questions.
     set("TF_INPUT", "0".as_ref());
     // Terraform would ask HashiCorp for news with every process.
     set("CHECKPOINT_DISABLE", "1".as_ref());
     // Each stage and layer has its own, so that switching between them needs no `init`.
     set("TF_DATA_DIR", data_dir.as_os_str());
     if let Some(workspace) = workspace {
-        // A workspace that somebody selected by hand stays selected, in a file that no plan mentions.
+        // A workspace that was selected by hand stays selected, in a file that no plan mentions.
         set("TF_WORKSPACE", workspace.as_ref());
     }
     for (name, value) in *variables {
@@ -59,7 +59,7 @@ pub(super) fn changes(parts: &Parts<'_>, inherited: &BTreeMap<OsString, OsString
     let given_names: Vec<String> = given.keys().cloned().collect();
     for name in names.chain(given_names.iter().map(String::as_str)) {
         let unwanted = match name {
-            // They would add arguments that nobody sees, such as `-auto-approve`.
+            // They would add hidden arguments, such as `-auto-approve`.
             "TF_CLI_ARGS" => true,
             _ if name.starts_with("TF_CLI_ARGS_") => true,
             // The stage decides which state is used.

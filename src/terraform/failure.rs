@@ -6,15 +6,15 @@
 
 use std::path::PathBuf;
 
-use super::classify::classify;
+use semver::Version;
+
 use super::messages::Diagnostic;
-use super::version::Version;
-use crate::process::{self, ProcessError};
+use crate::platform::process::ProcessError;
 
 /// A failure of Terraform, or of deployctl on its way there.
 #[derive(Debug)]
 pub struct Failure {
-    /// What went wrong.
+    /// Why it failed, as a type to match on.
     pub reason: Box<Reason>,
     /// The layer it happened in, where there is one.
     pub layer: Option<String>,
@@ -24,7 +24,7 @@ pub struct Failure {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// What went wrong.
+/// Why Terraform, or the driver, failed.
 #[derive(Debug)]
 pub enum Reason {
     /// There is no such program.
@@ -33,7 +33,7 @@ pub enum Reason {
     NotTerraform(PathBuf),
     /// The program is older than the driver works with.
     TooOld {
-        /// The version found.
+        /// The version of the program.
         found: Version,
         /// The first version that will do.
         minimum: Version,
@@ -44,7 +44,7 @@ pub enum Reason {
         option: &'static str,
         /// Which versions have it.
         since: String,
-        /// The version found.
+        /// The version of the program.
         found: Version,
     },
     /// The layer's folder is missing, or has no `.tf` or `.tofu` file.
@@ -57,7 +57,7 @@ pub enum Reason {
     LayerCycle(Vec<String>),
     /// A backend setting is a secret, and would be visible to every user of the machine.
     SecretInBackend(String),
-    /// Somebody else holds the state's lock.
+    /// Another process holds the state's lock.
     StateLocked(LockInfo),
     /// The state changed between plan and apply.
     StalePlan,
@@ -103,7 +103,7 @@ pub enum Reason {
     Io {
         /// What it was needed for, as it fits into "cannot …".
         purpose: String,
-        /// Why not.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// Anything else that Terraform reported, or a program that could not be run.
@@ -115,9 +115,9 @@ pub enum Reason {
 pub struct LockInfo {
     /// What `force-unlock` wants to hear.
     pub id: String,
-    /// User and machine.
+    /// The user and the machine that hold the lock.
     pub who: String,
-    /// Since when.
+    /// When the lock was taken, as Terraform prints it.
     pub created: String,
     /// What is being done.
     pub operation: String,
@@ -155,23 +155,6 @@ impl Failure {
                 Self::new(Reason::DiskFull)
             }
             _ => Self::new(Reason::Io { purpose: purpose.into(), source }),
-        }
-    }
-
-    /// What the errors of a run come to.
-    pub(crate) fn from_run(diagnostics: Vec<Diagnostic>, process: Option<ProcessError>) -> Self {
-        let last_words = process.as_ref().map(ToString::to_string).unwrap_or_default();
-        let reason = classify(&diagnostics, &last_words).unwrap_or(Reason::Failed(process));
-        Self { diagnostics, ..Self::new(reason) }
-    }
-}
-
-impl From<ProcessError> for Failure {
-    fn from(error: ProcessError) -> Self {
-        match error.failure {
-            process::Failure::NotFound => Self::new(Reason::NotFound(error.command.into())),
-            process::Failure::Interrupted { killed } => Self::new(Reason::Interrupted { killed }),
-            process::Failure::Io(_) | process::Failure::Exit(_) => Self::from_run(Vec::new(), Some(error)),
         }
     }
 }

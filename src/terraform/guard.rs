@@ -8,7 +8,7 @@
 use std::fmt;
 
 use super::plan::{Action, Plan, ResourceChange};
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorId, Kind};
 
 /// The attributes that deployctl owns, by resource type.
 pub(crate) const OWNED: &[(&str, &[&str])] = &[
@@ -20,7 +20,7 @@ pub(crate) const OWNED: &[(&str, &[&str])] = &[
 ];
 
 /// Resource types that hold data, or an address that others know; and functions and stages, which serve until the
-/// switch and are needed for the way back, while Terraform destroys them before it.
+/// switch and are needed for a rollback, while Terraform destroys them before it.
 const PROTECTED: &[&str] = &[
     "aws_api_gateway_domain_name",
     "aws_api_gateway_rest_api",
@@ -77,7 +77,7 @@ impl Default for GuardSettings {
 pub enum Objection {
     /// Terraform would change what deployctl owns.
     Owned {
-        /// The resource.
+        /// The address of the resource.
         address: String,
         /// The attributes that would change.
         attributes: Vec<String>,
@@ -86,16 +86,16 @@ pub enum Objection {
     },
     /// Something protected would be destroyed or replaced.
     Protected {
-        /// The resource.
+        /// The address of the resource.
         address: String,
-        /// Destroyed or replaced.
+        /// Whether it is destroyed or replaced.
         action: Action,
         /// The attributes that force a replacement.
         because: Vec<String>,
     },
     /// More would be destroyed than is allowed.
     TooManyDestroys {
-        /// How many.
+        /// How many resources would be destroyed.
         count: usize,
         /// How many are allowed.
         max: usize,
@@ -154,7 +154,11 @@ impl fmt::Display for Objection {
                 if !because.is_empty() {
                     write!(f, " because of {}", because.join(", "))?;
                 }
-                write!(f, ": if that is wanted, pass --allow-destroy {}", crate::process::quoted(address))
+                write!(
+                    f,
+                    ": if that is wanted, pass --allow-destroy {}",
+                    crate::platform::process::quoted(address)
+                )
             }
             Self::TooManyDestroys { count, max } => {
                 write!(f, "{count} resources would be destroyed or replaced, {max} at most are allowed")
@@ -176,8 +180,8 @@ impl From<GuardRefusal> for Error {
     fn from(refusal: GuardRefusal) -> Self {
         Self::new(
             Kind::Terraform,
-            "terraform.guard",
-            "the Terraform plan does what it may not, and was not applied",
+            ErrorId::TerraformGuard,
+            "refused: this plan would change what deployctl manages, and was not applied",
         )
         .hint("the lines above say what to change, or what to allow")
         .because(refusal)

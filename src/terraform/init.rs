@@ -8,12 +8,18 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hcl_edit::expr::{BinaryOperator, Expression, Null, ObjectKey, Splat, UnaryOperator};
+use hcl_edit::parser::parse_body;
+use hcl_edit::structure::{Attribute, Block};
+use hcl_edit::visit::{self, Visit};
+use hcl_edit::{Decorated, Formatted, Ident, Number, Spanned};
 use sha2::{Digest, Sha256};
 
 use super::driver::Driver;
 use super::failure::{Failure, Reason};
 use super::layers::{Layer, is_configuration};
 use super::mirror;
+use super::source::literal;
 
 /// Holds the hash, in the layer's data folder.
 const MARK: &str = "deployctl-init";
@@ -34,23 +40,24 @@ const TRANSIENT: &[&str] = &[
     "504 Gateway Timeout",
 ];
 
-/// Runs `init` unless nothing has changed. Tells whether it did.
-pub(super) async fn if_needed(driver: &Driver, layer: &Layer) -> Result<bool, Failure> {
+/// Whether anything that `init` depends on has changed since the last time.
+pub(super) fn is_needed(driver: &Driver, layer: &Layer) -> Result<bool, Failure> {
     layer.check()?;
+    let mark = driver.prepared_data_dir(layer)?.join(MARK);
+    mirror::use_given(&driver.mirrors())?;
+    Ok(std::fs::read_to_string(&mark).map_or(true, |known| known != fingerprint(driver, layer)))
+}
+
+/// Runs `init`, and takes down what it was run for.
+pub(super) async fn run(driver: &Driver, layer: &Layer) -> Result<(), Failure> {
     let data_dir = driver.prepared_data_dir(layer)?;
-    let mark = data_dir.join(MARK);
-    mirror::use_given(driver)?;
-    if std::fs::read_to_string(&mark).is_ok_and(|known| known == fingerprint(driver, layer)) {
-        return Ok(false);
-    }
-    // Half an init is no init.
+    // Invalidate the marker: what a failed init leaves behind must not be used.
     forget(&data_dir);
-    let step = format!("terraform init {}", layer.name);
-    driver.events.step(&step, init(driver, layer)).await?;
+    init(driver, layer).await?;
     // The first init writes the lock file: the hash is that of what is there now.
     let hash = fingerprint(driver, layer);
-    std::fs::write(&mark, hash).map_err(|e| Failure::io(format!("write {}", mark.display()), e))?;
-    Ok(true)
+    let mark = data_dir.join(MARK);
+    std::fs::write(&mark, hash).map_err(|e| Failure::io(format!("write {}", mark.display()), e))
 }
 
 /// Makes the next run start with `init`.
@@ -69,14 +76,14 @@ async fn init(driver: &Driver, layer: &Layer) -> Result<(), Failure> {
         if is_transient(&failure)
             && let Some(pause) = pauses.next()
         {
-            driver.events.note(format!("terraform {}: init will be tried again: {failure}", layer.name));
+            driver.observer.note(format!("terraform {}: init will be tried again: {failure}", layer.name));
             tokio::select! {
                 () = tokio::time::sleep(pause) => continue,
                 () = driver.cancel.cancelled() => return Err(Failure::new(Reason::Interrupted { killed: false })),
             }
         }
         let unreachable = matches!(*failure.reason, Reason::RegistryUnreachable);
-        if !(unreachable && mirror::use_found(driver, required_providers(&layer.dir)).await?) {
+        if !(unreachable && mirror::use_found(&driver.mirrors(), required_providers(&layer.dir)).await?) {
             return Err(failure);
         }
     }
@@ -101,7 +108,7 @@ fn fingerprint(driver: &Driver, layer: &Layer) -> String {
     for (name, value) in driver.backend.for_layer(&layer.name) {
         add(&name, value.as_bytes());
     }
-    if let Some(file) = mirror::configuration(driver) {
+    if let Some(file) = mirror::configuration(&driver.data_root) {
         add("cli configuration", &std::fs::read(file).unwrap_or_default());
     }
     add("lock file", &std::fs::read(layer.dir.join(".terraform.lock.hcl")).unwrap_or_default());
@@ -138,23 +145,95 @@ fn configuration(root: &Path) -> Vec<(PathBuf, String)> {
 /// file where it cannot be parsed here, which costs an `init` too many and never one too few.
 fn relevant(path: &Path, text: &str) -> String {
     let is_hcl = path.extension().is_some_and(|ending| ending == "tf" || ending == "tofu");
-    match hcl::parse(text) {
+    match parse_body(text) {
         Ok(body) if is_hcl => {
-            let blocks = body.into_blocks().filter(|b| matches!(b.identifier(), "terraform" | "module"));
-            blocks.map(|block| format!("{block:?}\n")).collect()
+            let mut tokens = Tokens(String::new());
+            for block in body.blocks().filter(|b| matches!(b.ident.as_str(), "terraform" | "module")) {
+                tokens.visit_block(block);
+            }
+            tokens.0
         }
         _ => text.to_owned(),
     }
 }
 
+/// The tokens of a block, one a line: the same for the same configuration, whatever its comments and layout.
+struct Tokens(String);
+
+impl Tokens {
+    fn add(&mut self, token: impl std::fmt::Debug) {
+        self.0.push_str(&format!("{token:?}\n"));
+    }
+
+    /// What `visit` adds, in brackets that tell where it begins and ends.
+    fn nested(&mut self, visit: impl FnOnce(&mut Self)) {
+        self.0.push_str("(\n");
+        visit(self);
+        self.0.push_str(")\n");
+    }
+}
+
+impl Visit for Tokens {
+    fn visit_ident(&mut self, node: &Decorated<Ident>) {
+        self.add(node.as_str());
+    }
+
+    fn visit_null(&mut self, _node: &Decorated<Null>) {
+        self.0.push_str("null\n");
+    }
+
+    fn visit_bool(&mut self, node: &Decorated<bool>) {
+        self.add(node.as_ref());
+    }
+
+    fn visit_u64(&mut self, node: &Decorated<u64>) {
+        self.add(node.as_ref());
+    }
+
+    fn visit_number(&mut self, node: &Formatted<Number>) {
+        self.add(node.as_ref());
+    }
+
+    fn visit_string(&mut self, node: &Decorated<String>) {
+        self.add(node.as_str());
+    }
+
+    fn visit_splat(&mut self, _node: &Decorated<Splat>) {
+        self.0.push_str("*\n");
+    }
+
+    fn visit_literal(&mut self, node: &Spanned<String>) {
+        self.add(node.as_str());
+    }
+
+    fn visit_unary_operator(&mut self, node: &Spanned<UnaryOperator>) {
+        self.add(node.as_ref());
+    }
+
+    fn visit_binary_operator(&mut self, node: &Decorated<BinaryOperator>) {
+        self.add(node.as_ref());
+    }
+
+    fn visit_block(&mut self, node: &Block) {
+        self.nested(|tokens| visit::visit_block(tokens, node));
+    }
+
+    fn visit_attr(&mut self, node: &Attribute) {
+        self.nested(|tokens| visit::visit_attr(tokens, node));
+    }
+
+    fn visit_expr(&mut self, node: &Expression) {
+        self.nested(|tokens| visit::visit_expr(tokens, node));
+    }
+}
+
 /// The folders of modules that are part of the same source tree.
 fn local_modules(text: &str) -> Vec<String> {
-    let Ok(body) = hcl::parse(text) else { return Vec::new() };
-    let modules = body.blocks().filter(|block| block.identifier() == "module");
-    let source = |module: &hcl::Block| match module.body().attributes().find(|a| a.key() == "source")?.expr()
-    {
-        hcl::Expression::String(source) if source.starts_with('.') => Some(source.clone()),
-        _ => None,
+    let Ok(body) = parse_body(text) else { return Vec::new() };
+    let modules = body.blocks().filter(|block| block.ident.as_str() == "module");
+    let source = |module: &Block| {
+        let source = module.body.attributes().find(|attribute| attribute.key.as_str() == "source")?;
+        literal(&source.value).filter(|source| source.starts_with('.')).map(str::to_owned)
     };
     modules.filter_map(source).collect()
 }
@@ -163,29 +242,24 @@ fn local_modules(text: &str) -> Vec<String> {
 fn required_providers(root: &Path) -> BTreeSet<String> {
     let mut providers = BTreeSet::new();
     for (_, text) in configuration(root) {
-        let Ok(body) = hcl::parse(&text) else { continue };
-        let terraform = body.blocks().filter(|block| block.identifier() == "terraform");
-        let required = terraform.flat_map(|block| block.body().blocks());
-        for block in required.filter(|block| block.identifier() == "required_providers") {
-            for attribute in block.body().attributes() {
-                providers.extend(provider_source(attribute));
-            }
+        let Ok(body) = parse_body(&text) else { continue };
+        let terraform = body.blocks().filter(|block| block.ident.as_str() == "terraform");
+        let required = terraform.flat_map(|block| block.body.blocks());
+        for block in required.filter(|block| block.ident.as_str() == "required_providers") {
+            providers.extend(block.body.attributes().filter_map(provider_source));
         }
     }
     providers
 }
 
-fn provider_source(attribute: &hcl::Attribute) -> Option<String> {
-    let hcl::Expression::Object(object) = attribute.expr() else {
-        return Some(format!("hashicorp/{}", attribute.key()));
-    };
-    let source = object.iter().find_map(|(key, value)| match (key, value) {
-        (hcl::ObjectKey::Identifier(key), hcl::Expression::String(value)) if key.as_str() == "source" => {
-            Some(value)
-        }
+fn provider_source(attribute: &Attribute) -> Option<String> {
+    let name = attribute.key.as_str();
+    let Expression::Object(object) = &attribute.value else { return Some(format!("hashicorp/{name}")) };
+    let source = object.iter().find_map(|(key, value)| match key {
+        ObjectKey::Ident(key) if key.as_str() == "source" => literal(value.expr()),
         _ => None,
     });
-    let source = source.map_or_else(|| format!("hashicorp/{}", attribute.key()), Clone::clone);
+    let source = source.map_or_else(|| format!("hashicorp/{name}"), str::to_owned);
     match source.split('/').count() {
         2 => Some(source),
         3 => source.strip_prefix("registry.terraform.io/").map(str::to_owned),

@@ -10,51 +10,64 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::driver::Driver;
+use tokio_util::sync::CancellationToken;
+
 use super::failure::Failure;
+use super::observer::Observer;
 use super::version::Flavour;
+
+/// What the search for a mirror needs of a driver.
+pub(super) struct Mirrors<'a> {
+    /// Where the CLI configuration lies.
+    pub data_root: &'a Path,
+    /// The mirror that the user names.
+    pub given: Option<&'a Path>,
+    pub flavour: Flavour,
+    pub observer: &'a Observer,
+    pub cancel: &'a CancellationToken,
+}
 
 /// The CLI configuration, in the stage's data folder.
 const FILE: &str = "terraform.rc";
 
 /// Bounds of the search: a mirror is near the root, as packages and images put it.
-const DEEPEST: usize = 6;
-const LONGEST: Duration = Duration::from_secs(15);
+const MAX_DEPTH: usize = 6;
+const MAX_SEARCH_TIME: Duration = Duration::from_secs(15);
 
 /// Folders that hold no mirror, but very many other things.
 const SKIPPED: &[&str] = &["proc", "sys", "dev", "run", "node_modules", ".git", ".terraform", "target"];
 
 /// Our CLI configuration, where there is one.
-pub(super) fn configuration(driver: &Driver) -> Option<PathBuf> {
-    let file = std::path::absolute(driver.data_root.join(FILE)).ok()?;
+pub(super) fn configuration(data_root: &Path) -> Option<PathBuf> {
+    let file = std::path::absolute(data_root.join(FILE)).ok()?;
     file.exists().then_some(file)
 }
 
 /// Writes the configuration for a mirror that was named by the user.
-pub(super) fn use_given(driver: &Driver) -> Result<(), Failure> {
-    match &driver.provider_mirror {
-        Some(path) => write(driver, path),
+pub(super) fn use_given(mirrors: &Mirrors<'_>) -> Result<(), Failure> {
+    match mirrors.given {
+        Some(path) => write(mirrors, path),
         None => Ok(()),
     }
 }
 
 /// Looks for a mirror that has `needed`, and uses it. Tells whether there is a new one.
-pub(super) async fn use_found(driver: &Driver, needed: BTreeSet<String>) -> Result<bool, Failure> {
-    if driver.provider_mirror.is_some() || configuration(driver).is_some() {
+pub(super) async fn use_found(mirrors: &Mirrors<'_>, needed: BTreeSet<String>) -> Result<bool, Failure> {
+    if mirrors.given.is_some() || configuration(mirrors.data_root).is_some() {
         // It was used, and did not help.
         return Ok(false);
     }
-    let host = host(driver.terraform.flavour);
+    let host = host(mirrors.flavour);
     // Reading folders blocks; an interrupt must not wait for it.
     let search = tokio::task::spawn_blocking(move || find(Path::new("/"), host, &needed));
     let found = tokio::select! {
         found = search => found.ok().flatten(),
-        () = driver.cancel.cancelled() => None,
+        () = mirrors.cancel.cancelled() => None,
     };
     let Some(path) = found else { return Ok(false) };
-    write(driver, &path)?;
+    write(mirrors, &path)?;
     let note = format!("the provider registry cannot be reached: providers come from {}", path.display());
-    driver.events.note(note);
+    mirrors.observer.note(note);
     Ok(true)
 }
 
@@ -74,7 +87,7 @@ fn find(root: &Path, host: &str, needed: &BTreeSet<String>) -> Option<PathBuf> {
     let device = std::fs::metadata(root).ok()?.dev();
     let mut folders = VecDeque::from([(root.to_owned(), 0)]);
     while let Some((folder, depth)) = folders.pop_front() {
-        if start.elapsed() > LONGEST {
+        if start.elapsed() > MAX_SEARCH_TIME {
             return None;
         }
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
@@ -92,12 +105,12 @@ fn find(root: &Path, host: &str, needed: &BTreeSet<String>) -> Option<PathBuf> {
             {
                 continue;
             }
-            // The `providers` folder in somebody's TF_DATA_DIR looks like a mirror, but may go at any time.
+            // The `providers` folder of a TF_DATA_DIR looks like a mirror, but may be deleted at any time.
             let is_data_dir = folder.file_name().is_some_and(|name| name == "providers");
             if name == host && !is_data_dir && needed.is_subset(&held(&entry.path())) {
                 return Some(folder);
             }
-            if depth < DEEPEST {
+            if depth < MAX_DEPTH {
                 folders.push_back((entry.path(), depth + 1));
             }
         }
@@ -123,12 +136,12 @@ fn held(host: &Path) -> BTreeSet<String> {
     names(host).into_iter().flat_map(of_namespace).collect()
 }
 
-fn write(driver: &Driver, mirror: &Path) -> Result<(), Failure> {
-    let file = driver.data_root.join(FILE);
-    let host = host(driver.terraform.flavour);
+fn write(mirrors: &Mirrors<'_>, mirror: &Path) -> Result<(), Failure> {
+    let file = mirrors.data_root.join(FILE);
+    let host = host(mirrors.flavour);
     let text = text(mirror, host, &held(&mirror.join(host)));
     let write = || {
-        std::fs::create_dir_all(&driver.data_root)?;
+        std::fs::create_dir_all(mirrors.data_root)?;
         // The same again is left alone: init depends on it.
         if std::fs::read_to_string(&file).is_ok_and(|there| there == text) {
             return Ok(());

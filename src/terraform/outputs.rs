@@ -19,7 +19,7 @@ pub const MASK: &str = "(sensitive)";
 #[derive(Clone, Default, PartialEq)]
 pub struct Outputs(BTreeMap<String, Output>);
 
-/// One output.
+/// One output of a layer.
 #[derive(Clone, PartialEq, Deserialize)]
 pub struct Output {
     /// Its value, secret or not.
@@ -140,7 +140,7 @@ mod tests {
             b"\xff",
         ] {
             let error = from_state(bad).unwrap_err().to_string();
-            assert!(error.starts_with("cannot read the state"), "{error}");
+            assert!(error.starts_with("failed to read the state"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
     }

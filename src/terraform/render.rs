@@ -6,33 +6,35 @@ use serde_json::Value;
 
 use super::plan::{Action, Plan, ResourceChange, ValueChange};
 
-/// Values longer than this are cut: nobody reads a policy document in a summary.
+/// Values longer than this are cut: a policy document does not fit into a summary.
 const LONGEST_VALUE: usize = 60;
 
 /// Attributes beyond this number are only counted.
-const MOST_ATTRIBUTES: usize = 8;
+const MAX_ATTRIBUTES: usize = 8;
 
-/// The numbers, such as `1 to create, 2 to update`.
-pub fn numbers(plan: &Plan) -> String {
-    let words = [
-        (Action::Create, "to create"),
-        (Action::Update, "to update"),
-        (Action::Replace, "to replace"),
-        (Action::Delete, "to destroy"),
-        (Action::Forget, "to forget"),
-        (Action::Unknown, "of an unknown kind"),
-    ];
-    let counted = words.iter().map(|(action, words)| (plan.count(*action), *words));
-    let mut parts: Vec<String> =
-        counted.filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}")).collect();
-    if !plan.outputs.is_empty() {
-        parts.push(format!("{} to change among the outputs", plan.outputs.len()));
+/// The numbers, such as `1 to add, 2 to change, 1 to destroy`. A replacement is one to add and one to destroy.
+pub(crate) fn numbers(plan: &Plan) -> String {
+    let replaced = plan.count(Action::Replace);
+    let (add, destroy) = (plan.count(Action::Create) + replaced, plan.count(Action::Delete) + replaced);
+    let change = plan.count(Action::Update);
+    let mut parts = Vec::new();
+    if add + change + destroy > 0 {
+        parts.push(format!("{add} to add, {change} to change, {destroy} to destroy"));
+    }
+    for (action, words) in [(Action::Forget, "to forget"), (Action::Unknown, "of an unknown kind")] {
+        let count = plan.count(action);
+        parts.extend((count > 0).then(|| format!("{count} {words}")));
+    }
+    match plan.outputs.len() {
+        0 => {}
+        1 => parts.push("1 output changes".to_owned()),
+        outputs => parts.push(format!("{outputs} outputs change")),
     }
     if parts.is_empty() { "no changes".to_owned() } else { parts.join(", ") }
 }
 
 /// A line per resource, and one per attribute that differs.
-pub fn summary(plan: &Plan) -> String {
+pub(crate) fn summary(plan: &Plan) -> String {
     let mut text = String::new();
     for change in plan.changes.iter().filter(|change| change.action != Action::Read) {
         line(&mut text, format_args!("{} {}", sign(change.action), headline(change)));
@@ -46,16 +48,13 @@ pub fn summary(plan: &Plan) -> String {
     }
     for change in &plan.drift {
         let names: Vec<&str> = change.attributes.keys().map(String::as_str).collect();
-        line(
-            &mut text,
-            format_args!("! {} was changed by somebody else: {}", change.address, names.join(", ")),
-        );
+        line(&mut text, format_args!("! {} changed outside Terraform: {}", change.address, names.join(", ")));
     }
     text
 }
 
 /// A heading with the numbers, and the summary folded away below it.
-pub fn markdown(layer: &str, plan: &Plan) -> String {
+pub(crate) fn markdown(layer: &str, plan: &Plan) -> String {
     let heading = format!("#### Terraform `{layer}`: {}\n", numbers(plan));
     let summary = summary(plan);
     if summary.is_empty() {
@@ -99,10 +98,10 @@ fn headline(change: &ResourceChange) -> String {
 }
 
 fn attributes(text: &mut String, change: &ResourceChange) {
-    for (name, value) in change.attributes.iter().take(MOST_ATTRIBUTES) {
+    for (name, value) in change.attributes.iter().take(MAX_ATTRIBUTES) {
         line(text, format_args!("    {name}: {}", arrow(value)));
     }
-    let more = change.attributes.len().saturating_sub(MOST_ATTRIBUTES);
+    let more = change.attributes.len().saturating_sub(MAX_ATTRIBUTES);
     if more > 0 {
         line(text, format_args!("    and {more} more"));
     }
@@ -161,7 +160,7 @@ mod tests {
     #[test]
     fn markdown_has_the_numbers_in_its_heading() {
         let text = markdown("app", &replan());
-        let heading = "#### Terraform `app`: 1 to update, 1 to replace, 1 to change among the outputs\n";
+        let heading = "#### Terraform `app`: 1 to add, 1 to change, 1 to destroy, 1 output changes\n";
         assert!(text.starts_with(heading), "{text}");
         assert!(text.ends_with("```\n\n</details>\n"));
         assert_eq!(markdown("app", &Plan::default()), "#### Terraform `app`: no changes\n");

@@ -4,7 +4,6 @@
 //! Nothing is evaluated. What a person would see by reading is found; what only Terraform could tell is not guessed.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use hcl_edit::Span as _;
@@ -16,62 +15,49 @@ use super::layers::is_configuration;
 
 /// A file that could be parsed.
 #[derive(Debug, Clone)]
-pub struct SourceFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What it says.
-    pub text: String,
-    /// The same, parsed.
-    pub body: Body,
+pub(crate) struct SourceFile {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+    pub(crate) body: Body,
 }
 
 /// A folder of Terraform source.
 #[derive(Debug, Clone)]
-pub struct Module {
-    /// Where it is.
-    pub dir: PathBuf,
-    /// Its files.
-    pub files: Vec<SourceFile>,
+pub(crate) struct Module {
+    pub(crate) dir: PathBuf,
+    pub(crate) files: Vec<SourceFile>,
     /// Files that could not be parsed, and why.
-    pub unreadable: Vec<(PathBuf, String)>,
+    pub(crate) unreadable: Vec<(PathBuf, String)>,
 }
 
 /// A `resource`, `data` or `module` block.
 #[derive(Debug, Clone, Copy)]
-pub struct Found<'a> {
+pub(crate) struct Found<'a> {
     /// The file that it stands in.
-    pub file: &'a SourceFile,
-    /// The block.
-    pub block: &'a Block,
+    pub(crate) file: &'a SourceFile,
+    pub(crate) block: &'a Block,
     /// Its type; empty for a module.
-    pub kind: &'a str,
-    /// Its name.
-    pub name: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) name: &'a str,
 }
 
 /// How many there are of a resource or of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
-    /// One.
+pub(crate) enum Repeat {
     Once,
-    /// `for_each`
     ForEach,
-    /// `count`
     Count,
 }
 
-/// What `ignore_changes` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ignored {
-    /// `all`
+pub(crate) enum Ignored {
     All,
-    /// These attributes.
     These(BTreeSet<String>),
 }
 
 impl Ignored {
     /// Those of `attributes` that are not ignored.
-    pub fn missing<'a>(&self, attributes: &[&'a str]) -> Vec<&'a str> {
+    pub(crate) fn missing<'a>(&self, attributes: &[&'a str]) -> Vec<&'a str> {
         match self {
             Self::All => Vec::new(),
             Self::These(ignored) => {
@@ -83,18 +69,15 @@ impl Ignored {
 
 /// A step of a reference such as `aws_lambda_function.this["a"].arn`.
 #[derive(Debug, Clone)]
-pub enum Step<'a> {
-    /// `.name`
+pub(crate) enum Step<'a> {
     Attribute(&'a str),
-    /// `[expression]`
     Index(&'a Expression),
-    /// `[*]` or `.*`
     Splat,
 }
 
 impl Module {
     /// Reads the files of `dir`. A folder that cannot be read has none.
-    pub fn read(dir: &Path) -> Self {
+    pub(crate) fn read(dir: &Path) -> Self {
         let mut module = Self { dir: dir.to_owned(), files: Vec::new(), unreadable: Vec::new() };
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
@@ -117,27 +100,27 @@ impl Module {
     }
 
     /// Whether there is anything of Terraform in it.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty() && self.unreadable.is_empty()
     }
 
     /// The blocks of a kind, such as `terraform`.
-    pub fn blocks<'a>(&'a self, ident: &'a str) -> impl Iterator<Item = (&'a SourceFile, &'a Block)> {
+    pub(crate) fn blocks<'a>(&'a self, ident: &'a str) -> impl Iterator<Item = (&'a SourceFile, &'a Block)> {
         self.files.iter().flat_map(move |file| file.body.get_blocks(ident).map(move |block| (file, block)))
     }
 
     /// The resources of a type.
-    pub fn resources<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = Found<'a>> {
+    pub(crate) fn resources<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = Found<'a>> {
         self.labelled("resource", kind)
     }
 
     /// The data sources of a type.
-    pub fn data<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = Found<'a>> {
+    pub(crate) fn data<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = Found<'a>> {
         self.labelled("data", kind)
     }
 
     /// The modules that are called.
-    pub fn calls(&self) -> impl Iterator<Item = Found<'_>> {
+    pub(crate) fn calls(&self) -> impl Iterator<Item = Found<'_>> {
         self.blocks("module").filter_map(|(file, block)| {
             let name = block.labels.first()?.as_str();
             Some(Found { file, block, kind: "", name })
@@ -145,18 +128,18 @@ impl Module {
     }
 
     /// The folder of a called module that is part of this source tree.
-    pub fn local_source(&self, call: &Found<'_>) -> Option<PathBuf> {
+    pub(crate) fn local_source(&self, call: &Found<'_>) -> Option<PathBuf> {
         let source = literal(&call.block.body.get_attribute("source")?.value)?;
         source.starts_with('.').then(|| self.dir.join(source).canonicalize().ok()).flatten()
     }
 
     /// Whether a variable is declared.
-    pub fn declares(&self, variable: &str) -> bool {
+    pub(crate) fn declares(&self, variable: &str) -> bool {
         self.blocks("variable").any(|(_, block)| block.labels.first().is_some_and(|l| l.as_str() == variable))
     }
 
     /// The value of a local, and the file that it stands in.
-    pub fn local(&self, name: &str) -> Option<(&SourceFile, &Expression)> {
+    pub(crate) fn local(&self, name: &str) -> Option<(&SourceFile, &Expression)> {
         self.blocks("locals").find_map(|(file, block)| Some((file, &block.body.get_attribute(name)?.value)))
     }
 
@@ -172,12 +155,12 @@ impl Module {
 
 impl<'a> Found<'a> {
     /// The value of an attribute.
-    pub fn attribute(&self, name: &str) -> Option<&'a Expression> {
+    pub(crate) fn attribute(&self, name: &str) -> Option<&'a Expression> {
         self.block.body.get_attribute(name).map(|attribute| &attribute.value)
     }
 
     /// How many there are.
-    pub fn repeat(&self) -> Repeat {
+    pub(crate) fn repeat(&self) -> Repeat {
         match (self.attribute("for_each"), self.attribute("count")) {
             (Some(_), _) => Repeat::ForEach,
             (None, Some(_)) => Repeat::Count,
@@ -186,7 +169,7 @@ impl<'a> Found<'a> {
     }
 
     /// Its address in the module.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         if self.kind.is_empty() {
             format!("module.{}", self.name)
         } else {
@@ -195,7 +178,7 @@ impl<'a> Found<'a> {
     }
 
     /// What `lifecycle` says that Terraform ignores.
-    pub fn ignored(&self) -> Ignored {
+    pub(crate) fn ignored(&self) -> Ignored {
         let lifecycle = self.block.body.get_blocks("lifecycle").next();
         let list = lifecycle.and_then(|block| Some(&block.body.get_attribute("ignore_changes")?.value));
         match list {
@@ -210,13 +193,8 @@ impl<'a> Found<'a> {
 
 impl SourceFile {
     /// The text of an expression.
-    pub fn text_of(&self, expression: &Expression) -> &str {
+    pub(crate) fn text_of(&self, expression: &Expression) -> &str {
         expression.span().and_then(|span| self.text.get(span)).unwrap_or_default().trim()
-    }
-
-    /// The line that a place is in, from 1.
-    pub fn line(&self, place: &Range<usize>) -> usize {
-        self.text.get(..place.start).unwrap_or_default().matches('\n').count() + 1
     }
 }
 
@@ -231,7 +209,7 @@ fn attribute_name(element: &Expression) -> Option<String> {
 }
 
 /// A string without anything to fill in.
-pub fn literal(expression: &Expression) -> Option<&str> {
+pub(crate) fn literal(expression: &Expression) -> Option<&str> {
     match expression {
         Expression::String(text) => Some(text.as_str()),
         _ => None,
@@ -239,7 +217,7 @@ pub fn literal(expression: &Expression) -> Option<&str> {
 }
 
 /// A reference as its steps, the first of which is a name: `["aws_lambda_function", "this", …]`.
-pub fn steps(expression: &Expression) -> Option<Vec<Step<'_>>> {
+pub(crate) fn steps(expression: &Expression) -> Option<Vec<Step<'_>>> {
     match expression {
         Expression::Variable(name) => Some(vec![Step::Attribute(name.as_str())]),
         Expression::Traversal(traversal) => traversal_steps(traversal),
@@ -249,7 +227,7 @@ pub fn steps(expression: &Expression) -> Option<Vec<Step<'_>>> {
 }
 
 /// The steps of a reference.
-pub fn traversal_steps(traversal: &Traversal) -> Option<Vec<Step<'_>>> {
+pub(crate) fn traversal_steps(traversal: &Traversal) -> Option<Vec<Step<'_>>> {
     let mut found = steps(&traversal.expr)?;
     found.extend(traversal.operators.iter().map(|operator| match &**operator {
         TraversalOperator::GetAttr(name) => Step::Attribute(name.as_str()),
@@ -262,7 +240,7 @@ pub fn traversal_steps(traversal: &Traversal) -> Option<Vec<Step<'_>>> {
 }
 
 /// All references in an expression, wherever in it they are.
-pub fn references(expression: &Expression) -> Vec<Traversal> {
+pub(crate) fn references(expression: &Expression) -> Vec<Traversal> {
     struct All(Vec<Traversal>);
     impl Visit for All {
         fn visit_traversal(&mut self, traversal: &Traversal) {
@@ -276,7 +254,7 @@ pub fn references(expression: &Expression) -> Vec<Traversal> {
 }
 
 /// All folders of Terraform source below `root`, but for what tools keep for themselves.
-pub fn find(root: &Path) -> Vec<Module> {
+pub(crate) fn find(root: &Path) -> Vec<Module> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {

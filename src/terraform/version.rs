@@ -3,23 +3,23 @@
 //! Asking Terraform for its version costs a process on every run, so the answer is kept in the cache folder
 //! for as long as the program file has the same path, size and modification time.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use semver::Version;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Failure, Reason};
-use crate::process::Command;
+use crate::platform::process::Command;
 
 /// Terraform, or its open-source sibling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavour {
-    /// HashiCorp Terraform.
+    /// The program of HashiCorp.
     Terraform,
-    /// OpenTofu.
+    /// The fork of the Linux Foundation.
     OpenTofu,
 }
 
@@ -32,67 +32,11 @@ impl fmt::Display for Flavour {
     }
 }
 
-/// A version: three numbers, and what comes after a `-`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Version {
-    /// Major, minor, patch.
-    pub numbers: (u64, u64, u64),
-    /// Such as `beta2`; empty for a release.
-    pub prerelease: String,
-}
-
-impl Version {
-    /// The release `major.minor.patch`.
-    pub const fn new(major: u64, minor: u64, patch: u64) -> Self {
-        Self { numbers: (major, minor, patch), prerelease: String::new() }
-    }
-
-    /// The version that `text` is, with or without a leading `v`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim().strip_prefix('v').unwrap_or(text.trim());
-        let text = text.split_once('+').map_or(text, |(text, _build)| text);
-        let (numbers, prerelease) = text.split_once('-').unwrap_or((text, ""));
-        let mut numbers = numbers.split('.').map(str::parse::<u64>);
-        let numbers = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
-        Some(Self { numbers, prerelease: prerelease.to_owned() })
-    }
-}
-
-impl PartialOrd for Version {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Version {
-    /// A pre-release comes before its release.
-    fn cmp(&self, other: &Self) -> Ordering {
-        let rank = |version: &Self| (version.numbers, version.prerelease.is_empty());
-        rank(self).cmp(&rank(other)).then_with(|| self.prerelease.cmp(&other.prerelease))
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (major, minor, patch) = self.numbers;
-        write!(f, "{major}.{minor}.{patch}")?;
-        if self.prerelease.is_empty() { Ok(()) } else { write!(f, "-{}", self.prerelease) }
-    }
-}
-
-impl From<Version> for String {
-    fn from(version: Version) -> Self {
-        version.to_string()
-    }
-}
-
-impl TryFrom<String> for Version {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text).ok_or_else(|| format!("{text:?} is not a version"))
-    }
+/// The version that `text` is, with or without a leading `v`, without what its build adds.
+fn parse(text: &str) -> Option<Version> {
+    let text = text.trim();
+    let version = Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()?;
+    Some(Version { build: semver::BuildMetadata::EMPTY, ..version })
 }
 
 /// The program that is run as Terraform.
@@ -100,9 +44,9 @@ impl TryFrom<String> for Version {
 pub struct Terraform {
     /// Where it is, absolute.
     pub program: PathBuf,
-    /// Whose it is.
+    /// Whether it is Terraform or OpenTofu.
     pub flavour: Flavour,
-    /// Its version.
+    /// The version that it prints.
     pub version: Version,
 }
 
@@ -129,7 +73,7 @@ impl Terraform {
         cache_dir: &Path,
         cancel: &CancellationToken,
     ) -> Result<Self, Failure> {
-        let path = find(program).ok_or_else(|| Failure::new(Reason::NotFound(program.to_owned())))?;
+        let path = which::which(program).map_err(|_| Failure::new(Reason::NotFound(program.to_owned())))?;
         let cache = cache_dir.join("terraform-version.json");
         let stamp = Stamp::of(&path);
         let known =
@@ -169,7 +113,7 @@ impl Terraform {
                 "OpenTofu" => Flavour::OpenTofu,
                 _ => return None,
             };
-            Some((flavour, Version::parse(version)?))
+            Some((flavour, parse(version)?))
         });
         let Some((flavour, version)) = found else {
             return Err(Failure::new(Reason::NotTerraform(program)));
@@ -193,7 +137,7 @@ impl Terraform {
             Flavour::Terraform => feature.terraform,
             Flavour::OpenTofu => feature.opentofu,
         };
-        since.is_some_and(|(major, minor)| (self.version.numbers.0, self.version.numbers.1) >= (major, minor))
+        since.is_some_and(|(major, minor)| (self.version.major, self.version.minor) >= (major, minor))
     }
 
     /// Refuses what this version does not have, naming the versions that do.
@@ -220,7 +164,7 @@ impl Cached {
     fn write(&self, path: &Path) -> std::io::Result<()> {
         let dir = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(dir)?;
-        // Written beside it and renamed, so that nobody ever reads half of it.
+        // Written beside it and renamed, so that no process reads half of it.
         let file = tempfile::NamedTempFile::new_in(dir)?;
         serde_json::to_writer(&file, self)?;
         file.persist(path)?;
@@ -243,35 +187,19 @@ impl Stamp {
     }
 }
 
-/// `program` as an absolute path: itself where it has a folder, else the first of PATH.
-fn find(program: &Path) -> Option<PathBuf> {
-    let candidates: Vec<PathBuf> = if program.components().count() > 1 {
-        vec![program.to_owned()]
-    } else {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).map(|dir| dir.join(program)).collect()
-    };
-    candidates.into_iter().find(|path| is_program(path)).and_then(|path| std::path::absolute(path).ok())
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn versions_are_read_and_ordered() {
-        let parse = |text| Version::parse(text).unwrap();
-        assert_eq!(parse("v1.11.4"), Version::new(1, 11, 4));
-        assert!(parse("1.9.0") < parse("1.10.0-beta1"));
-        assert!(parse("1.10.0-beta1") < parse("1.10.0"));
-        assert_eq!(parse("1.10.0-beta1+metadata").to_string(), "1.10.0-beta1");
+        let version = |text| parse(text).unwrap();
+        assert_eq!(version("v1.11.4"), Version::new(1, 11, 4));
+        assert!(version("1.9.0") < version("1.10.0-beta1"));
+        assert!(version("1.10.0-beta1") < version("1.10.0"));
+        assert_eq!(version("1.10.0-beta1+metadata").to_string(), "1.10.0-beta1");
         for bad in ["", "1", "1.2", "a.b.c", "terraform"] {
-            assert_eq!(Version::parse(bad), None, "{bad}");
+            assert_eq!(parse(bad), None, "{bad}");
         }
     }
 

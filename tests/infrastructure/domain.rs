@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::small::{SETTINGS, Small};
-use super::{files, folder, sdk, signed};
+use crate::support::minimal_project::{MinimalProject, SETTINGS};
+use crate::support::{sdk, sigv4};
+use crate::{files, folder};
 
 /// An app layer with what the domain needs of it.
 const APP: &str = r#"
@@ -93,15 +94,15 @@ output "deployctl" {
 
 #[tokio::test]
 async fn a_domain_leads_to_the_stage() {
-    let small = Small::new();
-    small.write("terraform/app/main.tf", APP);
-    copy(&folder("dns"), &small.path().join("terraform/dns"));
+    let project = MinimalProject::new();
+    project.write("terraform/app/main.tf", APP);
+    copy(&folder("dns"), &project.path().join("terraform/dns"));
     let lock = folder("app").join(".terraform.lock.hcl");
-    std::fs::copy(lock, small.path().join("terraform/app/.terraform.lock.hcl")).unwrap();
+    std::fs::copy(lock, project.path().join("terraform/app/.terraform.lock.hcl")).unwrap();
 
-    let up = small.run(&["local", "up", "--output", "json"]).await.exit(0).json();
+    let up = project.run(&["local", "up", "--output", "json"]).await.exit(0).json();
     let endpoint = up["endpoint"].as_str().expect("an endpoint").to_owned();
-    small.run(&["bootstrap"]).await.exit(0);
+    project.run(&["bootstrap"]).await.exit(0);
     // As the README says: a layer more, and variables. The zone is given, because the provider waits half a minute
     // for each change in Route 53, whoever plays it.
     let zone = made_zone(&endpoint).await;
@@ -110,14 +111,14 @@ async fn a_domain_leads_to_the_stage() {
     );
     let layers = "[layers.app]\ndepends_on = [\"base\"]\n\n[layers.dns]\ndepends_on = [\"app\"]\n";
     let settings = SETTINGS.replacen("local = true\n", &local, 1);
-    small.write("deployctl.toml", settings.replacen("[layers.app]\ndepends_on = [\"base\"]\n", layers, 1));
+    project.write("deployctl.toml", settings.replacen("[layers.app]\ndepends_on = [\"base\"]\n", layers, 1));
     for layer in ["app", "dns"] {
         let apply = ["terraform", layer, "--", "apply", "-auto-approve", "-input=false", "-no-color"];
-        small.run(&apply).await.exit(0);
+        project.run(&apply).await.exit(0);
     }
     let plan = ["terraform", "dns", "--", "plan", "-detailed-exitcode", "-input=false", "-no-color"];
-    small.run(&plan).await.exit(0);
-    let url = small.run(&["output", "--layer", "dns", "url"]).await.exit(0).stdout;
+    project.run(&plan).await.exit(0);
+    let url = project.run(&["output", "--layer", "dns", "url"]).await.exit(0).stdout;
     assert_eq!(url.trim(), "https://dev.example.com/users");
 
     let ask = async |host: &str, path: &str| {
@@ -137,7 +138,7 @@ async fn made_zone(endpoint: &str) -> String {
     let host = endpoint.trim_start_matches("http://");
     let key = ("000000000000", &*sdk::secret(endpoint));
     let what = ("POST", host, "/2013-04-01/hostedzone", "");
-    let headers = signed::headers(key, "route53", &signed::time(0), what, BODY.as_bytes());
+    let headers = sigv4::headers(key, "route53", &sigv4::time(0), what, BODY.as_bytes());
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut request = http.post(format!("{endpoint}/2013-04-01/hostedzone")).body(BODY);
     for (name, value) in headers {

@@ -1,47 +1,52 @@
-//! A released stage as its callers see it.
+//! A client of a released stage.
 
 use serde_json::Value;
 
-/// Somebody who asks a stage.
+/// A client of a stage.
 #[derive(Debug, Clone)]
-pub struct Caller {
-    /// Where it answers.
-    pub url: String,
+pub(crate) struct Caller {
+    /// The URL of the stage.
+    pub(crate) url: String,
     http: reqwest::Client,
 }
 
-/// What a caller got.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Answer {
-    /// The status.
-    pub status: u16,
-    /// `X-Release`: what API Gateway served the request with.
-    pub release: String,
-    /// `X-Function-Version`: which code answered.
-    pub function_version: String,
-    /// What the releases of these tests differ in.
-    pub content_type: String,
+pub(crate) struct Answer {
+    /// Its status.
+    pub(crate) status: u16,
+    /// The header `X-Release`: the release by which API Gateway served the request.
+    pub(crate) release: String,
+    /// The header `X-Function-Version`: the version of the function that answered.
+    pub(crate) function_version: String,
+    /// Its content type, in which the releases of these tests differ.
+    pub(crate) content_type: String,
     /// The body.
-    pub body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
     /// The body as JSON.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
 impl Caller {
-    /// A caller of the stage that a document of deployctl tells of.
-    pub fn of(document: &Value) -> Self {
+    /// A client of the stage of a document that deployctl printed.
+    pub(crate) fn of(document: &Value) -> Self {
         let url = document["url"].as_str().expect("a url").to_owned();
         Self { url, http: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
 
     /// Sends a request.
-    pub async fn send(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, reqwest::Error> {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+    ) -> Result<Answer, reqwest::Error> {
         let url = format!("{}{path}", self.url);
         let mut request = self.http.request(method.parse().unwrap(), url);
         if let Some(body) = body {

@@ -1,4 +1,4 @@
-//! The real program, in an environment that holds nothing by chance.
+//! Runs deployctl in a controlled environment.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -34,43 +34,64 @@ const KEPT: [&str; 21] = [
 
 /// deployctl in a folder.
 #[derive(Debug, Clone)]
-pub struct Program {
+pub(crate) struct Program {
     dir: PathBuf,
     env: Vec<(String, OsString)>,
 }
 
 /// A command that has ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct CommandOutput {
     /// Its exit code; `None` when a signal ended it.
-    pub code: Option<i32>,
+    pub(crate) code: Option<i32>,
     /// What it wrote to stdout.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// What it wrote to stderr.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
-/// Fails the test unless the document is what `deployctl schema` says of it, without a field more. What does not say its
-/// command is the value of an output, which may be anything.
+/// Fails the test unless the document matches its schema of `deployctl schema`, without further fields. A document without
+/// a command is the value of an output, which may be anything.
 #[track_caller]
-pub fn follows_its_schema(document: &Value) {
+pub(crate) fn follows_its_schema(document: &Value) {
     let Some(command) = document.get("command") else {
         assert!(document.get("schema").is_none(), "a document without a command: {document:#}");
         return;
     };
-    let entry = deployctl::schema::of_document(document);
-    let entry = entry.unwrap_or_else(|| panic!("there is no schema for {command}: {document:#}"));
-    let mut schema = entry.schema();
+    let (name, mut schema) =
+        schema_of(document).unwrap_or_else(|| panic!("there is no schema for {command}: {document:#}"));
     closed(&mut schema);
     let validator = jsonschema::validator_for(&schema).unwrap();
     let problems: Vec<String> = validator
         .iter_errors(document)
         .map(|problem| format!("{}: {problem}", problem.instance_path()))
         .collect();
-    assert!(problems.is_empty(), "not as {}: {problems:#?}\n{document:#}", entry.name);
+    assert!(problems.is_empty(), "not as {name}: {problems:#?}\n{document:#}");
 }
 
-/// The schema with no room for fields that it does not name: those who read may meet more, we must not print more.
+/// The name and the schema of a document. `docs/schemas/` holds what `deployctl schema` prints; a unit test compares them.
+fn schema_of(document: &Value) -> Option<(String, Value)> {
+    let read = |name: &str| -> Value {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schemas").join(name);
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schemas")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let command = &document["command"];
+    let of_command = |schema: &Value| {
+        let names = &schema["properties"]["command"]["enum"];
+        !command.is_null() && names.as_array().is_some_and(|names| names.contains(command))
+    };
+    let found = names.map(|name| (read(&name), name)).find(|(schema, _)| of_command(schema));
+    match found {
+        // The result document has its own place for what went wrong.
+        Some((schema, name)) if name == "result.json" => Some((name, schema)),
+        _ if document["outcome"] == "failed" => Some(("failure.json".to_owned(), read("failure.json"))),
+        found => found.map(|(schema, name)| (name, schema)),
+    }
+}
+
+/// Forbids fields that the schema does not name: readers accept more, but deployctl must not print more.
 fn closed(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -86,7 +107,7 @@ fn closed(schema: &mut Value) {
 
 impl Program {
     /// deployctl in `dir`.
-    pub fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let kept = KEPT.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)));
         let program = Self { dir: dir.to_owned(), env: kept.collect() };
         // The home folder is real, for the sake of caches; what it says about AWS must not count.
@@ -98,14 +119,14 @@ impl Program {
     }
 
     /// The same with a variable set.
-    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.env.retain(|(known, _)| known != name);
         self.env.push((name.to_owned(), value.into()));
         self
     }
 
-    /// The command, ready to be started; it dies with its handle.
-    pub fn command(&self, args: &[&str]) -> tokio::process::Command {
+    /// The command, ready to be started. It is killed when its handle is dropped.
+    pub(crate) fn command(&self, args: &[&str]) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_deployctl"));
         command.args(args).current_dir(&self.dir).env_clear().envs(self.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -113,14 +134,14 @@ impl Program {
     }
 
     /// Runs a command to its end.
-    pub async fn run(&self, args: &[&str]) -> Ended {
-        Ended::of(self.command(args).output().await.unwrap())
+    pub(crate) async fn run(&self, args: &[&str]) -> CommandOutput {
+        CommandOutput::of(self.command(args).output().await.unwrap())
     }
 }
 
-impl Ended {
-    /// What the process left.
-    pub fn of(output: std::process::Output) -> Self {
+impl CommandOutput {
+    /// The output of a process that has ended.
+    pub(crate) fn of(output: std::process::Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -130,7 +151,7 @@ impl Ended {
 
     /// Fails the test unless the command ended with `code`.
     #[track_caller]
-    pub fn exit(self, code: i32) -> Self {
+    pub(crate) fn exit(self, code: i32) -> Self {
         let Self { stdout, stderr, .. } = &self;
         assert_eq!(self.code, Some(code), "the exit code\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
         self
@@ -138,7 +159,7 @@ impl Ended {
 
     /// stdout, which must be one JSON document and nothing else.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let document = serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("not one JSON document ({error}):\n{}", self.stdout));
         follows_its_schema(&document);
@@ -147,7 +168,7 @@ impl Ended {
 
     /// Fails the test unless stderr has all these texts.
     #[track_caller]
-    pub fn says(self, texts: &[&str]) -> Self {
+    pub(crate) fn says(self, texts: &[&str]) -> Self {
         for text in texts {
             assert!(self.stderr.contains(text), "{text:?} is not in:\n{}", self.stderr);
         }

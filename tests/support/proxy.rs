@@ -1,19 +1,18 @@
-//! A proxy between deployctl and the local stage, which lets one request go wrong.
+//! A proxy between deployctl and the local stage that makes one request fail.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::http;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::{upstream, wire};
-
-/// What happens to the request.
+/// How a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It is not passed on, and the connection is closed.
     Refused,
     /// It takes effect, and the connection is closed without an answer.
@@ -26,11 +25,11 @@ pub enum Fault {
     Delayed,
     /// It is not passed on, and deployctl is killed.
     KilledBefore,
-    /// It takes effect, and deployctl is killed before it learns so.
+    /// It takes effect, and deployctl is killed before the answer.
     KilledAfter,
-    /// It takes effect, while a person presses Ctrl-C.
+    /// It takes effect, and deployctl gets SIGINT before the answer.
     Interrupted,
-    /// It takes effect, and deployctl is told to end before it learns so.
+    /// It takes effect, and deployctl gets SIGTERM before the answer.
     Terminated,
     /// It is not passed on, and no answer ever comes, while the connection stays open.
     SilentBefore,
@@ -41,7 +40,7 @@ pub enum Fault {
     Conflict(usize),
     /// It is passed on when the test says so.
     Held,
-    /// It takes effect, and deployctl is stopped, as on a machine that is suspended, before it learns so.
+    /// It takes effect, and deployctl is stopped, as on a suspended machine, before the answer.
     Stopped,
 }
 
@@ -57,9 +56,9 @@ const SLOW: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// The proxy.
 #[derive(Debug, Clone)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// Where it listens, on 127.0.0.1.
-    pub port: u16,
+    pub(crate) port: u16,
     state: Arc<State>,
 }
 
@@ -85,7 +84,7 @@ struct State {
 
 impl Proxy {
     /// Starts a proxy to `upstream` on this machine, for as long as the runtime lives.
-    pub async fn start(upstream: u16) -> Self {
+    pub(crate) async fn start(upstream: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let state = Arc::new(State {
             upstream,
@@ -114,8 +113,8 @@ impl Proxy {
         proxy
     }
 
-    /// Lets the `number`th request from now on go wrong.
-    pub fn arm(&self, number: usize, fault: Fault) {
+    /// Makes the `number`th request from now on fail.
+    pub(crate) fn arm(&self, number: usize, fault: Fault) {
         *self.state.plan.lock().unwrap() = Some((number, fault));
         *self.state.client.lock().unwrap() = None;
         *self.state.conflicts.lock().unwrap() = None;
@@ -130,19 +129,19 @@ impl Proxy {
     }
 
     /// Keeps the `number`th request from now on until [`Proxy::let_go`].
-    pub fn hold(&self, number: usize) {
+    pub(crate) fn hold(&self, number: usize) {
         self.arm(number, Fault::Held);
     }
 
     /// Waits until the fault has happened: until the request is held, or deployctl is stopped.
-    pub async fn fired(&self) {
+    pub(crate) async fn fired(&self) {
         while !self.state.fired.load(Ordering::SeqCst) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
 
     /// Passes on what is held, and lets a deployctl that was stopped go on.
-    pub fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.state.let_go.send_replace(true);
         if let Some((_, Fault::Stopped)) = *self.state.plan.lock().unwrap() {
             self.state.send(Signal::SIGCONT);
@@ -150,32 +149,32 @@ impl Proxy {
     }
 
     /// Adds seconds to the date of every answer from now on: the server's clock is not ours.
-    pub fn shift_date(&self, seconds: i64) {
+    pub(crate) fn shift_date(&self, seconds: i64) {
         self.state.shift.store(seconds, Ordering::SeqCst);
     }
 
-    /// Lets the `number`th request go wrong of those that may change something.
-    pub fn arm_writes(&self, number: usize, fault: Fault) {
+    /// Makes the `number`th request fail of those that may change something.
+    pub(crate) fn arm_writes(&self, number: usize, fault: Fault) {
         self.arm(number, fault);
         self.state.writes_only.store(true, Ordering::SeqCst);
     }
 
     /// Lets everything pass from now on, but so late that requests which do not wait for each other are seen to be
     /// under way at once.
-    pub fn slow(&self) {
+    pub(crate) fn slow(&self) {
         self.arm(usize::MAX, Fault::Delayed);
         self.state.slow.store(true, Ordering::SeqCst);
     }
 
-    /// The process that is to be killed or told, should the fault say so.
-    pub fn aim(&self, pid: u32) {
+    /// The process that the fault signals or kills.
+    pub(crate) fn aim(&self, pid: u32) {
         *self.state.client.lock().unwrap() = Some(pid);
     }
 
-    /// Lets everything pass, and tells what has passed since the proxy was armed.
-    pub fn disarm(&self) -> Told {
+    /// Lets everything pass, and returns the counts since the proxy was armed.
+    pub(crate) fn disarm(&self) -> ProxyCounts {
         *self.state.plan.lock().unwrap() = None;
-        Told {
+        ProxyCounts {
             fired: self.state.fired.load(Ordering::SeqCst),
             requests: self.state.count.load(Ordering::SeqCst),
             at_once: self.state.most.load(Ordering::SeqCst),
@@ -185,19 +184,19 @@ impl Proxy {
     }
 }
 
-/// What a proxy has seen.
+/// What a proxy has counted.
 #[derive(Debug, Clone, Copy)]
-pub struct Told {
+pub(crate) struct ProxyCounts {
     /// Whether the fault happened.
-    pub fired: bool,
+    pub(crate) fired: bool,
     /// The requests.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// The most requests that were under way at once.
-    pub at_once: usize,
+    pub(crate) at_once: usize,
     /// The most requests of which each began when the one before it had been answered.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
     /// The same, up to the switch and with it.
-    pub rounds_to_switch: usize,
+    pub(crate) rounds_to_switch: usize,
 }
 
 impl State {
@@ -210,7 +209,7 @@ impl State {
     }
 
     async fn pass_on(&self, mut client: TcpStream) -> std::io::Result<()> {
-        let Some((head, body)) = wire::read_request(&mut client).await? else { return Ok(()) };
+        let Some((head, body)) = http::read_request(&mut client).await? else { return Ok(()) };
         // How deployctl asks whether a local stage still runs; it has no part in what it does there.
         let aside = head.contains("/_ministack/health");
         let read = head.starts_with("GET ") || head.starts_with("HEAD ");
@@ -246,7 +245,7 @@ impl State {
             Some(Fault::Interrupted) => self.send(Signal::SIGINT),
             _ => {}
         }
-        let answer = upstream::pass_on(self.upstream, &head, &body).await?;
+        let answer = http::forward(self.upstream, &head, &body).await?;
         let answer = with_shifted_date(answer, self.shift.load(Ordering::SeqCst));
         if !aside {
             self.rounds.fetch_max(round, Ordering::SeqCst);

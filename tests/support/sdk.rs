@@ -1,9 +1,9 @@
-//! AWS's own clients for the local stage, past deployctl.
+//! AWS SDK clients of the local stage.
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 
-/// What all clients of `account` at `endpoint` are made from.
-pub fn config(endpoint: &str, account: &str) -> aws_types::SdkConfig {
+/// The configuration of clients of `account` at `endpoint`.
+pub(crate) fn config(endpoint: &str, account: &str) -> aws_types::SdkConfig {
     let credentials = Credentials::new(account, secret(endpoint), None, None, "test");
     aws_types::SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -15,7 +15,7 @@ pub fn config(endpoint: &str, account: &str) -> aws_types::SdkConfig {
 
 /// The secret of the local stage that answers at `endpoint`, itself or through a proxy that its `stage.json` names:
 /// its server works in its folder, and its own user can look there.
-pub fn secret(endpoint: &str) -> String {
+pub(crate) fn secret(endpoint: &str) -> String {
     let port = endpoint.rsplit(':').next().unwrap_or_default().trim_end_matches('/');
     let marker = format!("GATEWAY_PORT={port}");
     for process in std::fs::read_dir("/proc").unwrap().flatten() {

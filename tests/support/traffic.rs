@@ -1,4 +1,4 @@
-//! Callers who use the API all the while, and what they saw.
+//! Clients that send requests while a stage changes, and the responses that they got.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::caller::{Answer, Caller};
 
-/// What one client saw, in its order: the function that was to answer, and the answer.
+/// The responses of one client, in their order, each with the function that was asked.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     answers: Vec<(&'static str, Answer)>,
     failed: Vec<String>,
 }
 
-/// What a release looks like from outside.
+/// How a client tells one release from another.
 #[derive(Debug, Clone)]
-pub struct Look {
+pub(crate) struct ReleaseMarks {
     version: String,
     content_type: String,
     functions: BTreeMap<String, String>,
 }
 
-impl Look {
-    /// The look of the release in deployctl's `document`, which answers with `content_type`.
-    pub fn of(document: &Value, content_type: &str) -> Self {
+impl ReleaseMarks {
+    /// The marks of the release in deployctl's `document`, which answers with `content_type`.
+    pub(crate) fn of(document: &Value, content_type: &str) -> Self {
         let functions = document["functions"].as_object().expect("functions").iter();
         let version = |function: &Value| function["version"].as_str().expect("a version").to_owned();
         Self {
@@ -34,8 +34,8 @@ impl Look {
         }
     }
 
-    /// Whether `answer`, of the function `key`, is this release's and no other's.
-    pub fn is_of(&self, key: &str, answer: &Answer) -> bool {
+    /// Whether `answer`, of the function `key`, comes from this release.
+    pub(crate) fn is_of(&self, key: &str, answer: &Answer) -> bool {
         answer.release == self.version
             && answer.content_type == self.content_type
             && self.functions.get(key) == Some(&answer.function_version)
@@ -43,7 +43,7 @@ impl Look {
 }
 
 /// Two clients, one request after the other each, until `stop`: the first goes through all six routes.
-pub async fn drive(caller: &Caller, stop: &CancellationToken) -> [Seen; 2] {
+pub(crate) async fn drive(caller: &Caller, stop: &CancellationToken) -> [Seen; 2] {
     let (mut all, mut reader) = (Seen::default(), Seen::default());
     let first = async {
         while !stop.is_cancelled() {
@@ -98,7 +98,7 @@ impl Seen {
 /// Counts what the clients saw while the stage moved along `releases`, and fails the test for a failed
 /// request, an answer that is of none of them, or a client that saw an earlier one again.
 #[track_caller]
-pub fn judge(seen: &[Seen], releases: &[Look]) -> String {
+pub(crate) fn assert_consistent(seen: &[Seen], releases: &[ReleaseMarks]) -> String {
     let mut counts = vec![0_usize; releases.len()];
     for client in seen {
         assert_eq!(client.failed, Vec::<String>::new(), "failed requests");

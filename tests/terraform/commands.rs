@@ -4,7 +4,7 @@ use deployctl::error::Error;
 use deployctl::terraform::commands::Init;
 use deployctl::terraform::{PlanOptions, Shared, Subcommand};
 
-use crate::project::{CONFIGURATION, Project};
+use super::project::{CONFIGURATION, Project};
 
 fn commands() -> Vec<Subcommand> {
     let address = || "terraform_data.one".to_owned();

@@ -3,7 +3,7 @@
 use deployctl::terraform::{PlanOutcome, Reason};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::project::{CONFIGURATION, Project, pretend};
+use super::project::{CONFIGURATION, Project, pretend};
 
 #[tokio::test]
 async fn a_plan_that_the_world_has_overtaken_is_stale() {

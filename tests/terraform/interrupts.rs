@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use deployctl::event::Events;
-use deployctl::terraform::{PlanOutcome, Reason, Subcommand};
+use deployctl::terraform::{Observer, PlanOutcome, Reason, Subcommand};
 
-use crate::project::{CONFIGURATION, Project, told};
+use crate::support::test_process;
+
+use super::project::{CONFIGURATION, Project, told};
 
 const SLOW: &str = r#"
 resource "terraform_data" "slow" {
@@ -70,7 +71,7 @@ async fn another_deployctl() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let mut project = Project::open(folder.into()).await;
     project.driver.terraform.program = project.dir.join("terraform");
-    project.driver.events = Events::new(|event| {
+    project.driver.observer = Observer::new(|event| {
         if told(event).contains("started") {
             std::fs::write(Path::new(&std::env::var_os(FOLDER).unwrap()).join("started"), "").unwrap();
         }
@@ -91,8 +92,7 @@ async fn another_deployctl() {
 
 /// Starts `another_deployctl` on `project` and waits until it says that it has started.
 async fn start_another(project: &Project) -> std::process::Child {
-    let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "interrupts::another_deployctl"])
+    let child = test_process::of(module_path!(), "another_deployctl")
         .env(FOLDER, &project.dir)
         // The grace time is then the short one.
         .env("GITHUB_ACTIONS", "true")
@@ -116,10 +116,8 @@ async fn wait(what: &str, done: impl Fn() -> bool) {
 
 /// A link to Terraform that only processes of this project have in their command line.
 fn own_terraform(project: &Project) -> PathBuf {
-    let real = std::fs::read_to_string(&project.driver.terraform.program).unwrap();
-    let real = real.split('\'').nth(3).unwrap();
     let own = project.dir.join("terraform");
-    std::os::unix::fs::symlink(real, &own).unwrap();
+    std::os::unix::fs::symlink(&project.counting.terraform, &own).unwrap();
     own
 }
 

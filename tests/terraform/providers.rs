@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use deployctl::terraform::Reason;
 
-use crate::project::{CONFIGURATION, Project};
+use super::project::{CONFIGURATION, Project};
 
 const PROVIDER: &str = r#"
 terraform {

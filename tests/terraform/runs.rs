@@ -4,7 +4,7 @@ use std::path::Path;
 
 use deployctl::terraform::{PlanMode, PlanOptions, PlanOutcome, Reason, Subcommand};
 
-use crate::project::{CONFIGURATION, Project, pretend};
+use super::project::{CONFIGURATION, Project, pretend};
 
 #[tokio::test]
 async fn a_run_without_changes_costs_one_process() {

@@ -4,9 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use deployctl::event::Events;
 use deployctl::terraform::Terraform;
-use deployctl::toolbox::{Requirements, Toolbox};
 use tokio_util::sync::CancellationToken;
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/terraform/versions/run.py");
@@ -14,22 +12,21 @@ const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/terraform/vers
 #[tokio::test]
 async fn a_terraform_whose_init_speaks_prose() {
     let text = include_str!("versions/terraform-1.8.txt");
-    passes_all_tests(Requirements { name: "terraform-1.8", text }, "1.8.4").await;
+    passes_all_tests("terraform-1.8", text, "1.8.4").await;
 }
 
 #[tokio::test]
 async fn the_newest_terraform() {
     let text = include_str!("versions/terraform-1.15.txt");
-    passes_all_tests(Requirements { name: "terraform-1.15", text }, "1.15.5").await;
+    passes_all_tests("terraform-1.15", text, "1.15.5").await;
 }
 
-async fn passes_all_tests(requirements: Requirements, version: &str) {
+async fn passes_all_tests(name: &'static str, requirements: &'static str, version: &str) {
     let cancel = CancellationToken::new();
-    let tools = Toolbox::from_env().unwrap();
-    let venv = tools.venv(requirements, &Events::silent(), &cancel).await.unwrap();
+    let python = crate::support::python_tools::install(name, requirements).await.join("python");
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("terraform");
-    let script = format!("#!/bin/sh\nexec '{}' '{PROGRAM}' \"$@\"\n", venv.python().display());
+    let script = format!("#!/bin/sh\nexec '{}' '{PROGRAM}' \"$@\"\n", python.display());
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let found = Terraform::locate(&program, dir.path(), &cancel).await.unwrap();

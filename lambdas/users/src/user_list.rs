@@ -22,7 +22,11 @@ pub(crate) struct UserList {
 
 impl UserList {
     /// Reads the users with these ids, in order, until the response is full. Expired and damaged users are left out.
-    pub async fn read(store: &Store, ids: &[Vec<u8>], log_context: &LogContext) -> Result<Self, Failure> {
+    pub(crate) async fn read(
+        store: &Store,
+        ids: &[Vec<u8>],
+        log_context: &LogContext,
+    ) -> Result<Self, Failure> {
         let mut list = Self { processed: 0, array: "[".to_owned(), size: ENVELOPE_SIZE };
         let mut damaged = false;
         'reading: for batch in ids.chunks(BATCH_SIZE) {
@@ -58,7 +62,7 @@ impl UserList {
     }
 
     /// The JSON text.
-    pub fn into_array(mut self) -> String {
+    pub(crate) fn into_array(mut self) -> String {
         self.array.push(']');
         self.array
     }

@@ -1,4 +1,4 @@
-# The permissions for deployctl's own AWS calls. tests/pipeline records the calls of every command and checks that these lists
+# The permissions for deployctl's own AWS calls. tests/release/pipeline records the calls of every command and checks that these lists
 # allow each of them and contain no others. The module uses no provider, so that the test can evaluate it.
 
 locals {

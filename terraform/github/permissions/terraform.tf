@@ -1,4 +1,4 @@
-# The permissions for Terraform, for the layers `terraform/base` and `terraform/app`. tests/pipeline records the calls of
+# The permissions for Terraform, for the layers `terraform/base` and `terraform/app`. tests/release/pipeline records the calls of
 # Terraform and checks them against these lists. The lists also contain actions that update and delete the created resources.
 # A project with other resources needs other lists.
 #

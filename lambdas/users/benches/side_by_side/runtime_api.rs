@@ -12,27 +12,27 @@ use test_support::TestResult;
 /// The timeout of one event.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-pub struct RuntimeApi {
-    pub address: String,
+pub(crate) struct RuntimeApi {
+    pub(crate) address: String,
     events: Sender<String>,
     answers: Receiver<InvocationResponse>,
 }
 
 /// The response to one event.
-pub struct InvocationResponse {
-    pub handed_out: Instant,
-    pub received: Instant,
-    pub body: String,
+pub(crate) struct InvocationResponse {
+    pub(crate) handed_out: Instant,
+    pub(crate) received: Instant,
+    pub(crate) body: String,
 }
 
 impl InvocationResponse {
-    pub fn took(&self) -> Duration {
+    pub(crate) fn took(&self) -> Duration {
         self.received - self.handed_out
     }
 }
 
 impl RuntimeApi {
-    pub fn start() -> TestResult<Self> {
+    pub(crate) fn start() -> TestResult<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
         let (events, waiting) = channel();
@@ -49,12 +49,12 @@ impl RuntimeApi {
     }
 
     /// Queues an event.
-    pub fn give(&self, event: &str) -> TestResult {
+    pub(crate) fn give(&self, event: &str) -> TestResult {
         Ok(self.events.send(event.to_owned())?)
     }
 
     /// Waits for the next response.
-    pub fn take(&self) -> TestResult<InvocationResponse> {
+    pub(crate) fn take(&self) -> TestResult<InvocationResponse> {
         Ok(self.answers.recv_timeout(TIMEOUT)?)
     }
 }

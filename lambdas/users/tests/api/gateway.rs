@@ -18,8 +18,8 @@ use tokio::net::TcpListener;
 use crate::support::{Function, TestResult, function};
 
 /// A running API.
-pub struct Gateway {
-    pub url: String,
+pub(crate) struct Gateway {
+    pub(crate) url: String,
     api: Arc<Functions>,
 }
 
@@ -30,7 +30,7 @@ struct Functions {
 }
 
 impl Gateway {
-    pub async fn start(redis_port: u16) -> TestResult<Self> {
+    pub(crate) async fn start(redis_port: u16) -> TestResult<Self> {
         let mut functions = BTreeMap::new();
         for handler in ["users_get", "users_post", "users_delete", "user_get", "user_patch", "user_delete"] {
             functions.insert(handler, function(handler, redis_port)?);
@@ -55,7 +55,7 @@ impl Gateway {
     }
 
     /// The number of requests that the functions answered, and the number of 5xx responses among them.
-    pub fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         (self.api.answered.load(Ordering::Relaxed), self.api.failed.load(Ordering::Relaxed))
     }
 }

@@ -8,7 +8,7 @@ use test_support::python;
 
 use crate::support::{RedisServer, TestResult};
 
-/// Pinned. `tests/release.rs` of deployctl runs the same version against a released stage.
+/// Pinned. `tests/release/example.rs` of deployctl runs the same version against a released stage.
 const SCHEMATHESIS: &str = include_str!("../python/schemathesis.txt");
 const DESCRIPTION: &str = include_str!("../../openapi.yaml");
 

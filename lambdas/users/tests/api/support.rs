@@ -7,16 +7,16 @@ use users::app::App;
 use users::response::Response;
 use users::settings::Settings;
 
-pub use test_support::TestResult;
-pub use test_support::redis_server::{RedisServer, free_port};
+pub(crate) use test_support::TestResult;
+pub(crate) use test_support::redis_server::{RedisServer, free_port};
 
 /// Creates the function with this handler setting, as Lambda starts it.
-pub fn function(handler: &str, port: u16) -> TestResult<Function> {
+pub(crate) fn function(handler: &str, port: u16) -> TestResult<Function> {
     function_with(handler, port, &[])
 }
 
 /// As [`function`], with additional environment variables.
-pub fn function_with(handler: &str, port: u16, more: &[(&str, &str)]) -> TestResult<Function> {
+pub(crate) fn function_with(handler: &str, port: u16, more: &[(&str, &str)]) -> TestResult<Function> {
     let port = port.to_string();
     let defaults = [
         ("_HANDLER", handler),
@@ -32,16 +32,16 @@ pub fn function_with(handler: &str, port: u16, more: &[(&str, &str)]) -> TestRes
 }
 
 /// One function.
-pub struct Function(App);
+pub(crate) struct Function(App);
 
 impl Function {
-    pub async fn answer(&self, event: &str) -> Response {
+    pub(crate) async fn answer(&self, event: &str) -> Response {
         self.0.answer(event, LogContext::default()).await
     }
 }
 
 /// The whole API: the six functions with one Redis server.
-pub struct Api {
+pub(crate) struct Api {
     list: Function,
     create: Function,
     delete_all: Function,
@@ -51,11 +51,11 @@ pub struct Api {
 }
 
 impl Api {
-    pub fn on(port: u16) -> TestResult<Self> {
+    pub(crate) fn on(port: u16) -> TestResult<Self> {
         Self::with(port, &[])
     }
 
-    pub fn with(port: u16, more: &[(&str, &str)]) -> TestResult<Self> {
+    pub(crate) fn with(port: u16, more: &[(&str, &str)]) -> TestResult<Self> {
         Ok(Self {
             list: function_with("users_get", port, more)?,
             create: function_with("users_post", port, more)?,
@@ -66,45 +66,45 @@ impl Api {
         })
     }
 
-    pub async fn list(&self) -> Response {
+    pub(crate) async fn list(&self) -> Response {
         self.list.answer(&event("GET", None, None)).await
     }
 
-    pub async fn page(&self, query: &Value) -> Response {
+    pub(crate) async fn page(&self, query: &Value) -> Response {
         let mut event: Value = serde_json::from_str(&event("GET", None, None)).unwrap_or_default();
         event["queryStringParameters"] = query.clone();
         self.list.answer(&event.to_string()).await
     }
 
-    pub async fn create(&self, body: &str) -> Response {
+    pub(crate) async fn create(&self, body: &str) -> Response {
         self.create.answer(&event("POST", None, Some(body))).await
     }
 
-    pub async fn delete_all(&self) -> Response {
+    pub(crate) async fn delete_all(&self) -> Response {
         self.delete_all.answer(&event("DELETE", None, None)).await
     }
 
-    pub async fn get(&self, id: &str) -> Response {
+    pub(crate) async fn get(&self, id: &str) -> Response {
         self.get.answer(&event("GET", Some(id), None)).await
     }
 
-    pub async fn patch(&self, id: &str, body: &str) -> Response {
+    pub(crate) async fn patch(&self, id: &str, body: &str) -> Response {
         self.patch.answer(&event("PATCH", Some(id), Some(body))).await
     }
 
-    pub async fn delete(&self, id: &str) -> Response {
+    pub(crate) async fn delete(&self, id: &str) -> Response {
         self.delete.answer(&event("DELETE", Some(id), None)).await
     }
 
     /// Creates a user and returns its id.
-    pub async fn new_user(&self, body: &str) -> TestResult<String> {
+    pub(crate) async fn new_user(&self, body: &str) -> TestResult<String> {
         let user = json_of(&self.create(body).await)?;
         Ok(user["id"].as_str().ok_or("the new user has no id")?.to_owned())
     }
 }
 
 /// An API Gateway event (payload 1.0) with the fields that the functions read, and some that they ignore.
-pub fn event(method: &str, id: Option<&str>, body: Option<&str>) -> String {
+pub(crate) fn event(method: &str, id: Option<&str>, body: Option<&str>) -> String {
     json!({
         "resource": "/demo/users",
         "httpMethod": method,
@@ -119,6 +119,6 @@ pub fn event(method: &str, id: Option<&str>, body: Option<&str>) -> String {
     .to_string()
 }
 
-pub fn json_of(response: &Response) -> TestResult<Value> {
+pub(crate) fn json_of(response: &Response) -> TestResult<Value> {
     Ok(serde_json::from_str(&response.body)?)
 }

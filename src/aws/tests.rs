@@ -1,0 +1,309 @@
+//! What the clients do when AWS says "later" or "no": in a real account it says so for reasons that the local stage does
+//! not have. The answers are those of the API references, given by a server that has nothing else to say.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::api_gateway::{ApiStage, AwsStage};
+use super::{Aws, Emulator, Target};
+use crate::engine::failure::Meaning;
+use crate::engine::ports::StagePort as _;
+use crate::release::model::Pointer;
+
+/// What is said of throttling, with the time to wait.
+const LATER: Answer = Answer(
+    429,
+    "x-amzn-ErrorType: TooManyRequestsException\r\nRetry-After: 2\r\n",
+    r#"{"message":"Rate exceeded"}"#,
+);
+/// The connection ends without an answer.
+const LOST: Answer = Answer(0, "", "");
+/// What API Gateway says while another change is under way.
+const CONFLICT: Answer = Answer(
+    409,
+    "x-amzn-ErrorType: ConflictException\r\n",
+    r#"{"message":"Unable to complete operation due to concurrent modification. Please try again later."}"#,
+);
+const MOVED: Answer = Answer(200, "", r#"{"stageName":"v1","deploymentId":"d2"}"#);
+const DEPLOYED: Answer = Answer(201, "", r#"{"id":"d1"}"#);
+const PUBLISHED: Answer = Answer(201, "", r#"{"Version":"7","CodeSha256":"abc"}"#);
+
+#[tokio::test]
+async fn the_time_to_wait_is_aws_to_say() {
+    let cloud = ScriptedAws::new(false, [LATER, DEPLOYED]).await;
+    assert_eq!(cloud.aws_stage.create_deployment("note").await.unwrap().as_str(), "d1");
+    assert_eq!(cloud.gaps(&["POST /restapis/api/deployments", "POST /restapis/api/deployments"]), [2]);
+}
+
+/// API Gateway allows one deployment in 5 s, and Lambda 15 calls a second.
+#[tokio::test]
+async fn calls_are_kept_apart_before_aws_refuses_them() {
+    let cloud = ScriptedAws::new(true, [DEPLOYED, DEPLOYED]).await;
+    for _ in 0..2 {
+        cloud.aws_stage.create_deployment("note").await.unwrap();
+    }
+    assert_eq!(cloud.gaps(&["POST /restapis/api/deployments", "POST /restapis/api/deployments"]), [5]);
+
+    let cloud = ScriptedAws::new(true, [PUBLISHED; 16]).await;
+    let name = "f".parse().unwrap();
+    let calls = (0..16).map(|_| cloud.aws_stage.publish(&name, "abc", None));
+    futures::future::try_join_all(calls).await.unwrap();
+    let (first, last) = cloud.first_and_last();
+    assert!(last - first >= Duration::from_secs(1), "16 calls in {:?}", last - first);
+}
+
+#[tokio::test]
+async fn a_role_that_is_still_on_its_way_is_waited_for() {
+    let young = Answer(
+        400,
+        "x-amzn-ErrorType: InvalidParameterValueException\r\n",
+        r#"{"Type":"User","message":"The role defined for the function cannot be assumed by Lambda."}"#,
+    );
+    let cloud = ScriptedAws::new(false, [young, young, PUBLISHED]).await;
+    let published = cloud.aws_stage.publish(&"f".parse().unwrap(), "abc", None).await.unwrap();
+    assert_eq!(published.version.as_str(), "7");
+    assert_eq!(cloud.count(), 3);
+}
+
+#[tokio::test]
+async fn an_update_that_failed_is_not_waited_for() {
+    let failed = r#"{"FunctionName":"f","State":"Active","LastUpdateStatus":"Failed","LastUpdateStatusReasonCode":"SubnetOutOfIPAddresses","LastUpdateStatusReason":"the subnet has no address left"}"#;
+    let cloud = ScriptedAws::new(false, [Answer(200, "", failed)]).await;
+    let start = Instant::now();
+    let failure =
+        cloud.aws_stage.wait_active(&"f".parse().unwrap(), &"7".parse().unwrap()).await.unwrap_err();
+    assert_eq!(failure.meaning, Meaning::Rejected);
+    assert!(
+        failure.to_string().contains("f:7") && failure.to_string().contains("the subnet has no address left")
+    );
+    assert_eq!(cloud.count(), 1, "asked once");
+    assert!(start.elapsed() < Duration::from_secs(60), "it was waited for");
+}
+
+#[tokio::test]
+async fn a_conflict_that_passes_is_waited_for() {
+    let pointer = |id: &str, variables: &[(&str, &str)]| Pointer {
+        deployment_id: id.parse().unwrap(),
+        variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+    };
+    let (from, to) = (pointer("d1", &[("f", "1"), ("g", "1")]), pointer("d2", &[("f", "2"), ("g", "1")]));
+    // The switch is tried once: the engine looks at its lease before it tries again, which it may then.
+    let cloud = ScriptedAws::new(false, [CONFLICT, MOVED]).await;
+    let failure = cloud.aws_stage.switch(&from, &to).await.unwrap_err();
+    assert_eq!((failure.meaning, failure.is_transient(), cloud.count()), (Meaning::Busy, true, 1));
+    cloud.aws_stage.switch(&from, &to).await.unwrap();
+    let request = cloud.asked.lock().unwrap().remove(1).body;
+    for path in ["/deploymentId", "/variables/f", "/variables/g"] {
+        assert!(request.contains(path), "{path}: the whole target is sent: {request}");
+    }
+    // Every other call is repeated by the table.
+    let cloud = ScriptedAws::new(false, [CONFLICT, CONFLICT, DEPLOYED]).await;
+    cloud.aws_stage.create_deployment("note").await.unwrap();
+    assert_eq!(cloud.count(), 3);
+    let for_good = Answer(
+        409,
+        "x-amzn-ErrorType: ConflictException\r\n",
+        r#"{"message":"Active stages pointing to this deployment must be moved or deleted"}"#,
+    );
+    let cloud = ScriptedAws::new(false, [for_good]).await;
+    let failure = cloud.aws_stage.switch(&from, &to).await.unwrap_err();
+    assert_eq!((failure.meaning, failure.is_transient(), cloud.count()), (Meaning::Busy, false, 1));
+}
+
+/// CreateDeployment has no idempotency token: what a lost answer left is found by its note.
+#[tokio::test]
+async fn a_deployment_whose_answer_was_lost_is_looked_for() {
+    let made = Answer(200, "", r#"{"item":[{"id":"d9","description":"note","createdDate":1}]}"#);
+    let none = Answer(200, "", r#"{"item":[{"id":"d8","description":"another","createdDate":1}]}"#);
+    let (create, look) = ("POST /restapis/api/deployments", "GET /restapis/api/deployments?limit=500");
+    for (answers, id, lines) in [
+        (vec![LOST, made], "d9", vec![create, look]),
+        (vec![LOST, none, DEPLOYED], "d1", vec![create, look, create]),
+    ] {
+        let cloud = ScriptedAws::new(false, answers).await;
+        assert_eq!(cloud.aws_stage.create_deployment("note").await.unwrap().as_str(), id);
+        assert_eq!(cloud.gaps(&lines).len(), lines.len() - 1);
+    }
+}
+
+/// A refusal is final, and nobody is kept waiting for it.
+#[tokio::test]
+async fn no_means_no() {
+    let no = Answer(
+        403,
+        "x-amzn-ErrorType: AccessDeniedException\r\n",
+        r#"{"message":"not authorized to perform: apigateway:POST"}"#,
+    );
+    let cloud = ScriptedAws::new(false, [no]).await;
+    let failure = cloud.aws_stage.create_deployment("note").await.unwrap_err();
+    assert_eq!((failure.meaning, cloud.count()), (Meaning::Denied, 1));
+    assert!(failure.to_string().contains("not authorized to perform: apigateway:POST"), "{failure}");
+}
+
+/// An answer of the form that the API reference of IAM shows.
+const SIMULATED: &str = r#"<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">
+  <SimulatePrincipalPolicyResult>
+    <IsTruncated>false</IsTruncated>
+    <EvaluationResults>
+      <member>
+        <MatchedStatements>
+          <member>
+            <SourcePolicyId>PolicyInputList.1</SourcePolicyId>
+            <EndPosition><Column>4</Column><Line>7</Line></EndPosition>
+            <StartPosition><Column>16</Column><Line>3</Line></StartPosition>
+          </member>
+        </MatchedStatements>
+        <MissingContextValues/>
+        <EvalResourceName>arn:aws:s3:::b/k</EvalResourceName>
+        <EvalDecision>allowed</EvalDecision>
+        <EvalActionName>s3:GetObject</EvalActionName>
+      </member>
+      <member>
+        <MatchedStatements/>
+        <MissingContextValues/>
+        <EvalResourceName>arn:aws:s3:::b/k</EvalResourceName>
+        <EvalDecision>implicitDeny</EvalDecision>
+        <EvalActionName>s3:PutObject</EvalActionName>
+      </member>
+    </EvaluationResults>
+  </SimulatePrincipalPolicyResult>
+  <ResponseMetadata><RequestId>1cdb5b0a-4c15-11e5-b121-bd8c7EXAMPLE</RequestId></ResponseMetadata>
+</SimulatePrincipalPolicyResponse>"#;
+
+const DENIED: &str = r#"<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type>
+<Code>AccessDenied</Code><Message>not authorized to perform: iam:SimulatePrincipalPolicy</Message></Error>
+<RequestId>1</RequestId></ErrorResponse>"#;
+
+#[tokio::test]
+async fn what_iam_says_is_understood() {
+    let actions = ["s3:GetObject", "s3:PutObject"];
+    let (role, object) = ("arn:aws:iam::111111111111:role/r", "arn:aws:s3:::b/k");
+    let cloud = ScriptedAws::new(false, [Answer(200, "", SIMULATED), Answer(403, "", DENIED)]).await;
+    let verdicts = cloud.aws.simulate(role, &actions, object).await.unwrap();
+    let told: Vec<String> =
+        verdicts.into_iter().map(|verdict| format!("{} {}", verdict.action, verdict.decision)).collect();
+    assert_eq!(told, ["s3:PutObject implicitDeny"]);
+    let request = cloud.asked.lock().unwrap().remove(0).body;
+    for part in [
+        "Action=SimulatePrincipalPolicy",
+        "PolicySourceArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Arole%2Fr",
+        "ActionNames.member.2=s3%3APutObject",
+        "ResourceArns.member.1=arn%3Aaws%3As3%3A%3A%3Ab%2Fk",
+    ] {
+        assert!(request.contains(part), "{part}: {request}");
+    }
+    assert_eq!(cloud.aws.simulate(role, &actions, object).await.unwrap_err().meaning, Meaning::Denied);
+}
+
+/// Status, headers and body.
+#[derive(Debug, Clone, Copy)]
+struct Answer(u16, &'static str, &'static str);
+
+/// An AWS that gives these answers, one after the other, and takes down what it was asked and when.
+struct ScriptedAws {
+    aws: Aws,
+    aws_stage: AwsStage,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+/// A request: method and path, body, and when it came.
+#[derive(Debug)]
+struct Asked {
+    line: String,
+    body: String,
+    at: Instant,
+}
+
+impl ScriptedAws {
+    async fn new(pacing: bool, answers: impl IntoIterator<Item = Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::<Mutex<Vec<_>>>::default();
+        let taken = Arc::clone(&asked);
+        let mut answers: VecDeque<Answer> = answers.into_iter().collect();
+        drop(tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let Some((line, body)) = read_request(&mut client).await else { continue };
+                taken.lock().unwrap().push(Asked { line, body, at: Instant::now() });
+                let Answer(status, headers, body) =
+                    answers.pop_front().unwrap_or(Answer(404, "", "asked too often"));
+                if status == 0 {
+                    continue;
+                }
+                let text = format!(
+                    "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\
+                     Connection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                client.write_all(text.as_bytes()).await.unwrap();
+            }
+        }));
+        let target = Target {
+            stage: "dev".parse().unwrap(),
+            account: "111111111111".parse().unwrap(),
+            region: "eu-west-1".to_owned(),
+            profile: None,
+            emulator: Some(Emulator {
+                endpoint: format!("http://127.0.0.1:{port}"),
+                secret: "any".to_owned(),
+            }),
+            pacing,
+            call_timeout: super::timeouts::CALL,
+        };
+        let stage = ApiStage {
+            artifact_bucket: "bucket",
+            rest_api_id: "api",
+            stage_name: "v1",
+            url: "http://unused",
+        };
+        let aws = Aws::connect(target).await;
+        let aws_stage = aws.aws_stage(&stage).unwrap();
+        Self { aws, aws_stage, asked }
+    }
+
+    fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
+    fn first_and_last(&self) -> (Instant, Instant) {
+        let asked = self.asked.lock().unwrap();
+        (asked[0].at, asked[asked.len() - 1].at)
+    }
+
+    /// The whole seconds between the requests, which must be these.
+    fn gaps(&self, expected: &[&str]) -> Vec<u64> {
+        let asked = self.asked.lock().unwrap();
+        let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
+        assert_eq!(lines, expected);
+        asked.windows(2).map(|two| (two[1].at - two[0].at).as_secs()).collect()
+    }
+}
+
+/// The first line of a request, without the protocol, and its body.
+async fn read_request(client: &mut TcpStream) -> Option<(String, String)> {
+    let mut reader = BufReader::new(client);
+    let (mut first, mut length) = (None, 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        let line = line.trim_end();
+        if line.is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap();
+        }
+        first.get_or_insert_with(|| line.trim_end_matches(" HTTP/1.1").to_owned());
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).await.ok()?;
+    Some((first?, String::from_utf8(body).unwrap()))
+}

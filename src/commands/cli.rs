@@ -1,0 +1,94 @@
+//! The command line. Doc comments here are the help texts; there is no logic.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{
+    build, completions, destroy, diff, explain, init, invoke, local, logs, output, plan, promote, prune,
+    redeploy, release, rollback, schema, status, terraform, unlock,
+};
+use crate::output::Options;
+use crate::platform::variables;
+
+/// Releases serverless APIs on AWS: Terraform owns what exists, deployctl owns what runs.
+///
+/// A release is one immutable set (zips, function versions, one API deployment) that goes live, and back, in
+/// one API call.
+#[derive(Debug, Parser)]
+#[command(name = "deployctl", version, max_term_width = 100)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    #[doc(hidden)]
+    pub(crate) verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  deployctl release --version 1.4.2 --stage local   release to the local AWS emulator
+  deployctl status --stage prd --output json        what runs, for a script
+  deployctl rollback --stage prd                    back to what served before, in one call
+
+Exit codes: 0 done · 2 usage or configuration · 3 changes (with --exit-code) · 10 preflight or build failed, nothing changed ·
+20 Terraform failed · 30 the old release serves · 40 stuck, act now ·
+75 another release holds the stage · 130 interrupted · 1 a bug";
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The stage to work on: a [stages.<name>] of deployctl.toml
+    #[arg(long, short, global = true, env = variables::STAGE, value_name = "NAME")]
+    pub(crate) stage: Option<String>,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub(crate) output: Options,
+    /// Write a timeline of the command as an HTML page; by default to .deployctl/timings.html
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "", value_name = "FILE")]
+    pub(crate) timings: Option<PathBuf>,
+    /// The configuration; by default deployctl.toml in this folder or the nearest above it
+    #[arg(long, global = true, env = variables::CONFIG, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Release(release::Args),
+    Plan(plan::Args),
+    Build(build::Args),
+    Redeploy(redeploy::Args),
+    Rollback(rollback::Args),
+    Promote(promote::Args),
+    Status(status::Args),
+    /// What was done to the stage
+    #[command(after_help = "Example:\n  deployctl history --stage prd")]
+    History,
+    Diff(diff::Args),
+    Prune(prune::Args),
+    Output(output::Args),
+    Terraform(terraform::Args),
+    Destroy(destroy::Args),
+    /// Make the bucket of the Terraform state where it is missing: versioned, encrypted, private
+    #[command(after_help = "Example:\n  deployctl bootstrap --stage dev")]
+    Bootstrap,
+    Unlock(unlock::Args),
+    Init(init::Args),
+    /// Check tools, credentials, permissions, buckets, ownership, artifacts and limits, and change nothing
+    ///
+    /// Exit code 10 when there is a problem; warnings do not count.
+    #[command(after_help = "Example:\n  deployctl doctor --stage dev")]
+    Doctor,
+    /// The local AWS emulator (MiniStack)
+    #[command(subcommand, after_help = "Example:\n  deployctl local up && eval \"$(deployctl local env)\"")]
+    Local(local::Verb),
+    Logs(logs::Args),
+    Invoke(invoke::Args),
+    Explain(explain::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
+    Man(completions::ManArgs),
+}

@@ -1,0 +1,123 @@
+//! The context of a command, and the arguments that several commands share.
+
+use std::cell::OnceCell;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, ErrorId, Result};
+use crate::event::Events;
+use crate::output::Report;
+use crate::project::contract::Contract;
+use crate::project::session::{Access, Session, unless_interrupted};
+use crate::project::settings::{Overrides, Settings};
+use crate::release::model::Version;
+
+/// What a verb works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) overrides: Overrides,
+    pub(crate) report: Report,
+    /// Where the timeline goes, if it is wanted; empty for the usual place.
+    pub(crate) timings: Option<PathBuf>,
+    pub(crate) events: Events,
+    pub(crate) cancel: CancellationToken,
+    settings: OnceCell<Settings>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        overrides: Overrides,
+        report: Report,
+        timings: Option<PathBuf>,
+        cancel: CancellationToken,
+    ) -> Self {
+        let events = report.events();
+        Self { overrides, report, timings, events, cancel, settings: OnceCell::new() }
+    }
+
+    /// The settings of the stage. The file is read once.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        if let Some(settings) = self.settings.get() {
+            return Ok(settings.clone());
+        }
+        let settings = Settings::load(&self.overrides)?;
+        Ok(self.settings.get_or_init(|| settings).clone())
+    }
+
+    pub(crate) async fn session(&self) -> Result<Session> {
+        self.session_of(self.settings()?).await
+    }
+
+    /// A session of a command that only reads: no local stage is started for it.
+    pub(crate) async fn read_session(&self) -> Result<Session> {
+        let mut session = self.unidentified_read_session().await?;
+        session.identity = Some(session.identify().await?);
+        Ok(session)
+    }
+
+    /// The same without asking who the caller is.
+    pub(crate) async fn unidentified_read_session(&self) -> Result<Session> {
+        self.connect(Access::Read).await
+    }
+
+    async fn connect(&self, access: Access) -> Result<Session> {
+        Session::connect(self.settings()?, access, self.events.clone(), self.cancel.clone()).await
+    }
+
+    /// The settings of another stage of the same project.
+    pub(crate) fn settings_of(&self, stage: &str) -> Result<Settings> {
+        Settings::load(&Overrides { stage: Some(stage.to_owned()), ..self.overrides.clone() })
+    }
+
+    /// A session and the contract of its stage, both asked for at once.
+    pub(crate) async fn session_of_released(&self) -> Result<(Session, Contract)> {
+        let mut session = self.connect(Access::Change).await?;
+        let (identity, contract) = futures::join!(session.identify(), session.contract());
+        session.identity = Some(identity?);
+        Ok((session, contract?))
+    }
+
+    /// Writes the timeline, if it is wanted.
+    pub(crate) fn leave_timings(&self, headline: &str, code: u8) {
+        let Some(file) = &self.timings else { return };
+        let usual = || self.settings().map_or_else(|_| ".deployctl".into(), |settings| settings.work_dir());
+        let file = if file.as_os_str().is_empty() { usual().join("timings.html") } else { file.clone() };
+        self.report.timings(&file, headline, code);
+    }
+
+    /// Does `work` until it is done or the command is interrupted.
+    pub(crate) async fn until_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        unless_interrupted(&self.cancel, work).await
+    }
+
+    pub(crate) async fn session_of(&self, settings: Settings) -> Result<Session> {
+        Session::open(settings, Access::Change, self.events.clone(), self.cancel.clone()).await
+    }
+}
+
+/// What a command does where another one holds the stage.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct LeaseArgs {
+    /// Wait this long for a stage that another command holds, such as 90s or 10m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) wait: Option<Duration>,
+}
+
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let duration: jiff::SignedDuration =
+        text.parse().map_err(|_| "a time has a number and a unit, such as 90s, 10m or 1h".to_owned())?;
+    let day = Duration::from_secs(86_400);
+    Duration::try_from(duration)
+        .ok()
+        .filter(|time| *time <= day)
+        .ok_or_else(|| "a time is from 0s to 24h".to_owned())
+}
+
+/// Reads a version from the command line.
+pub(crate) fn version(text: &str) -> Result<Version> {
+    text.parse().map_err(|problem| {
+        Error::usage(ErrorId::VersionInvalid, "refused: this is not a valid version").because(problem)
+    })
+}

@@ -1,0 +1,92 @@
+//! Checks the state bucket and the artifact bucket.
+
+use super::unread::unread;
+use crate::documents::doctor::Finding;
+use crate::engine::failure::Meaning;
+use crate::project::session::Session;
+
+/// The bucket of the Terraform states.
+pub(crate) async fn state(session: &Session) -> Vec<Finding> {
+    const CHECK: &str = "bucket-state";
+    let stage = &session.settings.stage;
+    let name = &stage.state_bucket;
+    match session.aws.bucket_facts(name).await {
+        Ok(facts) => {
+            let mut findings = Vec::new();
+            let bootstrap = format!("deployctl bootstrap --stage {}", stage.name);
+            if !facts.versioned {
+                let message =
+                    format!("{name} keeps no old versions: a damaged Terraform state could not be restored");
+                findings.push(Finding::warning(CHECK, message, bootstrap.as_str()));
+            }
+            if !facts.encrypted {
+                let message = format!("{name} does not say how it encrypts; Terraform states hold secrets");
+                findings.push(Finding::warning(CHECK, message, bootstrap.as_str()));
+            }
+            if !facts.private {
+                let message = format!("{name} can be made public, and Terraform states hold secrets");
+                findings.push(Finding::problem(CHECK, message, bootstrap.as_str()));
+            }
+            if findings.is_empty() {
+                findings.push(Finding::ok(CHECK, format!("{name}: versioned, encrypted, private")));
+            }
+            findings
+        }
+        Err(failure) if failure.meaning == Meaning::NotFound && session.local.is_some() => {
+            vec![Finding::ok(CHECK, format!("{name} is made by the first release"))]
+        }
+        Err(failure) if failure.meaning == Meaning::NotFound => {
+            let remedy = format!("deployctl bootstrap --stage {}", stage.name);
+            vec![Finding::problem(
+                CHECK,
+                format!("there is no bucket {name} for the Terraform state"),
+                remedy,
+            )]
+        }
+        Err(failure) => vec![unread(CHECK, &failure)],
+    }
+}
+
+/// The bucket of zips and ledger.
+pub(crate) async fn artifacts(session: &Session, name: &str) -> Vec<Finding> {
+    const CHECK: &str = "bucket-artifacts";
+    let facts = match session.aws.bucket_facts(name).await {
+        Ok(facts) => facts,
+        Err(failure) if failure.meaning == Meaning::NotFound => {
+            let message = format!("there is no bucket {name}, which the Terraform output names");
+            return vec![Finding::problem(CHECK, message, "apply the layer that makes it")];
+        }
+        Err(failure) => return vec![unread(CHECK, &failure)],
+    };
+    let mut findings = Vec::new();
+    let region = &session.settings.stage.region;
+    if let Some(other) = facts.region.as_ref().filter(|other| *other != region) {
+        let message = format!(
+            "{name} is in {other}, the functions are in {region}: Lambda takes code from its own region only"
+        );
+        findings.push(Finding::problem(CHECK, message, "make the bucket in the stage's region"));
+    }
+    if !facts.versioned {
+        let message = format!(
+            "{name} keeps no old versions: an artifact or a ledger record that is overwritten would be lost"
+        );
+        let remedy = "aws_s3_bucket_versioning with status = \"Enabled\" in the layer that makes it";
+        findings.push(Finding::warning(CHECK, message, remedy));
+    }
+    if !facts.encrypted {
+        let remedy = "aws_s3_bucket_server_side_encryption_configuration in the layer that makes it";
+        findings.push(Finding::warning(CHECK, format!("{name} does not say how it encrypts"), remedy));
+    }
+    if !facts.private {
+        let remedy = "aws_s3_bucket_public_access_block with all four set, in the layer that makes it";
+        findings.push(Finding::problem(
+            CHECK,
+            format!("{name} can be made public, and it holds what runs"),
+            remedy,
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(CHECK, format!("{name}: in {region}, versioned, encrypted, private")));
+    }
+    findings
+}

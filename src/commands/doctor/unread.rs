@@ -1,0 +1,13 @@
+//! The finding of a read that AWS did not answer.
+
+use crate::documents::doctor::Finding;
+use crate::engine::failure::{Failure, Meaning};
+
+/// The finding, with the permission that the caller lacks.
+pub(super) fn unread(check: &'static str, failure: &Failure) -> Finding {
+    let finding = Finding::unchecked(check, failure.to_string());
+    if failure.meaning == Meaning::Denied {
+        return finding.remedy(format!("allow the caller {}", failure.operation));
+    }
+    finding
+}

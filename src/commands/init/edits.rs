@@ -1,0 +1,244 @@
+//! Changes to source files as values, and as the patch that `git apply` and `patch -p1` take.
+//!
+//! A change replaces a range of the text and leaves every other byte alone, comments and layout included.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use hcl_edit::Span as _;
+use hcl_edit::expr::Expression;
+use hcl_edit::structure::{Attribute, Block};
+use similar::TextDiff;
+
+use crate::terraform::source::SourceFile;
+
+/// Changes to the files of a project.
+#[derive(Debug, Default)]
+pub(crate) struct Edits {
+    changed: BTreeMap<PathBuf, Changed>,
+    new: BTreeMap<PathBuf, String>,
+}
+
+#[derive(Debug)]
+struct Changed {
+    text: String,
+    edits: Vec<(Range<usize>, String)>,
+}
+
+impl Edits {
+    /// Replaces a range of a file.
+    pub(crate) fn replace(&mut self, file: &SourceFile, range: Range<usize>, with: impl Into<String>) {
+        self.replace_in(&file.path, &file.text, range, with);
+    }
+
+    /// Replaces a range of any file, whose text is known.
+    pub(crate) fn replace_in(
+        &mut self,
+        path: &Path,
+        text: &str,
+        range: Range<usize>,
+        with: impl Into<String>,
+    ) {
+        let changed = self
+            .changed
+            .entry(path.to_owned())
+            .or_insert_with(|| Changed { text: text.to_owned(), edits: Vec::new() });
+        let edit = (range, with.into());
+        // A module that two layers call is asked for twice.
+        if !changed.edits.contains(&edit) {
+            changed.edits.push(edit);
+        }
+    }
+
+    /// Makes a file, or adds to one that was made.
+    pub(crate) fn create(&mut self, path: &Path, text: &str) {
+        let file = self.new.entry(path.to_owned()).or_default();
+        if !file.is_empty() {
+            file.push('\n');
+        }
+        file.push_str(text);
+    }
+
+    /// Adds to a file that is made, unless it says so already.
+    pub(crate) fn create_once(&mut self, path: &Path, text: &str) {
+        if !self.new.get(path).is_some_and(|known| known.contains(text)) {
+            self.create(path, text);
+        }
+    }
+
+    /// Replaces the value of an attribute.
+    pub(crate) fn value(&mut self, file: &SourceFile, value: &Expression, with: impl Into<String>) {
+        if let Some(range) = value.span() {
+            self.replace(file, range, with);
+        }
+    }
+
+    /// Takes an attribute away, with its lines.
+    pub(crate) fn remove(&mut self, file: &SourceFile, attribute: &Attribute) {
+        if let Some(range) = attribute.span() {
+            self.replace(file, lines(&file.text, &range), "");
+        }
+    }
+
+    /// Puts an attribute below another one, its `=` in the same column where it can be.
+    pub(crate) fn below(&mut self, file: &SourceFile, attribute: &Attribute, name: &str, value: &str) {
+        let Some(range) = attribute.span() else { return };
+        let whole = lines(&file.text, &range);
+        let line =
+            format!("{}{} = {value}\n", indent(&file.text, range.start), padded(file, attribute, name));
+        self.replace(file, whole.end..whole.end, line);
+    }
+
+    /// Puts lines at the end of a block, without their indentation and set apart by a blank line.
+    pub(crate) fn append(&mut self, file: &SourceFile, block: &Block, text: &[String], apart: bool) {
+        let Some(range) = block.span() else { return };
+        let outer = indent(&file.text, range.start);
+        let inner: String = text
+            .iter()
+            .map(|line| if line.is_empty() { "\n".into() } else { format!("{outer}  {line}\n") })
+            .collect();
+        let brace = range.end.saturating_sub(1);
+        let before = file.text.get(..brace).unwrap_or_default();
+        let own_line = before.trim_end_matches([' ', '\t']).ends_with('\n');
+        if own_line {
+            let start = before.trim_end_matches([' ', '\t']).len();
+            let is_empty = before.trim_end().ends_with('{');
+            let gap = if apart && !is_empty { "\n" } else { "" };
+            self.replace(file, start..start, format!("{gap}{inner}"));
+        } else {
+            // `resource "a" "b" {}`, or all of it on one line.
+            let start = before.trim_end().len();
+            self.replace(file, start..brace, format!("\n{inner}{outer}"));
+        }
+    }
+
+    /// What the text of a file becomes.
+    fn apply(changed: &Changed) -> String {
+        let mut edits: Vec<&(Range<usize>, String)> = changed.edits.iter().collect();
+        // Stable: what goes to the same place stays in the order that it was asked for.
+        edits.sort_by_key(|(range, _)| (range.start, range.end));
+        let windows = changed.text.contains("\r\n");
+        let (mut text, mut at) = (String::new(), 0);
+        for (range, with) in edits {
+            // One that reaches into the one before it has been done by that one.
+            if range.start < at {
+                continue;
+            }
+            text.push_str(changed.text.get(at..range.start).unwrap_or_default());
+            if windows {
+                text.push_str(&with.replace('\n', "\r\n"))
+            } else {
+                text.push_str(with)
+            }
+            at = range.end;
+        }
+        text.push_str(changed.text.get(at..).unwrap_or_default());
+        text
+    }
+
+    /// The patch, with paths relative to `root`.
+    pub(crate) fn patch(&self, root: &Path) -> String {
+        let mut patch = String::new();
+        let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+        for (path, changed) in &self.changed {
+            let after = Self::apply(changed);
+            if after != changed.text {
+                let name = name(path);
+                patch.push_str(&diff(&changed.text, &after, &format!("a/{name}"), &format!("b/{name}")));
+            }
+        }
+        for (path, text) in &self.new {
+            patch.push_str(&diff("", text, "/dev/null", &format!("b/{}", name(path))));
+        }
+        patch
+    }
+}
+
+fn diff(before: &str, after: &str, from: &str, to: &str) -> String {
+    TextDiff::from_lines(before, after).unified_diff().context_radius(3).header(from, to).to_string()
+}
+
+/// The white space before a place, from the start of its line.
+pub(crate) fn indent(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.rfind('\n').map_or(0, |end| end + 1);
+    before[line..].chars().take_while(|c| *c == ' ' || *c == '\t').collect()
+}
+
+/// The whole lines that a range lies on.
+fn lines(text: &str, range: &Range<usize>) -> Range<usize> {
+    let start = text.get(..range.start).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+    // A place may already include the end of its line.
+    if text.get(..range.end).is_some_and(|before| before.ends_with('\n')) {
+        return start..range.end;
+    }
+    let end =
+        text.get(range.end..).and_then(|rest| rest.find('\n')).map_or(text.len(), |end| range.end + end + 1);
+    start..end
+}
+
+/// A name as wide as that of a neighbour, with the neighbour's own padding.
+pub(crate) fn padded(file: &SourceFile, neighbour: &Attribute, name: &str) -> String {
+    let width = neighbour
+        .span()
+        .and_then(|range| file.text.get(range))
+        .and_then(|text| text.split_once('='))
+        .map_or(0, |(key, _)| key.len().saturating_sub(1));
+    format!("{name:<width$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terraform::source::Module;
+
+    #[test]
+    fn a_change_leaves_the_rest_alone_and_makes_a_patch_that_git_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let before =
+            "# top\nresource \"a\" \"b\" {\n  uri   = x.y # why\n  other = 1\n}\n\nresource \"a\" \"c\" {}";
+        std::fs::write(dir.path().join("main.tf"), before).unwrap();
+        let module = Module::read(dir.path());
+        let mut edits = Edits::default();
+        for found in module.resources("a") {
+            edits.append(found.file, found.block, &["lifecycle {".into(), "}".into()], true);
+            if let Some(uri) = found.block.body.get_attribute("uri") {
+                edits.value(found.file, &uri.value, "f(x.y)");
+                edits.below(found.file, uri, "role", "r.arn");
+            }
+            if let Some(other) = found.block.body.get_attribute("other") {
+                edits.remove(found.file, other);
+            }
+        }
+        edits.create(&dir.path().join("sub/new.tf"), "locals {}\n");
+        let patch = edits.patch(dir.path());
+        let mut git = std::process::Command::new("git")
+            .args(["apply", "-"])
+            .current_dir(dir.path())
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut git.stdin.take().unwrap(), patch.as_bytes()).unwrap();
+        assert!(git.wait().unwrap().success(), "{patch}");
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("main.tf")).unwrap(),
+            "# top\nresource \"a\" \"b\" {\n  uri   = f(x.y) # why\n  role  = r.arn\n\n  lifecycle {\n  }\n}\n\nresource \
+             \"a\" \"c\" {\n  lifecycle {\n  }\n}"
+        );
+        assert_eq!(std::fs::read_to_string(dir.path().join("sub/new.tf")).unwrap(), "locals {}\n");
+    }
+
+    #[test]
+    fn line_ends_of_windows_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("main.tf"), "resource \"a\" \"b\" {\r\n  x = 1\r\n}\r\n").unwrap();
+        let module = Module::read(dir.path());
+        let found = module.resources("a").next().unwrap();
+        let mut edits = Edits::default();
+        edits.append(found.file, found.block, &["y = 2".into()], false);
+        let (path, changed) = edits.changed.iter().next().unwrap();
+        assert_eq!(path, &dir.path().join("main.tf"));
+        assert_eq!(Edits::apply(changed), "resource \"a\" \"b\" {\r\n  x = 1\r\n  y = 2\r\n}\r\n");
+    }
+}

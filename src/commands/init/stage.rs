@@ -1,0 +1,145 @@
+//! Adds `ignore_changes` to functions and stage, and a deployment that Terraform creates once.
+
+use hcl_edit::Span as _;
+use hcl_edit::expr::Expression;
+
+use super::contract::filled;
+use super::edits::Edits;
+use crate::documents::init::Advice;
+use crate::terraform::source::{Found, Ignored, Module};
+
+/// What a release changes of a function.
+const CODE: [&str; 5] = ["s3_bucket", "s3_key", "s3_object_version", "source_code_hash", "architectures"];
+
+/// What a release changes of a stage.
+pub(crate) const POINTER: [&str; 3] = ["deployment_id", "variables", "canary_settings"];
+
+/// Makes Terraform leave a function's code to deployctl.
+pub(crate) fn release_code(function: &Found<'_>, edits: &mut Edits) {
+    let mut attributes = CODE.to_vec();
+    if function.attribute("filename").is_some() {
+        // The patch takes it away, but the state of a function that exists still has it.
+        attributes.push("filename");
+    }
+    ignore(
+        function,
+        &attributes,
+        "# deployctl owns what runs: it uploads and publishes the code of every release.",
+        edits,
+    );
+}
+
+/// Makes Terraform leave the stage's pointer to deployctl.
+pub(crate) fn release_pointer(stage: &Found<'_>, edits: &mut Edits) {
+    let why = "# deployctl owns what runs: without these, the next apply would move the stage back.";
+    ignore(stage, &POINTER, why, edits);
+}
+
+/// Makes the deployment a bootstrap one: there because a stage cannot be made without, and left alone.
+pub(crate) fn bootstrap(layer: &Module, deployment: &Found<'_>, edits: &mut Edits, advice: &mut Vec<Advice>) {
+    if deployment.attribute("triggers").is_some() {
+        let why =
+            "# deployctl deploys the API: this deployment is made once, and no change triggers another.";
+        ignore(deployment, &["triggers"], why, edits);
+    }
+    if deployment.repeat() != crate::terraform::source::Repeat::Once {
+        advice.push(Advice::new(format!(
+            "{} has several instances: one is enough for the stage to be made",
+            deployment.address()
+        )));
+    }
+    let Some(stage_name) = deployment.block.body.get_attribute("stage_name") else { return };
+    if layer.resources("aws_api_gateway_stage").next().is_some() {
+        edits.remove(deployment.file, stage_name);
+    }
+}
+
+/// A stage that the deployment makes as its side effect becomes a resource of its own. Returns its block.
+pub(crate) fn of_its_own(
+    layer: &str,
+    deployment: &Found<'_>,
+    edits: &mut Edits,
+    advice: &mut Vec<Advice>,
+) -> Option<String> {
+    let attribute = deployment.block.body.get_attribute("stage_name")?;
+    let name = deployment.file.text_of(&attribute.value).to_owned();
+    let api = deployment.attribute("rest_api_id").map(|api| deployment.file.text_of(api).to_owned())?;
+    edits.remove(deployment.file, attribute);
+    let dropped = ["stage_description", "variables", "canary_settings"];
+    for attribute in dropped.iter().filter_map(|name| deployment.block.body.get_attribute(name)) {
+        edits.remove(deployment.file, attribute);
+    }
+    advice.push(
+        Advice::new(format!(
+            "{} made the stage {name} by itself; the patch makes it a resource of its own. Where the stage exists, import it \
+             before the first release",
+            deployment.address()
+        ))
+        .write(format!(
+            "deployctl terraform {layer} --stage STAGE -- import aws_api_gateway_stage.deployctl API_ID/STAGE_NAME"
+        )),
+    );
+    let why = "The deployment used to make it. deployctl owns which deployment it serves, and its variables.";
+    Some(stage(why, &api, &name, &deployment.address()))
+}
+
+/// Adds attributes to `ignore_changes`, and makes it where there is none.
+fn ignore(found: &Found<'_>, attributes: &[&str], why: &str, edits: &mut Edits) {
+    let missing = found.ignored().missing(attributes);
+    if missing.is_empty() || found.ignored() == Ignored::All {
+        return;
+    }
+    let lifecycle = found.block.body.get_blocks("lifecycle").next();
+    let Some(lifecycle) = lifecycle else {
+        let mut lines = vec!["lifecycle {".to_owned(), format!("  {why}")];
+        lines.extend(list(&missing).into_iter().map(|line| format!("  {line}")));
+        lines.push("}".to_owned());
+        edits.append(found.file, found.block, &lines, true);
+        return;
+    };
+    let Some(attribute) = lifecycle.body.get_attribute("ignore_changes") else {
+        let mut lines = vec![why.to_owned()];
+        lines.extend(list(&missing));
+        edits.append(found.file, lifecycle, &lines, true);
+        return;
+    };
+    let last = match &attribute.value {
+        Expression::Array(array) => array.iter().last().and_then(hcl_edit::Span::span),
+        _ => None,
+    };
+    match (last, attribute.value.span()) {
+        (Some(last), _) => edits.replace(found.file, last.end..last.end, format!(", {}", missing.join(", "))),
+        (None, Some(whole)) => edits.replace(found.file, whole, format!("[{}]", missing.join(", "))),
+        (None, None) => {}
+    }
+}
+
+/// `ignore_changes = […]`, on one line where it fits.
+fn list(attributes: &[&str]) -> Vec<String> {
+    if attributes.len() <= 3 {
+        return vec![format!("ignore_changes = [{}]", attributes.join(", "))];
+    }
+    let mut lines = vec!["ignore_changes = [".to_owned()];
+    lines.extend(attributes.iter().map(|name| format!("  {name},")));
+    lines.push("]".to_owned());
+    lines
+}
+
+/// A deployment where there is none: a snapshot of what the API is when it is made.
+pub(crate) fn deployment(api: &str, integrations: &[String]) -> String {
+    let values = [("API", api), ("INTEGRATIONS", &integrations.join(", "))];
+    filled(include_str!("templates/deployment.tf.in"), &values)
+}
+
+/// A stage where there is none.
+pub(crate) fn new(api: &str, deployment: &str) -> String {
+    let why = "deployctl owns which deployment it serves, and its variables.";
+    stage(why, &format!("{api}.id"), "var.stage", deployment)
+}
+
+fn stage(why: &str, api: &str, name: &str, deployment: &str) -> String {
+    let ignored = POINTER.join(", ");
+    let values =
+        [("WHY", why), ("API", api), ("NAME", name), ("DEPLOYMENT", deployment), ("IGNORED", &ignored)];
+    filled(include_str!("templates/stage.tf.in"), &values)
+}

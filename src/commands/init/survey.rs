@@ -1,0 +1,266 @@
+//! Finds the folders that are layers, and the order in which they are applied.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use hcl_edit::expr::{Expression, ObjectKey};
+use tokio_util::sync::CancellationToken;
+
+use super::packages::Packages;
+use crate::documents::init::{Advice, LayerFound};
+use crate::terraform::source::{self, Found, Module, Step, literal};
+
+/// A project as it is found.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    /// Its folder, by its real path.
+    pub(crate) root: PathBuf,
+    /// The layers, each after those that it reads.
+    pub(crate) layers: Vec<Layer>,
+    /// Folders of Terraform that are no layers.
+    pub(crate) others: Vec<Module>,
+    pub(super) packages: Packages,
+    /// What to do by hand.
+    pub(crate) advice: Vec<Advice>,
+}
+
+/// A Terraform root module.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) name: String,
+    /// Its folder, relative to the project.
+    pub(crate) path: PathBuf,
+    pub(crate) module: Module,
+    /// Where its state is.
+    pub(crate) backend: Backend,
+    /// The layers whose state it reads.
+    pub(crate) reads: BTreeSet<String>,
+}
+
+/// Where a layer's state is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// In S3, under this key where one is written down.
+    S3 {
+        bucket: Option<String>,
+        key: Option<String>,
+    },
+    Local,
+    Other(String),
+}
+
+impl Survey {
+    /// Looks at the project in `root`.
+    pub(crate) async fn of(root: &Path, cancel: &CancellationToken) -> Self {
+        let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        let packages = Packages::find(&root, cancel).await;
+        let mut advice = Vec::new();
+        let modules = source::find(&root);
+        for (path, why) in modules.iter().flat_map(|module| &module.unreadable) {
+            let path = path.strip_prefix(&root).unwrap_or(path);
+            advice.push(Advice::new(format!("{} was not looked into: {why}", path.display())));
+        }
+        let called: BTreeSet<PathBuf> = modules
+            .iter()
+            .flat_map(|module| {
+                module.calls().filter_map(|call| module.local_source(&call)).collect::<Vec<_>>()
+            })
+            .collect();
+        let (roots, others): (Vec<Module>, Vec<Module>) = modules.into_iter().partition(|module| {
+            !called.contains(&module.dir) && is_root(module) && !is_sample(&root, &module.dir)
+        });
+        let (roots, others) = if roots.is_empty() {
+            // Providers that are set up by the environment need no block.
+            others.into_iter().partition(|module| {
+                !called.contains(&module.dir)
+                    && module.blocks("resource").next().is_some()
+                    && !is_sample(&root, &module.dir)
+            })
+        } else {
+            (roots, others)
+        };
+        let mut survey = Self { root, layers: Vec::new(), others, packages, advice };
+        survey.name(roots);
+        survey.order();
+        survey
+    }
+
+    fn name(&mut self, roots: Vec<Module>) {
+        let known = known_names(&self.root);
+        for module in roots {
+            let path = module.dir.strip_prefix(&self.root).unwrap_or(&module.dir).to_owned();
+            let backend = backend(&module);
+            if let Some(name) = known.get(&module.dir) {
+                let name = name.clone();
+                self.layers.push(Layer { name, path, module, backend, reads: BTreeSet::new() });
+                continue;
+            }
+            let mut names = path.components().rev().map(|part| sane(&part.as_os_str().to_string_lossy()));
+            // The project's own folder holds everything: what a release needs, too.
+            let mut name = names.next().unwrap_or_else(|| "app".to_owned());
+            while self.layers.iter().any(|layer| layer.name == name) {
+                name = match names.next() {
+                    Some(parent) => format!("{parent}-{name}"),
+                    None => format!("{name}-2"),
+                };
+            }
+            self.layers.push(Layer { name, path, module, backend, reads: BTreeSet::new() });
+        }
+    }
+
+    /// Finds out who reads whom, and puts the layers in order; those of a cycle come last, as they are.
+    fn order(&mut self) {
+        let mut reads: Vec<BTreeSet<String>> = Vec::new();
+        for layer in &self.layers {
+            let mut names = BTreeSet::new();
+            for data in layer.module.data("terraform_remote_state") {
+                match self.remote(layer, &data) {
+                    Some(other) => drop(names.insert(other.name.clone())),
+                    None => self.advice.push(Advice::new(format!(
+                        "layer {}: data.terraform_remote_state.{} reads a state of no layer that is here; if one of them \
+                         makes it, name that one in depends_on",
+                        layer.name, data.name
+                    ))),
+                }
+            }
+            reads.push(names);
+        }
+        for (layer, names) in self.layers.iter_mut().zip(reads) {
+            layer.reads = names;
+        }
+        let mut sorted: Vec<Layer> = Vec::new();
+        let mut waiting = std::mem::take(&mut self.layers);
+        while !waiting.is_empty() {
+            let known: BTreeSet<String> = sorted.iter().map(|layer| layer.name.clone()).collect();
+            let next = waiting.iter().position(|layer| layer.reads.is_subset(&known)).unwrap_or(0);
+            sorted.push(waiting.remove(next));
+        }
+        self.layers = sorted;
+    }
+
+    /// The layer whose state `data` reads.
+    pub(crate) fn remote(&self, reader: &Layer, data: &Found<'_>) -> Option<&Layer> {
+        let config = data.attribute("config")?;
+        let place = ["key", "path"].iter().find_map(|name| object_value(config, name));
+        let others = || self.layers.iter().filter(|layer| layer.name != reader.name);
+        if let Some(place) = place {
+            if let Some(key) = literal(place) {
+                let same = |layer: &&Layer| matches!(&layer.backend, Backend::S3 { key: Some(its), .. } if its == key);
+                if let Some(layer) = others().find(same) {
+                    return Some(layer);
+                }
+                // `../base/terraform.tfstate`
+                let folder = reader.module.dir.join(key);
+                let folder = folder.parent().and_then(|folder| folder.canonicalize().ok());
+                if let Some(layer) = others().find(|layer| Some(&layer.module.dir) == folder.as_ref()) {
+                    return Some(layer);
+                }
+            }
+            let words: Vec<&str> = data.file.text_of(place).split(['/', '"', '.', '$', '{', '}']).collect();
+            if let Some(layer) = others().find(|layer| words.contains(&layer.name.as_str())) {
+                return Some(layer);
+            }
+        }
+        others().find(|layer| layer.name == data.name)
+    }
+
+    /// A module of this source tree by its folder.
+    pub(crate) fn module(&self, dir: &Path) -> Option<&Module> {
+        let layers = self.layers.iter().map(|layer| &layer.module);
+        self.others.iter().chain(layers).find(|module| module.dir == dir)
+    }
+
+    /// The layer by its name.
+    pub(crate) fn layer(&self, name: &str) -> Option<&Layer> {
+        self.layers.iter().find(|layer| layer.name == name)
+    }
+}
+
+impl Layer {
+    /// What is said of it.
+    pub(crate) fn found(&self) -> LayerFound {
+        LayerFound {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            depends_on: self.reads.iter().cloned().collect(),
+            new: false,
+        }
+    }
+}
+
+/// The value of a key of an object.
+pub(crate) fn object_value<'a>(object: &'a Expression, name: &str) -> Option<&'a Expression> {
+    let Expression::Object(object) = object else { return None };
+    let named = |key: &ObjectKey| match key {
+        ObjectKey::Ident(key) => key.as_str() == name,
+        ObjectKey::Expression(Expression::String(key)) => key.as_str() == name,
+        ObjectKey::Expression(Expression::Variable(key)) => key.as_str() == name,
+        ObjectKey::Expression(_) => false,
+    };
+    object.iter().find_map(|(key, value)| named(key).then(|| value.expr()))
+}
+
+/// The name of the remote state that `steps` read an output of, and the output.
+pub(crate) fn remote_output<'a>(steps: &[Step<'a>]) -> Option<(&'a str, &'a str)> {
+    match steps {
+        [
+            Step::Attribute("data"),
+            Step::Attribute("terraform_remote_state"),
+            Step::Attribute(data),
+            Step::Attribute("outputs"),
+            Step::Attribute(output),
+            ..,
+        ] => Some((data, output)),
+        _ => None,
+    }
+}
+
+fn is_root(module: &Module) -> bool {
+    let settings = module.blocks("terraform").flat_map(|(_, block)| block.body.blocks());
+    let has_backend =
+        settings.map(|block| block.ident.as_str()).any(|name| name == "backend" || name == "cloud");
+    has_backend || module.blocks("provider").next().is_some()
+}
+
+/// Samples and tests of a module are root modules that nobody deploys.
+fn is_sample(root: &Path, dir: &Path) -> bool {
+    let below = dir.strip_prefix(root).unwrap_or(dir);
+    below.components().any(|part| {
+        matches!(&*part.as_os_str().to_string_lossy(), "examples" | "example" | "tests" | "test" | "modules")
+    })
+}
+
+fn backend(module: &Module) -> Backend {
+    for (_, block) in module.blocks("terraform") {
+        if block.body.get_blocks("cloud").next().is_some() {
+            return Backend::Other("cloud".to_owned());
+        }
+        if let Some(backend) = block.body.get_blocks("backend").next() {
+            let text = |name: &str| Some(literal(&backend.body.get_attribute(name)?.value)?.to_owned());
+            return match backend.labels.first().map_or("", |label| label.as_str()) {
+                "s3" => Backend::S3 { bucket: text("bucket"), key: text("key") },
+                "local" => Backend::Local,
+                other => Backend::Other(other.to_owned()),
+            };
+        }
+    }
+    Backend::Local
+}
+
+/// The names that layers have in a `deployctl.toml` that is there already.
+fn known_names(root: &Path) -> BTreeMap<PathBuf, String> {
+    let text = std::fs::read_to_string(root.join(crate::project::settings::FILE)).unwrap_or_default();
+    let Ok(table) = text.parse::<toml::Table>() else { return BTreeMap::new() };
+    let layers = table.get("layers").and_then(toml::Value::as_table);
+    let of = |(name, layer): (&String, &toml::Value)| {
+        let path = layer.get("path").and_then(toml::Value::as_str);
+        let path = path.map_or_else(|| Path::new("terraform").join(name), PathBuf::from);
+        Some((root.join(path).canonicalize().ok()?, name.clone()))
+    };
+    layers.into_iter().flatten().filter_map(of).collect()
+}
+
+/// A name that a layer may have.
+fn sane(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect()
+}

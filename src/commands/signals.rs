@@ -1,0 +1,33 @@
+//! The signals that interrupt a command.
+
+use nix::sys::signal::Signal;
+use tokio_util::sync::CancellationToken;
+
+/// Cancels `cancel` on the first Ctrl-C, SIGTERM or SIGHUP, from the moment that this returns. Later signals change
+/// nothing: the command is already ending.
+///
+/// Must be called on the runtime.
+pub(super) fn cancel_on_signal(cancel: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    // A command that was started with `nohup` must outlive the terminal.
+    let mut hangup = if crate::platform::process::is_ignored(Signal::SIGHUP) {
+        None
+    } else {
+        signal(SignalKind::hangup()).ok()
+    };
+    drop(tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                Some(_) = async { hangup.as_mut()?.recv().await } => {}
+            }
+            cancel.cancel();
+        }
+    }));
+}

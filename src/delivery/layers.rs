@@ -1,0 +1,153 @@
+//! The Terraform part of a release: each layer is planned, guarded, and applied only if it has changes.
+
+use crate::error::{Error, ErrorId, Result};
+use crate::project::driver::init_if_needed;
+use crate::project::session::Session;
+use crate::terraform::plan::Plan;
+use crate::terraform::{Driver, Layer, PlanMode, PlanOptions, PlanOutcome, guard, layers, render};
+
+/// A layer that has been planned, and may have to be applied.
+#[derive(Debug)]
+pub(crate) struct Planned<'a> {
+    layer: &'a Layer,
+    outcome: PlanOutcome,
+}
+
+/// What `deployctl plan` can say of a layer.
+#[derive(Debug)]
+pub(crate) enum LayerPlan {
+    /// The resources are as the layer configures them.
+    NoChanges,
+    /// There is something to do.
+    Changes(Plan),
+    /// It reads the outputs of these layers, which have never been applied.
+    NotYet(Vec<String>),
+}
+
+/// The layers of a stage and the driver that applies them.
+#[derive(Debug)]
+pub(crate) struct Infrastructure<'a> {
+    session: &'a Session,
+    driver: Driver,
+    /// In dependency order; those of one wave do not depend on each other.
+    pub(crate) waves: Vec<Vec<&'a Layer>>,
+}
+
+impl<'a> Infrastructure<'a> {
+    /// The layers of `session`'s stage.
+    pub(crate) fn new(session: &'a Session, driver: Driver) -> Result<Self> {
+        let waves = layers::waves(&session.settings.layers)?;
+        Ok(Self { session, driver, waves })
+    }
+
+    /// The number of the wave that makes the artifact bucket.
+    pub(crate) fn bucket_wave(&self) -> Result<usize> {
+        let name = &self.session.settings.bucket.layer;
+        self.waves
+            .iter()
+            .position(|wave| wave.iter().any(|layer| layer.name == *name))
+            .ok_or_else(|| Error::bug("the bucket's layer has no wave"))
+    }
+
+    /// Applies what was planned, and then the waves from `next` on, each planned when those before it are applied.
+    pub(crate) async fn apply_remaining(&self, next: usize, planned: Vec<Planned<'a>>) -> Result<()> {
+        self.apply(planned).await?;
+        for wave in &self.waves[next..] {
+            self.apply(self.plan(wave).await?).await?;
+        }
+        Ok(())
+    }
+
+    /// Plans the layers of one wave, side by side, and refuses what the guards refuse. Changes nothing.
+    ///
+    /// # Errors
+    /// Terraform's, or a guard's refusal; all exit code 20 and before any apply of this wave.
+    pub(crate) async fn plan(&self, wave: &[&'a Layer]) -> Result<Vec<Planned<'a>>> {
+        let events = &self.session.events;
+        futures::future::try_join_all(wave.iter().map(|layer| async move {
+            init_if_needed(&self.session.events, &self.driver, layer).await?;
+            let step = format!("terraform plan {}", layer.name);
+            let outcome = events.step(&step, self.driver.plan(layer, PlanOptions::default())).await?;
+            if let PlanOutcome::Changes(planned) = &outcome {
+                events.note(format!("{}: {}", layer.name, render::numbers(&planned.plan)));
+                guard::check(&planned.plan, &self.session.settings.guard)?;
+            }
+            Ok(Planned { layer, outcome })
+        }))
+        .await
+    }
+
+    /// Applies what was planned, side by side; a layer without changes costs nothing.
+    pub(crate) async fn apply(&self, planned: Vec<Planned<'a>>) -> Result<()> {
+        // All come to their end: a layer that fails must not interrupt its neighbour in the middle of an apply.
+        let applied = futures::future::join_all(planned.into_iter().map(|planned| async move {
+            let PlanOutcome::Changes(file) = planned.outcome else { return Ok(()) };
+            let step = format!("terraform apply {}", planned.layer.name);
+            self.session.events.step(&step, self.driver.apply(planned.layer, file)).await?;
+            Ok::<_, Error>(())
+        }))
+        .await;
+        applied.into_iter().collect()
+    }
+
+    /// Plans all layers for show, wave by wave, with real outputs only: a layer whose dependencies have never been
+    /// applied cannot be planned. The plan files are gone when this returns.
+    pub(crate) async fn plan_all(&self) -> Result<Vec<(String, LayerPlan)>> {
+        let mut plans = Vec::new();
+        for wave in &self.waves {
+            let (ready, waiting) = self.ready(wave).await?;
+            plans.extend(
+                waiting.into_iter().map(|(layer, needed)| (layer.name.clone(), LayerPlan::NotYet(needed))),
+            );
+            for planned in self.plan(&ready).await? {
+                let plan = match planned.outcome {
+                    PlanOutcome::NoChanges => LayerPlan::NoChanges,
+                    PlanOutcome::Changes(file) => LayerPlan::Changes(file.plan),
+                };
+                plans.push((planned.layer.name.clone(), plan));
+            }
+        }
+        Ok(plans)
+    }
+
+    /// Divides layers into those whose dependencies have outputs, and the others with what they miss.
+    async fn ready(&self, wave: &[&'a Layer]) -> Result<(Vec<&'a Layer>, Vec<(&'a Layer, Vec<String>)>)> {
+        let mut ready = Vec::new();
+        let mut waiting = Vec::new();
+        for layer in wave {
+            let mut needed = Vec::new();
+            for name in &layer.depends_on {
+                let outputs = self.session.outputs(name).await;
+                // Without a bucket for the state nothing has ever been applied.
+                let applied = match outputs {
+                    Err(error) if error.id == ErrorId::StateMissing => false,
+                    other => other?.is_some_and(|outputs| !outputs.is_empty()),
+                };
+                if !applied {
+                    needed.push(name.clone());
+                }
+            }
+            if needed.is_empty() { ready.push(*layer) } else { waiting.push((*layer, needed)) }
+        }
+        Ok((ready, waiting))
+    }
+
+    /// Destroys the layers of one wave, side by side. Asking for it was the guard.
+    pub(crate) async fn destroy(&self, wave: &[&'a Layer]) -> Result<()> {
+        // All come to their end, as when they are applied.
+        let destroyed = futures::future::join_all(wave.iter().map(|layer| self.destroy_layer(layer))).await;
+        destroyed.into_iter().collect()
+    }
+
+    async fn destroy_layer(&self, layer: &Layer) -> Result<()> {
+        init_if_needed(&self.session.events, &self.driver, layer).await?;
+        let options = PlanOptions { mode: PlanMode::Destroy, ..PlanOptions::default() };
+        let step = format!("terraform plan destroy {}", layer.name);
+        let outcome = self.session.events.step(&step, self.driver.plan(layer, options)).await?;
+        if let PlanOutcome::Changes(planned) = outcome {
+            let step = format!("terraform destroy {}", layer.name);
+            self.session.events.step(&step, self.driver.apply(layer, planned)).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! What a release would do: Terraform's plans, and the plan for functions and API. Nothing is changed.
+
+use std::collections::BTreeMap;
+
+use futures::try_join;
+
+use super::build::{Built, build};
+use super::layers::{Infrastructure, LayerPlan};
+use crate::aws::api_gateway::AwsStage;
+use crate::engine::ledger::Ledger;
+use crate::engine::observe::{self, Freshness};
+use crate::error::{Error, Result};
+use crate::project::contract::Contract;
+use crate::project::driver::UNRELEASED;
+use crate::project::session::{Session, unless_interrupted};
+use crate::release::model::Version;
+use crate::release::plan::{Desired, Plan, Zip};
+use crate::release::record::ArtifactRecord;
+
+/// What a release would do.
+#[derive(Debug)]
+pub(crate) struct DeliveryPlan {
+    /// The version that it was planned for.
+    pub(crate) version: Version,
+    /// What Terraform would do, by layer.
+    pub(crate) layers: Vec<(String, LayerPlan)>,
+    /// What would become of functions and API; `None` for the first release, which has nothing to be compared with.
+    pub(crate) release: Option<ReleasePlan>,
+}
+
+/// What a release would do to the functions and the API.
+#[derive(Debug)]
+pub(crate) struct ReleasePlan {
+    pub(crate) plan: Plan,
+    /// Whether the stage serves the API as it is defined now.
+    pub(crate) freshness: Freshness,
+}
+
+impl DeliveryPlan {
+    /// Whether a release would change anything.
+    pub(crate) fn changes(&self) -> bool {
+        self.layers.iter().any(|(_, plan)| !matches!(plan, LayerPlan::NoChanges))
+            || self.release.as_ref().is_none_or(|release| {
+                !release.plan.keeps_all() || !matches!(release.freshness, Freshness::Fresh(_))
+            })
+    }
+}
+
+/// Plans a release of `version`, or of the version that is live.
+pub(crate) async fn plan_release(session: &Session, version: Option<Version>) -> Result<DeliveryPlan> {
+    let contract = session.applied_contract().await?;
+    let aws_stage = contract.as_ref().map(|contract| session.aws_stage(contract)).transpose()?;
+    let version = match (version, &aws_stage) {
+        (Some(version), _) => Some(version),
+        (None, Some(aws_stage)) => {
+            unless_interrupted(&session.cancel, observe::stage(aws_stage)).await?.pointer.release()
+        }
+        (None, None) => None,
+    };
+    let version = match version {
+        Some(version) => version,
+        None => UNRELEASED.parse().map_err(|_| Error::bug("the version of nothing is no version"))?,
+    };
+    let driver = session.driver_for(Some(&version)).await?;
+    let infrastructure = Infrastructure::new(session, driver)?;
+    let (layers, built) = try_join!(infrastructure.plan_all(), build(session))?;
+    let release = match (contract, aws_stage) {
+        (Some(contract), Some(aws_stage)) => {
+            let release = functions_and_api(session, &contract, &aws_stage, &version, &built);
+            Some(unless_interrupted(&session.cancel, release).await?)
+        }
+        _ => None,
+    };
+    Ok(DeliveryPlan { version, layers, release })
+}
+
+async fn functions_and_api(
+    session: &Session,
+    contract: &Contract,
+    aws_stage: &AwsStage,
+    version: &Version,
+    built: &Built,
+) -> Result<ReleasePlan> {
+    let ledger =
+        Ledger::new(session.aws.bucket(&contract.artifact_bucket), session.settings.stage.name.clone());
+    let artifacts: BTreeMap<String, Zip> = built
+        .artifacts
+        .iter()
+        .zip(&session.settings.artifacts)
+        .map(|(artifact, settings)| {
+            let key = settings.key(version);
+            let record =
+                ArtifactRecord { key, s3_version: None, sha256: artifact.sha256, size: artifact.size };
+            (artifact.name.clone(), Zip { record, architecture: settings.recipe.architecture })
+        })
+        .collect();
+    let desired = Desired { version: version.clone(), artifacts, functions: contract.functions.clone() };
+    let checks = &session.settings.checks;
+    let plan =
+        observe::observe_and_plan(aws_stage, &desired, checks, ledger.head(), async |head, _| Ok(head));
+    let ((head, observed, plan), live) = try_join!(plan, observe::definition(aws_stage))?;
+    let stage = &observed.stage;
+    let freshness = observe::freshness(aws_stage, &ledger, stage, head.current.as_ref(), &live).await?;
+    Ok(ReleasePlan { plan, freshness })
+}

@@ -1,0 +1,122 @@
+//! Artifacts that another stage runs, or ran: verified there, and copied.
+
+use std::collections::BTreeMap;
+
+use futures::future::try_join_all;
+
+use super::not_stored::not_stored;
+use crate::aws::s3::Bucket;
+use crate::engine::failure::{Failure, Meaning};
+use crate::engine::ledger::Ledger;
+use crate::engine::ports::{Store as _, UploadError};
+use crate::error::{Error, ErrorId, Result};
+use crate::project::session::Session;
+use crate::project::settings::Stage;
+use crate::release::model::{StageName, Version};
+use crate::release::plan::Zip;
+use crate::release::record::{ArtifactRecord, Release};
+
+const RESTORE: &str =
+    "nothing was changed; restore the zip from the bucket's versions, or release its source again";
+
+/// A release of another stage.
+#[derive(Debug)]
+pub(crate) struct Promotion {
+    pub(crate) from: StageName,
+    /// The release, as that stage's ledger tells it.
+    pub(crate) release: Release,
+    /// Where its zips are, as whoever promotes them may read it.
+    bucket: Bucket,
+}
+
+impl Promotion {
+    /// The newest release of `version` that was live on the stage of `source`, to be copied by `target`.
+    pub(crate) async fn find(source: &Session, target: &Session, version: &Version) -> Result<Self> {
+        let from = source.settings.stage.name.clone();
+        let contract = source.contract().await?;
+        let ledger = Ledger::new(source.aws.bucket(&contract.artifact_bucket), from.clone());
+        let last = ledger.numbers().await?.last().copied().unwrap_or(0);
+        let record = ledger.newest_of(version, last).await?.ok_or_else(|| {
+            Error::usage(
+                ErrorId::PromoteUnknownVersion,
+                format!("version {version} was never live on stage {from}"),
+            )
+            .hint(format!("nothing was changed; `deployctl history --stage {from}` lists its releases"))
+        })?;
+        let bucket = target.aws.bucket_in(&source.settings.stage.region, &contract.artifact_bucket);
+        Ok(Self { from, release: record.release, bucket })
+    }
+
+    /// Whether the zips that the stage of `session` needs are still what the ledger says: the ETag of each.
+    ///
+    /// # Errors
+    /// `promote.other_bytes`, `promote.gone`, `promote.denied` or `promote.no_artifact`; nothing was changed.
+    pub(super) async fn verify(&self, session: &Session) -> Result<Vec<VerifiedArtifact<'_>>> {
+        try_join_all(session.settings.artifacts.iter().map(|settings| async {
+            let name = &settings.recipe.name;
+            let artifact = self.release.artifacts.get(name).ok_or_else(|| {
+                let Self { release, from, .. } = self;
+                let message = format!("release {} of stage {from} has no artifact {name:?}", release.version);
+                Error::preflight(ErrorId::PromoteNoArtifact, message).hint(
+                    "what is live is unchanged; release this project on that stage first, and promote that",
+                )
+            })?;
+            let proof = self.bucket.prove(artifact).await;
+            let etag = proof.map_err(|error| self.not_verified(artifact, &session.settings.stage, error))?;
+            Ok(VerifiedArtifact { artifact, etag })
+        }))
+        .await
+    }
+
+    fn not_verified(&self, artifact: &ArtifactRecord, target: &Stage, error: UploadError) -> Error {
+        let release = format!("failed to promote release {} of stage {}", self.release.version, self.from);
+        let key = &artifact.key;
+        let (id, what, hint) = match &error {
+            UploadError::OtherBytes { .. } => {
+                (ErrorId::PromoteOtherBytes, "is not what was released", RESTORE.to_owned())
+            }
+            UploadError::Aws(Failure { meaning: Meaning::Denied, .. }) => (
+                ErrorId::PromoteDenied,
+                "cannot be read with the credentials for the target stage",
+                format!(
+                    "nothing was changed; S3 copies with the credentials for {}: let account {} do s3:GetObject and \
+                     s3:GetObjectVersion on {}/* in the policy of that bucket, and its role, too",
+                    target.name,
+                    target.account,
+                    self.bucket.name()
+                ),
+            ),
+            _ => (ErrorId::PromoteGone, "cannot be found or read", RESTORE.to_owned()),
+        };
+        Error::preflight(id, format!("{release}: {key} {what}")).because(error).hint(hint)
+    }
+
+    /// Copies verified zips to where the stage of `session` keeps them.
+    pub(super) async fn copy(
+        &self,
+        session: &Session,
+        bucket: &Bucket,
+        version: &Version,
+        verified: &[VerifiedArtifact<'_>],
+    ) -> Result<BTreeMap<String, Zip>> {
+        let copies = session.settings.artifacts.iter().zip(verified).map(|(settings, verified)| async move {
+            let VerifiedArtifact { artifact, etag } = verified;
+            let key = settings.key(version);
+            let copied = bucket
+                .copy(&self.bucket, artifact, etag, &key)
+                .await
+                .map_err(|error| not_stored(version, error))?;
+            let record = ArtifactRecord { key, s3_version: copied.s3_version, ..(*artifact).clone() };
+            let recipe = &settings.recipe;
+            Ok::<_, Error>((recipe.name.clone(), Zip { record, architecture: recipe.architecture }))
+        });
+        Ok(try_join_all(copies).await?.into_iter().collect())
+    }
+}
+
+/// A zip that is still what was released.
+#[derive(Debug)]
+pub(crate) struct VerifiedArtifact<'a> {
+    artifact: &'a ArtifactRecord,
+    etag: String,
+}

@@ -1,0 +1,99 @@
+//! Where the artifacts of a release come from, and how they get into the stage's bucket.
+
+use std::collections::BTreeMap;
+
+use super::build::{Built, build, upload};
+use super::promotion::{Promotion, VerifiedArtifact};
+use crate::aws::s3::Bucket;
+use crate::engine::observe::unreadable;
+use crate::engine::ports::Store as _;
+use crate::error::{Error, ErrorId, Result};
+use crate::project::session::{Session, unless_interrupted};
+use crate::release::model::{StageName, Version};
+use crate::release::plan::Zip;
+use crate::release::record::Git;
+
+/// Where the artifacts of a release come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// They are built here.
+    Build,
+    /// Another stage runs them, or did.
+    Promote(Box<Promotion>),
+}
+
+/// Artifacts that can be stored.
+pub(super) enum Artifacts<'a> {
+    Built(Built),
+    Verified(&'a Promotion, Vec<VerifiedArtifact<'a>>),
+}
+
+/// Artifacts in the stage's bucket, and where they come from.
+pub(super) struct Stored {
+    pub(crate) artifacts: BTreeMap<String, Zip>,
+    pub(crate) git: Option<Git>,
+    pub(crate) promoted_from: Option<StageName>,
+}
+
+impl Source {
+    /// The command that releases from this source.
+    pub(super) fn command(&self) -> &'static str {
+        match self {
+            Self::Build => "release",
+            Self::Promote(_) => "promote",
+        }
+    }
+
+    /// Builds or verifies the artifacts: everything that can fail before anything is changed.
+    pub(super) async fn artifacts(&self, session: &Session) -> Result<Artifacts<'_>> {
+        match self {
+            Self::Build => Ok(Artifacts::Built(build(session).await?)),
+            Self::Promote(promotion) => {
+                let verify = unless_interrupted(&session.cancel, promotion.verify(session));
+                Ok(Artifacts::Verified(
+                    promotion,
+                    session.events.step("verify source artifacts", verify).await?,
+                ))
+            }
+        }
+    }
+}
+
+impl Artifacts<'_> {
+    /// Stores the artifacts in the stage's bucket.
+    pub(super) async fn store(
+        &self,
+        session: &Session,
+        bucket: &Bucket,
+        version: &Version,
+    ) -> Result<Stored> {
+        unless_interrupted(&session.cancel, must_be_versioned(session, bucket)).await?;
+        match self {
+            Self::Built(built) => {
+                let artifacts = upload(session, bucket, version, built).await?;
+                Ok(Stored { artifacts, git: built.git.clone(), promoted_from: None })
+            }
+            Self::Verified(promotion, verified) => {
+                let copy = promotion.copy(session, bucket, version, verified);
+                let copy = unless_interrupted(&session.cancel, copy);
+                let artifacts = session.events.step("copy artifacts", copy).await?;
+                let (git, from) = (promotion.release.git.clone(), promotion.from.clone());
+                Ok(Stored { artifacts, git, promoted_from: Some(from) })
+            }
+        }
+    }
+}
+
+/// Zips and ledger must be such that a mistake with them can be undone.
+async fn must_be_versioned(session: &Session, bucket: &Bucket) -> Result<()> {
+    let versioned = bucket.is_versioned().await;
+    if versioned.map_err(|failure| unreadable("whether the artifact bucket is versioned", failure))? {
+        return Ok(());
+    }
+    let layer = &session.settings.bucket.layer;
+    let message = format!("the artifact bucket {} keeps no versions of its objects", bucket.name());
+    Err(Error::preflight(ErrorId::BucketUnversioned, message).hint(format!(
+        "nothing was uploaded, and what is live is unchanged; enable versioning (aws_s3_bucket_versioning) in layer \
+         {layer:?}, apply it with `deployctl terraform {layer} -- apply`, and release again"
+    )))
+}

@@ -1,0 +1,357 @@
+//! The ledger: the append-only list of what was done to a stage, in the artifact bucket.
+//!
+//! Each record is an object of its own, created only if its number is free, so that two writers cannot take
+//! the same one and none can be overwritten. Numbers have no gaps. The full API definitions that records
+//! refer to lie beside them, under their fingerprint.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::Sha256;
+use crate::engine::failure::Failure;
+use crate::engine::ports::{Store, Written};
+use crate::error::{Error, ErrorId, Kind, Result};
+use crate::release::definition::Definition;
+use crate::release::model::{Pointer, StageName, Version};
+use crate::release::record::{Outcome, Record, SCHEMA};
+
+/// The prefix of everything that deployctl keeps in the bucket beside the zips.
+pub(crate) const PREFIX: &str = "deployctl/";
+
+/// How many records are looked through for the one that put a stage where it is.
+const LOOKED_BACK: usize = 100;
+
+/// The ledger of one stage.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger<S> {
+    store: S,
+    stage: StageName,
+}
+
+/// Where a ledger ends: what a command needs of it to do the next thing, or to go back.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    /// The newest number; 0 for an empty ledger.
+    pub(crate) last: u64,
+    /// The record of what is live.
+    pub(crate) current: Option<Record>,
+    /// The record of what served before that, as far as it was at hand.
+    pub(crate) previous: Option<Record>,
+}
+
+impl Head {
+    /// The record that a rollback goes to, if it is at hand.
+    pub(crate) fn rollback_target(&self) -> Option<&Record> {
+        let number = self.current.as_ref()?.before.record?;
+        self.previous.as_ref().filter(|record| record.number == number && record.outcome == Outcome::Live)
+    }
+
+    /// Whether this is what put the stage where it is.
+    pub(crate) fn explains(&self, pointer: &Pointer) -> bool {
+        self.current.as_ref().is_some_and(|record| record.pointer == *pointer)
+    }
+
+    /// The number of the next record.
+    ///
+    /// # Errors
+    /// `ledger.damaged` when there is none: the bucket contains a number that deployctl never reaches.
+    pub(crate) fn next(&self) -> Result<u64> {
+        following(self.last)
+    }
+
+    /// The head after `record` was appended.
+    #[must_use]
+    pub(crate) fn after(self, record: &Record) -> Self {
+        if record.outcome != Outcome::Live {
+            return Self { last: record.number, ..self };
+        }
+        let previous = self.current.filter(|former| record.before.record == Some(former.number));
+        Self { last: record.number, current: Some(record.clone()), previous }
+    }
+}
+
+impl<S: Store> Ledger<S> {
+    /// The ledger of `stage` in `store`.
+    pub(crate) fn new(store: S, stage: StageName) -> Self {
+        Self { store, stage }
+    }
+
+    fn prefix(&self) -> String {
+        format!("{PREFIX}{}/ledger/", self.stage)
+    }
+
+    fn key(&self, number: u64) -> String {
+        format!("{}{number:08}.json", self.prefix())
+    }
+
+    /// The numbers of all records, oldest first.
+    ///
+    /// # Errors
+    /// `ledger.unreadable` when the bucket cannot be listed, `ledger.damaged` when a number is missing.
+    pub(crate) async fn numbers(&self) -> Result<Vec<u64>> {
+        let keys = self.store.keys(&self.prefix()).await.map_err(unreadable)?;
+        let numbers: Vec<u64> = keys
+            .iter()
+            .filter_map(|key| key.strip_prefix(&self.prefix())?.strip_suffix(".json")?.parse().ok())
+            .collect();
+        match numbers.iter().zip(1_u64..).find(|(found, expected)| *found != expected) {
+            None => Ok(numbers),
+            Some((_, missing)) => Err(Error::preflight(
+                ErrorId::LedgerDamaged,
+                format!("the ledger of stage {} has no record {missing}", self.stage),
+            )
+            .hint(format!(
+                "restore s3://{}/{} from the bucket's versions",
+                self.store.name(),
+                self.key(missing)
+            ))),
+        }
+    }
+
+    /// Reads record `number`.
+    ///
+    /// # Errors
+    /// `ledger.damaged`, or `ledger.newer` when a newer deployctl wrote it.
+    pub(crate) async fn record(&self, number: u64) -> Result<Record> {
+        let key = self.key(number);
+        let stored = self.store.read(&key).await.map_err(unreadable)?;
+        let place = format!("s3://{}/{key}", self.store.name());
+        let damaged = |why: String| {
+            Error::preflight(ErrorId::LedgerDamaged, format!("failed to read the ledger record {place}"))
+                .because(Damage(why))
+                .hint("nothing was changed; restore the object from the bucket's versions")
+        };
+        let stored = stored.ok_or_else(|| damaged("it is not there".to_owned()))?;
+        let value: serde_json::Value =
+            serde_json::from_slice(&stored.body).map_err(|error| damaged(error.to_string()))?;
+        let schema = value.get("schema").and_then(serde_json::Value::as_u64);
+        if schema.is_some_and(|schema| schema > u64::from(SCHEMA)) {
+            return Err(newer(&place));
+        }
+        let record: Record = serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
+        if record.number == number {
+            Ok(record)
+        } else {
+            Err(damaged(format!("it says it is number {}", record.number)))
+        }
+    }
+
+    /// Reads where the ledger ends.
+    pub(crate) async fn head(&self) -> Result<Head> {
+        let numbers = self.numbers().await?;
+        let last = numbers.last().copied().unwrap_or(0);
+        for number in numbers.into_iter().rev() {
+            let record = self.record(number).await?;
+            if record.outcome == Outcome::Live {
+                return Ok(Head { last, current: Some(record), previous: None });
+            }
+        }
+        Ok(Head { last, ..Head::default() })
+    }
+
+    /// Reads where the ledger ends, on a stage that points to `pointer`: what serves is then the newest record that
+    /// put the stage there, also one whose release failed its checks and could not be moved back.
+    pub(crate) async fn head_at(&self, pointer: &Pointer) -> Result<Head> {
+        let head = self.head().await?;
+        if head.explains(pointer) {
+            return Ok(head);
+        }
+        for number in (1..=head.last).rev().take(LOOKED_BACK) {
+            let record = self.record(number).await?;
+            if record.pointer == *pointer {
+                return Ok(Head { last: head.last, current: Some(record), previous: None });
+            }
+        }
+        Ok(head)
+    }
+
+    /// Whether `record` is in the ledger, as far as the newest of the first `last` records tell: it was appended when
+    /// it was written, or by the next command.
+    pub(crate) async fn has(&self, record: &Record, last: u64) -> Result<bool> {
+        for number in (record.number.max(1)..=last).rev() {
+            if self.record(number).await?.is_same_operation(record) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The newest record of `version` that went live, among the first `last` records.
+    pub(crate) async fn newest_of(&self, version: &Version, last: u64) -> Result<Option<Record>> {
+        for number in (1..=last).rev() {
+            let record = self.record(number).await?;
+            if record.release.version == *version && record.outcome == Outcome::Live {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Appends `record` under the next free number after `last`, and returns that number. An operation has one record:
+    /// where it has one already, because the first answer was lost or because the next command wrote down what it
+    /// found, that one stays.
+    ///
+    /// # Errors
+    /// `ledger.unwritten` when the bucket does not take it.
+    pub(crate) async fn append(&self, record: &mut Record, last: u64) -> Result<u64> {
+        record.number = following(last)?;
+        loop {
+            let body = serde_json::to_vec_pretty(record).map_err(|error| Error::bug(error.to_string()))?;
+            match self.store.create(&self.key(record.number), &body).await.map_err(unwritten)? {
+                Written::Done(_) => return Ok(record.number),
+                Written::Refused => {
+                    let there = self.record(record.number).await?;
+                    if there.is_same_operation(record) {
+                        return Ok(record.number);
+                    }
+                    record.number = following(record.number)?;
+                }
+            }
+        }
+    }
+
+    /// Keeps a definition for later comparison.
+    ///
+    /// # Errors
+    /// `ledger.unwritten` when the bucket does not take it.
+    pub(crate) async fn keep_definition(&self, definition: &Definition) -> Result<Sha256> {
+        let fingerprint = definition.fingerprint();
+        let body = serde_json::to_vec(definition).map_err(|error| Error::bug(error.to_string()))?;
+        // Already there means: the same definition.
+        self.store.create(&self.definition_key(&fingerprint), &body).await.map_err(unwritten)?;
+        Ok(fingerprint)
+    }
+
+    /// The definition with this fingerprint, if it was kept.
+    ///
+    /// # Errors
+    /// `ledger.unreadable`, or `ledger.damaged` when what is there has another fingerprint.
+    pub(crate) async fn definition(&self, fingerprint: &Sha256) -> Result<Option<Definition>> {
+        let key = self.definition_key(fingerprint);
+        let Some(stored) = self.store.read(&key).await.map_err(unreadable)? else { return Ok(None) };
+        serde_json::from_slice::<Definition>(&stored.body)
+            .ok()
+            .filter(|definition| definition.fingerprint() == *fingerprint)
+            .map(Some)
+            .ok_or_else(|| {
+                Error::preflight(
+                    ErrorId::LedgerDamaged,
+                    format!("s3://{}/{key} is damaged", self.store.name()),
+                )
+                .hint("delete the object: the next release writes what it needs again")
+            })
+    }
+
+    /// The prefix of the kept definitions.
+    pub(crate) fn definitions(&self) -> String {
+        format!("{PREFIX}{}/api/", self.stage)
+    }
+
+    fn definition_key(&self, fingerprint: &Sha256) -> String {
+        format!("{}{fingerprint}.json", self.definitions())
+    }
+
+    fn pruned_key(&self) -> String {
+        format!("{PREFIX}{}/pruned.json", self.stage)
+    }
+
+    /// The numbers of the records whose releases were given up by a prune, and cannot be gone back to.
+    ///
+    /// # Errors
+    /// `ledger.unreadable`, `ledger.damaged`, `ledger.newer`.
+    pub(crate) async fn pruned(&self) -> Result<BTreeSet<u64>> {
+        Ok(self.read_pruned().await?.map_or_else(BTreeSet::new, |(pruned, _)| pruned.records))
+    }
+
+    async fn read_pruned(&self) -> Result<Option<(Pruned, String)>> {
+        let key = self.pruned_key();
+        let Some(stored) = self.store.read(&key).await.map_err(unreadable)? else { return Ok(None) };
+        let pruned: Pruned = serde_json::from_slice(&stored.body).map_err(|error| {
+            Error::preflight(
+                ErrorId::LedgerDamaged,
+                format!("failed to read s3://{}/{key}", self.store.name()),
+            )
+            .because(error)
+            .hint("nothing was changed; restore the object from the bucket's versions")
+        })?;
+        if pruned.schema > SCHEMA {
+            return Err(newer(&format!("s3://{}/{key}", self.store.name())));
+        }
+        Ok(Some((pruned, stored.etag)))
+    }
+
+    /// Writes down that these records cannot be gone back to any more.
+    ///
+    /// # Errors
+    /// As [`Ledger::pruned`], and `ledger.unwritten`.
+    pub(crate) async fn mark_pruned(&self, records: &BTreeSet<u64>) -> Result<()> {
+        // A lost answer is found on the second round.
+        for _ in 0..3 {
+            let (mut pruned, etag) = match self.read_pruned().await? {
+                Some((pruned, etag)) => (pruned, Some(etag)),
+                None => (Pruned { schema: SCHEMA, records: BTreeSet::new() }, None),
+            };
+            if records.is_subset(&pruned.records) {
+                return Ok(());
+            }
+            pruned.records.extend(records);
+            let body = serde_json::to_vec(&pruned).map_err(|error| Error::bug(error.to_string()))?;
+            let written = match &etag {
+                Some(etag) => self.store.replace(&self.pruned_key(), &body, etag).await,
+                None => self.store.create(&self.pruned_key(), &body).await,
+            };
+            match written {
+                Ok(Written::Done(_)) => return Ok(()),
+                Ok(Written::Refused) => {}
+                Err(failure) if failure.may_have_happened() => {}
+                Err(failure) => return Err(unwritten(failure)),
+            }
+        }
+        Err(Error::new(Kind::OldReleaseServes, ErrorId::LedgerUnwritten, "failed to write the ledger")
+            .hint("nothing was deleted; run the command again"))
+    }
+}
+
+/// The number after `last`.
+fn following(last: u64) -> Result<u64> {
+    last.checked_add(1).ok_or_else(|| {
+        Error::preflight(ErrorId::LedgerDamaged, format!("the ledger ends with record {last}"))
+            .hint("nothing was changed; restore the lease and the ledger from the bucket's versions")
+    })
+}
+
+/// The present, as records have it: whole milliseconds.
+pub(crate) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+/// Which records cannot be gone back to any more. Records themselves are never changed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Pruned {
+    schema: u32,
+    records: BTreeSet<u64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Damage(String);
+
+fn newer(place: &str) -> Error {
+    Error::preflight(ErrorId::LedgerNewer, format!("{place} was written by a newer deployctl"))
+        .hint("nothing was changed; install the version that the rest of the team uses")
+}
+
+fn unreadable(failure: Failure) -> Error {
+    Error::preflight(ErrorId::LedgerUnreadable, "failed to read the ledger")
+        .because(failure)
+        .hint("nothing was changed; the caller needs s3:ListBucket and s3:GetObject on the artifact bucket")
+}
+
+fn unwritten(failure: Failure) -> Error {
+    Error::new(Kind::OldReleaseServes, ErrorId::LedgerUnwritten, "failed to write the ledger")
+        .because(failure)
+        .hint("the stage was not moved; the caller needs s3:PutObject on the artifact bucket; then run it again")
+}

@@ -1,0 +1,63 @@
+//! Completes the ledger after a command that was killed, or lost the stage, between its switch and its record.
+
+use futures::try_join;
+
+use crate::engine::held::HeldStage;
+use crate::engine::lease::PreviousHolder;
+use crate::engine::ledger::Head;
+use crate::engine::ports::{StagePort, Store};
+use crate::engine::prepare::not_switched;
+use crate::error::Result;
+use crate::release::record::Outcome;
+
+impl<S: Store + Clone> HeldStage<'_, S> {
+    /// Completes what a predecessor left that was killed or lost the stage between its switch and its record: if the
+    /// stage shows its intent, or it was being moved back, the record is written now. Returns where the ledger
+    /// ends then.
+    pub(crate) async fn recover_interrupted(
+        &self,
+        port: &impl StagePort,
+        left: PreviousHolder,
+    ) -> Result<Head> {
+        let PreviousHolder { intent, head } = left;
+        let Some(mut intent) = intent else {
+            let head = match head {
+                Some(head) => return Ok(head),
+                None => self.ledger.head().await?,
+            };
+            self.lease.mark_clean(head.clone()).await;
+            return Ok(head);
+        };
+        let stage =
+            async { port.stage().await.map_err(|failure| not_switched("failed to read the stage", failure)) };
+        let (stage, mut head) = try_join!(stage, self.ledger.head())?;
+        let version = intent.release.version.clone();
+        // Also where it was to be moved back: what the stage shows is what callers get.
+        let found = if stage.pointer == intent.pointer {
+            Some((Outcome::Live, "after it had moved the stage to"))
+        } else if intent.outcome != Outcome::SwitchedBack {
+            None
+        } else if stage.pointer == intent.before.pointer {
+            Some((Outcome::SwitchedBack, "while it moved the stage back from"))
+        } else {
+            Some((Outcome::Superseded, "while it moved the stage back from"))
+        };
+        match found {
+            // Killed between its record and the stage's return.
+            _ if self.ledger.has(&intent, head.last).await? => {}
+            Some((outcome, when)) => {
+                self.context.events
+                    .note(format!("an earlier command was interrupted {when} {version}; recording it now"));
+                intent.outcome = outcome;
+                intent.recovered = true;
+                self.ledger.append(&mut intent, head.last).await?;
+                head = head.after(&intent);
+            }
+            None => self.context.events.note(format!(
+                "an earlier command was interrupted before it moved the stage to {version}; nothing of it is live"
+            )),
+        }
+        self.lease.mark_clean(head.clone()).await;
+        Ok(head)
+    }
+}

@@ -1,0 +1,611 @@
+//! A cloud in memory, with AWS's semantics as far as a release can see them, and with a fault at one chosen call.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::artifact::{Architecture, Sha256};
+use crate::engine::failure::{Failure, Meaning};
+use crate::engine::ports::{ProbeResult, StagePort, Store, Stored, UploadError, Uploaded, Written};
+use crate::release::check::{Answer, HttpRequest, Invoked};
+use crate::release::definition::Definition;
+use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
+use crate::release::state::{
+    Caches, Code, Codes, Deployment, FunctionState, Object, Published, StageState, StageUse, VersionState,
+};
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The call fails and has no effect.
+    Refused,
+    /// The call takes effect, and its answer is lost.
+    AnswerLost,
+    /// The call takes effect twice, as when the SDK repeats it after a lost answer.
+    Repeated,
+    /// deployctl is killed before the call.
+    KilledBefore,
+    /// deployctl is killed after the call took effect.
+    KilledAfter,
+    /// Right before the call, somebody edits the API and a function's configuration.
+    Edited,
+    /// Right before the call, somebody makes an alias of the first version of `users_get`.
+    Aliased,
+    /// deployctl is told to stop while the call is under way.
+    Interrupted,
+    /// Before the call takes effect, deployctl stalls until the test lets it go on.
+    Stalled,
+    /// After the call took effect, deployctl stalls until the test lets it go on.
+    StalledAfter,
+    /// The call is refused with "try again later".
+    Conflict,
+    /// AWS refuses the call for good.
+    Rejected,
+}
+
+pub(crate) const FAULTS: [Fault; 5] =
+    [Fault::Refused, Fault::AnswerLost, Fault::Repeated, Fault::KilledBefore, Fault::KilledAfter];
+
+/// The cloud. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Cloud {
+    pub(crate) state: Arc<Mutex<State>>,
+    /// Told when a fault kills deployctl.
+    pub(crate) killed: Arc<Notify>,
+    /// Cancelled when a fault interrupts it.
+    pub(crate) interrupt: CancellationToken,
+    /// Told when a fault stalls deployctl, and when it goes on.
+    pub(crate) stalled: Arc<Notify>,
+    pub(crate) resume: Arc<Notify>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    pub(crate) objects: BTreeMap<String, (Vec<u8>, u64)>,
+    pub(crate) functions: BTreeMap<String, Function>,
+    pub(crate) definition: Definition,
+    pub(crate) deployments: Vec<(Deployment, Definition)>,
+    pub(crate) pointer: Pointer,
+    /// The names of all calls since the last [`Cloud::arm`].
+    pub(crate) calls: Vec<&'static str>,
+    /// The other stages of the API.
+    pub(crate) stages: Vec<StageUse>,
+    /// Versions that an alias points to, such as `users_get:1`.
+    pub(crate) aliased: BTreeSet<String>,
+    /// Whether the stage was deleted.
+    pub(crate) absent: bool,
+    /// The deployment of a canary on the stage.
+    pub(crate) canary: Option<String>,
+    /// Calls of `UpdateStage` that took effect.
+    pub(crate) switches: usize,
+    /// What a release answers with: its status by version, 200 where none is given.
+    pub(crate) status: BTreeMap<String, u16>,
+    /// Where the stage was moved to, one after the other.
+    pub(crate) moves: Vec<Pointer>,
+    /// The store's clock, in seconds.
+    pub(crate) now: u64,
+    /// When objects were written, by that clock.
+    pub(crate) written: BTreeMap<String, u64>,
+    /// Caches that were flushed.
+    pub(crate) flushed: Vec<Caches>,
+    faults: Vec<(usize, Fault)>,
+    tick: u64,
+    edits: u64,
+    made: u64,
+}
+
+/// A function: the code of `$LATEST`, its revision, and the code of each published version.
+#[derive(Debug, Clone)]
+pub(crate) struct Function {
+    pub(crate) latest: String,
+    pub(crate) config: Sha256,
+    pub(crate) revision: u64,
+    pub(crate) versions: Vec<(String, Sha256)>,
+    /// The versions that are gone: numbers are never given twice.
+    pub(crate) deleted: BTreeSet<usize>,
+}
+
+impl Function {
+    /// The code of a version that is there.
+    pub(crate) fn version(&self, number: &str) -> Option<&str> {
+        let number: usize = number.parse().unwrap();
+        let (code, _) = self.versions.get(number - 1)?;
+        (!self.deleted.contains(&number)).then_some(code)
+    }
+}
+
+impl Cloud {
+    pub(crate) fn new(functions: &[&str]) -> Self {
+        let definition = definition(29000);
+        let id: DeploymentId = "bootstrap".parse().unwrap();
+        let bootstrap = Deployment { id: id.clone(), description: "made by Terraform".into(), created: 0 };
+        let function = Function {
+            latest: Sha256::of(b"created").base64(),
+            config: Sha256::of(b"config"),
+            revision: 1,
+            versions: Vec::new(),
+            deleted: BTreeSet::new(),
+        };
+        let state = State {
+            objects: BTreeMap::new(),
+            functions: functions.iter().map(|name| ((*name).to_owned(), function.clone())).collect(),
+            deployments: vec![(bootstrap, definition.clone())],
+            definition,
+            pointer: Pointer { deployment_id: id, variables: [("owner".into(), "somebody".into())].into() },
+            calls: Vec::new(),
+            switches: 0,
+            status: BTreeMap::new(),
+            moves: Vec::new(),
+            now: 1_000_000,
+            written: BTreeMap::new(),
+            flushed: Vec::new(),
+            faults: Vec::new(),
+            tick: 0,
+            edits: 0,
+            made: 0,
+            stages: Vec::new(),
+            aliased: BTreeSet::new(),
+            absent: false,
+            canary: None,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            killed: Arc::new(Notify::new()),
+            interrupt: CancellationToken::new(),
+            stalled: Arc::new(Notify::new()),
+            resume: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Another cloud, as this one is now.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(self.state.lock().unwrap().clone())),
+            killed: Arc::new(Notify::new()),
+            interrupt: CancellationToken::new(),
+            stalled: Arc::new(Notify::new()),
+            resume: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Starts counting calls anew; the call with each given number fails.
+    pub(crate) fn arm(&self, faults: &[(usize, Fault)]) {
+        let mut state = self.state.lock().unwrap();
+        state.calls.clear();
+        state.switches = 0;
+        state.faults = faults.to_vec();
+    }
+
+    pub(crate) fn calls(&self) -> Vec<&'static str> {
+        self.state.lock().unwrap().calls.clone()
+    }
+
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        mut effect: impl FnMut(&mut State) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        // As every call over a network does, it lets others run.
+        tokio::task::yield_now().await;
+        if self.next_fault() == Some(Fault::Stalled) {
+            self.state.lock().unwrap().faults.clear();
+            self.stalled.notify_one();
+            self.resume.notified().await;
+        }
+        let stalls_after = self.next_fault() == Some(Fault::StalledAfter);
+        let (result, killed) = {
+            let mut state = self.state.lock().unwrap();
+            let number = state.calls.len();
+            state.calls.push(name);
+            let fault = state.faults.iter().find(|(at, _)| *at == number).map(|(_, fault)| *fault);
+            match fault {
+                None | Some(Fault::Stalled | Fault::StalledAfter) => (effect(&mut state), false),
+                Some(Fault::Conflict) => (Err(failure(name, Meaning::Busy)), false),
+                Some(Fault::Rejected) => (Err(failure(name, Meaning::Rejected)), false),
+                Some(Fault::Refused) => (Err(lost(name)), false),
+                Some(Fault::KilledBefore) => (Err(lost(name)), true),
+                Some(Fault::AnswerLost) => {
+                    drop(effect(&mut state));
+                    (Err(lost(name)), false)
+                }
+                Some(Fault::Repeated) => {
+                    drop(effect(&mut state));
+                    (effect(&mut state), false)
+                }
+                Some(Fault::Edited) => {
+                    state.edit();
+                    (effect(&mut state), false)
+                }
+                Some(Fault::Aliased) => {
+                    state.aliased.insert("users_get:1".into());
+                    (effect(&mut state), false)
+                }
+                Some(Fault::Interrupted) => {
+                    self.interrupt.cancel();
+                    (effect(&mut state), false)
+                }
+                Some(Fault::KilledAfter) => {
+                    drop(effect(&mut state));
+                    (Err(lost(name)), true)
+                }
+            }
+        };
+        if killed {
+            self.killed.notify_one();
+            std::future::pending::<()>().await;
+        }
+        if stalls_after {
+            self.state.lock().unwrap().faults.clear();
+            self.stalled.notify_one();
+            self.resume.notified().await;
+        }
+        result
+    }
+
+    /// What goes wrong with the call that comes next.
+    fn next_fault(&self) -> Option<Fault> {
+        let state = self.state.lock().unwrap();
+        let number = state.calls.len();
+        state.faults.iter().find(|(at, _)| *at == number).map(|(_, fault)| *fault)
+    }
+}
+
+pub(crate) fn definition(timeout: u64) -> Definition {
+    Definition::new(
+        [("GET /users".to_owned(), serde_json::json!({ "integration": { "timeout": timeout } }))].into(),
+    )
+}
+
+fn failure(operation: &'static str, meaning: Meaning) -> Failure {
+    Failure {
+        operation,
+        subject: "the cloud in memory".into(),
+        meaning,
+        code: None,
+        message: "as the test wants it".into(),
+        request_id: None,
+    }
+}
+
+fn lost(operation: &'static str) -> Failure {
+    failure(operation, Meaning::Unknown)
+}
+
+impl State {
+    fn tick(&mut self) -> u64 {
+        self.tick += 1;
+        self.tick
+    }
+
+    fn edit(&mut self) {
+        let tick = self.tick();
+        self.edits += 1;
+        self.definition = definition(5000 + self.edits);
+        let function = self.functions.values_mut().next().unwrap();
+        function.config = Sha256::of(&tick.to_be_bytes());
+        function.revision = tick;
+    }
+
+    fn write(&mut self, key: &str, body: &[u8]) -> Written {
+        let etag = self.tick();
+        self.objects.insert(key.to_owned(), (body.to_vec(), etag));
+        self.written.insert(key.to_owned(), self.now);
+        Written::Done(etag.to_string())
+    }
+
+    fn function(&mut self, name: &FunctionName, operation: &'static str) -> Result<&mut Function, Failure> {
+        self.functions.get_mut(name.as_str()).ok_or_else(|| failure(operation, Meaning::NotFound))
+    }
+}
+
+/// Publishing what was published before gives the same version, as on AWS.
+fn publish(function: &mut Function) -> Published {
+    let latest = (function.latest.clone(), function.config);
+    let gone = function.deleted.contains(&function.versions.len());
+    if function.versions.last() != Some(&latest) || gone {
+        function.versions.push(latest);
+    }
+    Published {
+        version: function.versions.len().to_string().parse().unwrap(),
+        code_sha256: function.latest.clone(),
+    }
+}
+
+impl Store for Cloud {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Stored>, Failure> {
+        self.call("GetObject", |state| {
+            let object = state.objects.get(key);
+            let written = state.written.get(key).copied().unwrap_or(state.now);
+            let age = Some(Duration::from_secs(state.now - written));
+            Ok(object.map(|(body, etag)| Stored { body: body.clone(), etag: etag.to_string(), age }))
+        })
+        .await
+    }
+
+    async fn create(&self, key: &str, body: &[u8]) -> Result<Written, Failure> {
+        self.call("PutObject", |state| {
+            Ok(if state.objects.contains_key(key) { Written::Refused } else { state.write(key, body) })
+        })
+        .await
+    }
+
+    async fn replace(&self, key: &str, body: &[u8], etag: &str) -> Result<Written, Failure> {
+        self.call("PutObject", |state| {
+            let same = state.objects.get(key).is_some_and(|(_, found)| found.to_string() == etag);
+            Ok(if same { state.write(key, body) } else { Written::Refused })
+        })
+        .await
+    }
+
+    async fn keys(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        self.call("ListObjectsV2", |state| {
+            Ok(state.objects.keys().filter(|key| key.starts_with(prefix)).cloned().collect())
+        })
+        .await
+    }
+
+    async fn objects(&self, prefix: &str) -> Result<Vec<Object>, Failure> {
+        self.call("ListObjectVersions", |state| {
+            let found = state.objects.iter().filter(|(key, _)| key.starts_with(prefix));
+            Ok(found
+                .map(|(key, (body, tick))| Object {
+                    key: key.clone(),
+                    s3_version: None,
+                    bytes: body.len() as u64,
+                    modified: tick.cast_signed(),
+                })
+                .collect())
+        })
+        .await
+    }
+
+    async fn delete(&self, objects: &[Object]) -> Result<(), Failure> {
+        self.call("DeleteObjects", |state| {
+            objects.iter().for_each(|object| drop(state.objects.remove(&object.key)));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn upload(&self, _key: &str, _file: &Path, _sha256: &Sha256) -> Result<Uploaded, UploadError> {
+        Ok(Uploaded { s3_version: None, existed: false })
+    }
+}
+
+impl StagePort for Cloud {
+    async fn function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
+        self.call("GetFunctionConfiguration", |state| {
+            let function = state.function(name, "GetFunctionConfiguration")?;
+            Ok(FunctionState {
+                code_sha256: function.latest.clone(),
+                config_sha256: function.config,
+                architecture: Some(Architecture::X86_64),
+                revision: function.revision.to_string(),
+                failed: None,
+            })
+        })
+        .await
+    }
+
+    async fn version(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+    ) -> Result<Option<String>, Failure> {
+        self.call("GetFunctionConfiguration", |state| {
+            let found = state.functions.get(name.as_str());
+            Ok(found.and_then(|function| function.version(version.as_str()).map(str::to_owned)))
+        })
+        .await
+    }
+
+    async fn update_code(
+        &self,
+        name: &FunctionName,
+        code: &Code,
+        revision: &str,
+    ) -> Result<Published, Failure> {
+        self.call("UpdateFunctionCode", |state| {
+            let next = state.tick();
+            let function = state.function(name, "UpdateFunctionCode")?;
+            if function.revision.to_string() != revision {
+                return Err(failure("UpdateFunctionCode", Meaning::Precondition));
+            }
+            function.revision = next;
+            function.latest = code.sha256.base64();
+            Ok(publish(function))
+        })
+        .await
+    }
+
+    async fn publish(
+        &self,
+        name: &FunctionName,
+        code_sha256: &str,
+        revision: Option<&str>,
+    ) -> Result<Published, Failure> {
+        self.call("PublishVersion", |state| {
+            let next = state.tick();
+            let function = state.function(name, "PublishVersion")?;
+            if function.latest != code_sha256 {
+                return Err(failure("PublishVersion", Meaning::Rejected));
+            }
+            if revision.is_some_and(|revision| revision != function.revision.to_string()) {
+                return Err(failure("PublishVersion", Meaning::Precondition));
+            }
+            // As on AWS, this moves the revision too.
+            function.revision = next;
+            Ok(publish(function))
+        })
+        .await
+    }
+
+    async fn wait_active(&self, _name: &FunctionName, _version: &FunctionVersion) -> Result<(), Failure> {
+        self.call("GetFunctionConfiguration", |_| Ok(())).await
+    }
+
+    async fn definition(&self) -> Result<Definition, Failure> {
+        self.call("GetResources", |state| Ok(state.definition.clone())).await
+    }
+
+    async fn create_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {
+        self.call("CreateDeployment", |state| {
+            let created = state.tick().cast_signed();
+            state.made += 1;
+            let id: DeploymentId = format!("d{}", state.made).parse().unwrap();
+            let deployment = Deployment { id: id.clone(), description: description.to_owned(), created };
+            let frozen = state.definition.clone();
+            state.deployments.push((deployment, frozen));
+            Ok(id)
+        })
+        .await
+    }
+
+    async fn deployments(&self) -> Result<Vec<Deployment>, Failure> {
+        self.call("GetDeployments", |state| {
+            Ok(state.deployments.iter().map(|(deployment, _)| deployment.clone()).collect())
+        })
+        .await
+    }
+
+    async fn deployment(&self, id: &DeploymentId) -> Result<Option<Deployment>, Failure> {
+        self.call("GetDeployment", |state| {
+            Ok(state.deployments.iter().find(|(there, _)| there.id == *id).map(|(there, _)| there.clone()))
+        })
+        .await
+    }
+
+    async fn stage(&self) -> Result<StageState, Failure> {
+        self.call("GetStage", |state| {
+            if state.absent {
+                return Err(failure("GetStage", Meaning::NotFound));
+            }
+            Ok(StageState { pointer: state.pointer.clone(), canary: state.canary.clone(), cached: false })
+        })
+        .await
+    }
+
+    async fn stages(&self) -> Result<Vec<StageUse>, Failure> {
+        self.call("GetStages", |state| {
+            let canary = state.canary.iter().map(|id| id.parse().unwrap());
+            let this = StageUse {
+                name: "dev".into(),
+                deployments: [state.pointer.deployment_id.clone()].into_iter().chain(canary).collect(),
+                variables: state.pointer.variables.clone().into_iter().collect(),
+            };
+            Ok(state.stages.iter().cloned().chain([this]).collect())
+        })
+        .await
+    }
+
+    async fn versions(&self, name: &FunctionName) -> Result<Option<Vec<VersionState>>, Failure> {
+        self.call("ListVersionsByFunction", |state| {
+            let Some(function) = state.functions.get(name.as_str()) else { return Ok(None) };
+            let there = (1..=function.versions.len()).filter(|number| !function.deleted.contains(number));
+            let version = |number: usize| VersionState {
+                version: number.to_string().parse().unwrap(),
+                bytes: 1000,
+                aliased: state.aliased.contains(&format!("{name}:{number}")),
+            };
+            Ok(Some(there.map(version).collect()))
+        })
+        .await
+    }
+
+    async fn codes(&self, names: &[FunctionName]) -> Result<BTreeMap<FunctionName, Codes>, Failure> {
+        self.call("ListFunctions", |state| {
+            let found = names.iter().filter_map(|name| {
+                let function = state.functions.get(name.as_str())?;
+                let numbers = (1..=function.versions.len()).map(|number| number.to_string());
+                let versions = numbers.filter_map(|number| {
+                    Some((number.parse().unwrap(), function.version(&number)?.to_owned()))
+                });
+                Some((name.clone(), Codes { latest: function.latest.clone(), versions: versions.collect() }))
+            });
+            Ok(found.collect())
+        })
+        .await
+    }
+
+    async fn delete_version(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
+        self.call("DeleteFunction", |state| {
+            if state.aliased.contains(&format!("{name}:{version}")) {
+                return Err(failure("DeleteFunction", Meaning::Busy));
+            }
+            let function = state.function(name, "DeleteFunction")?;
+            function.deleted.insert(version.as_str().parse().unwrap());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn delete_deployment(&self, id: &DeploymentId) -> Result<(), Failure> {
+        self.call("DeleteDeployment", |state| {
+            let others = state.stages.iter().flat_map(|stage| &stage.deployments);
+            if others.chain([&state.pointer.deployment_id]).any(|used| used == id) {
+                return Err(failure("DeleteDeployment", Meaning::Rejected));
+            }
+            state.deployments.retain(|(there, _)| there.id != *id);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn switch(&self, _from: &Pointer, to: &Pointer) -> Result<(), Failure> {
+        self.call("UpdateStage", |state| {
+            if !state.deployments.iter().any(|(deployment, _)| deployment.id == to.deployment_id) {
+                return Err(failure("UpdateStage", Meaning::Rejected));
+            }
+            state.pointer = to.clone();
+            state.moves.push(to.clone());
+            state.switches += 1;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn flush_caches(&self, caches: Caches) -> Result<(), Failure> {
+        self.call("FlushStageAuthorizersCache", |state| {
+            state.flushed.push(caches);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn send(&self, http_request: &HttpRequest) -> ProbeResult {
+        if let Err(failure) = self.call("GET", |_| Ok(())).await {
+            return ProbeResult::Unreachable(failure.to_string());
+        }
+        let state = self.state.lock().unwrap();
+        let release = state.pointer.variables.get("release").cloned().unwrap_or_default();
+        let status = state.status.get(&release).copied().unwrap_or(200);
+        let body = serde_json::json!({ "path": http_request.path, "release": release }).to_string();
+        // API Gateway answers strangers itself, and knows nothing of the functions' headers.
+        let headers =
+            if status == 401 { BTreeMap::new() } else { [("x-release".to_owned(), release)].into() };
+        ProbeResult::Answer(Answer { status, headers, body: body.into() })
+    }
+
+    async fn invoke(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        payload: &Value,
+    ) -> Result<Invoked, Failure> {
+        self.call("Invoke", |state| {
+            let function = state.function(name, "Invoke")?;
+            let code =
+                function.version(version.as_str()).ok_or_else(|| failure("Invoke", Meaning::NotFound))?;
+            let error = payload.get("fail").map(|_| "Unhandled".to_owned());
+            Ok(Invoked { error, result: serde_json::json!({ "code": code }) })
+        })
+        .await
+    }
+}

@@ -1,0 +1,664 @@
+//! The engine against a cloud in memory, with every call of every command failing in every way.
+//!
+//! After each fault: the stage serves one release and not a mixture, the ledger says what the stage shows or the
+//! lease holds the intent that explains it, and the next command, undisturbed, succeeds.
+
+#![expect(clippy::print_stdout, reason = "what fails in a test's helper fails the test")]
+
+mod behind;
+mod cloud;
+mod prune;
+mod taken_over;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use crate::artifact::{Architecture, Sha256};
+use crate::engine::held::{HeldStage, StageContext};
+use crate::engine::lease::{self, Lease};
+use crate::engine::ledger::Ledger;
+use crate::engine::operations::Origin;
+use crate::error::{Error, ErrorId, Kind, Result};
+use crate::event::{Event, Events};
+use crate::platform::clock::Clock;
+use crate::release::check::Probe;
+use crate::release::check::{Checks, HttpRequest, Invocation, Request};
+use crate::release::plan::{Desired, Target, Zip};
+use crate::release::record::{ArtifactRecord, Outcome, Record, Who};
+use cloud::{Cloud, FAULTS, Fault, definition};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+const FUNCTIONS: [&str; 3] = ["users_get", "users_post", "user_get"];
+
+fn actor() -> StageContext {
+    StageContext {
+        stage: "dev".parse().unwrap(),
+        who: Who { arn: "arn:aws:iam::000000000000:user/test".into(), run_url: None },
+        probe: Probe { path: "/users".into(), release_header: Some("X-Release".into()), timeout_seconds: 5 },
+        checks: Checks::default(),
+        events: Events::silent(),
+        cancel: CancellationToken::new(),
+        wait: None,
+        clock: Clock::since_boot(),
+    }
+}
+
+/// The code of a version: the bytes are the version's name.
+fn code(version: &str) -> Sha256 {
+    Sha256::of(version.as_bytes())
+}
+
+fn desired(version: &str) -> Desired {
+    let record = ArtifactRecord {
+        key: format!("users/users-lambda-{version}.zip"),
+        s3_version: None,
+        sha256: code(version),
+        size: 1,
+    };
+    let target = |key: &str| Target { name: key.parse().unwrap(), artifact: "users".into() };
+    Desired {
+        version: version.parse().unwrap(),
+        artifacts: [("users".to_owned(), Zip { record, architecture: Architecture::X86_64 })].into(),
+        functions: FUNCTIONS.iter().map(|key| (key.parse().unwrap(), target(key))).collect(),
+    }
+}
+
+/// A command that changes a stage.
+#[derive(Debug, Clone, Copy)]
+enum Operation {
+    Release(&'static str),
+    Promote(&'static str),
+    Redeploy,
+    Rollback(Option<&'static str>),
+}
+
+/// Every way to change a stage.
+const DEEDS: [Operation; 6] = [
+    Operation::Release("3"),
+    // The bytes are there; one function has another configuration.
+    Operation::Release("2"),
+    Operation::Promote("3"),
+    Operation::Redeploy,
+    Operation::Rollback(None),
+    Operation::Rollback(Some("1")),
+];
+
+/// Where the release comes from and goes to.
+fn origin() -> Origin<'static> {
+    Origin { git: None, promoted_from: None, api: ("api", "dev") }
+}
+
+/// Runs a command. On the heap: the futures of several commands in one test do not fit on its stack.
+async fn run(cloud: &Cloud, actor: &StageContext, deed: Operation) -> Result<Record> {
+    Box::pin(run_inline(cloud, actor, deed)).await
+}
+
+async fn run_inline(cloud: &Cloud, actor: &StageContext, deed: Operation) -> Result<Record> {
+    if let Operation::Rollback(to) = deed {
+        let to = to.map(|version| version.parse().unwrap());
+        return HeldStage::rollback(actor, cloud.clone(), cloud, to.as_ref()).await;
+    }
+    let held = HeldStage::take(actor, cloud.clone(), format!("{deed:?}")).await?;
+    held.during(async |held| match deed {
+        Operation::Release(version) => Ok(held.release(cloud, desired(version), origin()).await?.record),
+        Operation::Promote(version) => {
+            let promoted_from = Some("test".parse().unwrap());
+            let origin = Origin { promoted_from, ..origin() };
+            Ok(held.release(cloud, desired(version), origin).await?.record)
+        }
+        Operation::Redeploy | Operation::Rollback(_) => {
+            held.redeploy(cloud, false).await.map(|(record, _)| record)
+        }
+    })
+    .await
+}
+
+/// Runs a command that a fault may kill; `None` when it was killed.
+async fn run_or_die(cloud: &Cloud, deed: Operation) -> Option<Result<Record>> {
+    let actor = actor();
+    tokio::select! {
+        result = run(cloud, &actor, deed) => Some(result),
+        () = cloud.killed.notified() => None,
+    }
+}
+
+/// Two releases are live history, 1 before 2, and the API has been edited since.
+async fn two_releases() -> Cloud {
+    let cloud = Cloud::new(&FUNCTIONS);
+    run(&cloud, &actor(), Operation::Release("1")).await.unwrap();
+    run(&cloud, &actor(), Operation::Release("2")).await.unwrap();
+    cloud.state.lock().unwrap().definition = definition(5000);
+    cloud
+}
+
+/// The same, and somebody has configured a function otherwise.
+async fn two_releases_and_an_edit() -> Cloud {
+    let cloud = two_releases().await;
+    cloud.state.lock().unwrap().functions.get_mut("user_get").unwrap().config = Sha256::of(b"other config");
+    cloud
+}
+
+/// Events whose warnings are kept, one after the other.
+fn warnings() -> (Events, Arc<Mutex<String>>) {
+    let warned = Arc::new(Mutex::new(String::new()));
+    let kept = Arc::clone(&warned);
+    let events = Events::new(move |event| {
+        if let Event::Warning(text) = event {
+            kept.lock().unwrap().push_str(text);
+        }
+    });
+    (events, warned)
+}
+
+/// Two releases, of which a third one would fail.
+async fn two_releases_and_a_bad_one() -> Cloud {
+    let cloud = two_releases().await;
+    cloud.state.lock().unwrap().status.insert("3".into(), 500);
+    cloud
+}
+
+/// The calls of that third release.
+async fn calls_of_a_bad_one() -> Vec<&'static str> {
+    let calm = two_releases_and_a_bad_one().await;
+    calm.arm(&[]);
+    run(&calm, &actor(), Operation::Release("3")).await.unwrap_err();
+    calm.calls()
+}
+
+/// Which of them are the switch and the undo.
+async fn switch_and_undo() -> (usize, usize) {
+    let calls = calls_of_a_bad_one().await;
+    let mut updates = (0..calls.len()).filter(|at| calls[*at] == "UpdateStage");
+    (updates.next().unwrap(), updates.next_back().unwrap())
+}
+
+/// The release that the stage serves, after checking that it serves it whole: each function runs that release's
+/// code, and the variable that is not deployctl's is still there.
+fn served(cloud: &Cloud) -> String {
+    let state = cloud.state.lock().unwrap();
+    let release = state.pointer.variables.get("release").cloned().unwrap();
+    for name in FUNCTIONS {
+        let version = state.pointer.variables.get(name).unwrap();
+        let runs = state.functions[name].version(version).unwrap();
+        assert_eq!(runs, code(&release).base64(), "{name} runs other code than release {release}");
+    }
+    assert_eq!(state.pointer.variables.get("owner").unwrap(), "somebody");
+    release
+}
+
+/// The ledger says what the stage shows, or the lease holds the intent that explains the difference.
+async fn explained(cloud: &Cloud) -> bool {
+    let stage = "dev".parse().unwrap();
+    let ledger = Ledger::new(cloud.clone(), "dev".parse().unwrap());
+    let current = ledger.head().await.unwrap().current;
+    let pointer = cloud.state.lock().unwrap().pointer.clone();
+    let document = Lease::peek(cloud, &stage).await.unwrap();
+    let intent = document.document.and_then(|document| document.intent);
+    current.is_some_and(|record| record.pointer == pointer)
+        || intent.is_some_and(|intent| intent.pointer == pointer)
+}
+
+#[tokio::test]
+async fn every_fault_at_every_call_leaves_one_release_and_a_way_on() {
+    let mut points = 0;
+    let mut failed = 0;
+    let mut killed = 0;
+    let mut left = 0;
+    let start = two_releases_and_an_edit().await;
+    for deed in DEEDS {
+        let calm = start.copy();
+        calm.arm(&[]);
+        run(&calm, &actor(), deed).await.unwrap();
+        for at in 0..calm.calls().len() {
+            for fault in FAULTS {
+                points += 1;
+                let cloud = start.copy();
+                let before = cloud.state.lock().unwrap().pointer.clone();
+                cloud.arm(&[(at, fault)]);
+                let result = run_or_die(&cloud, deed).await;
+                let place = format!("{deed:?}, call {at} ({}), {fault:?}", calm.calls()[at]);
+
+                cloud.arm(&[]);
+                let now = served(&cloud);
+                assert!(explained(&cloud).await, "{place}: nothing explains that {now} is live");
+                match &result {
+                    Some(Ok(record)) => {
+                        assert_eq!(cloud.state.lock().unwrap().pointer, record.pointer, "{place}");
+                    }
+                    Some(Err(error)) => {
+                        failed += 1;
+                        let live = cloud.state.lock().unwrap().pointer.clone();
+                        assert_eq!(live, before, "{place}: {error}, but the stage was moved");
+                        assert_ne!(error.kind, Kind::Stuck, "{place}");
+                        assert!(error.hint.is_some(), "{place}: {error} does not say what to do");
+                    }
+                    None => killed += 1,
+                }
+                // What a killed or cut off holder left. Elsewhere its death shows, or its term ends; here the
+                // holder is this very process.
+                if lease::unlock(&cloud, &"dev".parse().unwrap()).await.unwrap() {
+                    left += 1;
+                }
+                let next = run(&cloud, &actor(), Operation::Release("4")).await;
+                let next = next.unwrap_or_else(|error| panic!("{place}: the next release failed: {error:?}"));
+                assert_eq!(served(&cloud), "4", "{place}");
+                let ledger = Ledger::new(cloud.clone(), "dev".parse().unwrap());
+                let head = ledger.head().await.unwrap();
+                assert_eq!(head.current.unwrap(), next, "{place}");
+                assert_eq!(head.last, next.number, "{place}: the ledger has gaps");
+                let document = Lease::peek(&cloud, &"dev".parse().unwrap()).await.unwrap().document.unwrap();
+                let told = document.head().unwrap();
+                assert_eq!((told.last, told.current.as_ref()), (next.number, Some(&next)), "{place}");
+                let mut deeds = BTreeSet::new();
+                for number in 1..=head.last {
+                    let record = ledger.record(number).await.unwrap();
+                    assert!(
+                        deeds.insert((record.at, record.release.version.to_string())),
+                        "{place}: record {number} tells what another told before"
+                    );
+                }
+            }
+        }
+    }
+    assert!(points > 200, "only {points} points were tried");
+    // Shown with --nocapture.
+    let line = format!(
+        "points tried {points}, failed and undone {failed}, killed {killed}, leases left to their end {left}, mixed 0, lost 0"
+    );
+    println!("{line}");
+    assert!(failed > 0 && killed == points / FAULTS.len() * 2, "{line}");
+}
+
+#[tokio::test]
+async fn a_function_that_is_edited_while_it_is_released_is_not_published() {
+    // Between what was planned and what would be published, somebody changes the configuration again.
+    let calm = two_releases_and_an_edit().await;
+    calm.arm(&[]);
+    run(&calm, &actor(), Operation::Release("2")).await.unwrap();
+    let publish = calm.calls().iter().position(|call| *call == "PublishVersion").unwrap();
+    let cloud = two_releases_and_an_edit().await;
+    cloud.arm(&[(publish, Fault::Edited)]);
+    let error = run(&cloud, &actor(), Operation::Release("2")).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (30, ErrorId::ReleaseNotSwitched), "{error}");
+    assert!(error.hint.unwrap().contains("changed by another caller meanwhile"));
+    assert_eq!(cloud.state.lock().unwrap().switches, 0);
+    run(&cloud, &actor(), Operation::Release("2")).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_api_that_is_edited_while_it_is_deployed_is_deployed_again() {
+    for deed in [Operation::Release("3"), Operation::Redeploy] {
+        let calm = two_releases().await;
+        calm.arm(&[]);
+        run(&calm, &actor(), deed).await.unwrap();
+        let create = calm.calls().iter().position(|call| *call == "CreateDeployment").unwrap();
+        let cloud = two_releases().await;
+        cloud.arm(&[(create, Fault::Edited)]);
+        let (events, warned) = warnings();
+        let record = run(&cloud, &StageContext { events, ..actor() }, deed).await.unwrap();
+        let told = warned.lock().unwrap().clone();
+        assert!(told.contains("edited while it was being deployed"), "{told}");
+        assert!(told.contains("GET /users: integration timeout 5000 -> 5001"), "{told}");
+        // What is live is the second snapshot, and it is what its fingerprint says.
+        let (now, frozen) = {
+            let state = cloud.state.lock().unwrap();
+            (state.definition.fingerprint(), state.deployments.last().unwrap().1.fingerprint())
+        };
+        assert_eq!((record.release.api.fingerprint, frozen), (now, now));
+    }
+    // Somebody who does not stop.
+    let cloud = two_releases().await;
+    cloud.arm(&(0..200).map(|at| (at, Fault::Edited)).collect::<Vec<_>>());
+    let error = run(&cloud, &actor(), Operation::Redeploy).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (30, ErrorId::ApiMoving));
+    assert_eq!(served(&cloud), "2");
+}
+
+#[tokio::test]
+async fn a_switch_is_one_call_and_nothing_is_published_twice() {
+    let cloud = two_releases().await;
+    cloud.arm(&[]);
+    run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap();
+    assert_eq!(cloud.state.lock().unwrap().switches, 1);
+    let writes = |calls: &[&str]| {
+        calls
+            .iter()
+            .filter(|call| ["UpdateFunctionCode", "PublishVersion", "CreateDeployment"].contains(call))
+            .count()
+    };
+    assert_eq!(writes(&cloud.calls()), 0, "{:?}", cloud.calls());
+    assert_eq!(served(&cloud), "1");
+
+    run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap();
+    assert_eq!(served(&cloud), "2", "rolling back a rollback goes forward again");
+
+    cloud.arm(&[]);
+    let versions = |cloud: &Cloud| cloud.state.lock().unwrap().functions["user_get"].versions.len();
+    let published = versions(&cloud);
+    run(&cloud, &actor(), Operation::Release("2")).await.unwrap();
+    assert_eq!(versions(&cloud), published);
+    let calls = cloud.calls();
+    assert!(!calls.contains(&"UpdateFunctionCode") && !calls.contains(&"PublishVersion"), "{calls:?}");
+    assert!(calls.contains(&"CreateDeployment"), "an unchanged release still deploys the API");
+}
+
+#[tokio::test]
+async fn a_release_that_fails_its_checks_is_switched_back() {
+    for status in [500, 503] {
+        let cloud = two_releases().await;
+        cloud.state.lock().unwrap().status.insert("3".into(), status);
+        let error = run(&cloud, &actor(), Operation::Release("3")).await.unwrap_err();
+        assert_eq!((error.kind, error.id), (Kind::OldReleaseServes, ErrorId::ReleaseSwitchedBack));
+        assert_eq!(served(&cloud), "2");
+        let ledger = Ledger::new(cloud.clone(), "dev".parse().unwrap());
+        let last = ledger.record(3).await.unwrap();
+        assert_eq!(last.outcome, Outcome::SwitchedBack);
+        assert_eq!(ledger.head().await.unwrap().current.unwrap().release.version.as_str(), "2");
+        assert!(explained(&cloud).await);
+    }
+}
+
+#[tokio::test]
+async fn a_stage_that_asks_for_credentials_can_be_released_to() {
+    let cloud = two_releases().await;
+    cloud.state.lock().unwrap().status.insert("3".into(), 401);
+    let (events, warned) = warnings();
+    run(&cloud, &StageContext { events, ..actor() }, Operation::Release("3")).await.unwrap();
+    assert_eq!(served(&cloud), "3");
+    assert!(warned.lock().unwrap().contains("asks for credentials"), "nobody is told what was not seen");
+}
+
+#[tokio::test]
+async fn a_switch_that_cannot_be_undone_says_what_to_do_by_hand() {
+    let (_, back) = switch_and_undo().await;
+    let cloud = two_releases_and_a_bad_one().await;
+    // The way back is refused for good, and looking whether it took effect fails.
+    cloud.arm(&[(back, Fault::Rejected), (back + 1, Fault::Refused)]);
+    let error = run(&cloud, &actor(), Operation::Release("3")).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (40, ErrorId::ReleaseStuck));
+    let hint = error.hint.unwrap();
+    assert!(hint.contains("aws apigateway update-stage --rest-api-id api --stage-name dev"), "{hint}");
+    assert!(hint.contains("path=/variables/release,value=2"), "{hint}");
+    assert_eq!(served(&cloud), "3", "the test's own premise: it is really stuck");
+}
+
+#[tokio::test]
+async fn of_ten_releases_at_once_one_wins_and_the_others_name_it() {
+    let cloud = two_releases().await;
+    cloud.arm(&[]);
+    let actor = actor();
+    let results =
+        futures::future::join_all((0..10).map(|_| run(&cloud, &actor, Operation::Release("3")))).await;
+    let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    assert_eq!(won.len(), 1);
+    for error in lost.into_iter().map(Result::unwrap_err) {
+        assert_eq!((error.kind.exit_code(), error.id), (75, ErrorId::LeaseHeld), "{error}");
+    }
+    assert_eq!(cloud.state.lock().unwrap().switches, 1);
+    assert_eq!(served(&cloud), "3");
+}
+
+#[tokio::test]
+async fn a_holder_that_was_taken_over_does_not_switch() {
+    let cloud = two_releases().await;
+    let actor = actor();
+    let held = HeldStage::take(&actor, cloud.clone(), "release 3".into()).await.unwrap();
+    // Somebody decides that the holder is dead, and releases.
+    assert!(lease::unlock(&cloud, &actor.stage).await.unwrap());
+    run(&cloud, &actor, Operation::Release("4")).await.unwrap();
+    cloud.arm(&[]);
+    let late: Result<Record, Error> =
+        held.during(async |held| Ok(held.release(&cloud, desired("3"), origin()).await?.record)).await;
+    assert_eq!(late.unwrap_err().id, ErrorId::LeaseLost);
+    assert_eq!(cloud.state.lock().unwrap().switches, 0);
+    assert_eq!(served(&cloud), "4");
+}
+
+#[tokio::test]
+async fn an_interrupt_at_any_call_ends_before_the_switch_or_after_it() {
+    let (mut stopped, mut done) = (0, 0);
+    for deed in DEEDS {
+        let calm = two_releases().await;
+        calm.arm(&[]);
+        run(&calm, &actor(), deed).await.unwrap();
+        for at in 0..calm.calls().len() {
+            let cloud = two_releases().await;
+            let before = cloud.state.lock().unwrap().pointer.clone();
+            cloud.arm(&[(at, Fault::Interrupted)]);
+            let actor = StageContext { cancel: cloud.interrupt.clone(), ..actor() };
+            let result = run(&cloud, &actor, deed).await;
+            let place = format!("{deed:?}, interrupted in call {at} ({})", calm.calls()[at]);
+            cloud.arm(&[]);
+            served(&cloud);
+            let now = cloud.state.lock().unwrap().pointer.clone();
+            match result {
+                Ok(record) => {
+                    done += 1;
+                    assert_eq!(now, record.pointer, "{place}");
+                }
+                Err(error) => {
+                    stopped += 1;
+                    assert_eq!(
+                        (error.kind.exit_code(), error.id),
+                        (130, ErrorId::Interrupted),
+                        "{place}: {error}"
+                    );
+                    assert_eq!(now, before, "{place}");
+                }
+            }
+            // Whatever was under way, the stage was given back in order.
+            let document = Lease::peek(&cloud, &"dev".parse().unwrap()).await.unwrap().document.unwrap();
+            assert!(document.head().is_some(), "{place}: {document:?}");
+        }
+    }
+    assert!(stopped > 20 && done >= DEEDS.len(), "{stopped} stopped, {done} done");
+}
+
+#[tokio::test]
+async fn what_is_gone_is_not_switched_to() {
+    let cloud = two_releases().await;
+    cloud.state.lock().unwrap().functions.get_mut("user_get").unwrap().versions[0].0 = "other".into();
+    cloud.state.lock().unwrap().deployments.retain(|(deployment, _)| deployment.id.as_str() != "d1");
+    let error = run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap_err();
+    assert_eq!(error.id, ErrorId::RollbackGone);
+    assert!(error.message.contains("user_get:1 runs other code"), "{error}");
+    assert!(error.message.contains("API deployment d1 is gone"), "{error}");
+    assert_eq!(cloud.state.lock().unwrap().pointer.variables["release"], "2");
+}
+
+const LEASE: &str = "deployctl/dev/lease.json";
+
+#[tokio::test]
+async fn a_damaged_or_newer_ledger_stops_everything_before_it_starts() {
+    for (body, id) in [
+        ("{", ErrorId::LedgerDamaged),
+        (r#"{"schema": 99}"#, ErrorId::LedgerNewer),
+        ("[]", ErrorId::LedgerDamaged),
+    ] {
+        let cloud = two_releases().await;
+        let key = "deployctl/dev/ledger/00000002.json".to_owned();
+        cloud.state.lock().unwrap().objects.insert(key, (body.as_bytes().to_vec(), 999));
+        for deed in DEEDS {
+            // As after a holder that died: only the ledger itself is believed.
+            cloud.state.lock().unwrap().objects.remove(LEASE);
+            let before = cloud.state.lock().unwrap().pointer.clone();
+            let error = run(&cloud, &actor(), deed).await.unwrap_err();
+            assert_eq!(error.id, id);
+            assert_eq!(cloud.state.lock().unwrap().pointer, before);
+        }
+    }
+    let cloud = two_releases().await;
+    cloud.state.lock().unwrap().objects.remove("deployctl/dev/ledger/00000001.json");
+    cloud.state.lock().unwrap().objects.remove(LEASE);
+    assert_eq!(run(&cloud, &actor(), Operation::Release("3")).await.unwrap_err().id, ErrorId::LedgerDamaged);
+}
+
+#[tokio::test]
+async fn a_damaged_or_newer_lease_stops_everything_before_it_starts() {
+    for (body, id) in [("{", ErrorId::LeaseDamaged), (r#"{"schema": 99}"#, ErrorId::LeaseNewer)] {
+        let cloud = two_releases().await;
+        cloud.state.lock().unwrap().objects.insert(LEASE.to_owned(), (body.as_bytes().to_vec(), 999));
+        let before = cloud.state.lock().unwrap().pointer.clone();
+        for deed in DEEDS {
+            assert_eq!(run(&cloud, &actor(), deed).await.unwrap_err().id, id);
+            assert_eq!(cloud.state.lock().unwrap().pointer, before);
+        }
+    }
+}
+
+/// A holder on another machine, whose clock is hours ahead or behind.
+async fn held_elsewhere(cloud: &Cloud, hours: i64) {
+    let actor = actor();
+    let mut holder = lease::Holder::new("theirs".into(), actor.who.clone(), "release 9".into());
+    holder.process.machine = "another".into();
+    holder.expires += jiff::SignedDuration::from_hours(hours);
+    drop(Lease::acquire(cloud.clone(), &actor.stage, &holder, &actor.clock).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_cannot_give_a_stage_to_two() {
+    // Ahead: nobody waits for hours without being told what can be done.
+    let cloud = two_releases().await;
+    held_elsewhere(&cloud, 5).await;
+    let error = run(&cloud, &actor(), Operation::Release("3")).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (75, ErrorId::LeaseHeld));
+    assert!(error.hint.unwrap().contains("deployctl unlock --stage dev"));
+    assert!(lease::unlock(&cloud, &"dev".parse().unwrap()).await.unwrap());
+    run(&cloud, &actor(), Operation::Release("3")).await.unwrap();
+
+    // Behind: what the holder says of the time does not count, only how long ago the store took its last write.
+    let cloud = two_releases().await;
+    held_elsewhere(&cloud, -5).await;
+    let error = run(&cloud, &actor(), Operation::Release("3")).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (75, ErrorId::LeaseHeld));
+
+    // The store's clock runs ahead: the lease is taken over while its holder works, and the holder does not switch.
+    let cloud = two_releases().await;
+    let actor = actor();
+    let held = HeldStage::take(&actor, cloud.clone(), "release 3".into()).await.unwrap();
+    cloud.state.lock().unwrap().now += 100;
+    run(&cloud, &actor, Operation::Release("4")).await.unwrap();
+    let late = held.during(async |held| Ok(held.release(&cloud, desired("3"), origin()).await?.record)).await;
+    assert_eq!(late.unwrap_err().id, ErrorId::LeaseLost);
+    assert_eq!(served(&cloud), "4");
+}
+
+#[tokio::test]
+async fn an_api_without_methods_is_not_deployed() {
+    let cloud = two_releases().await;
+    cloud.state.lock().unwrap().definition = crate::release::definition::Definition::new([].into());
+    for deed in [Operation::Release("3"), Operation::Promote("3"), Operation::Redeploy] {
+        let error = run(&cloud, &actor(), deed).await.unwrap_err();
+        assert_eq!((error.kind.exit_code(), error.id), (30, ErrorId::ApiEmpty));
+        assert_eq!(served(&cloud), "2");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_functions_are_refused_before_anything_is_read() {
+    let cloud = two_releases().await;
+    let mut desired = desired("3");
+    for number in 0..100 {
+        let key = format!("f{number}");
+        let target = Target { name: key.parse().unwrap(), artifact: "users".into() };
+        desired.functions.insert(key.parse().unwrap(), target);
+    }
+    cloud.arm(&[]);
+    let actor = actor();
+    let held = HeldStage::take(&actor, cloud.clone(), "release 3".into()).await.unwrap();
+    let error = held.during(async |held| held.release(&cloud, desired, origin()).await).await.unwrap_err();
+    assert_eq!(error.id, ErrorId::ReleaseRefused);
+    assert_eq!(error.causes(), ["103 functions are more than the 99 that fit into a stage's variables"]);
+    assert!(!cloud.calls().contains(&"GetFunctionConfiguration"), "{:?}", cloud.calls());
+}
+
+#[tokio::test]
+async fn a_rollback_takes_four_round_trips_to_the_switch() {
+    let cloud = two_releases().await;
+    cloud.arm(&[]);
+    run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap();
+    let calls = cloud.calls();
+    // Beside these, the whole command asks who it is and reads the contract, at once. There is no authorizer and no
+    // cache, so nothing is flushed.
+    let functions = ["GetFunctionConfiguration"; FUNCTIONS.len()];
+    let mut expected = vec!["GetObject", "GetStage", "PutObject", "GetDeployment"];
+    expected.extend(functions);
+    expected.extend(["UpdateStage", "GET", "GET", "GET", "PutObject", "PutObject"]);
+    let mut sorted = (calls.clone(), expected);
+    sorted.0.sort_unstable();
+    sorted.1.sort_unstable();
+    assert_eq!(sorted.0, sorted.1);
+    let switch = calls.iter().position(|call| *call == "UpdateStage").unwrap();
+    let before: BTreeSet<&str> = calls[2..switch].iter().copied().collect();
+    assert_eq!(calls[..2], ["GetObject", "GetStage"], "lease and stage are read at once");
+    assert_eq!(before, ["GetDeployment", "GetFunctionConfiguration", "PutObject"].into(), "{calls:?}");
+}
+
+fn checked(payload: serde_json::Value, status: u16) -> StageContext {
+    let invocation = Invocation {
+        name: "it starts".into(),
+        function: "user_get".parse().unwrap(),
+        payload,
+        expect: json!({ "code": code("3").base64() }),
+    };
+    let request = Request {
+        name: "it answers".into(),
+        ask: HttpRequest::get("/v/{version}"),
+        status,
+        expect_headers: [("x-release".to_owned(), "{version}".to_owned())].into(),
+        expect: Some(json!({ "path": "/v/3" })),
+    };
+    StageContext { checks: Checks { invocations: vec![invocation], requests: vec![request] }, ..actor() }
+}
+
+#[tokio::test]
+async fn checks_see_the_new_code_before_and_after_the_switch() {
+    let cloud = two_releases().await;
+    cloud.arm(&[]);
+    run(&cloud, &checked(json!({}), 200), Operation::Release("3")).await.unwrap();
+    let calls = cloud.calls();
+    let place = |name| calls.iter().position(|call| *call == name).unwrap();
+    assert!(place("Invoke") < place("UpdateStage"));
+    assert_eq!(served(&cloud), "3");
+    // The release before is not asked what only newer ones know.
+    run(&cloud, &checked(json!({ "fail": true }), 500), Operation::Rollback(None)).await.unwrap();
+    assert_eq!(served(&cloud), "2");
+}
+
+#[tokio::test]
+async fn a_check_that_fails_before_the_switch_moves_nothing() {
+    let cloud = two_releases().await;
+    cloud.arm(&[]);
+    let error =
+        run(&cloud, &checked(json!({ "fail": true }), 200), Operation::Release("3")).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (30, ErrorId::CheckFailed));
+    assert!(
+        error.message.starts_with(r#"check "it starts" of user_get:3 failed: the function failed"#),
+        "{error}"
+    );
+    assert_eq!(cloud.state.lock().unwrap().switches, 0);
+    assert_eq!(served(&cloud), "2");
+
+    // Other code than expected, and a check of a function that is not there.
+    let error = run(&cloud, &checked(json!({}), 200), Operation::Release("4")).await.unwrap_err();
+    assert_eq!(error.id, ErrorId::CheckFailed);
+    let mut actor = checked(json!({}), 200);
+    actor.checks.invocations[0].function = "nobody".parse().unwrap();
+    cloud.arm(&[]);
+    let error = run(&cloud, &actor, Operation::Release("3")).await.unwrap_err();
+    assert_eq!(error.id, ErrorId::ReleaseRefused);
+    assert!(!cloud.calls().contains(&"UpdateFunctionCode"), "{:?}", cloud.calls());
+}
+
+#[tokio::test]
+async fn a_check_that_fails_after_the_switch_moves_the_stage_back() {
+    let cloud = two_releases().await;
+    cloud.arm(&[]);
+    let error = run(&cloud, &checked(json!({}), 201), Operation::Release("3")).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (30, ErrorId::ReleaseSwitchedBack));
+    let cause = error.causes().remove(0);
+    assert!(cause.contains("GET /v/3 gave status 200 where 201 was expected"), "{cause}");
+    assert_eq!(cloud.state.lock().unwrap().switches, 2);
+    assert_eq!(served(&cloud), "2");
+}

@@ -1,0 +1,170 @@
+//! The ids of errors: stable names for scripts, and the keys of `commands/explain/catalogue.toml`.
+
+use std::fmt;
+
+macro_rules! error_ids {
+    ($($variant:ident = $name:literal),+ $(,)?) => {
+        /// The id of an error, such as `lease.held`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorId {
+            $(#[doc = concat!("`", $name, "`")] $variant,)+
+        }
+
+        impl ErrorId {
+            /// All ids, in alphabetical order.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The id as it is printed.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+error_ids! {
+    ApiEmpty = "api.empty",
+    ApiMoving = "api.moving",
+    ArtifactArch = "artifact.arch",
+    ArtifactBuild = "artifact.build",
+    ArtifactGlibc = "artifact.glibc",
+    ArtifactIo = "artifact.io",
+    ArtifactManifest = "artifact.manifest",
+    ArtifactNotElf = "artifact.not_elf",
+    ArtifactOtherBytes = "artifact.other_bytes",
+    ArtifactPath = "artifact.path",
+    ArtifactProfile = "artifact.profile",
+    ArtifactTarget = "artifact.target",
+    ArtifactTooLarge = "artifact.too_large",
+    ArtifactTools = "artifact.tools",
+    ArtifactUpload = "artifact.upload",
+    ArtifactZip = "artifact.zip",
+    AwsCredentials = "aws.credentials",
+    AwsRead = "aws.read",
+    AwsUnreachable = "aws.unreachable",
+    AwsWrongAccount = "aws.wrong_account",
+    BucketUnversioned = "bucket.unversioned",
+    Bug = "bug",
+    BuildNotWritten = "build.not_written",
+    CheckFailed = "check.failed",
+    ConfigInvalid = "config.invalid",
+    ConfigMissing = "config.missing",
+    ConfigSyntax = "config.syntax",
+    ConfigUnknownStage = "config.unknown_stage",
+    ConfigUntrusted = "config.untrusted",
+    ContractInvalid = "contract.invalid",
+    ContractMissing = "contract.missing",
+    DestroyReleases = "destroy.releases",
+    DestroyUnconfirmed = "destroy.unconfirmed",
+    DiffUnknownVersion = "diff.unknown_version",
+    ExplainUnknown = "explain.unknown",
+    FunctionMissing = "function.missing",
+    FunctionUnknown = "function.unknown",
+    InitNoTerraform = "init.no_terraform",
+    InitNotEmpty = "init.not_empty",
+    InitWrite = "init.write",
+    Interrupted = "interrupted",
+    InvokeFailed = "invoke.failed",
+    LayersUnknown = "layers.unknown",
+    LeaseDamaged = "lease.damaged",
+    LeaseHeld = "lease.held",
+    LeaseLost = "lease.lost",
+    LeaseNewer = "lease.newer",
+    LeaseUnreadable = "lease.unreadable",
+    LeaseUnwritten = "lease.unwritten",
+    LedgerDamaged = "ledger.damaged",
+    LedgerNewer = "ledger.newer",
+    LedgerUnreadable = "ledger.unreadable",
+    LedgerUnwritten = "ledger.unwritten",
+    LocalDied = "local.died",
+    LocalDown = "local.down",
+    LocalIo = "local.io",
+    LocalNotLocal = "local.not_local",
+    LocalOtherPort = "local.other_port",
+    LocalPort = "local.port",
+    LocalProcess = "local.process",
+    LocalRedis = "local.redis",
+    LocalSilent = "local.silent",
+    LogsSince = "logs.since",
+    LogsUnreadable = "logs.unreadable",
+    ManNotWritten = "man.not_written",
+    OutputAmbiguous = "output.ambiguous",
+    OutputUnknown = "output.unknown",
+    PayloadInvalid = "payload.invalid",
+    PromoteDenied = "promote.denied",
+    PromoteGone = "promote.gone",
+    PromoteNoArtifact = "promote.no_artifact",
+    PromoteOtherBytes = "promote.other_bytes",
+    PromoteSameStage = "promote.same_stage",
+    PromoteUnknownVersion = "promote.unknown_version",
+    PruneIncomplete = "prune.incomplete",
+    PruneUnconfirmed = "prune.unconfirmed",
+    ReleaseFails = "release.fails",
+    ReleaseMovedElsewhere = "release.moved_elsewhere",
+    ReleaseNotSwitched = "release.not_switched",
+    ReleaseRefused = "release.refused",
+    ReleaseSilent = "release.silent",
+    ReleaseStuck = "release.stuck",
+    ReleaseSwitchedBack = "release.switched_back",
+    ReleaseUnknown = "release.unknown",
+    RollbackGone = "rollback.gone",
+    RollbackNoTarget = "rollback.no_target",
+    RollbackUnknownVersion = "rollback.unknown_version",
+    SchemaUnknown = "schema.unknown",
+    StageEmpty = "stage.empty",
+    StageMissing = "stage.missing",
+    StateMissing = "state.missing",
+    StateNotMade = "state.not_made",
+    StateUnreadable = "state.unreadable",
+    TerraformAuthentication = "terraform.authentication",
+    TerraformBackendChanged = "terraform.backend_changed",
+    TerraformBackendUnreachable = "terraform.backend_unreachable",
+    TerraformBadFolder = "terraform.bad_folder",
+    TerraformBadLayerName = "terraform.bad_layer_name",
+    TerraformDiskFull = "terraform.disk_full",
+    TerraformFailed = "terraform.failed",
+    TerraformFormat = "terraform.format",
+    TerraformGuard = "terraform.guard",
+    TerraformIo = "terraform.io",
+    TerraformLayerCycle = "terraform.layer_cycle",
+    TerraformLockFileOutdated = "terraform.lock_file_outdated",
+    TerraformMissingVariable = "terraform.missing_variable",
+    TerraformNotFound = "terraform.not_found",
+    TerraformNotInitialised = "terraform.not_initialised",
+    TerraformNotInstallable = "terraform.not_installable",
+    TerraformNotTerraform = "terraform.not_terraform",
+    TerraformOptionTooNew = "terraform.option_too_new",
+    TerraformPlanNotWritten = "terraform.plan_not_written",
+    TerraformRegistryUnreachable = "terraform.registry_unreachable",
+    TerraformResourceCycle = "terraform.resource_cycle",
+    TerraformSecretInBackend = "terraform.secret_in_backend",
+    TerraformStalePlan = "terraform.stale_plan",
+    TerraformStateLocked = "terraform.state_locked",
+    TerraformThrottled = "terraform.throttled",
+    TerraformTooOld = "terraform.too_old",
+    TerraformUnknownLayer = "terraform.unknown_layer",
+    TerraformVersionConstraint = "terraform.version_constraint",
+    ToolboxCache = "toolbox.cache",
+    ToolboxInstall = "toolbox.install",
+    ToolboxPython = "toolbox.python",
+    ToolboxVenv = "toolbox.venv",
+    UnlockUnconfirmed = "unlock.unconfirmed",
+    Usage = "usage",
+    VersionInvalid = "version.invalid",
+}
+
+impl ErrorId {
+    /// Whether this is about the contract or another output of Terraform.
+    pub(crate) fn is_contract(self) -> bool {
+        self.as_str().starts_with("contract.")
+    }
+}
+
+impl fmt::Display for ErrorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

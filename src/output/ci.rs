@@ -1,0 +1,139 @@
+//! Which CI system runs deployctl, and how a step's lines are shown there.
+//!
+//! Steps overlap, and sections of a log cannot. So the lines of a step are kept until it ends, and then come out
+//! together, under a headline that can be folded away; the lines of a step that failed are not folded.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::theme::clean;
+use super::{github, gitlab};
+
+/// A CI system that deployctl knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ci {
+    GitHub,
+    GitLab,
+}
+
+impl Ci {
+    /// The one that this process runs in.
+    pub(crate) fn of(var: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let is = |name: &str| var(name).is_some_and(|value| value == "true" || value == "1");
+        if is("GITHUB_ACTIONS") {
+            Some(Self::GitHub)
+        } else if is("GITLAB_CI") {
+            Some(Self::GitLab)
+        } else {
+            None
+        }
+    }
+}
+
+/// Lines of one step that are kept at most: a log of a hundred megabytes is not readable.
+const MAX_LINES: usize = 20_000;
+
+/// The lines of the steps under way.
+#[derive(Debug, Default)]
+pub(super) struct Sections {
+    steps: BTreeMap<String, Lines>,
+    count: u64,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    lines: Vec<String>,
+    left_out: usize,
+}
+
+impl Sections {
+    pub(crate) fn open(&mut self, step: &str) {
+        self.steps.insert(step.to_owned(), Lines::default());
+    }
+
+    /// Keeps a line of `step`; gives it back where no such step is under way.
+    pub(crate) fn keep(&mut self, step: Option<&str>, line: String) -> Option<String> {
+        let Some(lines) = step.and_then(|step| self.steps.get_mut(step)) else { return Some(line) };
+        if lines.lines.len() < MAX_LINES {
+            lines.lines.push(line);
+        } else {
+            lines.left_out += 1;
+        }
+        None
+    }
+
+    /// A step has ended: its headline and its lines.
+    pub(crate) fn close(&mut self, ci: Ci, step: &str, headline: &str, seconds: f64, ok: bool) -> String {
+        let Lines { mut lines, left_out } = self.steps.remove(step).unwrap_or_default();
+        if left_out > 0 {
+            lines.push(format!("    … and {left_out} more lines"));
+        }
+        if lines.is_empty() {
+            return format!("{headline}\n");
+        }
+        self.count += 1;
+        let title = clean(headline);
+        let title = title.trim();
+        let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        match ci {
+            // GitHub shows a group folded.
+            Ci::GitHub if ok => github::group(title, &github::inert(&body)),
+            Ci::GitHub => format!("{headline}\n{}", github::inert(&body)),
+            Ci::GitLab => {
+                let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let start = end.saturating_sub(Duration::from_secs_f64(seconds.max(0.0)));
+                let name = format!("deployctl_{}_{}", std::process::id(), self.count);
+                gitlab::section(&name, start.as_secs(), end.as_secs(), title, &body, ok)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ci_system_is_known_by_its_variable() {
+        let with = |set: &'static str| Ci::of(move |name| (name == set).then(|| "true".to_owned()));
+        assert_eq!(with("GITHUB_ACTIONS"), Some(Ci::GitHub));
+        assert_eq!(with("GITLAB_CI"), Some(Ci::GitLab));
+        assert_eq!(with("CI"), None);
+        assert_eq!(Ci::of(|_| Some("false".to_owned())), None);
+    }
+
+    #[test]
+    fn steps_that_overlap_come_out_one_after_the_other() {
+        let mut sections = Sections::default();
+        sections.open("build");
+        sections.open("plan");
+        for (step, line) in [("build", "b1"), ("plan", "p1"), ("build", "::error::b2")] {
+            assert_eq!(sections.keep(Some(step), line.to_owned()), None);
+        }
+        assert_eq!(sections.keep(Some("other"), "free".to_owned()), Some("free".to_owned()));
+        assert_eq!(
+            sections.close(Ci::GitHub, "plan", "  ✓ plan 1.0 s", 1.0, true),
+            "::group::✓ plan 1.0 s\np1\n::endgroup::\n"
+        );
+        // What went wrong is not folded away.
+        assert_eq!(
+            sections.close(Ci::GitHub, "build", "  ✗ build 2.0 s", 2.0, false),
+            "  ✗ build 2.0 s\nb1\n: :error::b2\n"
+        );
+        assert_eq!(sections.close(Ci::GitHub, "none", "  ✓ none", 0.0, true), "  ✓ none\n");
+    }
+
+    #[test]
+    fn a_flood_is_cut() {
+        let mut sections = Sections::default();
+        sections.open("build");
+        for _ in 0..MAX_LINES + 5 {
+            sections.keep(Some("build"), "x".to_owned());
+        }
+        assert!(
+            sections
+                .close(Ci::GitHub, "build", "b", 0.0, true)
+                .ends_with("… and 5 more lines\n::endgroup::\n")
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! GitHub's workflow commands: lines on stdout or stderr that the runner obeys, and files that it reads.
+//!
+//! The runner obeys `::name key=value::text` at the beginning of a line, whatever stands before it being white
+//! space, and the older `##[name]text` anywhere in a line; a carriage return ends a line, too. Text that is not
+//! deployctl's own may hold either, so all text goes through [`inert`] first.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+pub(super) fn command(name: &str, properties: &[(&str, &str)], text: &str) -> String {
+    let properties: Vec<String> =
+        properties.iter().map(|(key, value)| format!("{key}={}", property(value))).collect();
+    let space = if properties.is_empty() { "" } else { " " };
+    format!("::{name}{space}{}::{}\n", properties.join(","), data(text))
+}
+
+/// An error of deployctl's at its line of a file.
+pub(super) fn at(place: &crate::error::Place, id: &str) -> String {
+    let repository = std::env::var_os("GITHUB_WORKSPACE").unwrap_or_default();
+    let file = repository_path(repository.as_ref(), Path::new(""), &place.file.to_string_lossy());
+    let properties =
+        [("title", &*format!("deployctl {id}")), ("file", &file), ("line", &place.line.to_string())];
+    command("error", &properties, &place.text)
+}
+
+/// Lines that can be folded away. `body` must be inert.
+pub(super) fn group(headline: &str, body: &str) -> String {
+    format!("{}{body}{}", command("group", &[], headline), command("endgroup", &[], ""))
+}
+
+/// Lets the runner replace `secret` by asterisks in all that follows. It looks at single lines.
+pub(super) fn mask(secret: &str) -> String {
+    secret
+        .split(['\r', '\n'])
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| command("add-mask", &[], line))
+        .collect()
+}
+
+/// `text` without lines that the runner would obey.
+pub(super) fn inert(text: &str) -> String {
+    let mut inert = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let line = line.replace('\r', " ").replace("##[", "## [");
+        let start = line.len() - line.trim_start().len();
+        match line[start..].strip_prefix("::") {
+            Some(rest) => {
+                let _ = write!(inert, "{}: :{rest}", &line[..start]);
+            }
+            None => inert.push_str(&line),
+        }
+    }
+    inert
+}
+
+/// The same for JSON that was written over several lines: its meaning stays. No line of it begins with a colon.
+pub(super) fn inert_json(text: &str) -> String {
+    text.replace("##[", "##\\u005b")
+}
+
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// The lines of the file that gives a step its outputs. The delimiter cannot be guessed, so that no value can end
+/// itself and set another output.
+pub(super) fn outputs(values: &[(&str, &str)], delimiter: &str) -> String {
+    values
+        .iter()
+        .map(|(name, value)| format!("{name}<<ghadelimiter_{delimiter}\n{value}\nghadelimiter_{delimiter}\n"))
+        .collect()
+}
+
+/// Adds `text` to one of GitHub's files.
+pub(super) fn append(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+/// A file of a layer as GitHub names it: relative to the repository. A module in another folder comes out right.
+pub(super) fn repository_path(repository: &Path, layer: &Path, file: &str) -> String {
+    use std::path::Component;
+    let mut path = std::path::PathBuf::new();
+    for part in layer.join(file).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                path.pop();
+            }
+            part => path.push(part),
+        }
+    }
+    path.strip_prefix(repository).unwrap_or(&path).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_escaped_as_the_runner_reads_them() {
+        assert_eq!(
+            command("error", &[("file", "a,b:c%.tf"), ("line", "3")], "50 % of\r\ntwo: lines, both"),
+            "::error file=a%2Cb%3Ac%25.tf,line=3::50 %25 of%0D%0Atwo: lines, both\n"
+        );
+        assert_eq!(group("a\n::error::b", "body\n"), "::group::a%0A::error::b\nbody\n::endgroup::\n");
+        assert_eq!(mask("one\ntwo%\r\n\n"), "::add-mask::one\n::add-mask::two%25\n");
+    }
+
+    #[test]
+    fn nobody_elses_text_is_a_command() {
+        let hostile = "::error::x\n  \t::set-output name=a::b\nfine :: here\nx ##[error]y\na\r::error::z\n";
+        assert_eq!(
+            inert(hostile),
+            ": :error::x\n  \t: :set-output name=a::b\nfine :: here\nx ## [error]y\na ::error::z\n"
+        );
+        // A no-break space is white space for the runner, too.
+        assert_eq!(inert("\u{a0}::debug::x"), "\u{a0}: :debug::x");
+        let json = inert_json("{\"a\": \"##[error]\"}");
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert!(value["a"] == "##[error]" && !json.contains("##["));
+    }
+
+    #[test]
+    fn no_value_can_end_itself() {
+        assert_eq!(
+            outputs(&[("url", "http://x"), ("version", "1\nEOF\noutcome=released")], "r4nd0m"),
+            "url<<ghadelimiter_r4nd0m\nhttp://x\nghadelimiter_r4nd0m\n\
+             version<<ghadelimiter_r4nd0m\n1\nEOF\noutcome=released\nghadelimiter_r4nd0m\n"
+        );
+    }
+
+    #[test]
+    fn files_are_named_from_the_repository() {
+        let of = |layer: &str, file: &str| repository_path(Path::new("/r"), Path::new(layer), file);
+        assert_eq!(of("/r/terraform/app", "main.tf"), "terraform/app/main.tf");
+        assert_eq!(of("/r/terraform/app", "../modules/x/./main.tf"), "terraform/modules/x/main.tf");
+        assert_eq!(of("/elsewhere", "main.tf"), "/elsewhere/main.tf");
+    }
+}

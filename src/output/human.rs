@@ -1,0 +1,174 @@
+//! The text of results and errors.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::theme::{BAD, DIM, GOOD, MILD, PALETTE, STRONG, lasted};
+use crate::documents::LogLine;
+use crate::documents::result::{Document, Freshness, Function, Outcome};
+use crate::error::Error;
+
+/// The result of a command that has a document, with its duration where that is of interest.
+pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
+    let mut text = String::new();
+    let version = document.version.as_deref().unwrap_or("none");
+    let headline = match document.outcome {
+        Outcome::Released => format!("released {version}"),
+        Outcome::Redeployed => format!("redeployed the API of {version}"),
+        Outcome::RolledBack => format!("rolled back to {version}"),
+        Outcome::Unchanged if document.command == "status" => format!("serves {version}"),
+        Outcome::Unchanged => format!("nothing to do: {version} is live and fresh"),
+        Outcome::SwitchedBack | Outcome::Stuck | Outcome::Failed => "failed".to_owned(),
+    };
+    let stage = document.stage.as_deref().unwrap_or("unknown");
+    let took = took.map(|took| format!(" {DIM}in {}{DIM:#}", lasted(took))).unwrap_or_default();
+    let _ = writeln!(text, "{STRONG}{stage}{STRONG:#}: {headline}{took}");
+    if let Some(previous) =
+        document.previous.as_deref().filter(|previous| document.command != "status" && *previous != version)
+    {
+        let _ = writeln!(text, "  {:<14} {previous}", "before");
+    }
+    for (key, function) in &document.functions {
+        let code = function.code_sha256.get(..8).unwrap_or_default();
+        let before = document.before.get(key).filter(|before| **before != function.version);
+        let before = before.map(|before| format!("{before} → ")).unwrap_or_default();
+        let Function { name, version, .. } = function;
+        let _ = writeln!(text, "  {key:<14} {name} version {before}{version} {DIM}{code}{DIM:#}");
+    }
+    if let Some(api) = &document.api {
+        let state = match api.state {
+            Freshness::Fresh => format!("{GOOD}fresh{GOOD:#}"),
+            Freshness::Stale => {
+                format!("{MILD}stale{MILD:#}: the API has changed since; `deployctl redeploy` makes it live")
+            }
+            Freshness::Unknown => format!("{MILD}unknown{MILD:#}: deployctl did not make this deployment"),
+        };
+        let _ = writeln!(text, "  api            {} deployment {} {state}", api.id, api.deployment_id);
+        for change in &api.changes {
+            let _ = writeln!(text, "                 {change}");
+        }
+    }
+    for drift in document.drift.iter().flatten() {
+        let _ = writeln!(text, "  {MILD}!{MILD:#} {drift}");
+    }
+    if let Some(held) = &document.held {
+        let _ = writeln!(text, "  {MILD}lease{MILD:#}          {held}");
+    }
+    if let Some(url) = &document.url {
+        let _ = writeln!(text, "  {url}");
+    }
+    text
+}
+
+/// A look at a stage, for `status --watch`: the result, or what is in its way, and when it was.
+pub(crate) fn look(document: &Document) -> String {
+    let now = jiff::Zoned::now().strftime("%H:%M:%S");
+    let body = match &document.error {
+        None => result(document, None),
+        Some(error) => {
+            let mut text = format!("{BAD}error{BAD:#} [{}]: {}\n", error.id, error.message);
+            for cause in &error.causes {
+                let _ = writeln!(text, "  because {cause}");
+            }
+            text
+        }
+    };
+    format!("{body}{DIM}{now}, Ctrl-C ends it{DIM:#}\n")
+}
+
+/// The same on one line, for a log.
+pub(crate) fn one_line(document: &Document) -> String {
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+    let stage = document.stage.as_deref().unwrap_or("unknown");
+    if let Some(error) = &document.error {
+        return format!("{now} {stage}: error [{}]: {}\n", error.id, error.message);
+    }
+    let mut text = format!("{now} {stage}: serves {}", document.version.as_deref().unwrap_or("none"));
+    if let Some(api) = &document.api {
+        let state = match api.state {
+            Freshness::Fresh => "fresh",
+            Freshness::Stale => "stale",
+            Freshness::Unknown => "unknown",
+        };
+        let _ = write!(text, ", deployment {} {state}", api.deployment_id);
+    }
+    for drift in document.drift.iter().flatten().chain(&document.held) {
+        let _ = write!(text, "; {drift}");
+    }
+    text.push('\n');
+    text
+}
+
+/// A line of a function's log. What functions write is not trusted: it could otherwise move the cursor, or worse.
+pub(crate) fn log_line(line: &LogLine, place: usize, width: usize) -> String {
+    let colour = PALETTE[place % PALETTE.len()].on_default();
+    let at = line.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
+    let version = line.version.as_deref().unwrap_or("?");
+    let mut text =
+        format!("{DIM}{at}{DIM:#} {colour}{:<width$}{colour:#} {DIM}[{version}]{DIM:#} ", line.function);
+    for c in line.message.chars() {
+        match c {
+            '\n' => text.push_str("\n    "),
+            '\t' => text.push('\t'),
+            c if c.is_control() => text.extend(c.escape_unicode()),
+            c => text.push(c),
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// An error: what failed, why, what to do next.
+pub(crate) fn error(error: &Error) -> String {
+    let mut text = format!("{BAD}error{BAD:#} [{}]: {}\n", error.id, error.message);
+    for cause in error.causes() {
+        let _ = writeln!(text, "  because {}", cause.replace('\n', "\n    "));
+    }
+    if let Some(hint) = &error.hint {
+        let _ = writeln!(text, "{STRONG}next{STRONG:#}: {hint}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_tells_how_long_it_took_and_which_versions_it_has_replaced() {
+        let mut document = Document::new("release", "dev");
+        document.outcome = crate::documents::result::Outcome::Released;
+        (document.version, document.previous) = (Some("1.4.2".into()), Some("1.4.1".into()));
+        for (key, before, version) in
+            [("kept", Some("3"), "3"), ("moved", Some("6"), "7"), ("new", None, "1")]
+        {
+            let function =
+                Function { name: key.into(), version: version.into(), code_sha256: "0123456789".into() };
+            document.functions.insert(key.into(), function);
+            document.before.extend(before.map(|before| (key.to_owned(), before.to_owned())));
+        }
+        let shown = |took| anstream::adapter::strip_str(&result(&document, took)).to_string();
+        assert_eq!(
+            shown(Some(Duration::from_millis(83_400))),
+            "dev: released 1.4.2 in 1m23s\n  before         1.4.1\n  kept           kept version 3 01234567\n  \
+             moved          moved version 6 → 7 01234567\n  new            new version 1 01234567\n"
+        );
+        assert!(shown(None).starts_with("dev: released 1.4.2\n"));
+    }
+
+    #[test]
+    fn a_function_cannot_move_the_cursor() {
+        let line = LogLine {
+            schema: 1,
+            command: "logs",
+            stage: "local".into(),
+            at: "2026-11-25T16:00:00Z".parse().unwrap(),
+            function: "users_get".into(),
+            version: Some("7".into()),
+            stream: "s".into(),
+            message: "a\u{1b}[2J\nb".into(),
+        };
+        let text = anstream::adapter::strip_str(&log_line(&line, 7, 10)).to_string();
+        assert_eq!(text, "2026-11-25T16:00:00.000Z users_get  [7] a\\u{1b}[2J\n    b\n");
+    }
+}

@@ -1,0 +1,282 @@
+//! The only module that prints: progress to stderr, the result to stdout. In a CI job it also leaves behind what the CI
+//! system shows: annotations, a summary, outputs.
+
+mod ci;
+pub(crate) mod diagnosis;
+mod github;
+mod gitlab;
+mod human;
+mod live;
+mod log;
+pub(crate) mod options;
+pub(crate) mod plan;
+mod progress;
+mod redraw;
+mod stdout;
+mod summary;
+mod theme;
+mod timeline;
+mod timings;
+mod usage;
+mod watch_view;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use self::ci::Ci;
+use self::options::{LogFormat, Output, ProgressMode};
+use self::progress::{Form, Progress};
+use self::stdout::{write_json, write_out};
+use crate::documents::LogLine;
+use crate::error::Error;
+use crate::event::Events;
+use crate::platform::variables;
+
+pub(crate) use self::options::Options;
+pub(crate) use self::usage::usage;
+pub(crate) use self::watch_view::WatchView;
+pub(crate) use crate::documents::result::Document;
+
+/// Writes what a command says. Clones share everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    output: Output,
+    ci: Option<Ci>,
+    form: Form,
+    progress: Arc<Mutex<Progress>>,
+}
+
+impl Report {
+    /// A report in the form the user asked for.
+    pub(crate) fn new(options: &Options) -> Self {
+        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let ci = Ci::of(var);
+        let mode = match options {
+            Options { quiet: true, .. } => ProgressMode::Quiet,
+            Options { log_format: LogFormat::Json, .. } => ProgressMode::Json,
+            Options { progress, .. } => *progress,
+        };
+        let form = Form::of(mode, ci);
+        let progress = Arc::new(Mutex::new(Progress::new(form, ci)));
+        // A job that is run again "with debug logging".
+        let debugged = [("RUNNER_DEBUG", "1"), ("CI_DEBUG_TRACE", "true")];
+        if options.verbose
+            || debugged.iter().any(|(name, on)| ci.is_some() && var(name).as_deref() == Some(*on))
+        {
+            log::start(&progress, form == Form::Json || options.log_format == LogFormat::Json);
+        }
+        let report = Self { output: options.output, ci, form, progress };
+        if let Some(secret) = var(variables::PROBE_AUTHORIZATION) {
+            report.mask(&secret);
+        }
+        report
+    }
+
+    /// The events whose listener is this report.
+    pub(crate) fn events(&self) -> Events {
+        if self.form.is_live() {
+            // A thread of its own: time passes also while nothing is heard. It ends with the report.
+            let progress = Arc::downgrade(&self.progress);
+            drop(std::thread::spawn(move || {
+                while let Some(progress) = progress.upgrade() {
+                    locked(&progress).tick();
+                    drop(progress);
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }));
+        }
+        let progress = Arc::clone(&self.progress);
+        Events::new(move |event| locked(&progress).show(event))
+    }
+
+    /// Writes the result of a command that has a document, and returns the exit code.
+    pub(crate) fn finish(&self, document: &Document, error: Option<&Error>) -> u8 {
+        let took = {
+            let mut progress = locked(&self.progress);
+            progress.finish();
+            progress.timeline.time(Instant::now())
+        };
+        self.leave_behind(document, error);
+        // A look, and finding that there is nothing to do, are not worth a stopwatch.
+        let took = (document.outcome != crate::documents::result::Outcome::Unchanged).then_some(took);
+        match self.output {
+            Output::Json => write_json(document, self.on_github()),
+            Output::Human if error.is_none() => self.write_out(&human::result(document, took)),
+            Output::Human => {}
+        }
+        error.map_or(0, |error| self.fail(error))
+    }
+
+    /// Writes any other JSON document, or its text for people.
+    pub(crate) fn show(&self, value: &impl serde::Serialize, text: &str) {
+        locked(&self.progress).finish();
+        match self.output {
+            Output::Json => write_json(value, self.on_github()),
+            Output::Human => self.write_out(text),
+        }
+    }
+
+    /// Writes one value, which a script takes as it is.
+    pub(crate) fn value(&self, value: &impl serde::Serialize, text: &str) {
+        match self.output {
+            Output::Json => write_json(value, self.on_github()),
+            Output::Human => write_out(text),
+        }
+    }
+
+    /// Writes a line of a function's log; false when stdout is closed. `place` chooses the colour of the
+    /// function's name, which is as wide as `width`.
+    pub(crate) fn log_line(&self, line: &LogLine, place: usize, width: usize) -> bool {
+        let text = match self.output {
+            Output::Json => format!("{}\n", serde_json::json!(line)),
+            Output::Human => human::log_line(line, place, width),
+        };
+        // What a function logs is anybody's text.
+        self.write_on(&text)
+    }
+
+    /// Shows what `status --watch` sees now: in the place of what it showed before on a terminal, on a new line
+    /// otherwise. False when stdout is closed.
+    pub(crate) fn look(&self, look: &mut WatchView, document: &Document) -> bool {
+        let text = match self.output {
+            Output::Json => format!("{}\n", serde_json::json!(document)),
+            Output::Human if self.redraws() => return look.draw(&human::look(document)),
+            Output::Human => human::one_line(document),
+        };
+        self.write_on(&text)
+    }
+
+    /// Whether what is shown again and again is redrawn, so that every look is worth showing.
+    pub(crate) fn redraws(&self) -> bool {
+        self.output == Output::Human && std::io::stdout().is_terminal()
+    }
+
+    /// Writes text as it is, in either form: for output that another program reads, such as shell exports.
+    pub(crate) fn raw(&self, text: &str) {
+        write_out(text);
+    }
+
+    /// Lets the CI system hide this value in the log, before anything shows it.
+    pub(crate) fn mask(&self, secret: &str) {
+        locked(&self.progress).command(&github::mask(secret));
+    }
+
+    /// Says what failed, why, and what to do next; returns the exit code.
+    pub(crate) fn fail(&self, error: &Error) -> u8 {
+        let Error { id, message, hint, .. } = error;
+        let causes = error.causes();
+        let line = json!({ "event": "error", "id": id.as_str(), "message": message, "causes": causes, "hint": hint });
+        let mut progress = locked(&self.progress);
+        progress.fail(&human::error(error), &line);
+        let parts = [message.as_str(), hint.as_deref().unwrap_or_default()];
+        let text = parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("\n");
+        for place in &error.places {
+            progress.command(&github::at(place, id.as_str()));
+        }
+        progress.command(&github::command("error", &[("title", &format!("deployctl {id}"))], &text));
+        error.kind.exit_code()
+    }
+
+    /// Asks on the terminal and returns the answer; `None` when stdin is not a terminal.
+    pub(crate) async fn ask(&self, question: &str) -> Option<String> {
+        if !std::io::stdin().is_terminal() {
+            return None;
+        }
+        let mut stderr = anstream::stderr();
+        stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).ok()?;
+        // Beside the runtime's own thread, on which Ctrl-C arrives.
+        let read = tokio::task::spawn_blocking(|| {
+            let mut answer = String::new();
+            std::io::stdin().read_line(&mut answer).map(|_| answer)
+        });
+        let answer = read.await.ok()?.ok()?;
+        Some(answer.trim().to_owned())
+    }
+
+    /// Writes the timeline of a command as an HTML page, and says where.
+    pub(crate) fn timings(&self, file: &Path, headline: &str, code: u8) {
+        let mut progress = locked(&self.progress);
+        progress.finish();
+        let now = progress.timeline.time(Instant::now());
+        let at = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M %:z").to_string();
+        let outcome = if code == 0 { "done".to_owned() } else { format!("failed with exit code {code}") };
+        let title = timings::Title { headline, outcome: &outcome, at: &at };
+        let shown = file.display();
+        let text = match timings::write(file, &title, &progress.timeline, now) {
+            Ok(()) => format!("timeline: {shown}"),
+            Err(error) => format!("failed to write the timeline to {shown}: {error}"),
+        };
+        progress.show(&crate::event::Event::Note(text));
+    }
+
+    /// What a CI job shows beside the log of a command whose result is Markdown, and what it hands to the next steps.
+    pub(crate) fn leave_page(&self, markdown: &str, outputs: &[(&str, &str)]) {
+        self.leave(|used| summary::page(markdown, used), outputs);
+    }
+
+    /// What a CI job shows beside its log.
+    fn leave_behind(&self, document: &Document, error: Option<&Error>) {
+        let outcome = json!(document.outcome);
+        let deployment = document.api.as_ref().map(|api| api.deployment_id.as_str());
+        let outputs = [
+            ("outcome", outcome.as_str().unwrap_or_default()),
+            ("version", document.version.as_deref().unwrap_or_default()),
+            ("url", document.url.as_deref().unwrap_or_default()),
+            ("deployment_id", deployment.unwrap_or_default()),
+        ];
+        let summary = |used| {
+            let progress = locked(&self.progress);
+            let now = progress.timeline.time(Instant::now());
+            summary::markdown(document, error, &progress.timeline, now, used)
+        };
+        self.leave(summary, &outputs);
+    }
+
+    /// Adds to the files that GitHub reads. One that cannot be written is a warning: the command is done.
+    fn leave(&self, summary: impl FnOnce(u64) -> String, outputs: &[(&str, &str)]) {
+        if !self.on_github() {
+            return;
+        }
+        let file = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let mut failed = Vec::new();
+        if let Some(path) = file("GITHUB_STEP_SUMMARY") {
+            let used = path.metadata().map_or(0, |file| file.len());
+            failed.extend(github::append(&path, &summary(used)).err().map(|error| (path, error)));
+        }
+        if let Some(path) = file("GITHUB_OUTPUT") {
+            let text = github::outputs(outputs, &crate::platform::unique_id());
+            failed.extend(github::append(&path, &text).err().map(|error| (path, error)));
+        }
+        for (path, error) in failed {
+            let text = format!("failed to write {}: {error}", path.display());
+            locked(&self.progress).show(&crate::event::Event::Warning(text));
+        }
+    }
+
+    fn on_github(&self) -> bool {
+        self.ci == Some(Ci::GitHub)
+    }
+
+    /// Writes a part of a result that goes on; false when stdout is closed.
+    fn write_on(&self, text: &str) -> bool {
+        let text = match self.output {
+            _ if !self.on_github() => text.to_owned(),
+            Output::Json => github::inert_json(text),
+            Output::Human => github::inert(text),
+        };
+        let mut stdout = anstream::stdout();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+    }
+
+    fn write_out(&self, text: &str) {
+        if self.on_github() { write_out(&github::inert(text)) } else { write_out(text) }
+    }
+}
+
+fn locked(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
+    progress.lock().unwrap_or_else(PoisonError::into_inner)
+}

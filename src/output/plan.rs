@@ -1,0 +1,77 @@
+//! A plan as text and as Markdown.
+
+use std::fmt::Write as _;
+
+use crate::delivery::layers::LayerPlan;
+use crate::delivery::plan::DeliveryPlan;
+use crate::engine::observe::Freshness;
+use crate::terraform::render;
+
+fn not_yet(name: &str, needed: &[String]) -> String {
+    format!(
+        "layer {name} cannot be planned yet: it reads the outputs of {}, not applied so far\n",
+        needed.join(", ")
+    )
+}
+
+/// The plan for people.
+pub(crate) fn text(plan: &DeliveryPlan) -> String {
+    let DeliveryPlan { layers, release, .. } = plan;
+    let mut text = String::new();
+    for (name, plan) in layers {
+        match plan {
+            LayerPlan::NoChanges => {
+                let _ = writeln!(text, "layer {name}: no changes");
+            }
+            LayerPlan::Changes(plan) => {
+                let _ = writeln!(text, "layer {name}: {}\n{}", render::numbers(plan), render::summary(plan));
+            }
+            LayerPlan::NotYet(needed) => text.push_str(&not_yet(name, needed)),
+        }
+    }
+    match release {
+        None => text.push_str("release: the first one; every function is published and the API deployed\n"),
+        Some(release) => {
+            let _ = writeln!(text, "release {}:\n{}", release.plan.version, release.plan);
+            if let Freshness::Stale(_, changes) = &release.freshness {
+                let _ = writeln!(
+                    text,
+                    "the API has changed since its deployment was made:\n  {}",
+                    changes.join("\n  ")
+                );
+            }
+        }
+    }
+    text
+}
+
+/// The plan for a comment on a pull request.
+pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
+    let DeliveryPlan { layers, release, .. } = plan;
+    let mut text = format!("### deployctl: {title}\n\n");
+    for (name, plan) in layers {
+        match plan {
+            LayerPlan::NoChanges => {
+                let _ = writeln!(text, "#### Terraform `{name}`: no changes\n");
+            }
+            LayerPlan::Changes(plan) => {
+                let _ = writeln!(text, "{}", render::markdown(name, plan));
+            }
+            LayerPlan::NotYet(needed) => {
+                let _ = writeln!(text, "{}", not_yet(name, needed));
+            }
+        }
+    }
+    let Some(release) = release else {
+        text.push_str("#### Release: the first one\n\nEvery function is published and the API deployed.\n");
+        return text;
+    };
+    let _ = writeln!(text, "#### Release\n\n```text\n{}\n```", release.plan);
+    if let Freshness::Stale(_, changes) = &release.freshness {
+        let _ = writeln!(text, "\nThe API has changed since its deployment was made:\n");
+        for change in changes {
+            let _ = writeln!(text, "- {change}");
+        }
+    }
+    text
+}

@@ -1,0 +1,424 @@
+//! Progress on stderr, in the form that suits who reads it: living lines on a terminal, sections in the log of a CI
+//! job, a line for each step in a pipe, JSON lines for a machine.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write as _};
+use std::time::{Duration, Instant};
+
+use anstream::{AutoStream, ColorChoice};
+use serde_json::{Value, json};
+
+use super::ci::{Ci, Sections};
+use super::github;
+use super::live::{Screen, block, sentence};
+use super::options::ProgressMode;
+use super::theme::{BAD, DIM, GOOD, MILD, clean};
+use super::timeline::{State, Timeline};
+use crate::event::{Event, FunctionPhase, current_step};
+use crate::terraform::messages::{Diagnostic, Message, Operation, Phase, Progress as Work};
+
+/// A living line need not be newer than this.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// A log that is silent for so long makes people nervous.
+const SILENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(super) struct Progress {
+    form: Form,
+    ci: Option<Ci>,
+    /// What has happened so far.
+    pub(crate) timeline: Timeline,
+    screen: Screen,
+    drawn: Instant,
+    sections: Sections,
+    reported_at: Instant,
+    /// Annotations that were made: Terraform says the same in a plan and in its apply.
+    annotated: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Terminal,
+    Sections(Ci),
+    Plain,
+    Steps,
+    Json,
+    Quiet,
+}
+
+impl Form {
+    /// The form that was asked for, or that suits stderr.
+    pub(crate) fn of(mode: ProgressMode, ci: Option<Ci>) -> Self {
+        let is_terminal =
+            std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+        match (mode, ci) {
+            (ProgressMode::Json, _) => Self::Json,
+            (ProgressMode::Quiet, _) => Self::Quiet,
+            (ProgressMode::Plain, _) => Self::Plain,
+            (ProgressMode::Auto, Some(ci)) => Self::Sections(ci),
+            (ProgressMode::Auto, None) if is_terminal => Self::Terminal,
+            // Set by the other CI systems: a person reads the log later, and wants to know how far it came.
+            (ProgressMode::Auto, None) if std::env::var_os("CI").is_some() => Self::Plain,
+            (ProgressMode::Auto, None) => Self::Steps,
+        }
+    }
+
+    /// Whether something is to be shown while nothing happens.
+    pub(crate) fn is_live(self) -> bool {
+        matches!(self, Self::Terminal | Self::Sections(_))
+    }
+}
+
+impl Progress {
+    /// Progress in this form.
+    pub(crate) fn new(form: Form, ci: Option<Ci>) -> Self {
+        let now = Instant::now();
+        Self {
+            form,
+            ci,
+            timeline: Timeline::new(now),
+            screen: Screen::default(),
+            drawn: now,
+            sections: Sections::default(),
+            reported_at: now,
+            annotated: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn show(&mut self, event: &Event<'_>) {
+        let now = Instant::now();
+        self.timeline.record(event, now);
+        match self.form {
+            Form::Quiet => {}
+            Form::Json => self.write(&format!("{}\n", as_json(event))),
+            Form::Steps => self.print_line(self.line(event, false)),
+            Form::Plain => self.print_line(self.line(event, true)),
+            Form::Terminal => {
+                let line = self.line(event, true).map(|line| format!("{line}\n")).unwrap_or_default();
+                if !line.is_empty() || now.saturating_duration_since(self.drawn) >= FRAME {
+                    self.draw(&line, now);
+                }
+            }
+            Form::Sections(ci) => self.in_sections(ci, event),
+        }
+        self.annotate(event);
+    }
+
+    /// Shows that time passes. To be called often; it does something rarely.
+    pub(crate) fn tick(&mut self) {
+        let now = Instant::now();
+        match self.form {
+            Form::Terminal => self.draw("", now),
+            Form::Sections(_) if now.saturating_duration_since(self.reported_at) >= SILENCE => {
+                let sentence = sentence(&self.timeline, self.timeline.time(now));
+                if !sentence.is_empty() {
+                    self.print_line(Some(format!("  … {sentence}")));
+                }
+                self.reported_at = now;
+            }
+            _ => {}
+        }
+    }
+
+    /// Shows a line of the log.
+    pub(crate) fn log(&mut self, line: &str) {
+        match self.form {
+            Form::Terminal => self.draw(line, Instant::now()),
+            Form::Json => self.write(line),
+            _ => {
+                let kept = match self.form {
+                    Form::Sections(_) => {
+                        let line = self.strip_for_ci(line.trim_end().to_owned());
+                        self.sections.keep(current_step().as_deref(), line)
+                    }
+                    _ => Some(line.trim_end().to_owned()),
+                };
+                self.print_line(kept);
+            }
+        }
+    }
+
+    /// Ends: what is still under way was given up, and nothing lives any more.
+    pub(crate) fn finish(&mut self) {
+        let now = Instant::now();
+        self.timeline.close(now);
+        if self.form == Form::Terminal {
+            self.draw("", now);
+        }
+    }
+
+    /// Writes what went wrong, in the form of the rest.
+    pub(crate) fn fail(&mut self, text: &str, value: &Value) {
+        self.finish();
+        match self.form {
+            Form::Json => self.write(&format!("{value}\n")),
+            _ => self.print_line(Some(text.trim_end().to_owned())),
+        }
+    }
+
+    /// Writes a command that GitHub's runner is to obey, where it is the one who reads.
+    pub(crate) fn command(&mut self, text: &str) {
+        if self.ci == Some(Ci::GitHub) && self.form != Form::Json {
+            self.write(text);
+        }
+    }
+
+    fn draw(&mut self, printed: &str, now: Instant) {
+        let size = terminal_size::terminal_size_of(std::io::stderr())
+            .map_or((80, 24), |(width, height)| (usize::from(width.0), usize::from(height.0)));
+        let lines = block(&self.timeline, self.timeline.time(now), size);
+        let colours = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+        let printed =
+            if colours { printed.to_owned() } else { anstream::adapter::strip_str(printed).to_string() };
+        let frame = self.screen.frame(&printed, lines, size.0);
+        self.drawn = now;
+        if !frame.is_empty() {
+            // Past anstream, which would take the cursor's movements for colours. A terminal that has gone away must
+            // not stop a release.
+            let mut stderr = std::io::stderr().lock();
+            let _gone = stderr.write_all(frame.as_bytes()).and_then(|()| stderr.flush());
+        }
+    }
+
+    /// Writes a line of text in which CI commands have no effect.
+    fn print_line(&mut self, line: Option<String>) {
+        let Some(line) = line else { return };
+        let line = format!("{line}\n");
+        match self.ci {
+            Some(Ci::GitHub) => self.write(&github::inert(&line)),
+            _ => self.write(&line),
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        self.reported_at = Instant::now();
+        // A pipe that has been closed must not stop a release.
+        let _gone = anstream::stderr().write_all(text.as_bytes());
+    }
+
+    /// The lines of a step come together at its end; what belongs to no step, and what is for everybody, comes at once.
+    fn in_sections(&mut self, ci: Ci, event: &Event<'_>) {
+        let Some(line) = self.line(event, true) else {
+            if let Event::StepStarted { step } = event {
+                self.sections.open(step);
+            }
+            return;
+        };
+        match event {
+            Event::StepFinished { step, seconds, ok } => {
+                let text = self.sections.close(ci, step, &line, *seconds, *ok);
+                self.section(ci, &text);
+            }
+            Event::StepStopped { step, seconds } => {
+                let text = self.sections.close(ci, step, &line, *seconds, true);
+                self.section(ci, &text);
+            }
+            // An annotation says it.
+            Event::Warning(_) if ci == Ci::GitHub => {}
+            Event::ProgramLine { .. } | Event::Terraform { .. } | Event::Function { .. } => {
+                let line = self.strip_for_ci(line);
+                let line = self.sections.keep(current_step().as_deref(), line);
+                self.print_line(line);
+            }
+            _ => self.print_line(Some(line)),
+        }
+    }
+
+    fn section(&mut self, ci: Ci, text: &str) {
+        match ci {
+            Ci::GitHub => self.write(text),
+            // The markers are escape sequences, and no colours.
+            Ci::GitLab => {
+                self.reported_at = Instant::now();
+                let mut stderr = std::io::stderr().lock();
+                let _gone = stderr.write_all(text.as_bytes());
+            }
+        }
+    }
+
+    /// A line as it is to be kept for what is written past anstream.
+    fn strip_for_ci(&self, line: String) -> String {
+        let coloured = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+        if coloured || self.ci != Some(Ci::GitLab) {
+            return line;
+        }
+        anstream::adapter::strip_str(&line).to_string()
+    }
+
+    /// Marks the place of what Terraform complains about, and what may need attention.
+    fn annotate(&mut self, event: &Event<'_>) {
+        if self.ci != Some(Ci::GitHub) || matches!(self.form, Form::Json | Form::Quiet) {
+            return;
+        }
+        let text = match event {
+            Event::Warning(text) => github::command("warning", &[("title", "deployctl")], text),
+            Event::Terraform { layer, dir, message: Message::Diagnostic(diagnostic) } => {
+                annotation(layer, dir, diagnostic)
+            }
+            _ => return,
+        };
+        if self.annotated.insert(text.clone()) {
+            self.write(&text);
+        }
+    }
+
+    /// The printed line of an event, if it deserves one.
+    fn line(&self, event: &Event<'_>, details: bool) -> Option<String> {
+        Some(match event {
+            Event::StepFinished { step, seconds, ok: true } => {
+                format!("{GOOD}  ✓{GOOD:#} {} {DIM}{seconds:.1} s{DIM:#}", clean(step))
+            }
+            Event::StepFinished { step, seconds, ok: false } => {
+                format!("{BAD}  ✗{BAD:#} {} {DIM}{seconds:.1} s{DIM:#}", clean(step))
+            }
+            Event::StepStopped { step, seconds } => {
+                format!("{MILD}  -{MILD:#} {} {DIM}given up after {seconds:.1} s{DIM:#}", clean(step))
+            }
+            Event::Note(text) => format!("  {}", clean(text)),
+            Event::Warning(text) => format!("{MILD}  ! {}{MILD:#}", clean(text)),
+            Event::ProgramLine { program, line } if details => {
+                let line = clean(line);
+                if line.trim().is_empty() {
+                    return None;
+                }
+                format!("{DIM}    {program}: {line}{DIM:#}")
+            }
+            Event::Terraform { layer, message, .. } => {
+                let text = terraform(message, details)?;
+                format!("{DIM}    {layer}: {}{DIM:#}", clean(&text))
+            }
+            Event::Function { function, phase } if details => {
+                let text = match phase {
+                    FunctionPhase::Done(version) => {
+                        format!("version {version} ({:.0} s)", self.seconds_of(function))
+                    }
+                    FunctionPhase::Failed => "failed".to_owned(),
+                    _ => return None,
+                };
+                format!("{DIM}    {function}: {}{DIM:#}", clean(&text))
+            }
+            Event::ApiChanged { changes } => {
+                let lines: Vec<String> =
+                    changes.iter().map(|change| format!("  API: {}", clean(change))).collect();
+                lines.join("\n")
+            }
+            Event::StepStarted { .. }
+            | Event::ProgramLine { .. }
+            | Event::Units { .. }
+            | Event::Function { .. } => return None,
+        })
+        .filter(|line| !line.is_empty())
+    }
+
+    fn seconds_of(&self, function: &str) -> f64 {
+        let mut works = self.timeline.works.iter().rev();
+        let work = works.find(|work| work.name == function && work.span.state == State::Done);
+        work.map_or(0.0, |work| work.span.time(Duration::ZERO).as_secs_f64())
+    }
+}
+
+/// A diagnostic of Terraform's at its place in the repository.
+fn annotation(layer: &str, dir: &std::path::Path, diagnostic: &Diagnostic) -> String {
+    let name = if diagnostic.severity == "error" { "error" } else { "warning" };
+    let title = format!("{layer}: {}", diagnostic.summary);
+    let mut properties = vec![("title", title)];
+    if let Some(range) = &diagnostic.range {
+        let repository = std::env::var_os("GITHUB_WORKSPACE").unwrap_or_default();
+        let file = github::repository_path(repository.as_ref(), dir, &range.filename);
+        properties.push(("file", file));
+        properties.push(("line", range.start.line.to_string()));
+        properties.push(("endLine", range.end.line.max(range.start.line).to_string()));
+    }
+    let properties: Vec<(&str, &str)> =
+        properties.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let text = if diagnostic.detail.is_empty() { &diagnostic.summary } else { &diagnostic.detail };
+    github::command(name, &properties, &clean(text))
+}
+
+/// The messages of Terraform that last: what was done, and what is wrong.
+fn terraform(message: &Message, details: bool) -> Option<String> {
+    match message {
+        Message::Progress(Work { operation: Operation::Apply, phase, address, action, seconds, .. })
+            if details =>
+        {
+            let action = action.as_deref().unwrap_or("change");
+            let seconds = seconds.unwrap_or_default();
+            match phase {
+                Phase::Complete => Some(format!("{address}: {action} done ({seconds:.0} s)")),
+                Phase::Errored => Some(format!("{address}: {action} failed")),
+                Phase::Start | Phase::Progress => None,
+            }
+        }
+        Message::Diagnostic(diagnostic) => Some(format!("{}: {}", diagnostic.severity, diagnostic.summary)),
+        _ => None,
+    }
+}
+
+fn as_json(event: &Event<'_>) -> Value {
+    match event {
+        Event::StepStarted { step } => json!({ "event": "step_started", "step": step }),
+        Event::StepFinished { step, seconds, ok } => {
+            json!({ "event": "step_finished", "step": step, "seconds": seconds, "ok": ok })
+        }
+        Event::StepStopped { step, seconds } => {
+            json!({ "event": "step_stopped", "step": step, "seconds": seconds })
+        }
+        Event::Note(text) => json!({ "event": "note", "text": text }),
+        Event::Warning(text) => json!({ "event": "warning", "text": text }),
+        Event::ProgramLine { program, line } => json!({ "event": "line", "program": program, "line": line }),
+        Event::Terraform { layer, message, .. } => {
+            json!({ "event": "terraform", "layer": layer, "message": message })
+        }
+        Event::Units { done, total, unit } => {
+            json!({ "event": "units", "done": done, "total": total, "unit": unit })
+        }
+        Event::Function { function, phase } => {
+            let (phase, version) = match phase {
+                FunctionPhase::Updating => ("updating", None),
+                FunctionPhase::Publishing => ("publishing", None),
+                FunctionPhase::Waiting => ("waiting", None),
+                FunctionPhase::Done(version) => ("done", Some(version)),
+                FunctionPhase::Failed => ("failed", None),
+            };
+            json!({ "event": "function", "function": function, "phase": phase, "version": version })
+        }
+        Event::ApiChanged { changes } => json!({ "event": "api_changed", "changes": changes }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_gets_steps_and_a_log_gets_details() {
+        let progress = Progress::new(Form::Quiet, None);
+        let event = Event::ProgramLine { program: "cargo", line: "Compiling users" };
+        assert_eq!(progress.line(&event, false), None);
+        assert!(progress.line(&event, true).unwrap().contains("cargo: Compiling users"));
+    }
+
+    #[test]
+    fn a_machine_gets_every_event_as_one_line() {
+        let event = Event::StepFinished { step: "switch", seconds: 0.5, ok: true };
+        let line = as_json(&event).to_string();
+        assert_eq!(line, r#"{"event":"step_finished","ok":true,"seconds":0.5,"step":"switch"}"#);
+        let event = Event::Function { function: "users_get", phase: FunctionPhase::Done("7") };
+        let line = as_json(&event).to_string();
+        assert_eq!(line, r#"{"event":"function","function":"users_get","phase":"done","version":"7"}"#);
+    }
+
+    #[test]
+    fn a_diagnostic_is_shown_at_its_place_in_the_repository() {
+        let messages = include_str!("../../tests/fixtures/terraform/missing.jsonl");
+        let found = messages.lines().filter_map(Message::parse).find_map(|message| match message {
+            Message::Diagnostic(diagnostic) if diagnostic.range.is_some() => Some(diagnostic),
+            _ => None,
+        });
+        let text = annotation("app", std::path::Path::new("/r/terraform/app"), &found.unwrap());
+        assert!(text.starts_with("::error title=app%3A "), "{text}");
+        assert!(text.contains("/terraform/app/") && text.contains(",line="), "{text}");
+        assert_eq!(text.lines().count(), 1);
+    }
+}

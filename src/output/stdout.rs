@@ -1,0 +1,16 @@
+//! The result, on stdout.
+
+use std::io::Write as _;
+
+use super::github;
+
+pub(super) fn write_json(value: &impl serde::Serialize, on_github: bool) {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    if on_github { write_out(&github::inert_json(&text)) } else { write_out(&text) }
+}
+
+/// A reader that has gone away does not change what was done.
+pub(super) fn write_out(text: &str) {
+    let _gone = anstream::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,84 @@
+//! How things look: every colour of deployctl's is here. Whether colours are shown at all is anstream's to say
+//! (`NO_COLOR`, `CLICOLOR_FORCE`, a terminal or not).
+
+use anstyle::{AnsiColor, Style};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// It may need attention.
+pub(super) const MILD: Style = AnsiColor::Yellow.on_default();
+pub(super) const DIM: Style = Style::new().dimmed();
+/// What the eye is to find first.
+pub(super) const STRONG: Style = Style::new().bold();
+
+/// The colours of functions in a log.
+pub(super) const PALETTE: [AnsiColor; 6] = [
+    AnsiColor::Cyan,
+    AnsiColor::Yellow,
+    AnsiColor::Magenta,
+    AnsiColor::Green,
+    AnsiColor::Blue,
+    AnsiColor::BrightRed,
+];
+
+/// A time as a person reads it while it passes.
+pub(super) fn clock(time: std::time::Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, seconds) => format!("{minutes}m{seconds:02}s"),
+    }
+}
+
+/// A time as a person reads it when it is over.
+pub(super) fn lasted(time: std::time::Duration) -> String {
+    if time.as_secs() < 60 { format!("{:.1} s", time.as_secs_f64()) } else { clock(time) }
+}
+
+/// Text from outside without what would move the cursor, change colours, or look like the end of a line.
+pub(super) fn clean(text: &str) -> String {
+    let plain = anstream::adapter::strip_str(text).to_string();
+    plain.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}
+
+/// `text`, cut to `width` columns and ended by an ellipsis.
+pub(super) fn fit(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut room = width.saturating_sub(1);
+    let mut cut: String = text
+        .chars()
+        .take_while(|c| {
+            let wide = c.width().unwrap_or_default();
+            let fits = wide <= room;
+            room = room.saturating_sub(wide);
+            fits
+        })
+        .collect();
+    if width > 0 {
+        cut.push('…');
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cut_by_columns_and_not_by_letters() {
+        assert_eq!(fit("terraform", 20), "terraform");
+        assert_eq!(fit("terraform", 6), "terra…");
+        assert_eq!(fit("日本語テキスト", 7), "日本語…");
+        assert_eq!(fit("日本語テキスト", 6), "日本…");
+        assert_eq!((fit("abc", 1), fit("abc", 0)), ("…".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn text_of_others_moves_no_cursor() {
+        assert_eq!(clean("a\x1b[31mred\x1b[0m\rb\tc\x07"), "ared b c");
+        assert_eq!(clean("two\nlines"), "two\nlines");
+    }
+}

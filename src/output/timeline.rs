@@ -1,0 +1,300 @@
+//! What has happened so far, in a form from which everything else is drawn: the living lines of a terminal, the
+//! summary of a CI job, the timeline. Time comes in as a value.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::event::{Event, FunctionPhase};
+use crate::terraform::messages::{Change, Message, Operation, Phase, Progress, Summary};
+use crate::terraform::progress::Tracker;
+
+/// What has happened since the command began.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    begun: Instant,
+    /// The steps, in the order of their beginning.
+    pub(crate) steps: Vec<Step>,
+    /// The work on single resources and functions, in the order of its beginning.
+    pub(crate) works: Vec<Work>,
+    /// What the plans of each layer would change.
+    pub(crate) changes: BTreeMap<String, Vec<Change>>,
+    /// What the applies of each layer have done.
+    pub(crate) applied: BTreeMap<String, Summary>,
+    /// How the API that goes live differs from the one before it.
+    pub(crate) api_changes: Vec<String>,
+    /// What may need attention.
+    pub(crate) warnings: Vec<String>,
+    /// How far the build is: units done, units in all, what is being compiled.
+    pub(crate) units: Option<(usize, usize, String)>,
+    /// How far the applies are, by layer.
+    trackers: BTreeMap<String, Tracker>,
+}
+
+/// When something was, and how it went. Times count from the beginning of the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(crate) start: Duration,
+    pub(crate) end: Option<Duration>,
+    pub(crate) state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is under way.
+    Running,
+    Done,
+    Failed,
+    /// It was given up.
+    Stopped,
+}
+
+/// A step of the command.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(crate) name: String,
+    pub(crate) span: Span,
+}
+
+/// Work on a resource or on a function.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// The step that it belongs to, as its place in the list of steps.
+    pub(crate) step: Option<usize>,
+    /// The layer, for a resource of Terraform's.
+    pub(crate) layer: Option<String>,
+    /// The resource's address, or the function's key.
+    pub(crate) name: String,
+    /// What is being done, or was.
+    pub(crate) doing: String,
+    pub(crate) span: Span,
+}
+
+impl Span {
+    /// How long it took, or has taken.
+    pub(crate) fn time(&self, now: Duration) -> Duration {
+        self.end.unwrap_or(now).saturating_sub(self.start)
+    }
+
+    fn begin(now: Duration) -> Self {
+        Self { start: now, end: None, state: State::Running }
+    }
+
+    fn end(&mut self, now: Duration, state: State) {
+        self.end = Some(now);
+        self.state = state;
+    }
+}
+
+impl Timeline {
+    /// Nothing has happened yet.
+    pub(crate) fn new(begun: Instant) -> Self {
+        Self {
+            begun,
+            steps: Vec::new(),
+            works: Vec::new(),
+            changes: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            api_changes: Vec::new(),
+            warnings: Vec::new(),
+            units: None,
+            trackers: BTreeMap::new(),
+        }
+    }
+
+    /// The time from the beginning of the command to `now`.
+    pub(crate) fn time(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.begun)
+    }
+
+    /// Takes note of an event that was heard at `now`.
+    pub(crate) fn record(&mut self, event: &Event<'_>, now: Instant) {
+        let at = self.time(now);
+        match event {
+            Event::StepStarted { step } => {
+                self.steps.push(Step { name: (*step).to_owned(), span: Span::begin(at) });
+            }
+            Event::StepFinished { step, ok, .. } => {
+                self.end_step(step, at, if *ok { State::Done } else { State::Failed });
+            }
+            Event::StepStopped { step, .. } => self.end_step(step, at, State::Stopped),
+            Event::Warning(text) => self.warnings.push(text.clone()),
+            Event::Terraform { layer, message, .. } => self.hear_terraform(layer, message, now),
+            Event::Units { done, total, unit } => self.units = Some((*done, *total, (*unit).to_owned())),
+            Event::Function { function, phase } => self.hear_function(function, *phase, at),
+            Event::ApiChanged { changes } => self.api_changes = changes.to_vec(),
+            Event::Note(_) | Event::ProgramLine { .. } => {}
+        }
+    }
+
+    /// Ends what is still under way: the command is over.
+    pub(crate) fn close(&mut self, now: Instant) {
+        let at = self.time(now);
+        let spans = self.steps.iter_mut().map(|step| &mut step.span);
+        for span in spans.chain(self.works.iter_mut().map(|work| &mut work.span)) {
+            if span.state == State::Running {
+                span.end(at, State::Stopped);
+            }
+        }
+    }
+
+    /// How many changes of a layer are done, and how many there are.
+    pub(crate) fn progress(&self, layer: &str) -> Option<(usize, usize)> {
+        self.trackers.get(layer).map(|tracker| (tracker.done(), tracker.planned()))
+    }
+
+    /// The steps under way, in the order of their beginning, each with its place.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &Step)> {
+        self.steps.iter().enumerate().filter(|(_, step)| step.span.state == State::Running)
+    }
+
+    /// The work that belongs to the step at `place`, in the order of its beginning.
+    pub(crate) fn works_of(&self, place: usize) -> impl Iterator<Item = &Work> {
+        self.works.iter().filter(move |work| work.step == Some(place))
+    }
+
+    fn end_step(&mut self, name: &str, at: Duration, state: State) {
+        let running = |step: &Step| step.name == name && step.span.state == State::Running;
+        let Some(place) = self.steps.iter().rposition(running) else { return };
+        self.steps[place].span.end(at, state);
+        for work in self.works.iter_mut().filter(|work| work.step == Some(place)) {
+            if work.span.state == State::Running {
+                work.span.end(at, State::Stopped);
+            }
+        }
+    }
+
+    fn hear_terraform(&mut self, layer: &str, message: &Message, now: Instant) {
+        let at = self.time(now);
+        self.trackers.entry(layer.to_owned()).or_default().record(message);
+        match message {
+            Message::PlannedChange(change) => {
+                let changes = self.changes.entry(layer.to_owned()).or_default();
+                if !changes.contains(change) {
+                    changes.push(change.clone());
+                }
+            }
+            Message::ChangeSummary(summary) if summary.operation != "plan" => {
+                self.applied.insert(layer.to_owned(), summary.clone());
+            }
+            Message::Progress(progress) if progress.operation == Operation::Apply => {
+                self.hear_progress(layer, progress, at);
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_progress(&mut self, layer: &str, progress: &Progress, at: Duration) {
+        let state = match progress.phase {
+            Phase::Start => {
+                let doing = progress.action.clone().unwrap_or_else(|| "change".to_owned());
+                let step = self.step_of(|name| {
+                    ["apply", "destroy"].iter().any(|verb| name == format!("terraform {verb} {layer}"))
+                });
+                let (layer, name) = (Some(layer.to_owned()), progress.address.clone());
+                self.works.push(Work { step, layer, name, doing, span: Span::begin(at) });
+                return;
+            }
+            Phase::Progress => return,
+            Phase::Complete => State::Done,
+            Phase::Errored => State::Failed,
+        };
+        if let Some(work) = self.running_work(Some(layer), &progress.address) {
+            work.span.end(at, state);
+        }
+    }
+
+    fn hear_function(&mut self, function: &str, phase: FunctionPhase<'_>, at: Duration) {
+        let doing = match phase {
+            FunctionPhase::Updating => "update",
+            FunctionPhase::Publishing => "publish",
+            FunctionPhase::Waiting => "wait for",
+            FunctionPhase::Done(version) => {
+                if let Some(work) = self.running_work(None, function) {
+                    work.doing = format!("version {version} of");
+                    work.span.end(at, State::Done);
+                }
+                return;
+            }
+            FunctionPhase::Failed => {
+                if let Some(work) = self.running_work(None, function) {
+                    work.span.end(at, State::Failed);
+                }
+                return;
+            }
+        };
+        if let Some(work) = self.running_work(None, function) {
+            work.doing = doing.to_owned();
+            return;
+        }
+        let step = self.step_of(|name| name == "publish versions");
+        let (name, doing) = (function.to_owned(), doing.to_owned());
+        self.works.push(Work { step, layer: None, name, doing, span: Span::begin(at) });
+    }
+
+    fn step_of(&self, is: impl Fn(&str) -> bool) -> Option<usize> {
+        self.running().filter(|(_, step)| is(&step.name)).last().map(|(place, _)| place)
+    }
+
+    fn running_work(&mut self, layer: Option<&str>, name: &str) -> Option<&mut Work> {
+        self.works.iter_mut().rev().find(|work| {
+            work.name == name && work.layer.as_deref() == layer && work.span.state == State::Running
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A timeline of a release: a build and an apply beside each other, then functions.
+    pub(crate) fn release() -> (Timeline, Instant) {
+        let begun = Instant::now();
+        let mut timeline = Timeline::new(begun);
+        let second = |second: u64| begun + Duration::from_secs(second);
+        timeline.record(&Event::StepStarted { step: "build" }, second(0));
+        timeline.record(&Event::Units { done: 34, total: 120, unit: "users" }, second(1));
+        timeline.record(&Event::StepStarted { step: "terraform apply app" }, second(2));
+        let messages = include_str!("../../tests/fixtures/terraform/apply.jsonl");
+        for (at, message) in messages.lines().filter_map(Message::parse).enumerate() {
+            let dir = std::path::Path::new("terraform/app");
+            timeline.record(
+                &Event::Terraform { layer: "app", dir, message: &message },
+                second(3 + at as u64 / 4),
+            );
+        }
+        timeline.record(
+            &Event::StepFinished { step: "terraform apply app", seconds: 10.0, ok: true },
+            second(12),
+        );
+        timeline.record(&Event::StepStarted { step: "publish versions" }, second(13));
+        for function in ["users_get", "users_post"] {
+            timeline.record(&Event::Function { function, phase: FunctionPhase::Updating }, second(13));
+        }
+        timeline
+            .record(&Event::Function { function: "users_get", phase: FunctionPhase::Done("7") }, second(14));
+        timeline
+            .record(&Event::Function { function: "users_post", phase: FunctionPhase::Waiting }, second(15));
+        (timeline, second(16))
+    }
+
+    #[test]
+    fn what_belongs_together_is_together() {
+        let (mut timeline, now) = release();
+        let running: Vec<&str> = timeline.running().map(|(_, step)| step.name.as_str()).collect();
+        assert_eq!(running, ["build", "publish versions"]);
+        let resources: Vec<_> = timeline.works_of(1).map(|work| (&*work.doing, work.span.state)).collect();
+        assert_eq!(resources.len(), 2, "{resources:?}");
+        assert!(resources.iter().all(|(_, state)| *state == State::Done), "{resources:?}");
+        let functions: Vec<_> = timeline.works_of(2).map(|work| (&*work.name, &*work.doing)).collect();
+        assert_eq!(functions, [("users_get", "version 7 of"), ("users_post", "wait for")]);
+        assert_eq!(
+            timeline.works_of(2).last().unwrap().span.time(timeline.time(now)),
+            Duration::from_secs(3)
+        );
+        assert_eq!(timeline.progress("app"), Some((2, 2)));
+        timeline.close(now);
+        assert_eq!(timeline.running().count(), 0);
+        assert_eq!(timeline.steps[0].span.state, State::Stopped);
+        assert_eq!(timeline.works.last().unwrap().span.state, State::Stopped);
+    }
+}

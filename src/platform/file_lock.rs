@@ -1,0 +1,17 @@
+//! A lock on a file, for one process at a time. The kernel releases it when its holder ends.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+
+/// Takes the lock on `path`, whose file is made where it is missing and stays empty; dropping the file lifts it.
+/// When another process holds it, `waiting` is called and the wait does not block the runtime.
+pub(crate) async fn exclusive(path: &Path, waiting: impl FnOnce()) -> io::Result<File> {
+    let file = File::create(path)?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => waiting(),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await.map_err(io::Error::other)?
+}

@@ -1,0 +1,176 @@
+//! The contract between Terraform and deployctl: the output that lists what is released.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::error::{Error, ErrorId, Kind, Result};
+use crate::project::settings::OutputName;
+use crate::release::model::{FunctionKey, MAX_FUNCTIONS};
+use crate::release::plan::Target;
+
+/// What the contract layer's output says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Contract {
+    /// The bucket of zips and ledger.
+    pub(crate) artifact_bucket: String,
+    pub(crate) rest_api_id: String,
+    pub(crate) stage_name: String,
+    /// Where AWS answers for it.
+    pub(crate) invoke_url: String,
+    /// What is released, by stage variable.
+    pub(crate) functions: BTreeMap<FunctionKey, Target>,
+}
+
+impl Contract {
+    /// Reads the contract from the layer's outputs; `found` is the output's value.
+    ///
+    /// # Errors
+    /// `contract.missing` or `contract.invalid`, naming layer, output, what is there and what was expected.
+    pub(crate) fn read(output: &OutputName, found: Option<&Value>, available: &[String]) -> Result<Self> {
+        let value = found.ok_or_else(|| missing(output, available))?;
+        let mut problems = Vec::new();
+        let mut text = |field: &str| match value.get(field) {
+            Some(Value::String(text)) if !text.is_empty() => text.clone(),
+            other => {
+                problems.push(format!("{field}: expected a string, found {}", kind(other)));
+                String::new()
+            }
+        };
+        let artifact_bucket = text("artifact_bucket");
+        let rest_api_id = text("rest_api_id");
+        let stage_name = text("stage_name");
+        let invoke_url = text("invoke_url");
+        let mut functions = BTreeMap::new();
+        match value.get("functions") {
+            Some(Value::Object(found)) => {
+                for (key, target) in found {
+                    match (key.parse::<FunctionKey>(), serde_json::from_value::<Target>(target.clone())) {
+                        (Ok(key), Ok(target)) => {
+                            functions.insert(key, target);
+                        }
+                        (Err(problem), _) => problems.push(format!("functions.{key}: {problem}")),
+                        (_, Err(problem)) => problems.push(format!(
+                            "functions.{key}: expected {{ name, artifact }}, found {}: {problem}",
+                            kind(Some(target))
+                        )),
+                    }
+                }
+                if found.is_empty() || found.len() > MAX_FUNCTIONS {
+                    problems.push(format!(
+                        "functions: {} of them; a stage holds 1 to {MAX_FUNCTIONS}",
+                        found.len()
+                    ));
+                }
+            }
+            other => problems.push(format!("functions: expected an object, found {}", kind(other))),
+        }
+        if !problems.is_empty() {
+            return Err(Error::new(
+                Kind::Terraform,
+                ErrorId::ContractInvalid,
+                format!(
+                    "output {:?} of layer {:?} is not what a release needs:\n  - {}",
+                    output.output,
+                    output.layer,
+                    problems.join("\n  - ")
+                ),
+            )
+            .hint(HINT));
+        }
+        Ok(Self { artifact_bucket, rest_api_id, stage_name, invoke_url, functions })
+    }
+}
+
+const HINT: &str = "what is live is unchanged; the output must be { artifact_bucket, rest_api_id, stage_name, \
+                    invoke_url, functions = { <key> = { name, artifact } } }";
+
+fn missing(output: &OutputName, available: &[String]) -> Error {
+    let there = if available.is_empty() { "no outputs".to_owned() } else { available.join(", ") };
+    Error::new(
+        Kind::Terraform,
+        ErrorId::ContractMissing,
+        format!("layer {:?} has no output {:?}; it has: {there}", output.layer, output.output),
+    )
+    .hint(HINT)
+}
+
+/// Reads an output that must be a string.
+pub(crate) fn string_output(
+    output: &OutputName,
+    found: Option<&Value>,
+    available: &[String],
+) -> Result<String> {
+    match found {
+        None => Err(missing(output, available)),
+        Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+        other => Err(Error::new(
+            Kind::Terraform,
+            ErrorId::ContractInvalid,
+            format!(
+                "output {:?} of layer {:?}: expected a string, found {}",
+                output.output,
+                output.layer,
+                kind(other)
+            ),
+        )),
+    }
+}
+
+fn kind(value: Option<&Value>) -> &'static str {
+    match value {
+        None => "nothing",
+        Some(Value::Null) => "null",
+        Some(Value::Bool(_)) => "a boolean",
+        Some(Value::Number(_)) => "a number",
+        Some(Value::String(text)) if text.is_empty() => "an empty string",
+        Some(Value::String(_)) => "a string",
+        Some(Value::Array(_)) => "a list",
+        Some(Value::Object(_)) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn output() -> OutputName {
+        OutputName { layer: "app".into(), output: "deployctl".into() }
+    }
+
+    #[test]
+    fn a_full_contract_is_read() {
+        let value = json!({
+            "artifact_bucket": "b", "rest_api_id": "a", "stage_name": "dev", "invoke_url": "https://x/dev",
+            "functions": { "users_get": { "name": "users-dev-get", "artifact": "users" } },
+        });
+        let contract = Contract::read(&output(), Some(&value), &[]).unwrap();
+        assert_eq!(contract.functions.len(), 1);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_at_once() {
+        let value = json!({
+            "artifact_bucket": 7, "stage_name": "", "invoke_url": "u",
+            "functions": { "a-b": { "name": "x", "artifact": "y" }, "ok": "text" },
+        });
+        let error = Contract::read(&output(), Some(&value), &[]).unwrap_err();
+        for part in [
+            "output \"deployctl\" of layer \"app\"",
+            "artifact_bucket: expected a string, found a number",
+            "rest_api_id: expected a string, found nothing",
+            "stage_name: expected a string, found an empty string",
+            "functions.a-b: function key",
+            "functions.ok: expected { name, artifact }, found a string",
+        ] {
+            assert!(error.message.contains(part), "{part}\n{}", error.message);
+        }
+    }
+
+    #[test]
+    fn a_missing_output_names_the_ones_that_are_there() {
+        let error = Contract::read(&output(), None, &["vpc_id".to_owned()]).unwrap_err();
+        assert_eq!(error.message, "layer \"app\" has no output \"deployctl\"; it has: vpc_id");
+    }
+}

@@ -1,0 +1,110 @@
+//! The Terraform driver of a stage: its backend, variables and environment.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::error::Result;
+use crate::event::{Event, Events};
+use crate::platform::variables;
+use crate::project::session::Session;
+use crate::release::model::Version;
+use crate::terraform::version::Feature;
+use crate::terraform::{Activity, Backend, Driver, Layer, Observer, Terraform};
+
+/// The version that layers see where nothing has been released.
+pub(crate) const UNRELEASED: &str = "unreleased";
+
+/// What locks the states.
+pub(crate) const LOCKFILE: Feature =
+    Feature { name: "use_lockfile of the S3 backend", terraform: Some((1, 10)), opentofu: Some((1, 10)) };
+
+impl Session {
+    /// The driver for work beside releases: layers see the version that is live.
+    pub(crate) async fn driver_for_live(&self) -> Result<Driver> {
+        let live = self.live_version().await?;
+        let version = live.map_or_else(|| UNRELEASED.parse().ok(), Some);
+        self.driver_for(version.as_ref()).await
+    }
+
+    /// The Terraform driver for this stage.
+    pub(crate) async fn driver(&self) -> Result<Driver> {
+        self.driver_for(None).await
+    }
+
+    /// The driver of a release: layers see its version as `var.release_version`.
+    pub(crate) async fn driver_for(&self, version: Option<&Version>) -> Result<Driver> {
+        let work = self.settings.work_dir();
+        let program =
+            std::env::var_os(variables::TERRAFORM).map_or_else(|| PathBuf::from("terraform"), PathBuf::from);
+        let terraform = Terraform::locate(&program, &work.join("terraform"), &self.cancel).await?;
+        terraform.require(LOCKFILE)?;
+        let stage = &self.settings.stage;
+        let mut variables = stage.variables.clone();
+        let mut set = |name: &str, value: &str| {
+            variables.insert(name.to_owned(), value.into());
+        };
+        set("project", &self.settings.project);
+        set("stage", stage.name.as_str());
+        set("region", &stage.region);
+        set("state_bucket", &stage.state_bucket);
+        set("state_prefix", &stage.state_prefix(&self.settings.project));
+        if let Some(version) = version {
+            set("release_version", version.as_str());
+        }
+        let mut env: BTreeMap<String, Option<OsString>> = BTreeMap::new();
+        env.insert("AWS_REGION".into(), Some(stage.region.clone().into()));
+        if let Some(profile) = &stage.profile {
+            // Keys in the environment would come first.
+            let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+            env.extend(keys.map(|name| (name.to_owned(), None)));
+            env.insert("AWS_PROFILE".into(), Some(profile.into()));
+        }
+        if let Some(local) = &self.local {
+            env.extend(local.unset().into_iter().map(|name| (name, None)));
+            env.extend(local.env().into_iter().map(|(name, value)| (name, Some(value.into()))));
+        }
+        let settings = [
+            ("bucket", stage.state_bucket.as_str()),
+            ("region", stage.region.as_str()),
+            ("encrypt", "true"),
+            ("use_lockfile", "true"),
+        ];
+        Ok(Driver {
+            terraform,
+            stage: stage.name.to_string(),
+            data_root: work.join("terraform").join(stage.name.as_str()),
+            env,
+            backend: Backend {
+                settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+                key: Some(self.state_key("{layer}")),
+            },
+            variables,
+            provider_mirror: std::env::var_os(variables::PROVIDER_MIRROR).map(PathBuf::from),
+            // States are told apart by their keys. Another workspace would be another state of the same stage.
+            workspace: Some("default".to_owned()),
+            shared: self.settings.terraform.clone(),
+            log_file: std::env::var_os(variables::TERRAFORM_LOG).map(PathBuf::from),
+            observer: observer(&self.events),
+            cancel: self.cancel.clone(),
+        })
+    }
+}
+
+/// Passes on as events what Terraform reports.
+fn observer(events: &Events) -> Observer {
+    let events = events.clone();
+    Observer::new(move |activity| match activity {
+        Activity::Message { layer, dir, message } => events.emit(&Event::Terraform { layer, dir, message }),
+        Activity::Line(line) => events.emit(&Event::ProgramLine { program: "terraform", line }),
+        Activity::Note(text) => events.note(text.as_str()),
+    })
+}
+
+/// Runs `init` of a layer, as a step, if anything that it depends on has changed.
+pub(crate) async fn init_if_needed(events: &Events, driver: &Driver, layer: &Layer) -> Result<()> {
+    if driver.needs_init(layer)? {
+        events.step(&format!("terraform init {}", layer.name), driver.init(layer)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! One project and one of its stages: `deployctl.toml`, the contract with Terraform, and the session of a command.
+
+pub(crate) mod contract;
+pub(crate) mod driver;
+mod outputs;
+pub(crate) mod session;
+pub(crate) mod settings;

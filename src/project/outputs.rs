@@ -1,0 +1,121 @@
+//! What Terraform's outputs say about a stage: the artifact bucket and the contract. They are read from the state in S3,
+//! one request instead of a Terraform process.
+
+use crate::aws::s3::Bucket;
+use crate::aws::unreachable;
+use crate::engine::failure::{Failure, Meaning};
+use crate::engine::observe::unreadable;
+use crate::engine::ports::{Store as _, Stored};
+use crate::error::{Error, ErrorId, Result};
+use crate::project::contract::{Contract, string_output};
+use crate::project::driver::init_if_needed;
+use crate::project::session::{Access, Session, unless_interrupted};
+use crate::project::settings::OutputName;
+use crate::release::model::Version;
+use crate::terraform::{Outputs, outputs};
+
+impl Session {
+    /// A layer's outputs, read from its state: one request instead of a Terraform process. `None` before the
+    /// first apply. The local stage makes its bucket for states when it is first missed.
+    ///
+    /// # Errors
+    /// `state.missing` without a state bucket, `state.unreadable`.
+    pub(crate) async fn outputs(&self, layer: &str) -> Result<Option<Outputs>> {
+        let stored = unless_interrupted(&self.cancel, self.state(layer)).await?;
+        let Some(stored) = stored else { return Ok(None) };
+        match outputs::from_state(&stored.body) {
+            Ok(outputs) => Ok(Some(outputs)),
+            // Encrypted by OpenTofu, or of a later form: Terraform itself can read it.
+            Err(_) => {
+                let driver = self.driver().await?;
+                let layer = self.settings.layer(layer)?;
+                init_if_needed(&self.events, &driver, layer).await?;
+                Ok(Some(driver.outputs(layer).await?))
+            }
+        }
+    }
+
+    async fn state(&self, layer: &str) -> Result<Option<Stored>> {
+        let bucket = self.state_bucket();
+        match bucket.read(&self.state_key(layer)).await {
+            Err(failure) if is_no_bucket(&failure) && self.local.is_some() => {
+                if self.access == Access::Read {
+                    return Ok(None);
+                }
+                let made = bucket.ensure_state_bucket(&self.settings.stage.region).await;
+                made.map_err(|failure| unreadable("the bucket of the Terraform state", failure))?;
+                Ok(None)
+            }
+            read => read.map_err(|failure| self.no_state(failure)),
+        }
+    }
+
+    fn no_state(&self, failure: Failure) -> Error {
+        if is_no_bucket(&failure) {
+            let name = &self.settings.stage.name;
+            return Error::preflight(
+                ErrorId::StateMissing,
+                format!(
+                    "stage {name} has no bucket for the Terraform state ({})",
+                    self.settings.stage.state_bucket
+                ),
+            )
+            .because(failure)
+            .hint(format!("nothing was changed; make it with `deployctl bootstrap --stage {name}`"));
+        }
+        if failure.meaning == Meaning::Unreachable {
+            return unreachable(failure);
+        }
+        Error::preflight(ErrorId::StateUnreadable, "failed to read the Terraform state")
+            .because(failure)
+            .hint("nothing was changed; the caller needs s3:GetObject and s3:ListBucket on the state bucket")
+    }
+
+    /// The artifact bucket's name, once the layer that makes it has been applied.
+    pub(crate) async fn artifact_bucket(&self) -> Result<Option<Bucket>> {
+        let output = &self.settings.bucket;
+        let Some(outputs) = self.outputs(&output.layer).await? else { return Ok(None) };
+        if outputs.is_empty() {
+            // Destroyed, or never fully applied.
+            return Ok(None);
+        }
+        let name =
+            string_output(output, outputs.get(&output.output).map(|found| &found.value), &names(&outputs))?;
+        Ok(Some(self.aws.bucket(&name)))
+    }
+
+    /// The contract of a stage that has been applied.
+    ///
+    /// # Errors
+    /// `stage.empty` before the first release, and as [`Session::outputs`] and [`Contract::read`].
+    pub(crate) async fn contract(&self) -> Result<Contract> {
+        self.applied_contract().await?.ok_or_else(|| crate::engine::observe::empty(&self.settings.stage.name))
+    }
+
+    /// The contract, if the layer that has it was applied.
+    pub(crate) async fn applied_contract(&self) -> Result<Option<Contract>> {
+        let output: &OutputName = &self.settings.contract;
+        let outputs = self.outputs(&output.layer).await?.filter(|outputs| !outputs.is_empty());
+        let Some(outputs) = outputs else { return Ok(None) };
+        let found = outputs.get(&output.output).map(|found| &found.value);
+        Contract::read(output, found, &names(&outputs)).map(Some)
+    }
+
+    /// The version that the stage serves, if it was released to.
+    pub(crate) async fn live_version(&self) -> Result<Option<Version>> {
+        let Some(contract) = self.applied_contract().await? else { return Ok(None) };
+        let aws_stage = self.aws_stage(&contract)?;
+        Ok(unless_interrupted(&self.cancel, crate::engine::observe::stage(&aws_stage))
+            .await?
+            .pointer
+            .release())
+    }
+}
+
+fn is_no_bucket(failure: &Failure) -> bool {
+    failure.code.as_deref() == Some("NoSuchBucket")
+}
+
+fn names(outputs: &Outputs) -> Vec<String> {
+    outputs.iter().map(|(name, _)| name.to_owned()).collect()
+}

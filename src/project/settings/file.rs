@@ -1,0 +1,151 @@
+//! `deployctl.toml` as it is written. The comments here are the descriptions in its JSON Schema.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::checks::CheckFile;
+use crate::artifact::Architecture;
+use crate::release::model::{AccountId, StageName};
+
+/// What deployctl releases, and where to. Paths are relative to the file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    /// 1 to 20 of a-z, 0-9 and '-': part of the names of buckets and functions.
+    #[schemars(regex(pattern = "^[a-z0-9-]{1,20}$"))]
+    pub(super) project: String,
+    /// The stage if none is named; `local` by default.
+    #[schemars(with = "Option<StageName>")]
+    pub(super) default_stage: Option<String>,
+    /// The targets, by name: 1 to 32 of a-z, 0-9 and '-', a letter first.
+    pub(super) stages: BTreeMap<String, StageFile>,
+    /// Terraform's root modules, by name.
+    pub(super) layers: BTreeMap<String, LayerFile>,
+    /// The zips, by name; a function names its own in the contract.
+    pub(super) artifacts: BTreeMap<String, ArtifactFile>,
+    /// How a release is recognised from outside.
+    #[serde(default)]
+    pub(super) probe: ProbeFile,
+    /// What a new release must show, in this order.
+    #[serde(default)]
+    pub(super) checks: Vec<CheckFile>,
+    /// How Terraform is run, and where the contract is.
+    #[serde(default)]
+    pub(super) terraform: TerraformFile,
+}
+
+/// A stage.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StageFile {
+    /// Whether it is the embedded AWS on this machine.
+    #[serde(default)]
+    pub(super) local: bool,
+    /// The port of the embedded AWS; a free one by default.
+    #[schemars(range(min = 1))]
+    pub(super) port: Option<u16>,
+    /// The AWS account; any other is refused. Required, but for a local stage.
+    #[schemars(with = "Option<AccountId>")]
+    pub(super) account: Option<String>,
+    /// The region. Required, but for a local stage.
+    pub(super) region: Option<String>,
+    /// The profile of the AWS configuration with this stage's credentials; the caller's own by default.
+    pub(super) profile: Option<String>,
+    /// The bucket of the Terraform state; `<project>-<stage>-tfstate-<account>` by default.
+    pub(super) state_bucket: Option<String>,
+    /// Terraform variables of this stage; each layer takes those that it declares.
+    #[serde(default)]
+    pub(super) variables: BTreeMap<String, Value>,
+    /// Whether Lambda calls and API deployments are kept below the account's rates; true, but for a local stage.
+    pub(super) pacing: Option<bool>,
+}
+
+/// A root module of Terraform.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LayerFile {
+    /// Its folder; `terraform/<name>` by default.
+    pub(super) path: Option<PathBuf>,
+    /// The layers that are applied before it.
+    #[serde(default)]
+    pub(super) depends_on: Vec<String>,
+}
+
+/// A zip.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ArtifactFile {
+    /// The cargo package to build, with a binary of the same name; the artifact's name by default.
+    pub(super) package: Option<String>,
+    /// Instead of a package: a finished `bootstrap`, or a zip with one.
+    pub(super) path: Option<PathBuf>,
+    /// What it runs on.
+    #[serde(default)]
+    pub(super) architecture: Architecture,
+    /// Its S3 key; must contain `{version}`, must not begin with `deployctl/`.
+    pub(super) key: String,
+}
+
+/// How a release is recognised from outside.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ProbeFile {
+    /// The path to GET below the stage's URL.
+    pub(super) path: String,
+    /// The response header that names the release which answered; without one, any answer below 500 counts.
+    pub(super) release_header: Option<String>,
+    /// How long the new release may take to answer, three times in a row.
+    #[schemars(range(min = 1, max = 3600))]
+    pub(super) timeout_seconds: u64,
+}
+
+impl Default for ProbeFile {
+    fn default() -> Self {
+        Self { path: "/".into(), release_header: None, timeout_seconds: 60 }
+    }
+}
+
+/// How Terraform is run, and where the contract is.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TerraformFile {
+    /// The layer whose output names the artifact bucket.
+    pub(super) bucket_layer: String,
+    /// That output.
+    pub(super) bucket_output: String,
+    /// The layer whose output is the contract.
+    pub(super) contract_layer: String,
+    /// That output.
+    pub(super) contract_output: String,
+    /// Resource types that are not destroyed or replaced without --allow-destroy; by default those that hold data,
+    /// or that callers know by name.
+    pub(super) protected: Option<Vec<String>>,
+    /// The most resources that one plan may destroy or replace; any number by default.
+    #[schemars(range(max = 1_000_000))]
+    pub(super) max_destroys: Option<usize>,
+    /// How many resources one Terraform process works on at once; Terraform's own default is 10.
+    #[schemars(range(min = 1))]
+    pub(super) parallelism: Option<u16>,
+    /// How long to wait for a state that somebody else has locked.
+    #[schemars(range(max = 86400))]
+    pub(super) lock_timeout_seconds: u64,
+}
+
+impl Default for TerraformFile {
+    fn default() -> Self {
+        Self {
+            bucket_layer: "base".into(),
+            bucket_output: "artifact_bucket".into(),
+            contract_layer: "app".into(),
+            contract_output: "deployctl".into(),
+            protected: None,
+            max_destroys: None,
+            parallelism: None,
+            lock_timeout_seconds: 60,
+        }
+    }
+}

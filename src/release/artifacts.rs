@@ -1,0 +1,29 @@
+//! Which zips a release has, how each is made, and where in the bucket it lies.
+
+use crate::artifact::Recipe;
+use crate::release::model::Version;
+
+/// An artifact to build and upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ArtifactSettings {
+    /// How it is made.
+    pub(crate) recipe: Recipe,
+    /// Its S3 key; `{version}` stands for the release's version.
+    pub(crate) key: String,
+}
+
+impl ArtifactSettings {
+    /// Where the zip of `version` lies.
+    pub(crate) fn key(&self, version: &Version) -> String {
+        self.key.replace("{version}", version.as_str())
+    }
+
+    /// The version whose zip would lie under `key`.
+    pub(crate) fn version_of(&self, key: &str) -> Option<Version> {
+        let (prefix, _) = self.key.split_once("{version}")?;
+        let rest = key.strip_prefix(prefix)?;
+        let ends = rest.char_indices().map(|(at, c)| at + c.len_utf8());
+        let versions = ends.filter_map(|end| rest.get(..end)?.parse().ok());
+        versions.into_iter().find(|version| self.key(version) == key)
+    }
+}

@@ -1,0 +1,374 @@
+//! Terraform's `-json` stream, message by message.
+//!
+//! A line is parsed in one pass over its bytes. What this version does not know is kept whole as
+//! [`Message::Other`]; for a line that is no message, [`Message::parse`] returns `None`, and
+//! the caller passes the line on as text. The stream never holds the values of outputs marked sensitive.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One message of the stream. Serialised, it is deployctl's own stable form of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Message {
+    /// The first line: who is speaking.
+    Version {
+        /// The version of Terraform or OpenTofu.
+        version: String,
+        /// The version of the stream's format.
+        ui: String,
+    },
+    /// A resource that the plan would change.
+    PlannedChange(Change),
+    /// A resource that was changed outside Terraform.
+    ResourceDrift(Change),
+    /// How much is planned, or was done.
+    ChangeSummary(Summary),
+    /// The outputs' names, without their values.
+    Outputs {
+        /// What happens to each.
+        outputs: BTreeMap<String, OutputChange>,
+    },
+    /// Work on one resource began, goes on, or ended.
+    Progress(Progress),
+    /// An error or a warning.
+    Diagnostic(Diagnostic),
+    /// A sentence for people, such as those of `init`.
+    Log {
+        /// `info`, `warn` or `error`.
+        level: String,
+        /// The sentence, for people.
+        text: String,
+    },
+    /// How one run block, file, or the whole of `terraform test` ended.
+    Test(TestResult),
+    /// Any other message, as JSON.
+    Other {
+        /// Its type, empty where it has none.
+        kind: String,
+        /// The message as Terraform wrote it.
+        json: Value,
+    },
+}
+
+/// What happens to a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The resource's address, such as `aws_s3_bucket.state`.
+    pub address: String,
+    /// Its type, such as `aws_lambda_function`.
+    pub resource_type: String,
+    /// `create`, `update`, `delete`, `replace`, `read`, `move`, `import`, `forget` or `noop`.
+    pub action: String,
+    /// Why, in Terraform's word for it, such as `cannot_update`.
+    pub reason: Option<String>,
+}
+
+/// The numbers of a plan, an apply or a destroy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Summary {
+    /// The number of created resources.
+    pub add: u64,
+    /// Resources changed in place.
+    pub change: u64,
+    /// The number of imported resources.
+    pub import: u64,
+    /// The number of destroyed resources.
+    pub remove: u64,
+    /// `plan`, `apply` or `destroy`.
+    pub operation: String,
+}
+
+/// What happens to an output. Its value is deliberately not here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutputChange {
+    /// Whether the value is a secret.
+    pub sensitive: bool,
+    /// `create`, `update`, `delete`, `noop`; empty after an apply.
+    pub action: String,
+}
+
+/// What is done to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Created, updated or destroyed.
+    Apply,
+    /// A data source is read.
+    Refresh,
+    /// Worked on by a provisioner.
+    Provision,
+    /// Opened, renewed or closed.
+    Ephemeral,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The operation has started.
+    Start,
+    /// The operation is still running.
+    Progress,
+    /// The operation has succeeded.
+    Complete,
+    /// The operation has failed.
+    Errored,
+}
+
+/// Work on one resource.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Progress {
+    /// The kind of operation.
+    pub operation: Operation,
+    /// How far it is.
+    pub phase: Phase,
+    /// The resource's address, such as `aws_s3_bucket.state`.
+    pub address: String,
+    /// `create`, `update`, `delete`, …; `None` for a refresh or a provisioner.
+    pub action: Option<String>,
+    /// The resource's identifier, where it is known.
+    pub id: Option<String>,
+    /// Seconds since the start.
+    pub seconds: Option<f64>,
+    /// What a provisioner wrote.
+    pub output: Option<String>,
+}
+
+/// An error or a warning, with the place in the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Diagnostic {
+    /// Its severity: `error` or `warning`.
+    pub severity: String,
+    /// What is wrong, in a few words.
+    pub summary: String,
+    /// The details, for people; may be empty.
+    pub detail: String,
+    /// The resource it is about.
+    pub address: Option<String>,
+    /// Where in the configuration.
+    pub range: Option<Range>,
+    /// The lines of the configuration.
+    pub snippet: Option<Snippet>,
+}
+
+/// A place in a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Range {
+    /// The file, relative to the layer's folder.
+    pub filename: String,
+    /// The position of its first character.
+    pub start: Position,
+    /// The position after its last character.
+    pub end: Position,
+}
+
+/// A line and a column, both counted from 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Position {
+    /// The line, counted from 1.
+    pub line: u64,
+    /// The column, counted from 1.
+    pub column: u64,
+}
+
+/// The lines of the configuration that a diagnostic is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Snippet {
+    /// The block around it, such as `resource "aws_s3_bucket" "artifacts"`.
+    pub context: Option<String>,
+    /// The source lines, joined by newlines.
+    pub code: String,
+    /// The number of the first of them.
+    pub start_line: u64,
+    /// The values of the expressions in them, in words; Terraform hides the sensitive ones.
+    #[serde(deserialize_with = "null_is_empty")]
+    pub values: Vec<SnippetValue>,
+}
+
+/// The value of an expression when the diagnostic was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SnippetValue {
+    /// The expression, such as `var.name`.
+    pub traversal: String,
+    /// What it was, such as `is "x"`.
+    pub statement: String,
+}
+
+/// A result of `terraform test`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TestResult {
+    /// The test file; `None` for the summary of all.
+    pub path: Option<String>,
+    /// The run block; `None` for a whole file.
+    pub run: Option<String>,
+    /// `pass`, `fail`, `error`, `skip`.
+    pub status: String,
+}
+
+impl Message {
+    /// The message on `line`; `None` where the line is not one.
+    pub fn parse(line: &str) -> Option<Self> {
+        if !line.starts_with('{') {
+            return None;
+        }
+        // A known type with an unknown shape is as unknown as an unknown type.
+        serde_json::from_str::<Wire<'_>>(line).ok().and_then(Wire::into_message).or_else(|| other(line))
+    }
+
+    /// The diagnostic, where this is an error.
+    pub fn error(&self) -> Option<&Diagnostic> {
+        match self {
+            Self::Diagnostic(diagnostic) if diagnostic.severity == "error" => Some(diagnostic),
+            _ => None,
+        }
+    }
+}
+
+fn other(line: &str) -> Option<Message> {
+    let json: Value = serde_json::from_str(line).ok()?;
+    let kind = json.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Some(Message::Other { kind, json })
+}
+
+/// The union of the shapes on the wire. What is not named here is skipped without being copied.
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(rename = "@level", borrow, default)]
+    level: Cow<'a, str>,
+    #[serde(rename = "@message", borrow, default)]
+    message: Cow<'a, str>,
+    #[serde(borrow, default)]
+    ui: Cow<'a, str>,
+    terraform: Option<String>,
+    tofu: Option<String>,
+    change: Option<WireChange>,
+    hook: Option<WireHook>,
+    changes: Option<Summary>,
+    outputs: Option<BTreeMap<String, OutputChange>>,
+    diagnostic: Option<Diagnostic>,
+    #[serde(rename = "@testfile")]
+    test_path: Option<String>,
+    #[serde(rename = "@testrun")]
+    test_run_name: Option<String>,
+    test_run: Option<WireTest>,
+    test_file: Option<WireTest>,
+    test_summary: Option<WireTest>,
+}
+
+#[derive(Deserialize)]
+struct WireResource {
+    addr: String,
+    #[serde(default)]
+    resource_type: String,
+}
+
+#[derive(Deserialize)]
+struct WireChange {
+    resource: WireResource,
+    action: String,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireAddress {
+    addr: String,
+}
+
+#[derive(Deserialize)]
+struct WireHook {
+    resource: WireAddress,
+    action: Option<String>,
+    id_value: Option<String>,
+    elapsed_seconds: Option<f64>,
+    output: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireTest {
+    status: String,
+}
+
+impl Wire<'_> {
+    fn into_message(self) -> Option<Message> {
+        if let Some((operation, phase)) = progress_kind(&self.kind) {
+            let hook = self.hook?;
+            return Some(Message::Progress(Progress {
+                operation,
+                phase,
+                address: hook.resource.addr,
+                action: hook.action,
+                id: hook.id_value,
+                seconds: hook.elapsed_seconds,
+                output: hook.output,
+            }));
+        }
+        Some(match &*self.kind {
+            "version" => {
+                Message::Version { version: self.terraform.or(self.tofu)?, ui: self.ui.into_owned() }
+            }
+            "planned_change" => Message::PlannedChange(self.change?.into()),
+            "resource_drift" => Message::ResourceDrift(self.change?.into()),
+            "change_summary" => Message::ChangeSummary(self.changes?),
+            "outputs" => Message::Outputs { outputs: self.outputs? },
+            "diagnostic" => Message::Diagnostic(self.diagnostic?),
+            "log" | "init_output" => {
+                Message::Log { level: self.level.into_owned(), text: self.message.into_owned() }
+            }
+            "test_run" | "test_file" | "test_summary" => Message::Test(TestResult {
+                path: self.test_path,
+                run: self.test_run_name,
+                status: self.test_run.or(self.test_file).or(self.test_summary)?.status,
+            }),
+            _ => return None,
+        })
+    }
+}
+
+impl From<WireChange> for Change {
+    fn from(change: WireChange) -> Self {
+        let WireChange { resource: WireResource { addr, resource_type }, action, reason } = change;
+        Self { address: addr, resource_type, action, reason }
+    }
+}
+
+/// Go writes an empty list as `null` where nothing was ever put into it.
+pub(super) fn null_is_empty<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+fn progress_kind(kind: &str) -> Option<(Operation, Phase)> {
+    let (operation, phase) = kind.rsplit_once('_')?;
+    let operation = match operation {
+        "apply" => Operation::Apply,
+        "refresh" => Operation::Refresh,
+        "provision" => Operation::Provision,
+        "ephemeral_op" => Operation::Ephemeral,
+        _ => return None,
+    };
+    let phase = match phase {
+        "start" => Phase::Start,
+        "progress" => Phase::Progress,
+        "complete" => Phase::Complete,
+        "errored" => Phase::Errored,
+        _ => return None,
+    };
+    Some((operation, phase))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! What is done between releases: logs, invocations, a look that goes on; and what needs no stage at all.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
+
+use crate::support::minimal_project::MinimalProject;
+use crate::support::program::{CommandOutput, follows_its_schema};
+use crate::support::seeded_stage::SeededStage;
+
+/// A project with a stage that serves release 1.0.0.
+async fn served() -> (MinimalProject, SeededStage) {
+    let project = MinimalProject::new();
+    let stage = SeededStage::on(&project).await;
+    (project, stage)
+}
+
+#[tokio::test]
+async fn functions_are_invoked() {
+    let (project, _stage) = served().await;
+    let greet = ["invoke", "greet", "--payload", r#"{"name":"Ada"}"#, "--output", "json"];
+    let answer = project.run(&greet).await.exit(0).json();
+    assert_eq!(answer["result"], json!({ "said": "hello" }));
+    assert_eq!((&answer["version"], &answer["release"]), (&json!("1"), &json!("1.0.0")));
+    assert_eq!((&answer["function_error"], &answer["log_tail"]), (&Value::Null, &Value::Null));
+
+    // For people, by its whole name, with a payload from a file, and what it logged.
+    let file = project.write("event.json", r#"{"name":"Grace"}"#);
+    let payload = format!("@{}", file.display());
+    let human = project.run(&["invoke", "small-greet", "--payload", &payload, "--log-tail"]).await.exit(0);
+    assert_eq!(human.stdout, "{\n  \"said\": \"hello\"\n}\n");
+    human.says(&["greet: hello Grace"]);
+
+    // A function that fails is an answer: printed, and told apart by the exit code.
+    let failed = project.run(&["invoke", "fail", "--output", "json"]).await.exit(3).json();
+    assert_eq!(failed["function_error"], "Unhandled");
+    assert_eq!(failed["result"]["errorMessage"], "on purpose");
+    project.run(&["invoke", "fail"]).await.exit(3).says(&["the function answered with an error: Unhandled"]);
+
+    let old =
+        project.run(&["invoke", "greet", "--release", "1.0.0", "--output", "json"]).await.exit(0).json();
+    assert_eq!((&old["version"], &old["release"]), (&json!("1"), &json!("1.0.0")));
+    for (args, id) in [
+        (&["invoke", "greet", "--release", "0.9.0"][..], "release.unknown"),
+        (&["invoke", "great"], "function.unknown"),
+        (&["invoke", "greet", "--payload", "{"], "payload.invalid"),
+        (&["logs", "--function", "great"], "function.unknown"),
+        (&["logs", "--since", "soon"], "logs.since"),
+        (&["logs", "--release", "0.9.0"], "release.unknown"),
+    ] {
+        let refused = project.run(&[args, &["--output", "json"]].concat()).await.exit(2).json();
+        assert_eq!(refused["error"]["id"], id, "{args:?}");
+    }
+}
+
+#[tokio::test]
+async fn logs_are_read_and_followed() {
+    let (project, made) = served().await;
+    project.run(&["invoke", "greet", "--payload", r#"{"name":"Ada"}"#]).await.exit(0);
+    project.run(&["invoke", "fail"]).await.exit(3);
+    let all = lines(&project.run(&["logs", "--output", "json"]).await.exit(0));
+    let times: Vec<&str> = all.iter().map(|line| line["at"].as_str().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    let said = |lines: &[Value], function: &str, text: &str| {
+        lines
+            .iter()
+            .any(|line| line["function"] == function && line["message"].as_str().unwrap().contains(text))
+    };
+    assert!(said(&all, "greet", "hello Ada") && said(&all, "fail", "on purpose"), "{all:#?}");
+    assert!(all.iter().all(|line| line["version"] == "1"), "{all:#?}");
+    let one = lines(&project.run(&["logs", "--function", "fail", "--output", "json"]).await.exit(0));
+    assert!(!one.is_empty() && one.iter().all(|line| line["function"] == "fail"), "{one:#?}");
+    let future = project.run(&["logs", "--since", "2099-01-01T00:00:00Z"]).await.exit(0);
+    assert_eq!(future.stdout, "");
+
+    // A follower hears what another release says, and ends well. Meanwhile each line is told once.
+    let mut follower = Follower::start(&project, &["logs", "--follow", "--output", "json"]);
+    follower.until(|line| line["message"].as_str().unwrap().contains("hello Ada")).await;
+    made.release_another("good day").await;
+    project.run(&["invoke", "greet", "--payload", r#"{"name":"Alan"}"#]).await.exit(0);
+    let new = follower.until(|line| line["message"].as_str().unwrap().contains("good day Alan")).await;
+    assert_eq!(new["version"], "2");
+    let heard = follower.interrupt(0).await;
+    let alan = heard.iter().filter(|line| line["message"].as_str().unwrap().contains("Alan")).count();
+    assert!(alan <= 1, "{heard:#?}");
+
+    // By the ledger, release 1.0.0 is version 1.
+    let old = lines(&project.run(&["logs", "--release", "1.0.0", "--output", "json"]).await.exit(0));
+    assert!(said(&old, "greet", "hello Ada") && !said(&old, "greet", "good day"), "{old:#?}");
+    let human = project.run(&["logs"]).await.exit(0).stdout;
+    assert!(human.lines().any(|line| line.ends_with("greet [2] good day Alan")), "{human}");
+}
+
+#[tokio::test]
+async fn a_status_is_watched() {
+    let (project, made) = served().await;
+    made.serve("2.0.0").await;
+    let mut watcher =
+        Follower::start(&project, &["status", "--watch", "--interval", "1", "--output", "json"]);
+    let first = watcher.until(|look| look["command"] == "status").await;
+    assert_eq!((&first["version"], &first["steps"]), (&json!("2.0.0"), &json!([])));
+    // Nothing has changed, so nothing is told, until something does.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    made.serve("3.0.0").await;
+    let second = watcher.until(|_| true).await;
+    assert_eq!(second["version"], "3.0.0");
+    assert_eq!(watcher.interrupt(0).await, Vec::<Value>::new());
+    // One line for each look, for people who are no terminal.
+    let mut child = project.program.command(&["status", "--watch"]).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = out.next_line().await.unwrap().unwrap();
+    assert!(line.contains("local: serves 3.0.0, deployment "), "{line}");
+    kill(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+
+    // On a terminal, which util-linux's `script` is, in the same place: up over the lines of the look before.
+    let watch = format!("{} status --watch --interval 1", env!("CARGO_BIN_EXE_deployctl"));
+    let terminal = format!("stty rows 24 cols 80; timeout -s INT --preserve-status 4 {watch}");
+    let own = project.program.command(&[]);
+    let env = own.as_std().get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    let mut script = tokio::process::Command::new("script");
+    script.args(["-qec", &terminal, "/dev/null"]).env_clear().envs(env).env("TERM", "xterm");
+    let drawn = script.current_dir(project.path()).stdin(std::process::Stdio::null()).output().await.unwrap();
+    let text = String::from_utf8(drawn.stdout).unwrap();
+    assert_eq!(drawn.status.code(), Some(0), "{text}");
+    let looks: Vec<&str> = text.split("\x1b[?7l\r").skip(1).collect();
+    assert!(looks.len() >= 2, "{text:?}");
+    let lines = looks[0].matches("\x1b[K\r\n").count();
+    assert!(looks[0].starts_with("local: serves 3.0.0") && lines >= 3, "{text:?}");
+    assert!(looks[1].starts_with(&format!("\x1b[{lines}Alocal: serves 3.0.0")), "{text:?}");
+}
+
+/// stdout, which must be one JSON document on each line.
+fn lines(ended: &CommandOutput) -> Vec<Value> {
+    let lines = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines.inspect(follows_its_schema).collect()
+}
+
+/// A command that goes on until it is interrupted.
+struct Follower {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Follower {
+    fn start(project: &MinimalProject, args: &[&str]) -> Self {
+        let mut child = project.program.command(args).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// Reads until a document is what is waited for.
+    async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let wait = async {
+            loop {
+                let line = self.lines.next_line().await.unwrap().expect("it ended");
+                let document: Value = serde_json::from_str(&line).unwrap();
+                follows_its_schema(&document);
+                if wanted(&document) {
+                    return document;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it was not said")
+    }
+
+    /// Interrupts it, which must end it with `code`; what it had still to say.
+    async fn interrupt(mut self, code: i32) -> Vec<Value> {
+        kill(Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()), Signal::SIGINT).unwrap();
+        let mut rest = Vec::new();
+        while let Some(line) = self.lines.next_line().await.unwrap() {
+            rest.push(serde_json::from_str(&line).unwrap());
+        }
+        assert_eq!(self.child.wait().await.unwrap().code(), Some(code));
+        rest
+    }
+}
+
+#[tokio::test]
+async fn what_needs_no_stage() {
+    let project = MinimalProject::new();
+    project.settings("[stages.dev]", "[stages.production]");
+    project.run(&["status", "-s", "prodution"]).await.exit(2).says(&["did you mean \"production\"?"]);
+    // Not even a project.
+    std::fs::remove_file(project.path().join("deployctl.toml")).unwrap();
+    let one = project.run(&["explain", "lease.held", "--output", "json"]).await.exit(0).json();
+    assert_eq!((&one["errors"][0]["exit_codes"], &one["exit_codes"]), (&json!([75]), &json!([])));
+    let all = project.run(&["explain", "--output", "json"]).await.exit(0).json();
+    assert!(
+        all["errors"].as_array().unwrap().len() > 100 && all["exit_codes"].as_array().unwrap().len() == 10
+    );
+    let unknown = project.run(&["explain", "lease.hold", "--output", "json"]).await.exit(2).json();
+    assert_eq!(unknown["error"]["id"], "explain.unknown");
+
+    let names = project.run(&["schema", "--output", "json"]).await.exit(0).json();
+    for schema in names["schemas"].as_array().unwrap() {
+        let printed = project.run(&["schema", schema["name"].as_str().unwrap()]).await.exit(0);
+        jsonschema::validator_for(&serde_json::from_str(&printed.stdout).unwrap()).unwrap();
+    }
+    project.run(&["schema", "hitsory"]).await.exit(2).says(&["did you mean \"history\"?"]);
+
+    for (shell, text) in
+        [("bash", "complete -F _deployctl"), ("zsh", "#compdef deployctl"), ("fish", "complete -c deployctl")]
+    {
+        let printed = project.run(&["completions", shell]).await.exit(0).stdout;
+        assert!(printed.contains(text), "{shell}");
+    }
+    let bash = project.write("deployctl.bash", project.run(&["completions", "bash"]).await.exit(0).stdout);
+    let script = "source \"$0\"; COMP_WORDS=(deployctl roll); COMP_CWORD=1; _deployctl deployctl roll deployctl; echo \"${COMPREPLY[*]}\"";
+    let completed = std::process::Command::new("bash").args(["-c", script]).arg(bash).output().unwrap();
+    assert_eq!(String::from_utf8(completed.stdout).unwrap(), "rollback\n");
+
+    let dir = project.path().join("man");
+    let args = ["man", "--dir", dir.to_str().unwrap(), "--output", "json"];
+    let pages = project.run(&args).await.exit(0).json();
+    let pages = pages["pages"].as_array().unwrap();
+    assert!(pages.contains(&json!("deployctl.1")) && pages.contains(&json!("deployctl-local-up.1")));
+    for page in pages {
+        let text = std::fs::read_to_string(dir.join(page.as_str().unwrap())).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{page}");
+    }
+    project.write("file", "");
+    project.run(&["man", "--dir", "file/man"]).await.exit(10).says(&["error [man.not_written]"]);
+}

@@ -1,0 +1,226 @@
+//! Layers and the ways past a release, with the real program and the real Terraform on a local stage: the first plan,
+//! Terraform by hand, outputs, what a plan without changes costs, and destruction in reverse order.
+
+use std::path::Path;
+
+use crate::support::counting_terraform::CountingTerraform;
+use crate::support::minimal_project::MinimalProject;
+use crate::support::program::CommandOutput;
+use crate::support::pty::type_keys;
+use crate::support::sdk;
+use aws_sdk_s3 as s3;
+use serde_json::{Value, json};
+
+/// `app` and `logs` read the outputs of `base`, and nothing of each other.
+const READS_BASE: &str = r#"
+variable "state_bucket" {}
+variable "state_prefix" {}
+data "terraform_remote_state" "base" {
+  backend = "s3"
+  config = {
+    bucket = var.state_bucket
+    key    = "${var.state_prefix}/base.tfstate"
+    region = "us-east-1"
+  }
+}
+resource "terraform_data" "this" {
+  input = data.terraform_remote_state.base.outputs.artifact_bucket
+  provisioner "local-exec" { command = "sleep 1" }
+  provisioner "local-exec" {
+    when    = destroy
+    command = "sleep 1"
+  }
+}
+"#;
+
+const BASE: &str = r#"
+resource "terraform_data" "this" { input = "small-artifacts" }
+output "artifact_bucket" { value = terraform_data.this.output }
+output "password" {
+  value     = "correct horse"
+  sensitive = true
+}
+"#;
+
+struct Layers {
+    project: MinimalProject,
+    terraform: CountingTerraform,
+}
+
+impl Layers {
+    fn new() -> Self {
+        let mut project = MinimalProject::new();
+        project.settings("[artifacts.hello]", "[layers.logs]\ndepends_on = [\"base\"]\n\n[artifacts.hello]");
+        project.layer("base", BASE);
+        project.layer("app", READS_BASE);
+        project.layer(
+            "logs",
+            &format!("{READS_BASE}output \"bucket\" {{ value = terraform_data.this.output }}\n"),
+        );
+        let terraform = CountingTerraform::new(project.path(), Path::new("terraform"));
+        project.program = project.program.clone().with("DEPLOYCTL_TERRAFORM", &terraform.program);
+        Self { project, terraform }
+    }
+
+    /// A project whose layers are applied.
+    async fn applied() -> Self {
+        let layers = Self::new();
+        layers.apply("base").await;
+        tokio::join!(layers.apply("app"), layers.apply("logs"));
+        layers.calls();
+        layers
+    }
+
+    async fn run(&self, args: &[&str]) -> CommandOutput {
+        self.project.run(args).await
+    }
+
+    async fn json(&self, args: &[&str]) -> Value {
+        self.run(&[args, &["--output", "json"]].concat()).await.exit(0).json()
+    }
+
+    /// Terraform by hand.
+    async fn by_hand(&self, layer: &str, args: &[&str]) -> CommandOutput {
+        self.run(&[&["terraform", layer, "--"], args].concat()).await
+    }
+
+    async fn apply(&self, layer: &str) {
+        self.by_hand(layer, &["apply", "-auto-approve", "-input=false", "-no-color"]).await.exit(0);
+    }
+
+    /// A client of the local stage's S3.
+    async fn store(&self) -> s3::Client {
+        let up = self.json(&["local", "up"]).await;
+        let config = sdk::config(up["endpoint"].as_str().unwrap(), "000000000000");
+        s3::Client::from_conf(s3::config::Builder::from(&config).force_path_style(true).build())
+    }
+
+    /// The Terraform processes since this was last asked, in no order.
+    fn calls(&self) -> Vec<String> {
+        let calls = self.terraform.calls();
+        let first_two = |call: &String| call.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ");
+        let mut calls: Vec<String> = calls.iter().map(first_two).collect();
+        calls.sort();
+        calls
+    }
+}
+
+/// What cannot be planned yet is named, and nothing is made up for it.
+#[tokio::test]
+async fn the_first_plan_names_what_cannot_be_planned_yet() {
+    let layers = Layers::new();
+    let plan = layers.run(&["plan"]).await.exit(0);
+    assert!(plan.stdout.contains("base"), "{plan:?}");
+    for layer in ["app", "logs"] {
+        let line =
+            format!("layer {layer} cannot be planned yet: it reads the outputs of base, not applied so far");
+        assert!(plan.stdout.contains(&line), "{plan:?}");
+    }
+    let plan = layers.run(&["plan", "--exit-code", "--output", "json"]).await.exit(3).json();
+    let states: Vec<&str> =
+        plan["layers"].as_array().unwrap().iter().map(|layer| layer["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["changes", "not_yet", "not_yet"], "{plan:#}");
+    assert_eq!(plan["layers"][1]["needs"], json!(["base"]));
+    assert_eq!(plan["functions"], Value::Null);
+    assert_eq!(
+        layers.json(&["output"]).await,
+        json!({ "app": {}, "base": {}, "logs": {} }),
+        "nothing was applied"
+    );
+}
+
+/// Terraform's own terminal, output and exit code.
+#[tokio::test]
+async fn terraform_runs_by_hand() {
+    let layers = Layers::new();
+    let plan = layers.by_hand("base", &["plan", "-detailed-exitcode", "-no-color"]).await.exit(2);
+    assert!(plan.stdout.contains("Plan: 1 to add"), "{plan:?}");
+    let unknown = layers.by_hand("bass", &["version"]).await.exit(2);
+    assert!(unknown.stderr.contains("bass"), "{unknown:?}");
+    layers.by_hand("base", &["state", "show", "nothing.here"]).await.exit(1);
+
+    // On a terminal it asks, and the answer reaches it.
+    let apply = "terraform base -- apply -no-color";
+    let ended = type_keys(&layers.project.program, layers.project.path(), apply, "Enter a value:", "yes\n")
+        .await
+        .exit(0);
+    assert!(ended.stdout.contains("Only 'yes' will be accepted"), "{ended:?}");
+    assert!(ended.stdout.contains("Apply complete! Resources: 1 added"), "{ended:?}");
+
+    layers.apply("app").await;
+    let listed = layers.by_hand("app", &["state", "list"]).await.exit(0).stdout;
+    assert!(listed.contains("terraform_data.this"), "{listed}");
+}
+
+/// Read without Terraform; secrets only for who asks for them.
+#[tokio::test]
+async fn outputs_are_read_without_terraform() {
+    let layers = Layers::applied().await;
+    let bucket = "small-artifacts";
+    let all = layers.json(&["output"]).await;
+    assert_eq!(all["base"], json!({ "artifact_bucket": bucket, "password": "(sensitive)" }));
+    assert_eq!(all["logs"], json!({ "bucket": bucket }));
+    assert_eq!(layers.json(&["output", "--layer", "logs"]).await, json!({ "bucket": bucket }));
+    assert_eq!(layers.run(&["output", "artifact_bucket"]).await.exit(0).stdout, format!("{bucket}\n"));
+    assert_eq!(layers.run(&["output", "password"]).await.exit(0).stdout, "(sensitive)\n");
+    let shown = layers.run(&["output", "--show-sensitive", "password"]).await.exit(0);
+    assert_eq!(shown.stdout, "correct horse\n");
+    layers.run(&["output", "nothing"]).await.exit(2).says(&["output.unknown"]);
+    assert_eq!(layers.calls(), [""; 0], "no Terraform process");
+}
+
+/// One process for each layer, and those that need not wait for each other do not.
+#[tokio::test]
+async fn a_plan_without_changes_is_one_process_for_each_layer() {
+    let layers = Layers::applied().await;
+    let plan = layers.run(&["plan", "--progress", "json", "--output", "json"]).await.exit(0);
+    let states = &plan.json()["layers"];
+    assert!(states.as_array().unwrap().iter().all(|layer| layer["state"] == "no_changes"), "{states:#}");
+    assert_eq!(layers.calls(), ["app plan", "base plan", "logs plan"]);
+    let place = |event: &str, step: &str| {
+        let is_it = |line: &str| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["event"] == event && line["step"] == step
+        };
+        plan.stderr.lines().position(is_it).unwrap_or_else(|| panic!("{event} {step}: {}", plan.stderr))
+    };
+    let (app, logs) = ("terraform plan app", "terraform plan logs");
+    assert!(place("step_finished", "terraform plan base") < place("step_started", app));
+    assert!(place("step_started", app) < place("step_finished", logs));
+    assert!(place("step_started", logs) < place("step_finished", app));
+}
+
+/// Last layer first, and not without being sure.
+#[tokio::test]
+async fn layers_are_destroyed_in_reverse_order() {
+    let layers = Layers::applied().await;
+    layers.run(&["destroy"]).await.exit(2).says(&["destroy.unconfirmed", "--yes"]);
+    assert_eq!(layers.calls(), [""; 0]);
+    // deployctl deletes what is its own in the artifact bucket, and nothing else.
+    let store = layers.store().await;
+    store.create_bucket().bucket("small-artifacts").send().await.unwrap();
+    for key in
+        ["hello/1.0.0.zip", "deployctl/local/ledger/00000001.json", "deployctl/other/lease.json", "mine.txt"]
+    {
+        store.put_object().bucket("small-artifacts").key(key).send().await.unwrap();
+    }
+    let destroyed = layers
+        .run(&["destroy", "--yes", "--delete-releases", "--progress", "json", "--output", "json"])
+        .await
+        .exit(0);
+    assert_eq!(destroyed.json()["outcome"], "destroyed");
+    let finished: Vec<String> = destroyed
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|event| event["event"] == "step_finished")
+        .filter_map(|event| Some(event["step"].as_str()?.strip_prefix("terraform destroy ")?.to_owned()))
+        .collect();
+    assert_eq!(finished.len(), 3, "{finished:?}");
+    assert_eq!(finished[2], "base", "what others stand on goes last");
+    let left = layers.by_hand("base", &["state", "list"]).await.exit(0).stdout;
+    assert!(!left.contains("terraform_data"), "{left}");
+    let kept = store.list_objects_v2().bucket("small-artifacts").send().await.unwrap();
+    let kept: Vec<&str> = kept.contents().iter().filter_map(|object| object.key()).collect();
+    assert_eq!(kept, ["deployctl/other/lease.json", "mine.txt"]);
+}

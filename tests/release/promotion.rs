@@ -1,0 +1,229 @@
+//! A release of one account and region goes live in another: the very bytes, by the rights of whoever promotes.
+
+use aws_sdk_apigateway as gateway;
+use aws_sdk_lambda as lambda;
+use aws_sdk_s3 as s3;
+use serde_json::{Value, json};
+
+use crate::support::minimal_project::MinimalProject;
+use crate::support::program::{CommandOutput, Program};
+use crate::support::{fixtures, sdk};
+
+/// A stage of its own account and region.
+#[derive(Debug, Clone, Copy)]
+struct Stage {
+    name: &'static str,
+    account: &'static str,
+    region: &'static str,
+}
+
+const DEV: Stage = Stage { name: "dev", account: "111111111111", region: "us-east-1" };
+const PRD: Stage = Stage { name: "prd", account: "222222222222", region: "eu-central-1" };
+
+#[tokio::test]
+async fn to_another_account_and_region() {
+    let cloud = TwoAccounts::new().await;
+    cloud.release("1.0.0").await;
+    // What is built since then is of no interest.
+    cloud.project.build("1.0.1");
+
+    // The account of `prd` may not read the zips of `dev`. That is seen before anything is changed.
+    cloud.settings("profile");
+    let told = ["promote.denied", "small-dev/*", "let account 222222222222 do s3:GetObject"];
+    cloud.promote(&cloud.profiles, "1.0.0").await.exit(10).says(&told);
+    let states = cloud.keys(PRD, "small-prd-tfstate-222222222222").await;
+    assert_eq!(states, [""; 0], "Terraform was not begun");
+
+    cloud.lets_read("small-dev").await;
+    let promoted = cloud.promote(&cloud.profiles, "1.0.0").await.exit(0).json();
+    assert_eq!((&promoted["stage"], &promoted["version"]), (&json!("prd"), &json!("1.0.0")));
+    let (from, to) = (cloud.record(DEV, 1).await, cloud.record(PRD, 1).await);
+    assert_eq!((&to["action"], &to["release"]["promoted_from"]), (&json!("promote"), &json!("dev")));
+    for same in ["sha256", "size", "key"] {
+        let of = |record: &Value| record["release"]["artifacts"]["hello"][same].clone();
+        assert_eq!(of(&from), of(&to), "{same}");
+    }
+    let code = |record: &Value| record["release"]["functions"]["hello"]["code_sha256"].clone();
+    assert!(code(&from).is_string() && code(&from) == code(&to), "{to:#}");
+    assert_eq!(cloud.zip(PRD, "1.0.0").await, cloud.zip(DEV, "1.0.0").await);
+    assert_eq!(to["who"]["arn"], "arn:aws:iam::222222222222:root");
+}
+
+/// A pipeline has one role, that of the target. It needs to be let in to the state of the source, too.
+#[tokio::test]
+async fn by_the_role_of_the_target() {
+    let cloud = TwoAccounts::new().await;
+    cloud.release("1.1.0").await;
+    let role = cloud.role_of_the_target();
+    cloud.lets_read("small-dev").await;
+    cloud.promote(&role, "1.1.0").await.exit(10).says(&["small-dev-tfstate-111111111111"]);
+    cloud.lets_read("small-dev-tfstate-111111111111").await;
+    assert_eq!(cloud.promote(&role, "1.1.0").await.exit(0).json()["version"], "1.1.0");
+    // But never to write where it does not belong.
+    role.run(&["rollback", "--stage", "dev"]).await.exit(10).says(&["aws.wrong_account"]);
+}
+
+#[tokio::test]
+async fn bytes_are_those_of_the_release_or_it_is_refused() {
+    let cloud = TwoAccounts::new().await;
+    let role = cloud.role_of_the_target();
+    cloud.lets_read("small-dev").await;
+    cloud.lets_read("small-dev-tfstate-111111111111").await;
+    cloud.release("1.1.0").await;
+    cloud.promote(&role, "1.1.0").await.exit(0);
+    // Other bytes over a zip are another version of it, and not what was released.
+    cloud.release("1.2.0").await;
+    let zip = cloud.zip(DEV, "1.2.0").await;
+    cloud.overwrites("hello/1.2.0.zip").await;
+    cloud.promote(&role, "1.2.0").await.exit(0);
+    assert_eq!(cloud.zip(PRD, "1.2.0").await, zip);
+    // And what is deleted for good cannot be promoted.
+    cloud.deletes("hello/1.1.0.zip").await;
+    cloud.promote(&role, "1.1.0").await.exit(10).says(&["promote.gone", "cannot be found or read"]);
+    assert_eq!(cloud.program.run(&["history", "--stage", "prd"]).await.code, Some(10), "without credentials");
+    assert_eq!(role.run(&["history", "--stage", "prd"]).await.exit(0).stdout.lines().count(), 2);
+}
+
+/// One cloud with both accounts. deployctl knows it by its endpoint only, and who it is from the stage's profile.
+struct TwoAccounts {
+    project: MinimalProject,
+    /// deployctl without credentials.
+    program: Program,
+    /// deployctl with a profile for each stage.
+    profiles: Program,
+    endpoint: String,
+}
+
+impl TwoAccounts {
+    async fn new() -> Self {
+        let project = MinimalProject::new();
+        project.run(&["local", "up"]).await.exit(0);
+        let endpoint = project.stage_file().endpoint();
+        let secret = sdk::secret(&endpoint);
+        let profiles: String = [DEV, PRD]
+            .map(|Stage { name, account, .. }| {
+                format!("[{name}]\naws_access_key_id = {account}\naws_secret_access_key = {secret}\n\n")
+            })
+            .concat();
+        let profiles = project.write("profiles", profiles);
+        // The region of a stage is that of deployctl.toml, whatever the environment says.
+        let program =
+            project.program.clone().with("AWS_ENDPOINT_URL", &endpoint).with("AWS_REGION", "ap-south-1");
+        let profiles = program.clone().with("AWS_SHARED_CREDENTIALS_FILE", profiles);
+        let cloud = Self { project, program, profiles, endpoint };
+        cloud.settings("profile");
+        let mut sites = Vec::new();
+        for stage in [DEV, PRD] {
+            let config = cloud.config(stage);
+            fixtures::create_bucket(&cloud.s3(stage), &format!("small-{}", stage.name)).await;
+            fixtures::create_functions(&lambda::Client::new(&config), ["hello".to_owned()]).await;
+            let api = fixtures::create_api(&gateway::Client::new(&config), &["v1"]).await;
+            let Self { endpoint, .. } = &cloud;
+            sites.push(format!("{} = [\"{api}\", \"{endpoint}/_aws/execute-api/{api}/v1\"]", stage.name));
+        }
+        let bucket = "variable \"stage\" {\n type = string\n}\n\noutput \"artifact_bucket\" {\n value = \"small-${var.stage}\"\n}\n";
+        cloud.project.layer("base", bucket);
+        cloud.project.layer(
+            "app",
+            &format!(
+                "variable \"stage\" {{\n type = string\n}}\n\nlocals {{\n sites = {{\n {}\n }}\n}}\n\n\
+                 output \"deployctl\" {{\n value = {{\n artifact_bucket = \"small-${{var.stage}}\"\n \
+                 rest_api_id = local.sites[var.stage][0]\n stage_name = \"v1\"\n \
+                 invoke_url = local.sites[var.stage][1]\n \
+                 functions = {{ hello = {{ name = \"hello\", artifact = \"hello\" }} }}\n }}\n}}\n",
+                sites.join("\n ")
+            ),
+        );
+        for Stage { name, .. } in [DEV, PRD] {
+            cloud.profiles.run(&["bootstrap", "--stage", name]).await.exit(0);
+        }
+        cloud
+    }
+
+    fn config(&self, stage: Stage) -> aws_types::SdkConfig {
+        let config = sdk::config(&self.endpoint, stage.account).into_builder();
+        config.region(s3::config::Region::new(stage.region)).build()
+    }
+
+    /// Writes `deployctl.toml`, with a profile for each stage or without.
+    fn settings(&self, profile: &str) {
+        let stages = [DEV, PRD].map(|Stage { name, account, region }| {
+            let profile =
+                if profile.is_empty() { String::new() } else { format!("{profile} = \"{name}\"\n") };
+            format!(
+                "[stages.{name}]\naccount = \"{account}\"\nregion = \"{region}\"\npacing = false\n{profile}\n"
+            )
+        });
+        let stages = format!("{}\n[probe]\ntimeout_seconds = 20\n", stages.concat());
+        self.project.settings("[stages.dev]\naccount = \"111111111111\"\nregion = \"us-east-1\"\n", &stages);
+    }
+
+    async fn release(&self, version: &str) {
+        self.project.build(version);
+        self.settings("profile");
+        self.profiles.run(&["release", "--version", version, "--stage", "dev"]).await.exit(0);
+        self.settings("");
+    }
+
+    /// deployctl with the credentials of `prd`, for both stages.
+    fn role_of_the_target(&self) -> Program {
+        let program = self.program.clone().with("AWS_ACCESS_KEY_ID", PRD.account);
+        program.with("AWS_SECRET_ACCESS_KEY", sdk::secret(&self.endpoint))
+    }
+
+    async fn promote(&self, program: &Program, version: &str) -> CommandOutput {
+        let args = ["promote", "--version", version, "--from", "dev", "--to", "prd", "--output", "json"];
+        program.run(&args).await
+    }
+
+    fn s3(&self, stage: Stage) -> s3::Client {
+        s3::Client::new(&self.config(stage))
+    }
+
+    /// Lets the account of `prd` read a bucket of `dev`.
+    async fn lets_read(&self, bucket: &str) {
+        let policy = json!({ "Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "AWS": format!("arn:aws:iam::{}:root", PRD.account) },
+            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"],
+            "Resource": [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*")],
+        }] });
+        self.s3(DEV).put_bucket_policy().bucket(bucket).policy(policy.to_string()).send().await.unwrap();
+    }
+
+    /// Overwrites an object of `dev`, as somebody who may do anything.
+    async fn overwrites(&self, key: &str) {
+        let other = s3::primitives::ByteStream::from_static(b"other bytes");
+        self.s3(DEV).put_object().bucket("small-dev").key(key).body(other).send().await.unwrap();
+    }
+
+    /// Deletes an object of `dev` with all its versions.
+    async fn deletes(&self, key: &str) {
+        let s3 = self.s3(DEV);
+        let found = s3.list_object_versions().bucket("small-dev").prefix(key).send().await.unwrap();
+        for version in found.versions() {
+            let delete = s3.delete_object().bucket("small-dev").key(key);
+            delete.version_id(version.version_id().unwrap()).send().await.unwrap();
+        }
+    }
+
+    async fn keys(&self, stage: Stage, bucket: &str) -> Vec<String> {
+        let found = self.s3(stage).list_objects_v2().bucket(bucket).send().await.unwrap();
+        found.contents().iter().map(|object| object.key().unwrap().to_owned()).collect()
+    }
+
+    async fn record(&self, stage: Stage, number: usize) -> Value {
+        let key = format!("deployctl/{}/ledger/{number:08}.json", stage.name);
+        serde_json::from_slice(&self.bytes(stage, &key).await).unwrap()
+    }
+
+    async fn zip(&self, stage: Stage, version: &str) -> Vec<u8> {
+        self.bytes(stage, &format!("hello/{version}.zip")).await
+    }
+
+    async fn bytes(&self, stage: Stage, key: &str) -> Vec<u8> {
+        let bucket = format!("small-{}", stage.name);
+        let object = self.s3(stage).get_object().bucket(bucket).key(key).send().await.unwrap();
+        object.body.collect().await.unwrap().to_vec()
+    }
+}
