@@ -1,8 +1,8 @@
-//! Puts the example project into the program: `deployctl init --example` writes it from there.
+//! Embeds the example project, which `deployctl init --example` writes.
 //!
-//! `src/commands/init/example` consists of links to the project's own files, so that there is one of each. Whatever has to have
-//! another name in a package of cargo's (a `Cargo.toml` would make the folder a package of its own, a `.gitignore` would
-//! be obeyed) ends with `.in` there.
+//! `src/commands/init/example` contains links to the project's own files, so that no file exists twice. Some
+//! files end with `.in` there: cargo would treat the folder of a `Cargo.toml` as a package, and git would
+//! apply a `.gitignore`.
 
 use std::fmt::Write as _;
 use std::io::Result;
@@ -24,20 +24,20 @@ fn main() -> Result<()> {
     std::fs::write(out.join("example.rs"), table)
 }
 
-/// The files below `folder`, by the names that they are written under. What Terraform and deployctl leave in a
-/// checkout that is worked in is no part of the example.
+/// The files below `folder`, under the names that `init --example` writes, without the working files of
+/// Terraform and deployctl.
 fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> Result<()> {
-    // Also tells cargo to look for new files.
+    // For a folder, cargo also detects new files.
     println!("cargo::rerun-if-changed={}", folder.display());
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        let left_behind = matches!(name.as_str(), ".terraform" | ".deployctl" | "target")
+        let is_working_file = matches!(name.as_str(), ".terraform" | ".deployctl" | "target")
             || name.contains(".tfstate")
             || name.ends_with('~');
-        // Not the users API's, but this repository's own.
-        let not_of_the_example = prefix == "terraform/" && name == "github";
-        if left_behind || not_of_the_example {
+        // The deploy role of this repository.
+        let is_own_pipeline = prefix == "terraform/" && name == "github";
+        if is_working_file || is_own_pipeline {
             continue;
         }
         if path.is_dir() {

@@ -1,5 +1,5 @@
-//! How long a person or a shell waits before anything is done: `cargo bench --bench start`. The goals are 10 ms for
-//! `--help` and 20 ms for completions, process start included.
+//! The time to start: `cargo bench --bench start`. The goals are 10 ms for `--help` and 20 ms for
+//! completions, including the process start.
 #![expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
 
 use std::process::{Command, Stdio};

@@ -1,4 +1,5 @@
-//! How fast Terraform's event stream is parsed. The goal is 200 MB/s: `cargo bench --bench terraform_messages`.
+//! The speed of parsing Terraform's event stream: `cargo bench --bench terraform_messages`. The goal is 200
+//! MB/s.
 #![expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
@@ -14,7 +15,7 @@ fn recorded(name: &str) -> String {
 fn parse(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("parse");
     for name in ["apply", "noplan", "locked"] {
-        // A stream of about a megabyte, so that it does not fit into the nearest cache.
+        // About a megabyte, which does not fit into the L1 cache.
         let once = recorded(name);
         let stream = once.repeat(1_000_000 / once.len() + 1);
         group.throughput(Throughput::Bytes(stream.len() as u64));

@@ -1,6 +1,6 @@
-//! Our own time around a Terraform process: the same program that does nothing, bare and as a plan without changes of the
-//! driver, which looks whether `init` is needed and takes care of pipes, guard and plan file. The goal is a difference
-//! under 20 ms: `cargo bench --bench terraform_process`.
+//! The driver's overhead around a Terraform process: `cargo bench --bench terraform_process`. Compares a
+//! script that does nothing with a plan without changes of the driver, which checks whether `init` is needed
+//! and handles pipes, guard and plan file. The goal is a difference under 20 ms.
 #![expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,12 +11,12 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use deployctl::terraform::{Driver, Layer, PlanOptions, PlanOutcome, Terraform};
 use tokio_util::sync::CancellationToken;
 
-/// Says which Terraform it is, and otherwise that all is well.
+/// A Terraform that prints its version, and otherwise exits with 0.
 const PROGRAM: &str = "#!/bin/sh\ncase $1 in version) echo 'Terraform v1.11.4' ;; esac\n";
 
 async fn driver(dir: &Path) -> Driver {
     let program = dir.join("terraform");
-    std::fs::write(&program, PROGRAM).expect("a script in a folder of our own");
+    std::fs::write(&program, PROGRAM).expect("a script in a temporary folder");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("its mode");
     let terraform = Terraform::locate(&program, dir, &CancellationToken::new()).await;
     Driver::new(terraform.expect("the script says its version"), "bench", dir.join("data"))

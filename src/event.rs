@@ -1,7 +1,6 @@
-//! The interface between the engine and the output: the engine reports what happens, the output decides what a
-//! person or a machine sees of it. Nothing in the engine prints.
+//! The interface between the engine and the report: the engine emits events, the report prints them.
 //!
-//! Delivery is a plain call: events arrive in order, and a slow terminal slows the engine down instead of
+//! Delivery is a function call: events arrive in order, and a slow terminal slows the engine down instead of
 //! filling memory.
 
 use std::path::Path;
@@ -14,76 +13,63 @@ use crate::terraform::messages::Message;
 
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
-    /// A step of the command began. Independent steps overlap.
+    /// A step of the command started. Independent steps overlap.
     StepStarted {
-        /// The step's name, such as `terraform app`.
+        /// Such as `terraform apply app`.
         step: &'a str,
     },
-    /// A step ended, well or not.
+    /// A step succeeded or failed.
     StepFinished {
-        /// The name it started under.
         step: &'a str,
-        /// How long it took.
         seconds: f64,
-        /// Whether it did what it was to do.
+        /// Whether the step has succeeded.
         ok: bool,
     },
-    /// A step was given up before its end, because another one beside it failed.
-    StepStopped {
-        /// The name it started under.
-        step: &'a str,
-        /// How long it was under way.
-        seconds: f64,
-    },
-    /// Something a reader wants to know while it happens.
+    /// A step was stopped before its end, because a parallel step failed.
+    StepStopped { step: &'a str, seconds: f64 },
+    /// Information.
     Note(String),
-    /// Something that may need attention, though the command goes on.
+    /// Something that may need attention. The command continues.
     Warning(String),
     /// A line that a started program wrote, other than Terraform's JSON.
     ProgramLine {
-        /// Which program, in a word.
+        /// The short name of the program.
         program: &'a str,
-        /// The line, without its end.
+        /// The line, without the line break.
         line: &'a str,
     },
     /// A message of Terraform's `-json` stream.
     Terraform {
-        /// The layer it is about.
         layer: &'a str,
         /// The layer's folder: file names in diagnostics are relative to it.
         dir: &'a Path,
         message: &'a Message,
     },
-    /// How far a build is.
+    /// The progress of a build.
     Units {
-        /// How many units are done.
         done: usize,
-        /// How many there are, as far as the compiler has told.
+        /// The number of units that cargo has reported so far.
         total: usize,
-        /// What is being compiled.
+        /// The unit that is being compiled.
         unit: &'a str,
     },
-    /// Work on one function began, goes on, or ended.
-    Function {
-        function: &'a str,
-        /// How far it is.
-        phase: FunctionPhase<'a>,
-    },
+    /// Work on one function started, continues, or ended.
+    Function { function: &'a str, phase: FunctionPhase<'a> },
     /// How the API that goes live differs from the one before it.
     ApiChanged {
-        /// The routes, models, … in words.
+        /// The changed routes, models, … as text.
         changes: &'a [String],
     },
 }
 
-/// How far the work on a function is.
+/// The state of the work on a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FunctionPhase<'a> {
     /// New code is sent.
     Updating,
     /// A version is published.
     Publishing,
-    /// The version is there, and not yet active.
+    /// The version exists, but is not active yet.
     Waiting,
     /// The version is active.
     Done(&'a str),
@@ -109,7 +95,7 @@ tokio::task_local! {
     static STEP: Arc<str>;
 }
 
-/// The innermost step that is under way here: what is said now belongs to it.
+/// The innermost step of the running code; events that are emitted now belong to it.
 pub(crate) fn current_step() -> Option<Arc<str>> {
     STEP.try_with(Arc::clone).ok()
 }
@@ -119,13 +105,13 @@ pub(crate) fn current_step() -> Option<Arc<str>> {
 pub(crate) struct Events {
     listener: Arc<Listener>,
     times: Arc<Mutex<Vec<StepTime>>>,
-    begun: Instant,
+    started: Instant,
 }
 
 impl Events {
     /// Delivers every event to `listener`. The command starts now.
     pub(crate) fn new(listener: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
-        Self { listener: Arc::new(listener), times: Arc::default(), begun: Instant::now() }
+        Self { listener: Arc::new(listener), times: Arc::default(), started: Instant::now() }
     }
 
     pub(crate) fn silent() -> Self {
@@ -136,22 +122,20 @@ impl Events {
         (self.listener)(event);
     }
 
-    /// Says something in a sentence.
     pub(crate) fn note(&self, text: impl Into<String>) {
         self.emit(&Event::Note(text.into()));
     }
 
-    /// Says something that may need attention.
     pub(crate) fn warn(&self, text: impl Into<String>) {
         self.emit(&Event::Warning(text.into()));
     }
 
-    /// Says how far the work on a function is.
     pub(crate) fn function(&self, function: &str, phase: FunctionPhase<'_>) {
         self.emit(&Event::Function { function, phase });
     }
 
-    /// Runs `work` as the step `name`: announced, timed and remembered, whether it succeeds, fails, or is given up.
+    /// Runs `work` as the step `name`: emits its start and end and records its time, whether it succeeds,
+    /// fails, or is stopped.
     pub(crate) async fn step<T, E>(
         &self,
         name: &str,
@@ -159,26 +143,26 @@ impl Events {
     ) -> Result<T, E> {
         self.emit(&Event::StepStarted { step: name });
         let running = Running { events: self, name, start: Instant::now(), ended: false };
-        // The SDK's futures are large. On the heap, a step's size does not add up to a stack's.
+        // The SDK's futures are large: on the stack, nested steps could overflow it.
         let result = STEP.scope(name.into(), Box::pin(work)).await;
         running.end(result.is_ok());
         result
     }
 
-    /// The steps that have ended so far, in the order of their ends.
+    /// The ended steps, in the order of their ends.
     pub(crate) fn times(&self) -> Vec<StepTime> {
         self.times.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn remember(&self, name: &str, start: Instant, seconds: f64) {
-        let offset = start.saturating_duration_since(self.begun).as_secs_f64();
+    fn record_time(&self, name: &str, start: Instant, seconds: f64) {
+        let offset = start.saturating_duration_since(self.started).as_secs_f64();
         let rounded = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
         let time = StepTime { name: name.to_owned(), start: rounded(offset), seconds: rounded(seconds) };
         self.times.lock().unwrap_or_else(PoisonError::into_inner).push(time);
     }
 }
 
-/// A step under way. Dropped before its end, it tells that it was given up.
+/// A running step. If it is dropped before its end, it emits [`Event::StepStopped`].
 struct Running<'a> {
     events: &'a Events,
     name: &'a str,
@@ -190,7 +174,7 @@ impl Running<'_> {
     fn end(mut self, ok: bool) {
         self.ended = true;
         let seconds = self.start.elapsed().as_secs_f64();
-        self.events.remember(self.name, self.start, seconds);
+        self.events.record_time(self.name, self.start, seconds);
         self.events.emit(&Event::StepFinished { step: self.name, seconds, ok });
     }
 }
@@ -201,7 +185,7 @@ impl Drop for Running<'_> {
             return;
         }
         let seconds = self.start.elapsed().as_secs_f64();
-        self.events.remember(self.name, self.start, seconds);
+        self.events.record_time(self.name, self.start, seconds);
         self.events.emit(&Event::StepStopped { step: self.name, seconds });
     }
 }
@@ -218,12 +202,12 @@ mod tests {
     use crate::error::{Error, ErrorId, Result};
 
     #[tokio::test]
-    async fn a_step_that_is_given_up_is_told_and_has_a_time() {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let hear = Arc::clone(&told);
+    async fn a_stopped_step_emits_an_event_and_has_a_time() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let recorder = Arc::clone(&lines);
         let events = Events::new(move |event| {
             let step = current_step().map(|step| step.to_string());
-            hear.lock().unwrap().push(format!("{event:?} in {step:?}"));
+            recorder.lock().unwrap().push(format!("{event:?} in {step:?}"));
         });
         let endless = events.step("endless", std::future::pending::<Result<()>>());
         let failing = events.step("failing", async {
@@ -232,9 +216,9 @@ mod tests {
             Err::<(), _>(Error::preflight(ErrorId::AwsRead, "y"))
         });
         futures::future::try_join(endless, failing).await.unwrap_err();
-        let told = told.lock().unwrap().join("\n");
-        assert!(told.contains("Note(\"inside\") in Some(\"failing\")"), "{told}");
-        assert!(told.contains("StepStopped { step: \"endless\""), "{told}");
+        let lines = lines.lock().unwrap().join("\n");
+        assert!(lines.contains("Note(\"inside\") in Some(\"failing\")"), "{lines}");
+        assert!(lines.contains("StepStopped { step: \"endless\""), "{lines}");
         let times = events.times();
         let names: Vec<&str> = times.iter().map(|time| time.name.as_str()).collect();
         assert_eq!(names, ["failing", "endless"]);

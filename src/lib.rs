@@ -1,5 +1,5 @@
-//! deployctl releases serverless APIs on AWS. This crate is the program, and one library: [`terraform`], which runs
-//! Terraform or OpenTofu and returns typed results, as python-terraform does for Python.
+//! deployctl releases serverless APIs on AWS. This crate is the program, and one library: [`terraform`],
+//! which runs Terraform or OpenTofu and returns typed results, as python-terraform does for Python.
 //!
 //! ```
 //! use std::path::Path;
@@ -12,7 +12,11 @@
 //! # let dir = folder.path().join("app");
 //! # std::fs::create_dir(&dir)?;
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-//! std::fs::write(dir.join("main.tf"), "output \"url\" { value = \"https://example.com\" }")?;
+//! let source = r#"
+//!     resource "terraform_data" "site" { input = "https://example.com" }
+//!     output "url" { value = terraform_data.site.output }
+//! "#;
+//! std::fs::write(dir.join("main.tf"), source)?;
 //! let work = folder.path().join("work");
 //! # runtime.block_on(async {
 //! let terraform = Terraform::locate(Path::new("terraform"), &work, &CancellationToken::new()).await?;
@@ -20,7 +24,7 @@
 //! let layer = Layer { name: "app".into(), dir, depends_on: Vec::new() };
 //!
 //! driver.init_if_needed(&layer).await?;
-//! // Exactly what was planned is applied; the plan file is deleted afterwards.
+//! // `apply` applies the plan file, and deletes it.
 //! if let PlanOutcome::Changes(planned) = driver.plan(&layer, PlanOptions::default()).await? {
 //!     driver.apply(&layer, planned).await?;
 //! }
@@ -55,7 +59,7 @@ pub fn main() -> std::process::ExitCode {
     commands::main()
 }
 
-/// The guide's example is compiled with the doc tests.
+/// Runs the example of the guide as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/from-python-terraform.md")]
 mod guide {}

@@ -1,5 +1,5 @@
-//! Zips that depend on their content alone: the same files give the same bytes on any day, in any order, on
-//! any machine. So a hash says whether code differs, and releasing the same source twice changes nothing.
+//! Reproducible zips: the same files give the same bytes, regardless of time, order and machine. Releasing
+//! the same source twice therefore changes nothing.
 
 use std::io::{Cursor, Read as _, Write as _};
 
@@ -11,17 +11,16 @@ use super::error::ArtifactError;
 
 pub(crate) const BOOTSTRAP: &str = "bootstrap";
 
-/// Lambda's limit on the bytes of all files of an artifact, unpacked. (The limit of 50 MB on the zip itself is for
-/// uploads in the request; artifacts come through S3.)
+/// Lambda's limit for the unpacked size, in bytes. (The limit of 50 MB for the zip applies to direct uploads
+/// only; artifacts are uploaded to S3.)
 pub(crate) const UNZIPPED_LIMIT: u64 = 262_144_000;
 
 /// One file of an artifact.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry<'a> {
-    /// Its path inside the zip.
+    /// The path inside the zip.
     pub(crate) name: &'a str,
     pub(crate) bytes: &'a [u8],
-    /// Whether Lambda may start it.
     pub(crate) executable: bool,
 }
 
@@ -29,9 +28,7 @@ pub(crate) struct Entry<'a> {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Archive {
     pub(crate) bytes: Vec<u8>,
-    /// The hash of `bytes`.
     pub(crate) sha256: Sha256,
-    /// Bytes of all files, unpacked.
     pub(crate) unzipped_size: u64,
 }
 
@@ -41,8 +38,8 @@ impl std::fmt::Debug for Archive {
     }
 }
 
-/// Zips `entries` for the artifact `name`: sorted, at the oldest time that a zip can hold, with fixed modes, and
-/// deflated at level 9, which goes through flate2 (10 and above would be Zopfli: 3 % smaller, 80 times slower).
+/// Zips `entries` for the artifact `name`: sorted, with a fixed time and fixed modes, deflated at level 9 by
+/// flate2. (Level 10 and above use Zopfli: 3 % smaller, 80 times slower.)
 pub(crate) fn zip(name: &str, entries: &[Entry<'_>]) -> Result<Archive, ArtifactError> {
     let unzipped_size = entries.iter().map(|entry| entry.bytes.len() as u64).sum();
     within_limit(name, unzipped_size)?;
@@ -60,7 +57,7 @@ fn write(entries: &[Entry<'_>]) -> zip::result::ZipResult<Vec<u8>> {
             .compression_method(CompressionMethod::Deflated)
             .compression_level(Some(9))
             .last_modified_time(DateTime::DEFAULT)
-            // Otherwise the host's: a zip made on another system would differ, and lose the modes.
+            // The default is the host's system: other systems would write other bytes, and drop the modes.
             .system(System::Unix)
             .unix_permissions(if entry.executable { 0o755 } else { 0o644 });
         writer.start_file(entry.name, options)?;
@@ -69,36 +66,36 @@ fn write(entries: &[Entry<'_>]) -> zip::result::ZipResult<Vec<u8>> {
     Ok(writer.finish()?.into_inner())
 }
 
-/// Takes a zip made elsewhere as it is, byte for byte, and hands out its bootstrap to be checked.
+/// Accepts an existing zip unchanged, and returns its bootstrap for checks.
 pub(crate) fn open(name: &str, bytes: Vec<u8>) -> Result<(Archive, Vec<u8>), ArtifactError> {
-    let wrong = |reason: String| ArtifactError::Zip { artifact: name.to_owned(), reason };
+    let invalid = |reason: String| ArtifactError::Zip { artifact: name.to_owned(), reason };
     let mut archive =
-        ZipArchive::new(Cursor::new(&bytes)).map_err(|e| wrong(format!("not a readable zip: {e}")))?;
+        ZipArchive::new(Cursor::new(&bytes)).map_err(|e| invalid(format!("not a readable zip: {e}")))?;
     let mut unzipped_size: u64 = 0;
     for index in 0..archive.len() {
-        let file = archive.by_index_raw(index).map_err(|e| wrong(format!("not a readable zip: {e}")))?;
+        let file = archive.by_index_raw(index).map_err(|e| invalid(format!("not a readable zip: {e}")))?;
         unzipped_size = unzipped_size.saturating_add(file.size());
     }
     within_limit(name, unzipped_size)?;
     let file = archive
         .by_name(BOOTSTRAP)
-        .map_err(|_| wrong(format!("the zip has no file named {BOOTSTRAP} at its root")))?;
+        .map_err(|_| invalid(format!("the zip has no file named {BOOTSTRAP} at its root")))?;
     if file.unix_mode().is_none_or(|mode| mode & 0o111 == 0) {
-        return Err(wrong(format!(
+        return Err(invalid(format!(
             "{BOOTSTRAP} is not executable inside the zip: Lambda could not start it"
         )));
     }
     let mut bootstrap = Vec::new();
-    // The declared size may lie: what is unpacked here is bounded.
+    // The declared size may be false, so the unpacked size is limited.
     file.take(UNZIPPED_LIMIT + 1)
         .read_to_end(&mut bootstrap)
-        .map_err(|e| wrong(format!("cannot unpack {BOOTSTRAP}: {e}")))?;
+        .map_err(|e| invalid(format!("failed to unpack {BOOTSTRAP}: {e}")))?;
     within_limit(name, bootstrap.len() as u64)?;
     drop(archive);
     Ok((Archive { sha256: Sha256::of(&bytes), bytes, unzipped_size }, bootstrap))
 }
 
-/// Refuses what Lambda would refuse after the upload.
+/// Refuses a size that Lambda would refuse after the upload.
 pub(super) fn within_limit(name: &str, size: u64) -> Result<(), ArtifactError> {
     if size <= UNZIPPED_LIMIT {
         return Ok(());
@@ -120,21 +117,22 @@ mod tests {
         assert_eq!(zip("users", &[DATA, BOOT]).unwrap(), one);
         assert_ne!(zip("users", &[BOOT]).unwrap().sha256, one.sha256);
         assert_eq!(one.unzipped_size, 9);
-        // Another value means: every user's artifacts change with the next release of deployctl. Say so there.
+        // If this value changes, all artifacts change with the next release of deployctl: mention it in the
+        // changelog.
         assert_eq!(one.sha256.short(), "5cd5a9deaeb5");
     }
 
     #[test]
     fn modes_and_times_are_fixed() {
-        let made = zip("users", &[DATA, BOOT]).unwrap();
-        let mut archive = ZipArchive::new(Cursor::new(made.bytes)).unwrap();
-        let mut seen = Vec::new();
+        let bytes = zip("users", &[DATA, BOOT]).unwrap().bytes;
+        let mut archive = ZipArchive::new(Cursor::new(bytes)).unwrap();
+        let mut modes = Vec::new();
         for index in 0..archive.len() {
             let file = archive.by_index(index).unwrap();
             assert_eq!(file.last_modified(), Some(DateTime::DEFAULT));
-            seen.push((file.name().to_owned(), file.unix_mode().unwrap() & 0o777));
+            modes.push((file.name().to_owned(), file.unix_mode().unwrap() & 0o777));
         }
-        assert_eq!(seen, [("bootstrap".to_owned(), 0o755), ("data/a.json".to_owned(), 0o644)]);
+        assert_eq!(modes, [("bootstrap".to_owned(), 0o755), ("data/a.json".to_owned(), 0o644)]);
     }
 
     #[test]
@@ -146,10 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn a_ready_made_zip_is_taken_as_it_is() {
-        let made = zip("users", &[BOOT, DATA]).unwrap();
-        let (archive, bootstrap) = open("users", made.bytes.clone()).unwrap();
-        assert_eq!(archive, made);
+    fn an_existing_zip_is_used_unchanged() {
+        let original = zip("users", &[BOOT, DATA]).unwrap();
+        let (archive, bootstrap) = open("users", original.bytes.clone()).unwrap();
+        assert_eq!(archive, original);
         assert_eq!(bootstrap, b"program");
     }
 

@@ -1,9 +1,9 @@
-//! Builds cargo packages for Lambda: one cargo process for all packages of an architecture, linked by Zig against
-//! the runtime's glibc whatever the host's, and independent of where and by whom it is built.
+//! Builds cargo packages for Lambda: one cargo process for all packages of an architecture, linked by Zig
+//! against the glibc of the runtime.
 //!
-//! Independent, because the hash of an artifact must say whether the *source* differs: paths of the machine are
-//! mapped away, and `RUSTFLAGS` of the person or the CI job stay out (a `-C target-cpu=native` among them would
-//! also crash on Lambda). Flags that a function needs belong into its workspace's profile.
+//! The hash of an artifact must change only with its source. So paths of the machine are remapped, and
+//! `RUSTFLAGS` is removed (a `-C target-cpu=native` would also crash on Lambda). Flags belong in the profile
+//! of the workspace.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -31,9 +31,8 @@ pub(crate) struct BuildRequest {
     pub(crate) workspace_dir: PathBuf,
     /// The packages, each with a binary of its own name.
     pub(crate) packages: Vec<String>,
-    /// What they are to run on.
     pub(crate) architecture: Architecture,
-    /// The C library that they are to run with.
+    /// The glibc of the Lambda runtime.
     pub(crate) glibc: Glibc,
     pub(crate) profile: String,
 }
@@ -56,7 +55,7 @@ pub(crate) async fn build(
     has_profile(&request.workspace_dir, &request.profile)?;
     let sysroot = sysroot_with_target(request, cancel).await?;
     let venv = tools.venv(TOOLS, events, cancel).await?;
-    let command = command(request, &venv, tools, &Machine::of(request, sysroot));
+    let command = command(request, &venv, tools, &MachinePaths::of(request, sysroot));
     let mut binaries: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut units = Units::default();
     let exit = command
@@ -67,20 +66,20 @@ pub(crate) async fn build(
             for line in units.read(stream, line) {
                 events.emit(&Event::ProgramLine { program: "cargo", line });
             }
-            units.tell(events);
+            units.emit(events);
         })
         .await?;
     command.success(exit)?;
-    let found = |package: &String| match binaries.remove(package) {
+    let built = |package: &String| match binaries.remove(package) {
         Some(binary) => Ok(Built { package: package.clone(), binary }),
         None => Err(ArtifactError::NoBinary { package: package.clone() }),
     };
-    request.packages.iter().map(found).collect()
+    request.packages.iter().map(built).collect()
 }
 
-/// Paths of this machine that the compiler would write into a binary.
+/// The paths that the compiler would write into a binary.
 #[derive(Debug)]
-struct Machine {
+struct MachinePaths {
     home: Option<PathBuf>,
     cargo_home: Option<PathBuf>,
     sysroot: PathBuf,
@@ -88,7 +87,7 @@ struct Machine {
     target_dir: Option<PathBuf>,
 }
 
-impl Machine {
+impl MachinePaths {
     fn of(request: &BuildRequest, sysroot: PathBuf) -> Self {
         let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = var("HOME");
@@ -96,14 +95,14 @@ impl Machine {
             cargo_home: var("CARGO_HOME").or_else(|| Some(home.as_ref()?.join(".cargo"))),
             home,
             sysroot,
-            // cargo tells the compiler real paths.
+            // cargo passes real paths to the compiler.
             workspace: std::fs::canonicalize(&request.workspace_dir)
                 .unwrap_or_else(|_| request.workspace_dir.clone()),
             target_dir: var("CARGO_TARGET_DIR"),
         }
     }
 
-    /// The compiler takes the last mapping that fits, so the narrower ones come later.
+    /// The compiler uses the last mapping that matches, so longer paths come later.
     fn rustflags(&self) -> OsString {
         let mappings = [
             (self.home.as_deref(), "/home"),
@@ -114,7 +113,7 @@ impl Machine {
         ];
         let mut flags = OsString::new();
         for (from, to) in mappings {
-            // A home of `/` would map everything.
+            // A home of `/` would match every path.
             let Some(from) = from.filter(|path| path.is_absolute() && path.parent().is_some()) else {
                 continue;
             };
@@ -130,7 +129,7 @@ impl Machine {
     }
 }
 
-fn command(request: &BuildRequest, venv: &Venv, tools: &PythonTools, machine: &Machine) -> Command {
+fn command(request: &BuildRequest, venv: &Venv, tools: &PythonTools, paths: &MachinePaths) -> Command {
     let target = format!("{}.{}", request.architecture.target(), request.glibc);
     let mut command = Command::new(venv.program("cargo-zigbuild"), "build the artifacts")
         .args(["zigbuild", "--locked", "--profile", &request.profile, "--target", &target])
@@ -138,23 +137,23 @@ fn command(request: &BuildRequest, venv: &Venv, tools: &PythonTools, machine: &M
         .args(request.packages.iter().flat_map(|package| ["-p", package]))
         .args(request.packages.iter().flat_map(|package| ["--bin", package]))
         .dir(&request.workspace_dir)
-        .env("CARGO_ENCODED_RUSTFLAGS", machine.rustflags())
+        .env("CARGO_ENCODED_RUSTFLAGS", paths.rustflags())
         .env_remove("RUSTFLAGS")
-        // Only the progress bar tells how many units there are.
+        // Only the progress bar contains the number of units.
         .env("CARGO_TERM_PROGRESS_WHEN", "always")
         .env("CARGO_TERM_PROGRESS_WIDTH", "120")
         .env("CARGO_TERM_COLOR", "never")
         .env("SOURCE_DATE_EPOCH", "0")
         .env("CARGO_INCREMENTAL", "0")
-        // Caches of the linker wrapper and of Zig: in the one folder that the user may delete.
+        // All caches are in one folder that the user may delete.
         .env("CARGO_ZIGBUILD_CACHE_DIR", tools.cache("zigbuild"))
         .env("ZIG_GLOBAL_CACHE_DIR", tools.cache("zig"))
-        // The virtual environment is not activated, and another Zig on PATH would win over its Python's.
+        // The virtual environment is not activated: cargo-zigbuild would prefer another Zig on PATH.
         .env("CARGO_ZIGBUILD_PYTHON_PATH", venv.python());
     if let Some(zig) = venv.package_file("ziglang/zig") {
         command = command.env("CARGO_ZIGBUILD_ZIG_PATH", zig);
     }
-    // `CARGO_PROFILE_LAMBDA_…` would change the binary behind the source's back.
+    // `CARGO_PROFILE_LAMBDA_…` would change the binary without a change of the source.
     let prefix = format!("CARGO_PROFILE_{}_", request.profile.to_uppercase().replace('-', "_"));
     for (name, _) in std::env::vars_os() {
         if let Some(name) = name.to_str().filter(|name| name.starts_with(&prefix)) {
@@ -164,7 +163,7 @@ fn command(request: &BuildRequest, venv: &Venv, tools: &PythonTools, machine: &M
     command
 }
 
-/// The binary that a line of cargo's JSON announces: the target's name and the file.
+/// The binary in a line of cargo's JSON: the name of the target, and the file.
 fn executable(stream: Stream, line: &str) -> Option<(String, PathBuf)> {
     #[derive(Deserialize)]
     struct Message {
@@ -186,15 +185,14 @@ fn executable(stream: Stream, line: &str) -> Option<(String, PathBuf)> {
     binary.then_some((message.target.name, message.executable))
 }
 
-/// A profile that is missing is not made up on the command line: what is built is to be wholly in the repository,
-/// so that any `cargo build --profile lambda` gives the same.
+/// Requires the profile in the repository, so that any `cargo build --profile lambda` builds the same.
 pub(crate) fn has_profile(workspace: &Path, profile: &str) -> Result<(), ArtifactError> {
     let path = workspace.join("Cargo.toml");
     let manifest = |reason: String| ArtifactError::Manifest { path: path.clone(), reason };
     let text = std::fs::read_to_string(&path).map_err(|e| manifest(e.to_string()))?;
     let table: toml::Table = text.parse().map_err(|e: toml::de::Error| manifest(e.to_string()))?;
     let has = |table: &toml::Table| table.get("profile").and_then(|all| all.get(profile)).is_some();
-    // cargo reads profiles from its configuration, too.
+    // cargo also reads profiles from its configuration.
     let configured = std::fs::read_to_string(workspace.join(".cargo/config.toml"))
         .ok()
         .and_then(|text| text.parse::<toml::Table>().ok())
@@ -205,15 +203,15 @@ pub(crate) fn has_profile(workspace: &Path, profile: &str) -> Result<(), Artifac
     Err(ArtifactError::NoProfile { path, profile: profile.to_owned() })
 }
 
-/// The compiler's folder, after making sure that it has a standard library for the target: what cargo says
-/// otherwise ("can't find crate for `core`") does not name the remedy.
+/// The compiler's sysroot. Checks first that it has a standard library for the target: cargo's own error
+/// ("can't find crate for `core`") does not say what to install.
 pub(crate) async fn sysroot_with_target(
     request: &BuildRequest,
     cancel: &CancellationToken,
 ) -> Result<PathBuf, ArtifactError> {
     let target = request.architecture.target();
-    // In the workspace's folder: a rust-toolchain.toml there chooses the compiler.
-    let text = Command::new("rustc", "ask the Rust compiler for its targets")
+    // A rust-toolchain.toml in the workspace selects the compiler.
+    let text = Command::new("rustc", "read the targets of the Rust compiler")
         .args(["--print", "sysroot", "--print", "target-libdir", "--target", target])
         .dir(&request.workspace_dir)
         .output(cancel)
@@ -230,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cargos_messages_give_binaries_and_nothing_else() {
+    fn only_binaries_are_read_from_cargos_messages() {
         let line = r#"{"reason":"compiler-artifact","package_id":"path+file:///w#users@0.1.0",
             "target":{"kind":["bin"],"name":"users"},"fresh":true,"executable":"/w/target/lambda/users"}"#
             .replace('\n', "");
@@ -249,8 +247,8 @@ mod tests {
     }
 
     #[test]
-    fn narrower_paths_come_later_and_a_home_of_slash_maps_nothing() {
-        let machine = Machine {
+    fn longer_paths_come_later_and_a_home_of_slash_is_skipped() {
+        let paths = MachinePaths {
             home: Some("/".into()),
             cargo_home: Some("/u/.cargo".into()),
             sysroot: "/u/.rustup/x".into(),
@@ -258,7 +256,7 @@ mod tests {
             target_dir: None,
         };
         assert_eq!(
-            machine.rustflags().to_str().unwrap().split('\u{1f}').collect::<Vec<_>>(),
+            paths.rustflags().to_str().unwrap().split('\u{1f}').collect::<Vec<_>>(),
             [
                 "--remap-path-prefix=/u/.cargo=/cargo",
                 "--remap-path-prefix=/u/.rustup/x=/rustc",

@@ -8,12 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
-/// A SHA-256. Text and JSON show it in hex; S3 and Lambda want base64 and get it by [`Sha256::base64`].
+/// A SHA-256. Text and JSON contain it in hex, S3 and Lambda use [`Sha256::base64`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Sha256([u8; 32]);
 
 impl Sha256 {
-    /// The hash of `bytes`.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
     }
@@ -28,14 +27,14 @@ impl Sha256 {
         })
     }
 
-    /// The first 12 hex digits: enough to tell the artifacts of a project apart.
+    /// The first 12 hex digits: unique among the artifacts of a project.
     pub(crate) fn short(&self) -> String {
         let mut hex = self.hex();
         hex.truncate(12);
         hex
     }
 
-    /// What S3 calls `ChecksumSHA256` and Lambda `CodeSha256`.
+    /// The form of S3's `ChecksumSHA256` and Lambda's `CodeSha256`.
     pub(crate) fn base64(&self) -> String {
         STANDARD.encode(self.0)
     }
@@ -65,7 +64,6 @@ impl fmt::Debug for Sha256 {
     }
 }
 
-/// Text that is no SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a SHA-256 in hex (64 digits) or base64 (44 characters)")]
 pub(crate) struct NotSha256(String);
@@ -73,7 +71,7 @@ pub(crate) struct NotSha256(String);
 impl FromStr for Sha256 {
     type Err = NotSha256;
 
-    /// Takes both forms: they cannot be mistaken for each other, as their lengths differ.
+    /// Accepts both forms; their lengths differ.
     fn from_str(text: &str) -> Result<Self, NotSha256> {
         let bytes = if text.len() == 64 { from_hex(text) } else { STANDARD.decode(text).ok() };
         bytes.and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or_else(|| NotSha256(text.to_owned()))
@@ -104,7 +102,7 @@ mod tests {
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn both_forms_are_written_and_read_back() {
+    fn both_forms_are_written_and_parsed() {
         let digest = Sha256::of(b"abc");
         assert_eq!(digest.to_string(), ABC);
         assert_eq!(digest.base64(), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");

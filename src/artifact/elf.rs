@@ -1,5 +1,5 @@
-//! Whether a binary will start on Lambda: found out from its bytes, before anything is uploaded. A wrong machine
-//! or a C library newer than the runtime's shows on AWS only when the first request fails.
+//! Checks before the upload that a binary starts on Lambda. Otherwise a wrong architecture, or a glibc newer
+//! than the runtime's, would fail at the first request.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,13 +31,12 @@ pub(crate) enum Architecture {
     #[default]
     #[serde(rename = "x86_64")]
     X86_64,
-    /// Graviton.
+    /// AWS Graviton, Rust's `aarch64`.
     #[serde(rename = "arm64", alias = "aarch64")]
     Arm64,
 }
 
 impl Architecture {
-    /// Lambda's name for it.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
@@ -45,7 +44,7 @@ impl Architecture {
         }
     }
 
-    /// Rust's target for it.
+    /// The Rust target.
     pub(crate) const fn target(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64-unknown-linux-gnu",
@@ -70,7 +69,6 @@ impl fmt::Display for Architecture {
 /// A version of the GNU C library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Glibc {
-    /// 2, for ever so far.
     pub(crate) major: u16,
     pub(crate) minor: u16,
 }
@@ -85,7 +83,6 @@ impl fmt::Display for Glibc {
     }
 }
 
-/// Text that is no version of glibc.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a glibc version such as 2.34")]
 pub(crate) struct NotGlibc(String);
@@ -93,7 +90,7 @@ pub(crate) struct NotGlibc(String);
 impl FromStr for Glibc {
     type Err = NotGlibc;
 
-    /// `2.34`; a third number, as in `2.2.5`, makes no difference for what is compared here.
+    /// Such as `2.34`. A third number, as in `2.2.5`, is ignored.
     fn from_str(text: &str) -> Result<Self, NotGlibc> {
         let mut numbers = text.split('.').map(str::parse::<u16>);
         match (numbers.next(), numbers.next()) {
@@ -105,12 +102,10 @@ impl FromStr for Glibc {
     }
 }
 
-/// What a fitting binary says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ElfFacts {
-    /// The machine it runs on.
     pub(crate) architecture: Architecture,
-    /// The newest glibc that it asks for; none where it is linked statically.
+    /// The newest glibc version that it requires; `None` for a static binary.
     pub(crate) glibc: Option<Glibc>,
 }
 
@@ -152,19 +147,19 @@ pub(crate) fn check(
     }
 }
 
-/// The newest `GLIBC_x.y` that the binary's version table asks for.
+/// The newest `GLIBC_x.y` in the binary's version table.
 fn needed_glibc(header: &Header, endian: LittleEndian, bytes: &[u8]) -> Result<Option<Glibc>, String> {
     let text = |error: object::Error| error.to_string();
     let sections = header.sections(endian, bytes).map_err(text)?;
     let mut newest = None;
-    let mut seen = false;
+    let mut has_versions = false;
     for section in sections.iter() {
         let Some((mut needs, strings)) = section.gnu_verneed(endian, bytes).map_err(text)? else { continue };
-        seen = true;
+        has_versions = true;
         let strings = sections.strings(endian, bytes, strings).map_err(text)?;
         while let Some((_library, mut versions)) = needs.next().map_err(text)? {
             while let Some(version) = versions.next().map_err(text)? {
-                // The loader lets a weak version be absent.
+                // The loader accepts a missing weak version.
                 if version.vna_flags.get(endian) & elf::VER_FLG_WEAK == 0 {
                     let name = version.name(endian, strings).map_err(text)?;
                     newest = newest.max(glibc_of(name));
@@ -172,23 +167,25 @@ fn needed_glibc(header: &Header, endian: LittleEndian, bytes: &[u8]) -> Result<O
             }
         }
     }
-    // Without section headers the table cannot be found; taking that for "static" would be a guess.
-    if !seen && loader_sees_versions(header, endian, bytes).map_err(text)? {
-        return Err("its section headers are stripped, so the glibc that it needs cannot be read".to_owned());
+    // Without section headers, a dynamic binary looks like a static one.
+    if !has_versions && has_version_requirements(header, endian, bytes).map_err(text)? {
+        return Err(
+            "its section headers are stripped, and with them the glibc version that it needs".to_owned()
+        );
     }
     Ok(newest)
 }
 
-/// The glibc that brought the version `name`; none for other libraries' versions.
+/// The glibc that introduced the version `name`; `None` for versions of other libraries.
 fn glibc_of(name: &[u8]) -> Option<Glibc> {
     match name {
-        // Marks packed relocations, which loaders before 2.36 do not understand.
+        // Packed relocations, which loaders before 2.36 do not support.
         b"GLIBC_ABI_DT_RELR" => Some(Glibc { major: 2, minor: 36 }),
         _ => std::str::from_utf8(name.strip_prefix(b"GLIBC_")?).ok()?.parse().ok(),
     }
 }
 
-fn loader_sees_versions(header: &Header, endian: LittleEndian, bytes: &[u8]) -> object::Result<bool> {
+fn has_version_requirements(header: &Header, endian: LittleEndian, bytes: &[u8]) -> object::Result<bool> {
     for segment in header.program_headers(endian, bytes)? {
         if let Some(entries) = segment.dynamic(endian, bytes)?
             && entries.iter().any(|entry| entry.d_tag(endian) == elf::DT_VERNEED)
@@ -199,7 +196,7 @@ fn loader_sees_versions(header: &Header, endian: LittleEndian, bytes: &[u8]) -> 
     Ok(false)
 }
 
-/// What a file that is not ELF is, as far as its first bytes tell.
+/// The kind of a file that is not ELF, from its first bytes.
 fn describe(bytes: &[u8]) -> String {
     match bytes {
         [] => "it is empty".to_owned(),
@@ -221,7 +218,7 @@ mod tests {
 
     const NEWEST: Glibc = Glibc { major: 9, minor: 0 };
 
-    /// The tests' own executable: a real binary of this machine's toolchain.
+    /// The executable of these tests.
     #[cfg(target_os = "linux")]
     fn own() -> Vec<u8> {
         std::fs::read(std::env::current_exe().unwrap()).unwrap()
@@ -236,7 +233,7 @@ mod tests {
         }
 
         #[test]
-        fn a_real_binary_tells_its_machine_and_glibc() {
+        fn architecture_and_glibc_of_a_binary_are_read() {
             let facts = check("users", &own(), Architecture::X86_64, NEWEST).unwrap();
             assert_eq!(facts.architecture, Architecture::X86_64);
             assert!(facts.glibc.is_some_and(|glibc| glibc > Glibc { major: 2, minor: 3 }), "{facts:?}");
@@ -254,7 +251,7 @@ mod tests {
         }
 
         #[test]
-        fn another_machine_is_refused_both_ways() {
+        fn another_architecture_is_refused_both_ways() {
             assert_eq!(
                 message(&own(), Architecture::Arm64, NEWEST),
                 "users: its bootstrap is for x86_64, but the function runs on arm64"
@@ -293,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_elf_is_named() {
+    fn a_file_that_is_not_elf_is_refused_by_name() {
         let cases: [(&[u8], &str); 6] = [
             (b"", "it is empty"),
             (b"#!/bin/sh\necho", "it is a script that begins with \"#!/bin/sh\""),

@@ -20,12 +20,12 @@ pub(crate) enum ArtifactError {
     #[error("{} has no [profile.{profile}]", path.display())]
     NoProfile { path: PathBuf, profile: String },
     /// The Rust toolchain has no standard library for the target.
-    #[error("the Rust toolchain cannot build for {target}: its standard library is not installed")]
+    #[error("failed to build for {target}: the Rust toolchain has no standard library for it")]
     NoTarget {
         /// The target, such as `aarch64-unknown-linux-gnu`.
         target: String,
     },
-    /// The tools that build could not be set up.
+    /// The build tools could not be installed.
     #[error(transparent)]
     Tools(#[from] PythonToolsError),
     /// cargo or rustc could not be run, or failed.
@@ -34,54 +34,32 @@ pub(crate) enum ArtifactError {
     /// cargo succeeded, but there is no binary of the package's name.
     #[error("the package {package} has no binary named {package}")]
     NoBinary { package: String },
-    /// The file is no executable for Lambda at all.
+    /// The file is not a Linux executable.
     #[error("{artifact}: its bootstrap is not a 64-bit Linux executable: {reason}")]
-    NotElf {
-        artifact: String,
-        /// What it is instead.
-        reason: String,
-    },
-    /// The executable is for other machines.
+    NotElf { artifact: String, reason: String },
+    /// The executable is for another architecture.
     #[error("{artifact}: its bootstrap is for {found}, but the function runs on {needed}")]
-    Architecture {
-        artifact: String,
-        /// What the file says.
-        found: String,
-        /// What the function needs.
-        needed: Architecture,
-    },
-    /// The executable needs a newer C library than the runtime has.
+    Architecture { artifact: String, found: String, needed: Architecture },
+    /// The executable needs a newer glibc than the runtime has.
     #[error("{artifact}: its bootstrap needs glibc {found}, but the runtime has {runtime}")]
-    Glibc {
-        artifact: String,
-        /// The newest version that it asks for.
-        found: Glibc,
-        /// What the runtime has.
-        runtime: Glibc,
-    },
-    /// More bytes than Lambda unpacks.
+    Glibc { artifact: String, found: Glibc, runtime: Glibc },
+    /// The artifact exceeds Lambda's limit.
     #[error("{artifact}: {size} bytes unzipped, but Lambda takes at most {limit}")]
     TooLarge {
         artifact: String,
-        /// Bytes of all its files.
+        /// In bytes, unpacked.
         size: u64,
-        /// Lambda's limit in bytes.
         limit: u64,
     },
-    /// A zip that cannot be read or written, or that Lambda could not run.
+    /// The zip is not readable or writable, or Lambda could not start it.
     #[error("{artifact}: {reason}")]
-    Zip {
-        artifact: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A file cannot be read or written.
+    Zip { artifact: String, reason: String },
+    /// A file is not readable or writable.
     #[error("failed to {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
 }
 
 impl ArtifactError {
-    /// The stable name of the error.
     pub(crate) const fn id(&self) -> ErrorId {
         match self {
             Self::Manifest { .. } => ErrorId::ArtifactManifest,
@@ -99,7 +77,6 @@ impl ArtifactError {
         }
     }
 
-    /// What to do about it.
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NoProfile { profile, .. } => format!(
@@ -107,7 +84,7 @@ impl ArtifactError {
                  lto = \"fat\"\ncodegen-units = 1\nstrip = true"
             ),
             Self::NotUtf8 { .. } => {
-                "move the project, or build elsewhere and name the finished file with `path`; all the rest works here"
+                "move the project, or build it in another folder and set `path` to the finished file"
                     .to_owned()
             }
             Self::NoTarget { target } => format!("install it: rustup target add {target}"),
@@ -115,7 +92,7 @@ impl ArtifactError {
                 "an artifact is the binary named after its package: add a src/main.rs, or a [[bin]] with name = {package:?}"
             ),
             Self::NotElf { .. } => {
-                "name the compiled program, not a script or an archive of another kind".to_owned()
+                "set `path` to the compiled program, or to a zip that contains it as `bootstrap`".to_owned()
             }
             Self::Architecture { needed, .. } => format!(
                 "build it for {}, or set the function's architecture in Terraform and deployctl.toml to the file's",
@@ -125,7 +102,7 @@ impl ArtifactError {
                 "let deployctl build it, or build it with cargo zigbuild --target <triple>.{runtime}, or link statically (musl)"
             ),
             Self::TooLarge { .. } => {
-                "strip the binary, and move data that it carries to S3 or a layer".to_owned()
+                "strip the binary, and move embedded data to S3 or a Lambda layer".to_owned()
             }
             _ => return None,
         })
@@ -145,15 +122,15 @@ impl From<ArtifactError> for Error {
                 ErrorId::Interrupted,
                 "interrupted while building the artifacts",
             )
-            .hint("nothing was changed: what is live stays live");
+            .hint("nothing was changed; what is live is unchanged");
         }
         if let ArtifactError::Tools(tools) = error {
             return tools.into();
         }
-        let made = Self::preflight(error.id(), error.to_string());
+        let preflight = Self::preflight(error.id(), error.to_string());
         match error.hint() {
-            Some(hint) => made.hint(hint),
-            None => made,
+            Some(hint) => preflight.hint(hint),
+            None => preflight,
         }
     }
 }

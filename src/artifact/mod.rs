@@ -1,11 +1,12 @@
-//! Artifacts: zips whose root holds an executable `bootstrap`, built from a cargo package or given ready-made.
+//! Artifacts: zips whose root holds an executable `bootstrap`, built from a cargo package or given
+//! ready-made.
 //!
 //! ```text
-//! recipes ─► build (one cargo process) ─► elf (will it start on Lambda?) ─► archive (zip + SHA-256) ─► file
+//! recipes ─► build (one cargo process) ─► elf (checks for Lambda) ─► archive (zip + SHA-256) ─► file
 //! ```
 //!
-//! The same source gives the same bytes, and a file's name carries its hash. Nothing here talks to AWS: all that
-//! can be wrong with an artifact is found before anything changes.
+//! The same source gives the same bytes, and the name of a file contains its hash. This module does not call
+//! AWS: errors in artifacts are found before anything changes.
 
 pub(crate) mod archive;
 pub(crate) mod build;
@@ -33,20 +34,17 @@ use crate::event::Events;
 pub(crate) enum Origin {
     /// A cargo package of the project's workspace.
     Package(String),
-    /// A finished `bootstrap`, or a zip that holds one. Relative to the project.
+    /// A finished `bootstrap`, or a zip with one. Relative to the project.
     Path(PathBuf),
 }
 
-/// An artifact to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Recipe {
     /// Its name in `deployctl.toml`.
     pub(crate) name: String,
-    /// Where it comes from.
     pub(crate) origin: Origin,
-    /// What its functions run on.
     pub(crate) architecture: Architecture,
-    /// What its functions' runtime has.
+    /// The glibc of the Lambda runtime.
     pub(crate) glibc: Glibc,
 }
 
@@ -55,16 +53,16 @@ pub(crate) struct Artifact {
     /// Its name in `deployctl.toml`.
     pub(crate) name: String,
     pub(crate) path: PathBuf,
-    /// The zip's hash: what S3 and Lambda must report of it.
+    /// The hash of the zip, as S3 and Lambda must report it.
     pub(crate) sha256: Sha256,
-    /// Bytes of the zip.
+    /// The size of the zip, in bytes.
     pub(crate) size: u64,
-    /// Bytes of its files, unpacked.
+    /// The size of its files, in bytes.
     pub(crate) unzipped_size: u64,
 }
 
-/// Makes all artifacts, in the order of `recipes`, as `.deployctl/artifacts/<name>-<hash>.zip` in `project_dir`,
-/// whose workspace holds the packages. Making the same again leaves the same files.
+/// Creates the artifacts, in the order of `recipes`, as `.deployctl/artifacts/<name>-<hash>.zip` in
+/// `project_dir`, the folder of the cargo workspace.
 pub(crate) async fn make(
     project_dir: &Path,
     recipes: &[Recipe],
@@ -84,7 +82,7 @@ pub(crate) async fn make(
                 .ok_or_else(|| ArtifactError::NoBinary { package: package.clone() })?,
         };
         let (recipe, folder) = (recipe.clone(), folder.clone());
-        // Compressing takes a good part of a second, in which Terraform's lines are to be read.
+        // Compressing takes up to a second and must not block the output of Terraform.
         let packed = tokio::task::spawn_blocking(move || pack(&recipe, &source, &folder)).await;
         artifacts.push(packed.map_err(|join| ArtifactError::Io {
             action: "write",
@@ -97,7 +95,7 @@ pub(crate) async fn make(
 
 type BinaryKey = (Architecture, Glibc, String);
 
-/// One cargo process for each pair of architecture and runtime: in practice, one.
+/// Runs one cargo process for each pair of architecture and runtime.
 async fn build_all(
     project_dir: &Path,
     recipes: &[Recipe],
@@ -130,11 +128,11 @@ async fn build_all(
     Ok(binaries)
 }
 
-/// Checks and zips one bootstrap (or checks a finished zip), and puts the zip into `folder`.
+/// Checks and zips a bootstrap, or checks a finished zip, and stores the zip in `folder`.
 fn pack(recipe: &Recipe, source: &Path, folder: &Path) -> Result<Artifact, ArtifactError> {
     let read = |error| io("read", source, error);
     let name = recipe.name.as_str();
-    // Before the bytes are in memory: a path may point to anything.
+    // Checked before reading: the path may name a file of any size.
     archive::within_limit(name, std::fs::metadata(source).map_err(read)?.len())?;
     let bytes = std::fs::read(source).map_err(read)?;
     let check = |bootstrap: &[u8]| elf::check(name, bootstrap, recipe.architecture, recipe.glibc);
@@ -157,7 +155,7 @@ fn pack(recipe: &Recipe, source: &Path, folder: &Path) -> Result<Artifact, Artif
     })
 }
 
-/// Whole or not at all: a zip under its final name is complete, however the run ends.
+/// Renames a complete file, so that an interrupt never leaves an incomplete zip.
 fn store(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
     let write = |error| io("write", path, error);
     std::fs::create_dir_all(folder).map_err(write)?;

@@ -1,12 +1,12 @@
-//! How far a build is, from what cargo says.
+//! The progress of a build, from cargo's output.
 //!
-//! cargo tells that a unit is done as JSON, and how many there are in its progress bar only, which it draws for a
-//! terminal. Asked to draw it anyway, it writes the bar into the same lines, each time over the last.
+//! cargo reports each completed unit as JSON, but the number of units only in its progress bar. The bar
+//! shares lines with other output, separated by carriage returns.
 
 use crate::event::{Event, Events};
 use crate::platform::process::Stream;
 
-/// How far a build is.
+/// The progress of a build.
 #[derive(Debug, Default)]
 pub(super) struct Units {
     done: usize,
@@ -16,12 +16,11 @@ pub(super) struct Units {
 }
 
 impl Units {
-    /// Takes a line of cargo's, and returns what of it is for people.
+    /// Reads a line of cargo's output, and returns the parts to print.
     pub(super) fn read<'a>(&mut self, stream: Stream, line: &'a str) -> Vec<&'a str> {
         if stream == Stream::Stdout && line.starts_with('{') {
-            // cargo's messages are for programs.
-            let a_unit = ["{\"reason\":\"compiler-artifact\"", "{\"reason\":\"build-script-executed\""];
-            if a_unit.iter().any(|start| line.starts_with(start)) {
+            let unit_reasons = ["{\"reason\":\"compiler-artifact\"", "{\"reason\":\"build-script-executed\""];
+            if unit_reasons.iter().any(|start| line.starts_with(start)) {
                 self.done += 1;
                 self.changed = true;
             }
@@ -33,7 +32,7 @@ impl Units {
                 self.done = self.done.max(done);
                 self.total = total;
                 self.changed = true;
-            } else if !is_passing(part) && !part.trim().is_empty() {
+            } else if !is_overwritten(part) && !part.trim().is_empty() {
                 if let Some(unit) = part.trim_start().strip_prefix("Compiling ") {
                     self.unit = unit.split(' ').next().unwrap_or_default().to_owned();
                     self.changed = true;
@@ -44,8 +43,8 @@ impl Units {
         kept_lines
     }
 
-    /// Tells how far it is, if that has changed.
-    pub(super) fn tell(&mut self, events: &Events) {
+    /// Emits the progress if it has changed.
+    pub(super) fn emit(&mut self, events: &Events) {
         if std::mem::take(&mut self.changed) {
             let total = self.total.max(self.done);
             events.emit(&Event::Units { done: self.done, total, unit: &self.unit });
@@ -62,8 +61,8 @@ fn bar(part: &str) -> Option<(usize, usize)> {
     Some((done.trim().parse().ok()?, total.parse().ok()?))
 }
 
-/// Whether cargo writes the next thing over this one: how far it is with downloads, and with waiting.
-fn is_passing(part: &str) -> bool {
+/// Whether cargo overwrites this part with the next one, such as the progress of downloads.
+fn is_overwritten(part: &str) -> bool {
     let part = part.trim();
     part.starts_with("Downloading ") && part.contains(" crate") || part.starts_with("Building [")
 }
@@ -73,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_build_is_followed_from_what_cargo_says() {
+    fn the_progress_is_read_from_cargos_output() {
         let mut units = Units::default();
         let bar = "    Building [             ] 0/3: unicode-width, itoa       \r    Building [====>        ] 1/3: itoa  \r   \
                    Compiling scratch v0.1.0 (/tmp/scratch)";
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_over_does_not_last() {
+    fn overwritten_parts_are_not_printed() {
         let mut units = Units::default();
         let line = " Downloading 1 crate          \r  Downloaded unicode-width v0.2.3";
         assert_eq!(units.read(Stream::Stderr, line), ["  Downloaded unicode-width v0.2.3"]);

@@ -21,24 +21,23 @@ use crate::release::state::{
     Caches, Code, Codes, Deployment, FunctionState, Published, StageState, StageUse, VersionState,
 };
 
-/// How long one probe waits for an answer: API Gateway's own integrations end after 29 s, and a probe that
-/// takes long is better sent again.
+/// The time limit of one probe. Integrations of API Gateway may take 29 s, but a slow probe is better
+/// repeated.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a CreateDeployment is sent whose answer was lost, and that is not there.
+/// The attempts of a CreateDeployment whose answer was lost and that had no effect.
 const DEPLOYMENT_ATTEMPTS: u32 = 3;
 
-/// Where a stage is found.
+/// The location of a stage.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ApiStage<'a> {
-    /// The bucket of zips and ledger.
     pub(crate) artifact_bucket: &'a str,
     pub(crate) rest_api_id: &'a str,
     pub(crate) stage_name: &'a str,
     pub(crate) url: &'a str,
 }
 
-/// One stage's functions and API in AWS.
+/// The functions and the API of one stage in AWS.
 #[derive(Debug, Clone)]
 pub(crate) struct AwsStage {
     pub(super) aws: Aws,
@@ -47,11 +46,14 @@ pub(crate) struct AwsStage {
     stage_name: String,
     url: String,
     http: reqwest::Client,
-    pub(super) patience: FunctionTimeouts,
+    pub(super) function_timeouts: FunctionTimeouts,
 }
 
 impl Aws {
-    /// A stage of a REST API and what is released with it.
+    /// A stage of a REST API with its functions.
+    ///
+    /// # Errors
+    /// When the HTTP client for probes cannot be created.
     pub(crate) fn aws_stage(&self, stage: &ApiStage<'_>) -> Result<AwsStage, Failure> {
         let ApiStage { artifact_bucket, rest_api_id, stage_name, url } = *stage;
         let http = reqwest::Client::builder()
@@ -67,7 +69,7 @@ impl Aws {
             stage_name: stage_name.to_owned(),
             url: url.trim_end_matches('/').to_owned(),
             http,
-            patience: FunctionTimeouts::default(),
+            function_timeouts: FunctionTimeouts::default(),
         })
     }
 }
@@ -82,9 +84,10 @@ impl AwsStage {
     }
 }
 
-/// The patch that moves a stage: the deployment and every variable of the target, in one call, so that a request
-/// sees all of it or nothing. What is the same in `from` is sent, too: if another caller moved the stage in between, a
-/// patch of the differences alone would leave a mixture of two releases. `from` only tells what is to be removed.
+/// The patch that moves a stage: the deployment and every variable of the target in one call, so that a
+/// request sees one release or the other. Values that `from` has as well are sent, too: if another caller
+/// moved the stage meanwhile, a patch of the differences would leave a mixture of two releases. `from` only
+/// determines what to remove.
 fn patch(from: &Pointer, to: &Pointer) -> Vec<PatchOperation> {
     let operation = |op: Op, path: String, value: Option<&str>| {
         PatchOperation::builder().op(op).path(path).set_value(value.map(str::to_owned)).build()
@@ -93,8 +96,8 @@ fn patch(from: &Pointer, to: &Pointer) -> Vec<PatchOperation> {
         vec![operation(Op::Replace, "/deploymentId".into(), Some(to.deployment_id.as_str()))];
     let set = to.variables.iter();
     operations.extend(set.map(|(name, value)| operation(Op::Replace, variable(name), Some(value))));
-    let gone = from.variables.keys().filter(|name| !to.variables.contains_key(*name));
-    operations.extend(gone.map(|name| operation(Op::Remove, variable(name), None)));
+    let removed = from.variables.keys().filter(|name| !to.variables.contains_key(*name));
+    operations.extend(removed.map(|name| operation(Op::Remove, variable(name), None)));
     operations
 }
 
@@ -144,12 +147,16 @@ impl StagePort for AwsStage {
     async fn create_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {
         let mut attempt = 1;
         loop {
-            match self.make_deployment(description).await {
-                // CreateDeployment has no idempotency token, and the SDK would make another one.
+            match self.create_deployment_once(description).await {
+                // CreateDeployment has no idempotency token, so a retry by the SDK could create a second
+                // deployment.
                 Err(failure) if failure.may_have_happened() && attempt < DEPLOYMENT_ATTEMPTS => {
-                    let there = self.deployments().await.map_err(|_| failure)?;
-                    if let Some(made) = there.into_iter().find(|there| there.description == description) {
-                        return Ok(made.id);
+                    let deployments = self.deployments().await.map_err(|_| failure)?;
+                    let mut deployments = deployments.into_iter();
+                    if let Some(created) =
+                        deployments.find(|deployment| deployment.description == description)
+                    {
+                        return Ok(created.id);
                     }
                     attempt += 1;
                 }
@@ -159,7 +166,7 @@ impl StagePort for AwsStage {
     }
 
     async fn deployments(&self) -> Result<Vec<Deployment>, Failure> {
-        let mut found = Vec::new();
+        let mut deployments = Vec::new();
         let mut position: Option<String> = None;
         loop {
             let page = self
@@ -173,7 +180,7 @@ impl StagePort for AwsStage {
                 .map_err(|error| {
                     Failure::new("GetDeployments", format!("API {}", self.rest_api_id), &error)
                 })?;
-            found.extend(page.items().iter().filter_map(|item| {
+            deployments.extend(page.items().iter().filter_map(|item| {
                 let id = item.id()?.parse().ok()?;
                 let description = item.description().unwrap_or_default().to_owned();
                 let created = item.created_date().map_or(0, aws_smithy_types::DateTime::secs);
@@ -181,7 +188,7 @@ impl StagePort for AwsStage {
             }));
             position = page.position().map(str::to_owned);
             if position.is_none() {
-                return Ok(found);
+                return Ok(deployments);
             }
         }
     }
@@ -304,11 +311,11 @@ impl StagePort for AwsStage {
 }
 
 impl AwsStage {
-    /// One CreateDeployment, which is not repeated once it may have taken effect.
-    async fn make_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {
+    /// One CreateDeployment, which is not retried once it may have taken effect.
+    async fn create_deployment_once(&self, description: &str) -> Result<DeploymentId, Failure> {
         let about = format!("API {}", self.rest_api_id);
         self.aws.rate_limiter.deployment().await;
-        // Without a stage name: with one, the call would move the stage, and create it if it is misspelt.
+        // No stage name: with one, the call would move the stage, or create it if the name is misspelt.
         let answer = self
             .gateway()
             .create_deployment()
@@ -380,10 +387,10 @@ mod tests {
     }
 
     #[test]
-    fn the_patch_tells_the_whole_target_and_reverses() {
+    fn the_patch_states_the_whole_target_and_reverses() {
         let old = pointer("d1", &[("release", "1"), ("gone", "4"), ("same", "2")]);
         let new = pointer("d2", &[("release", "2"), ("added", "1"), ("same", "2")]);
-        let seen = |operations: Vec<PatchOperation>| -> Vec<String> {
+        let lines = |operations: Vec<PatchOperation>| -> Vec<String> {
             operations
                 .iter()
                 .map(|o| {
@@ -392,7 +399,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(
-            seen(patch(&old, &new)),
+            lines(patch(&old, &new)),
             [
                 "replace /deploymentId d2",
                 "replace /variables/added 1",
@@ -402,7 +409,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            seen(patch(&new, &old)),
+            lines(patch(&new, &old)),
             [
                 "replace /deploymentId d1",
                 "replace /variables/gone 4",
@@ -411,7 +418,7 @@ mod tests {
                 "remove /variables/added -",
             ]
         );
-        // Also where the two agree: another caller may have moved the stage in between.
+        // Equal values are sent, too: another caller may have moved the stage meanwhile.
         assert_eq!(patch(&new, &new).len(), 4);
     }
 }

@@ -10,19 +10,22 @@ use crate::engine::failure::{Failure, Meaning};
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion};
 use crate::release::state::{Codes, StageUse, VersionState};
 
-/// A version of a function as Lambda lists it: its number or `$LATEST`, its CodeSha256, its size.
+/// A listed version of a function: its number or `$LATEST`, its CodeSha256, its size.
 type Listed = (String, String, u64);
 
-/// How much code an account keeps in a region, in bytes.
+/// The stored code of an account in a region, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct CodeStorage {
-    /// What it may keep.
+    /// The quota.
     pub(crate) limit: i64,
     pub(crate) used: i64,
 }
 
 impl AwsStage {
-    /// How much code the account keeps. Lambda may take a while to count what was deleted.
+    /// The stored code of the account. Lambda may count deleted code for a while.
+    ///
+    /// # Errors
+    /// Those of AWS.
     pub(crate) async fn code_storage(&self) -> Result<CodeStorage, Failure> {
         self.aws.rate_limiter.lambda().await;
         let answer = self.aws.lambda.get_account_settings().send().await;
@@ -64,22 +67,23 @@ impl AwsStage {
         Ok(Some(numbered.collect()))
     }
 
-    /// One request where all versions of all functions of the account fit into one page; else one for each function.
+    /// One request if all versions of all functions of the account fit into one page, and else one for each
+    /// function.
     pub(super) async fn read_codes(
         &self,
         names: &[FunctionName],
     ) -> Result<BTreeMap<FunctionName, Codes>, Failure> {
         let mut codes: BTreeMap<FunctionName, Codes> = BTreeMap::new();
         let mut add = |name: &FunctionName, (version, sha256, _): Listed| {
-            let found = codes.entry(name.clone()).or_default();
+            let function = codes.entry(name.clone()).or_default();
             match version.parse() {
-                Ok(version) => drop(found.versions.insert(version, sha256)),
-                Err(_) => found.latest = sha256,
+                Ok(version) => drop(function.versions.insert(version, sha256)),
+                Err(_) => function.latest = sha256,
             }
         };
         if let Some(all) = self.listed_at_once().await? {
             for (name, listed) in all {
-                if let Some(name) = names.iter().find(|known| known.as_str() == name) {
+                if let Some(name) = names.iter().find(|candidate| candidate.as_str() == name) {
                     add(name, listed);
                 }
             }
@@ -92,7 +96,8 @@ impl AwsStage {
         Ok(codes)
     }
 
-    /// All versions of all functions, by name; `None` when they are more than a page, or may not be listed.
+    /// All versions of all functions, by name; `None` if they are more than a page, or the caller may not
+    /// list them.
     async fn listed_at_once(&self) -> Result<Option<Vec<(String, Listed)>>, Failure> {
         self.aws.rate_limiter.lambda().await;
         let page = match self.aws.lambda.list_functions().function_version(Which::All).send().await {
@@ -105,14 +110,14 @@ impl AwsStage {
         if page.next_marker().is_some_and(|marker| !marker.is_empty()) {
             return Ok(None);
         }
-        let all = page.functions().iter().map(|found| {
-            let name = found.function_name().unwrap_or_default().to_owned();
-            (name, listed(found))
+        let all = page.functions().iter().map(|configuration| {
+            let name = configuration.function_name().unwrap_or_default().to_owned();
+            (name, listed(configuration))
         });
         Ok(Some(all.collect()))
     }
 
-    /// All versions of a function, `$LATEST` first; `None` where it is gone.
+    /// All versions of a function, `$LATEST` first; `None` if it does not exist.
     async fn listed(&self, name: &FunctionName) -> Result<Option<Vec<Listed>>, Failure> {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
@@ -134,7 +139,7 @@ impl AwsStage {
         }
     }
 
-    /// The versions that an alias sends requests to.
+    /// The versions that aliases send requests to.
     async fn aliased(&self, name: &FunctionName) -> Result<BTreeSet<String>, Failure> {
         let mut all = BTreeSet::new();
         let mut marker: Option<String> = None;
@@ -161,11 +166,13 @@ impl AwsStage {
         version: &FunctionVersion,
     ) -> Result<(), Failure> {
         self.aws.rate_limiter.lambda().await;
-        // With a number as qualifier: without one, the call would delete the function.
+        // Without a qualifier, the call would delete the function.
         let call = self.aws.lambda.delete_function().function_name(name.as_str());
         match call.qualifier(version.as_str()).send().await {
             Ok(_) => Ok(()),
-            Err(error) => gone(Failure::new("DeleteFunction", format!("{name}:{version}"), &error)),
+            Err(error) => {
+                ignore_not_found(Failure::new("DeleteFunction", format!("{name}:{version}"), &error))
+            }
         }
     }
 
@@ -174,20 +181,20 @@ impl AwsStage {
         let call = self.gateway().delete_deployment().rest_api_id(&self.rest_api_id);
         match call.deployment_id(id.as_str()).send().await {
             Ok(_) => Ok(()),
-            Err(error) => gone(Failure::new("DeleteDeployment", id.as_str(), &error)),
+            Err(error) => ignore_not_found(Failure::new("DeleteDeployment", id.as_str(), &error)),
         }
     }
 }
 
-/// What is not there need not be deleted.
-fn gone(failure: Failure) -> Result<(), Failure> {
+/// A deletion of what does not exist succeeds.
+fn ignore_not_found(failure: Failure) -> Result<(), Failure> {
     if failure.meaning == Meaning::NotFound { Ok(()) } else { Err(failure) }
 }
 
-fn listed(found: &aws_sdk_lambda::types::FunctionConfiguration) -> Listed {
+fn listed(configuration: &aws_sdk_lambda::types::FunctionConfiguration) -> Listed {
     (
-        found.version().unwrap_or_default().to_owned(),
-        found.code_sha256().unwrap_or_default().to_owned(),
-        found.code_size().try_into().unwrap_or_default(),
+        configuration.version().unwrap_or_default().to_owned(),
+        configuration.code_sha256().unwrap_or_default().to_owned(),
+        configuration.code_size().try_into().unwrap_or_default(),
     )
 }

@@ -1,7 +1,7 @@
-//! Reads the live definition of an API: all that a deployment would freeze.
+//! Reads the definition of an API: everything that a deployment freezes.
 //!
-//! Identifiers that API Gateway invents (of resources, authorizers, validators) are replaced by paths and
-//! names, so that the same API built twice has the same definition.
+//! Ids that API Gateway generates (of resources, authorizers, validators) are replaced by paths and names, so
+//! that the same API created twice has the same definition.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,7 +20,7 @@ const PAGE: i32 = 500;
 
 type Names = HashMap<String, String>;
 
-/// Six reads, side by side (more only when the API has over 500 resources).
+/// Makes six concurrent reads, and more only if the API has over 500 resources.
 pub(super) async fn read(client: &Client, api: &str) -> Result<Definition, Failure> {
     let about = format!("API {api}");
     let fail = &about;
@@ -84,7 +84,7 @@ pub(super) async fn read(client: &Client, api: &str) -> Result<Definition, Failu
             compact(json!({ "content type": model.content_type(), "schema": schema })),
         );
     }
-    // Responses that are not customised are API Gateway's own and change with it, not with the API.
+    // Default responses belong to API Gateway, and change without a change of the API.
     for response in responses.items().iter().filter(|response| !response.default_response()) {
         parts.insert(
             format!("gateway response {}", response.response_type().map_or("", |kind| kind.as_str())),
@@ -109,10 +109,10 @@ async fn resources(client: &Client, api: &str) -> Result<Vec<Resource>, Failure>
     Ok(resources)
 }
 
-fn named_authorizers(found: &GetAuthorizersOutput) -> (Names, BTreeMap<String, Value>) {
+fn named_authorizers(authorizers: &GetAuthorizersOutput) -> (Names, BTreeMap<String, Value>) {
     let mut names = Names::new();
     let mut parts = BTreeMap::new();
-    for authorizer in found.items() {
+    for authorizer in authorizers.items() {
         let name = authorizer.name().unwrap_or_default();
         names.insert(authorizer.id().unwrap_or_default().to_owned(), name.to_owned());
         let mut providers = authorizer.provider_arns().to_vec();
@@ -133,10 +133,10 @@ fn named_authorizers(found: &GetAuthorizersOutput) -> (Names, BTreeMap<String, V
     (names, parts)
 }
 
-fn named_validators(found: &GetRequestValidatorsOutput) -> (Names, BTreeMap<String, Value>) {
+fn named_validators(validators: &GetRequestValidatorsOutput) -> (Names, BTreeMap<String, Value>) {
     let mut names = Names::new();
     let mut parts = BTreeMap::new();
-    for validator in found.items() {
+    for validator in validators.items() {
         let name = validator.name().unwrap_or_default();
         names.insert(validator.id().unwrap_or_default().to_owned(), name.to_owned());
         parts.insert(
@@ -175,12 +175,12 @@ fn route(method: &Method, resource: &str, (authorizers, validators): (&Names, &N
         "request parameters": sorted(method.request_parameters()),
         "request models": sorted(method.request_models()),
         "responses": responses,
-        "integration": method.method_integration().map(|found| integration(found, resource)),
+        "integration": method.method_integration().map(|method_integration| integration(method_integration, resource)),
     }))
 }
 
 fn integration(integration: &Integration, resource: &str) -> Value {
-    // By default it is the resource's id, which API Gateway invents.
+    // The default is the resource's id, which API Gateway generates.
     let cache_namespace = integration.cache_namespace().filter(|namespace| *namespace != resource);
     let transfer = integration.response_transfer_mode().map(|mode| mode.as_str());
     let insecure = integration.tls_config().map(|tls| tls.insecure_skip_verification());
@@ -225,13 +225,13 @@ fn sorted<V: Clone + Into<Value>>(map: Option<&HashMap<String, V>>) -> Map<Strin
     map.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone().into())).collect()
 }
 
-/// API Gateway returns a policy with its quotes escaped, in whatever spacing it was given.
+/// API Gateway returns a policy with escaped quotes and its original spacing.
 fn policy(text: &str) -> Value {
     let unescaped = text.replace("\\\"", "\"");
     serde_json::from_str(&unescaped).unwrap_or_else(|_| json!(text))
 }
 
-/// Leaves out what is absent or empty: whether AWS answers with `null`, `{}` or nothing is no change.
+/// Omits absent and empty values: `null`, `{}` and a missing field are the same.
 fn compact(value: Value) -> Value {
     let Value::Object(fields) = value else { return value };
     let present = |value: &Value| match value {

@@ -1,7 +1,4 @@
-//! The only place that looks inside the SDK's errors.
-//!
-//! What the rest needs to know of a failed call is small: which call on what, what AWS said, and whether the
-//! call may have taken effect all the same.
+//! Converts the SDK's errors to [`Failure`]. No other module inspects them.
 
 use aws_sdk_s3::error::SdkError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -12,7 +9,7 @@ use super::timeouts::Unanswered;
 use crate::engine::failure::{Failure, Meaning};
 
 impl Failure {
-    /// Reads the SDK's error of `operation` on `subject`.
+    /// Converts the SDK's error of `operation` on `subject`.
     pub(crate) fn new<E>(
         operation: &'static str,
         subject: impl Into<String>,
@@ -33,7 +30,7 @@ impl Failure {
         let request_id = error.raw_response().and_then(|response| response.request_id()).map(str::to_owned);
         let meaning = match error {
             SdkError::ConstructionFailure(_) => construction(&message),
-            _ if unanswered.is_some_and(|call| !call.sent || call.hopeless) => Meaning::Unreachable,
+            _ if unanswered.is_some_and(|call| !call.sent || call.given_up) => Meaning::Unreachable,
             _ => meaning(status, code.as_deref()),
         };
         Self { operation, subject: subject.into(), meaning, code, message, request_id }
@@ -47,12 +44,12 @@ fn unanswered<E>(error: &SdkError<E, HttpResponse>) -> Option<&Unanswered> {
     }
 }
 
-/// Whether AWS has said nothing at all.
+/// Whether AWS has not answered at all.
 pub(super) fn is_unanswered<E>(error: &SdkError<E, HttpResponse>) -> bool {
     matches!(error, SdkError::TimeoutError(_)) || unanswered(error).is_some()
 }
 
-/// An error and its causes in one line, each said once. The SDK's own form is a dump of its structures.
+/// An error and its causes in one line, each once. The SDK's own format is a dump of its structures.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -67,7 +64,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The table: HTTP status and error code to meaning. A code that is not listed counts by its status.
+/// Maps HTTP status and error code to a meaning. An error code that is not listed is judged by its status.
 fn meaning(status: Option<u16>, code: Option<&str>) -> Meaning {
     match code {
         Some("ResourceConflictException" | "ConflictException" | "TooManyRequestsException") => Meaning::Busy,
@@ -86,7 +83,7 @@ fn meaning(status: Option<u16>, code: Option<&str>) -> Meaning {
     }
 }
 
-/// A request that was never sent: it lacks credentials, or was wrong from the start.
+/// The meaning of a request that was never sent: it lacks credentials, or is invalid.
 fn construction(message: &str) -> Meaning {
     if message.contains("credential") { Meaning::Denied } else { Meaning::Rejected }
 }

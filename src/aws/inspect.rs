@@ -1,5 +1,5 @@
-//! Reads for `doctor`: how buckets, functions, the API and the account are set up. And two writes that cannot succeed,
-//! which tell whether they would be allowed.
+//! Reads for `doctor`: the configuration of buckets, functions, the API and the account. Two writes whose
+//! condition cannot hold test whether they would be allowed.
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::BucketVersioningStatus;
@@ -7,58 +7,60 @@ use aws_sdk_s3::types::BucketVersioningStatus;
 use super::Aws;
 use crate::engine::failure::{Failure, Meaning};
 
-/// How a bucket is set up.
+/// The configuration of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BucketFacts {
-    /// Its region, where S3 tells it.
+    /// Its region, if S3 returns it.
     pub(crate) region: Option<String>,
-    /// Whether it keeps old versions of its objects.
     pub(crate) versioned: bool,
-    /// Whether it says how its objects are encrypted.
+    /// Whether it has an encryption configuration.
     pub(crate) encrypted: bool,
-    /// Whether everything public is blocked.
+    /// Whether all public access is blocked.
     pub(crate) private: bool,
 }
 
-/// How a function is set up.
+/// The configuration of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FunctionFacts {
     /// Such as `provided.al2023`; empty for a container image.
     pub(crate) runtime: String,
     pub(crate) architecture: String,
-    /// What stands in the way of an update, in Lambda's words.
+    /// Lambda's reason, if the function or its last update failed.
     pub(crate) trouble: Option<String>,
 }
 
-/// What an account has left.
+/// The Lambda quotas of an account and their use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LambdaLimits {
-    /// Bytes of code that are stored.
+    /// The bytes of stored code.
     pub(crate) code_used: i64,
-    /// Bytes of code that may be stored.
+    /// The quota for stored code, in bytes.
     pub(crate) code_limit: i64,
-    /// Functions that may run at the same time.
+    /// The quota for concurrent executions.
     pub(crate) concurrency: i32,
 }
 
-/// A call that API Gateway makes.
+/// A call of API Gateway to a Lambda function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
-    /// Who makes it, such as `GET /users`.
+    /// The method or authorizer, such as `GET /users`.
     pub(crate) from: String,
     pub(crate) uri: String,
 }
 
-/// Whether an action would be allowed.
+/// A decision of the IAM policy simulator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) action: String,
-    /// IAM's answer, such as `implicitDeny`.
+    /// Such as `implicitDeny`.
     pub(crate) decision: String,
 }
 
 impl Aws {
-    /// How a bucket is set up.
+    /// Reads the configuration of a bucket.
+    ///
+    /// # Errors
+    /// The bucket does not exist, or the caller may not read it.
     pub(crate) async fn bucket_facts(&self, name: &str) -> Result<BucketFacts, Failure> {
         let about = format!("s3://{name}");
         let fail = &about;
@@ -72,15 +74,16 @@ impl Aws {
         };
         let encryption = async {
             let answer = self.s3.get_bucket_encryption().bucket(name).send().await;
-            absent(answer.map_err(|error| Failure::new("GetBucketEncryption", fail, &error)))
+            optional(answer.map_err(|error| Failure::new("GetBucketEncryption", fail, &error)))
         };
-        let block = async {
+        let public_access = async {
             let answer = self.s3.get_public_access_block().bucket(name).send().await;
-            absent(answer.map_err(|error| Failure::new("GetPublicAccessBlock", fail, &error)))
+            optional(answer.map_err(|error| Failure::new("GetPublicAccessBlock", fail, &error)))
         };
         let head = head.await?;
-        let (versioning, encryption, block) = futures::try_join!(versioning, encryption, block)?;
-        let block = block.and_then(|block| block.public_access_block_configuration);
+        let (versioning, encryption, public_access) =
+            futures::try_join!(versioning, encryption, public_access)?;
+        let block = public_access.and_then(|block| block.public_access_block_configuration);
         let private = block.is_some_and(|block| {
             [
                 block.block_public_acls,
@@ -99,30 +102,40 @@ impl Aws {
         })
     }
 
-    /// How a function is set up.
+    /// Reads the configuration of a function.
+    ///
+    /// # Errors
+    /// Those of AWS.
     pub(crate) async fn function_facts(&self, name: &str) -> Result<FunctionFacts, Failure> {
-        let found = self
+        let configuration = self
             .lambda
             .get_function_configuration()
             .function_name(name)
             .send()
             .await
             .map_err(|error| Failure::new("GetFunctionConfiguration", name, &error))?;
-        let state = found.state().map_or("Active", |state| state.as_str());
-        let update = found.last_update_status().map_or("Successful", |status| status.as_str());
+        let state = configuration.state().map_or("Active", |state| state.as_str());
+        let update = configuration.last_update_status().map_or("Successful", |status| status.as_str());
         let trouble = match (state, update) {
-            ("Failed", _) => found.state_reason().or(Some("no reason given")),
-            (_, "Failed") => found.last_update_status_reason().or(Some("no reason given")),
+            ("Failed", _) => configuration.state_reason().or(Some("no reason given")),
+            (_, "Failed") => configuration.last_update_status_reason().or(Some("no reason given")),
             _ => None,
         };
         Ok(FunctionFacts {
-            runtime: found.runtime().map(|runtime| runtime.as_str().to_owned()).unwrap_or_default(),
-            architecture: found.architectures().first().map_or("x86_64", |found| found.as_str()).to_owned(),
+            runtime: configuration.runtime().map(|runtime| runtime.as_str().to_owned()).unwrap_or_default(),
+            architecture: configuration
+                .architectures()
+                .first()
+                .map_or("x86_64", |architecture| architecture.as_str())
+                .to_owned(),
             trouble: trouble.map(str::to_owned),
         })
     }
 
-    /// What Lambda has left for the account.
+    /// Reads the Lambda quotas of the account.
+    ///
+    /// # Errors
+    /// Those of AWS.
     pub(crate) async fn lambda_limits(&self) -> Result<LambdaLimits, Failure> {
         let answer = self.lambda.get_account_settings().send().await;
         let answer = answer.map_err(|error| Failure::new("GetAccountSettings", "the account", &error))?;
@@ -134,14 +147,20 @@ impl Aws {
         })
     }
 
-    /// API Gateway's requests per second and burst for the account and region, where it has such a limit.
+    /// API Gateway's requests per second and burst for the account and region, if limited.
+    ///
+    /// # Errors
+    /// Those of AWS.
     pub(crate) async fn gateway_throttle(&self) -> Result<Option<(f64, i32)>, Failure> {
         let answer = self.api_gateway.get_account().send().await;
         let answer = answer.map_err(|error| Failure::new("GetAccount", "the account", &error))?;
-        Ok(answer.throttle_settings().map(|found| (found.rate_limit(), found.burst_limit())))
+        Ok(answer.throttle_settings().map(|throttle| (throttle.rate_limit(), throttle.burst_limit())))
     }
 
-    /// The calls of Lambda functions in the live definition of an API, authorizers included.
+    /// The calls of Lambda functions in the definition of an API, authorizers included.
+    ///
+    /// # Errors
+    /// Those of AWS.
     pub(crate) async fn lambda_calls(&self, api: &str) -> Result<Vec<Call>, Failure> {
         let about = format!("API {api}");
         let mut calls = Vec::new();
@@ -174,7 +193,10 @@ impl Aws {
         Ok(calls)
     }
 
-    /// Asks IAM whether `principal` may do `actions` on `resource`, and returns what it may not.
+    /// Simulates `actions` of `principal` on `resource`, and returns those that are denied.
+    ///
+    /// # Errors
+    /// Those of AWS: many callers may not simulate policies.
     pub(crate) async fn simulate(
         &self,
         principal: &str,
@@ -203,33 +225,43 @@ impl Aws {
             .collect())
     }
 
-    /// The ARN of a role by its name, with its path.
+    /// The ARN of a role, which includes its path.
+    ///
+    /// # Errors
+    /// Those of AWS.
     pub(crate) async fn role_arn(&self, name: &str) -> Result<String, Failure> {
         let answer = self.iam.get_role().role_name(name).send().await;
         let answer = answer.map_err(|error| Failure::new("GetRole", name, &error))?;
         Ok(answer.role().map(|role| role.arn().to_owned()).unwrap_or_default())
     }
 
-    /// Whether an object could be written: asked by a write whose condition cannot hold.
+    /// Whether the caller may write an object, tested by a write whose condition cannot hold.
+    ///
+    /// # Errors
+    /// Neither allowed nor denied.
     pub(crate) async fn may_put(&self, bucket: &str, key: &str) -> Result<bool, Failure> {
         let answer = self
             .s3
             .put_object()
             .bucket(bucket)
             .key(key)
-            // No object has it.
+            // No object has this ETag.
             .if_match("\"00000000000000000000000000000000\"")
             .body(ByteStream::from_static(b""))
             .send()
             .await;
-        refused(
+        is_allowed(
             answer
                 .map(drop)
                 .map_err(|error| Failure::new("PutObject", format!("s3://{bucket}/{key}"), &error)),
         )
     }
 
-    /// Whether a function's code could be updated: asked by a dry run for a revision that does not exist.
+    /// Whether the caller may update a function's code, tested by a dry run for a revision that does not
+    /// exist.
+    ///
+    /// # Errors
+    /// Neither allowed nor denied.
     pub(crate) async fn may_update_code(&self, function: &str, bucket: &str) -> Result<bool, Failure> {
         let answer = self
             .lambda
@@ -241,12 +273,12 @@ impl Aws {
             .dry_run(true)
             .send()
             .await;
-        refused(answer.map(drop).map_err(|error| Failure::new("UpdateFunctionCode", function, &error)))
+        is_allowed(answer.map(drop).map_err(|error| Failure::new("UpdateFunctionCode", function, &error)))
     }
 }
 
-/// A call that is refused for its condition was allowed.
-fn refused(answer: Result<(), Failure>) -> Result<bool, Failure> {
+/// A call that fails only for its condition is allowed.
+fn is_allowed(answer: Result<(), Failure>) -> Result<bool, Failure> {
     match answer {
         Ok(()) => Ok(true),
         Err(failure) => match failure.meaning {
@@ -257,10 +289,10 @@ fn refused(answer: Result<(), Failure>) -> Result<bool, Failure> {
     }
 }
 
-/// A setting that was never made is answered with an error.
-fn absent<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+/// AWS answers with an error for a setting that was never made.
+fn optional<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match answer {
-        Ok(found) => Ok(Some(found)),
+        Ok(value) => Ok(Some(value)),
         Err(failure) if failure.meaning == Meaning::NotFound => Ok(None),
         Err(failure) => Err(failure),
     }

@@ -11,19 +11,22 @@ use super::{Aws, timeouts};
 use crate::engine::failure::Failure;
 use crate::release::model::{FunctionName, FunctionVersion};
 
-/// What came of an invocation.
+/// The result of an invocation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Invocation {
-    /// Lambda's word for the function's own failure, such as `Unhandled`.
+    /// Lambda's `FunctionError`, such as `Unhandled`, if the function failed.
     pub(crate) function_error: Option<String>,
-    /// What the function answered.
+    /// The payload that the function returned.
     pub(crate) result: Value,
-    /// The end of what it logged.
+    /// The last lines that it logged.
     pub(crate) log_tail: Option<String>,
 }
 
 impl Aws {
-    /// Invokes a version once. It is not tried again after a lost answer: the function may have run.
+    /// Invokes a version once. A lost answer is not retried: the function may have run.
+    ///
+    /// # Errors
+    /// When Lambda does not run it, or the answer is lost.
     pub(crate) async fn invoke(
         &self,
         name: &FunctionName,

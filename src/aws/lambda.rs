@@ -1,4 +1,4 @@
-//! Lambda functions: reading, updating and publishing them.
+//! The calls to Lambda that read, update, publish and invoke functions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,36 +19,36 @@ use crate::release::definition::canonical_digest;
 use crate::release::model::{FunctionName, FunctionVersion};
 use crate::release::state::{Code, FunctionState, Published};
 
-/// How long Lambda may take to settle an update: functions in a VPC can need minutes.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// The time limit for an update of a function: functions in a VPC can need minutes.
+const UPDATE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How long a zip takes to become active at best. Asking earlier would only be asking twice.
+/// A zip needs at least this long to become active, so an earlier read is wasted.
 const INITIAL_DELAY: Duration = Duration::from_millis(700);
 
 impl AwsStage {
-    /// Reads a function's `$LATEST`, waiting until no update is under way.
+    /// Reads a function's `$LATEST`, and waits until no update is in progress.
     pub(super) async fn read_function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
-        let mut found = self.configuration(name, None).await?;
-        let settling = found.last_update_status() == Some(&LastUpdateStatus::InProgress)
-            || found.state() == Some(&State::Pending);
-        if settling {
-            let waited = self.aws.lambda.wait_until_function_updated_v2().function_name(name.as_str());
-            // Failed, or not in time: the state that is read now tells, and the plan decides.
-            let _settled = waited.wait(PATIENCE).await;
-            found = self.configuration(name, None).await?;
+        let mut configuration = self.configuration(name, None).await?;
+        let updating = configuration.last_update_status() == Some(&LastUpdateStatus::InProgress)
+            || configuration.state() == Some(&State::Pending);
+        if updating {
+            let wait = self.aws.lambda.wait_until_function_updated_v2().function_name(name.as_str());
+            // A failure or timeout shows in the state that is read next, and the plan decides.
+            let _result = wait.wait(UPDATE_TIMEOUT).await;
+            configuration = self.configuration(name, None).await?;
         }
-        let failed = (found.last_update_status() == Some(&LastUpdateStatus::Failed)).then(|| {
+        let failed = (configuration.last_update_status() == Some(&LastUpdateStatus::Failed)).then(|| {
             format!(
                 "{}: {}",
-                found.last_update_status_reason_code().map_or("Failed", |code| code.as_str()),
-                found.last_update_status_reason().unwrap_or("no reason given")
+                configuration.last_update_status_reason_code().map_or("Failed", |code| code.as_str()),
+                configuration.last_update_status_reason().unwrap_or("no reason given")
             )
         });
         Ok(FunctionState {
-            code_sha256: found.code_sha256().unwrap_or_default().to_owned(),
-            config_sha256: canonical_digest(&frozen(&found)),
-            architecture: found.architectures().first().and_then(architecture),
-            revision: found.revision_id().unwrap_or_default().to_owned(),
+            code_sha256: configuration.code_sha256().unwrap_or_default().to_owned(),
+            config_sha256: canonical_digest(&frozen(&configuration)),
+            architecture: configuration.architectures().first().and_then(architecture),
+            revision: configuration.revision_id().unwrap_or_default().to_owned(),
             failed,
         })
     }
@@ -59,7 +59,7 @@ impl AwsStage {
         version: &FunctionVersion,
     ) -> Result<Option<String>, Failure> {
         match self.configuration(name, Some(version)).await {
-            Ok(found) => Ok(Some(found.code_sha256().unwrap_or_default().to_owned())),
+            Ok(configuration) => Ok(Some(configuration.code_sha256().unwrap_or_default().to_owned())),
             Err(failure) if failure.meaning == Meaning::NotFound => Ok(None),
             Err(failure) => Err(failure),
         }
@@ -71,7 +71,7 @@ impl AwsStage {
         version: Option<&FunctionVersion>,
     ) -> Result<GetFunctionConfigurationOutput, Failure> {
         self.aws.rate_limiter.lambda().await;
-        let found = self
+        let configuration = self
             .aws
             .lambda
             .get_function_configuration()
@@ -79,9 +79,9 @@ impl AwsStage {
             .set_qualifier(version.map(|version| version.to_string()))
             .send()
             .await
-            .map_err(|error| Failure::new("GetFunctionConfiguration", about(name, version), &error))?;
-        self.patience.learn(name, found.timeout());
-        Ok(found)
+            .map_err(|error| Failure::new("GetFunctionConfiguration", subject(name, version), &error))?;
+        self.function_timeouts.record(name, configuration.timeout());
+        Ok(configuration)
     }
 
     pub(super) async fn send_code(
@@ -143,12 +143,12 @@ impl AwsStage {
             .customize()
             .config_override(
                 aws_sdk_lambda::config::Config::builder()
-                    .timeout_config(timeouts::invoke(self.patience.of(name)))
+                    .timeout_config(timeouts::invoke(self.function_timeouts.of(name)))
                     .retry_classifier(Table::LONG),
             )
             .send()
             .await
-            .map_err(|error| Failure::new("Invoke", about(name, Some(version)), &error))?;
+            .map_err(|error| Failure::new("Invoke", subject(name, Some(version)), &error))?;
         let bytes = answer.payload().map(AsRef::<[u8]>::as_ref).unwrap_or_default();
         let result = serde_json::from_slice(bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()));
@@ -161,12 +161,12 @@ impl AwsStage {
         version: &FunctionVersion,
     ) -> Result<(), Failure> {
         tokio::time::sleep(INITIAL_DELAY).await;
-        let found = self.configuration(name, Some(version)).await?;
-        match (found.state(), found.last_update_status()) {
-            (Some(State::Failed), _) => return Err(inactive(name, version, found.state_reason())),
-            // AWS says why, and does not try again by itself.
+        let configuration = self.configuration(name, Some(version)).await?;
+        match (configuration.state(), configuration.last_update_status()) {
+            (Some(State::Failed), _) => return Err(inactive(name, version, configuration.state_reason())),
+            // Lambda does not retry a failed update by itself.
             (_, Some(LastUpdateStatus::Failed)) => {
-                return Err(inactive(name, version, found.last_update_status_reason()));
+                return Err(inactive(name, version, configuration.last_update_status_reason()));
             }
             (Some(State::Pending), _) => {}
             _ => return Ok(()),
@@ -177,26 +177,28 @@ impl AwsStage {
             .wait_until_function_active_v2()
             .function_name(name.as_str())
             .qualifier(version.as_str())
-            .wait(PATIENCE)
+            .wait(UPDATE_TIMEOUT)
             .await;
         if waited.is_ok() {
             return Ok(());
         }
-        let found = self.configuration(name, Some(version)).await?;
-        Err(inactive(name, version, found.state_reason()))
+        let configuration = self.configuration(name, Some(version)).await?;
+        Err(inactive(name, version, configuration.state_reason()))
     }
 }
 
 fn architecture(name: &aws_sdk_lambda::types::Architecture) -> Option<Architecture> {
-    [Architecture::X86_64, Architecture::Arm64].into_iter().find(|known| known.as_str() == name.as_str())
+    [Architecture::X86_64, Architecture::Arm64]
+        .into_iter()
+        .find(|architecture| architecture.as_str() == name.as_str())
 }
 
 fn inactive(name: &FunctionName, version: &FunctionVersion, reason: Option<&str>) -> Failure {
     let reason = reason.unwrap_or("it did not become active in time");
-    Failure::rejected("waiting for Active", about(name, Some(version)), reason)
+    Failure::rejected("waiting for Active", subject(name, Some(version)), reason)
 }
 
-fn about(name: &FunctionName, version: Option<&FunctionVersion>) -> String {
+fn subject(name: &FunctionName, version: Option<&FunctionVersion>) -> String {
     match version {
         Some(version) => format!("{name}:{version}"),
         None => name.to_string(),
@@ -215,35 +217,44 @@ fn published(
     Ok(Published { version, code_sha256: code_sha256.unwrap_or_default().to_owned() })
 }
 
-/// What publishing freezes beside the code. Two `$LATEST`s that agree in this and in their code behave alike,
-/// so no new version is needed. Everything that moves by itself (revision, dates, states) is left out.
-fn frozen(found: &GetFunctionConfigurationOutput) -> Value {
-    let environment: Option<BTreeMap<&String, &String>> =
-        found.environment().and_then(|environment| environment.variables()).map(|all| all.iter().collect());
-    let mut subnets: Vec<_> = found.vpc_config().map(|vpc| vpc.subnet_ids().to_vec()).unwrap_or_default();
+/// The configuration that publishing freezes with the code. Two `$LATEST`s with the same code and
+/// configuration behave alike, so no new version is needed. Fields that change by themselves (revision,
+/// dates, states) are left out.
+fn frozen(configuration: &GetFunctionConfigurationOutput) -> Value {
+    let environment: Option<BTreeMap<&String, &String>> = configuration
+        .environment()
+        .and_then(|environment| environment.variables())
+        .map(|all| all.iter().collect());
+    let mut subnets: Vec<_> =
+        configuration.vpc_config().map(|vpc| vpc.subnet_ids().to_vec()).unwrap_or_default();
     let mut groups: Vec<_> =
-        found.vpc_config().map(|vpc| vpc.security_group_ids().to_vec()).unwrap_or_default();
+        configuration.vpc_config().map(|vpc| vpc.security_group_ids().to_vec()).unwrap_or_default();
     subnets.sort();
     groups.sort();
+    let file_systems: Vec<_> = configuration
+        .file_system_configs()
+        .iter()
+        .map(|fs| json!([fs.arn(), fs.local_mount_path()]))
+        .collect();
     json!({
-        "runtime": found.runtime().map(|runtime| runtime.as_str()),
-        "handler": found.handler(),
-        "role": found.role(),
-        "timeout": found.timeout(),
-        "memory": found.memory_size(),
-        "description": found.description(),
-        "architectures": found.architectures().iter().map(|a| a.as_str()).collect::<Vec<_>>(),
+        "runtime": configuration.runtime().map(|runtime| runtime.as_str()),
+        "handler": configuration.handler(),
+        "role": configuration.role(),
+        "timeout": configuration.timeout(),
+        "memory": configuration.memory_size(),
+        "description": configuration.description(),
+        "architectures": configuration.architectures().iter().map(|a| a.as_str()).collect::<Vec<_>>(),
         "environment": environment,
         "subnets": subnets,
         "security_groups": groups,
-        "dead_letter": found.dead_letter_config().and_then(|config| config.target_arn()),
-        "kms_key": found.kms_key_arn(),
-        "tracing": found.tracing_config().and_then(|config| config.mode()).map(|mode| mode.as_str()),
-        "layers": found.layers().iter().map(|layer| layer.arn()).collect::<Vec<_>>(),
-        "file_systems": found.file_system_configs().iter().map(|fs| json!([fs.arn(), fs.local_mount_path()])).collect::<Vec<_>>(),
-        "ephemeral_storage": found.ephemeral_storage().map(|storage| storage.size()),
-        "snap_start": found.snap_start().and_then(|snap| snap.apply_on()).map(|on| on.as_str()),
-        "logging": found.logging_config().map(|logging| json!([
+        "dead_letter": configuration.dead_letter_config().and_then(|config| config.target_arn()),
+        "kms_key": configuration.kms_key_arn(),
+        "tracing": configuration.tracing_config().and_then(|config| config.mode()).map(|mode| mode.as_str()),
+        "layers": configuration.layers().iter().map(|layer| layer.arn()).collect::<Vec<_>>(),
+        "file_systems": file_systems,
+        "ephemeral_storage": configuration.ephemeral_storage().map(|storage| storage.size()),
+        "snap_start": configuration.snap_start().and_then(|snap| snap.apply_on()).map(|on| on.as_str()),
+        "logging": configuration.logging_config().map(|logging| json!([
             logging.log_format().map(|format| format.as_str()),
             logging.log_group(),
             logging.application_log_level().map(|level| level.as_str()),

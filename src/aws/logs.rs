@@ -1,4 +1,4 @@
-//! What functions log: CloudWatch Logs, read group by group and told in the order of time.
+//! Reads the CloudWatch Logs of functions, one log group at a time.
 
 use std::collections::VecDeque;
 
@@ -9,14 +9,14 @@ use super::Aws;
 use crate::engine::failure::{Failure, Meaning};
 use crate::release::model::FunctionName;
 
-/// A line of a log, as CloudWatch has it.
+/// A log event of CloudWatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// CloudWatch's own name for it, where it gives one.
+    /// CloudWatch's event id, if it returns one.
     pub(crate) id: Option<String>,
     /// When it was written, in milliseconds.
     pub(crate) at: i64,
-    /// The log stream: one for each environment of a function.
+    /// The log stream: one for each execution environment of a function.
     pub(crate) stream: String,
     pub(crate) message: String,
 }
@@ -32,26 +32,25 @@ impl Line {
         }
     }
 
-    /// When it was written.
     pub(crate) fn time(&self) -> Timestamp {
         Timestamp::from_millisecond(self.at).unwrap_or_default()
     }
 
-    /// The version in brackets in the stream's name: `2026/11/25/[7]…`, or `2026/11/25/<function>[7]…` in a group that
-    /// several functions share.
+    /// The version in brackets in the stream's name: `2026/11/25/[7]…`, or `2026/11/25/<function>[7]…` in a
+    /// group that several functions share.
     pub(crate) fn version(&self) -> Option<&str> {
         let (_, rest) = self.stream.split_once('[')?;
         rest.split_once(']').map(|(version, _)| version)
     }
 
-    /// The function in the name of a stream of a shared group.
+    /// The function in the stream's name, if several functions share the log group.
     pub(crate) fn function(&self) -> Option<&str> {
         let (before, _) = self.stream.split_once('[')?;
         before.rsplit('/').next().filter(|name| !name.is_empty())
     }
 }
 
-/// A span of time of one log group, read page by page.
+/// A time range of one log group, read page by page.
 #[derive(Debug)]
 pub(crate) struct Reading<'a> {
     aws: &'a Aws,
@@ -64,12 +63,15 @@ pub(crate) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// What `group` has from `from` on, in milliseconds; up to `until`, or up to now.
+    /// The events of `group` from `from` to `until`, or to now; in milliseconds.
     pub(crate) fn new(aws: &'a Aws, group: &'a str, from: i64, until: Option<i64>) -> Self {
         Self { aws, group, from, until, next: None, ended: false, ready: VecDeque::new() }
     }
 
-    /// Reads until a line is there or the span is over. Pages may be empty and still not be the last.
+    /// Reads until a line is available or the range has ended. An empty page need not be the last.
+    ///
+    /// # Errors
+    /// Those of CloudWatch. A log group that does not exist counts as empty.
     pub(crate) async fn fill(&mut self) -> Result<(), Failure> {
         while self.ready.is_empty() && !self.ended {
             self.aws.rate_limiter.logs().await;
@@ -99,7 +101,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// When the next line was written, if one is there.
+    /// The time of the next line, if one is available.
     pub(crate) fn at(&self) -> Option<i64> {
         self.ready.front().map(|line| line.at)
     }
@@ -110,12 +112,17 @@ impl<'a> Reading<'a> {
 }
 
 impl Aws {
-    /// Where a function logs to.
+    /// The log group of a function.
+    ///
+    /// # Errors
+    /// Those of Lambda.
     pub(crate) async fn log_group(&self, name: &FunctionName) -> Result<String, Failure> {
         self.rate_limiter.lambda().await;
-        let found = self.lambda.get_function_configuration().function_name(name.as_str()).send().await;
-        let found = found.map_err(|error| Failure::new("GetFunctionConfiguration", name.as_str(), &error))?;
-        let named = found.logging_config().and_then(|logging| logging.log_group());
+        let configuration =
+            self.lambda.get_function_configuration().function_name(name.as_str()).send().await;
+        let configuration =
+            configuration.map_err(|error| Failure::new("GetFunctionConfiguration", name.as_str(), &error))?;
+        let named = configuration.logging_config().and_then(|logging| logging.log_group());
         Ok(named.map_or_else(|| format!("/aws/lambda/{name}"), str::to_owned))
     }
 }

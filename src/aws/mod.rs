@@ -1,8 +1,9 @@
-//! AWS as deployctl uses it: one configuration, a client for each service, and each call in the words of a release.
+//! The AWS adapters: one configuration, a client for each service, and the calls behind the ports of the
+//! engine.
 //!
-//! - [`failure`] reads the SDK's errors; nothing else does.
-//! - [`retry`] is the one table of what is tried again, and [`timeouts`] of how long an attempt may take.
-//! - `s3`, `lambda` and `api_gateway` hold the calls.
+//! - [`failure`] converts the SDK's errors.
+//! - [`retry`] is the table of retries, and [`timeouts`] has the time limits of calls.
+//! - `s3`, `lambda` and `api_gateway` make the calls.
 
 pub(crate) mod api_gateway;
 pub(crate) mod cleanup;
@@ -32,33 +33,33 @@ use crate::release::model::{AccountId, StageName};
 use crate::engine::failure::Failure;
 use retry::Table;
 
-/// The account and region that calls go to, and how they are made.
+/// The account and region of the calls, and how they are made.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     /// The stage's name, for messages.
     pub(crate) stage: StageName,
-    /// The account; every command refuses another one.
+    /// The expected account; every command refuses another one.
     pub(crate) account: AccountId,
     pub(crate) region: String,
-    /// The profile of the AWS configuration with the credentials, where it is not the caller's own.
+    /// The AWS profile with the credentials; `None` for the default credentials.
     pub(crate) profile: Option<String>,
-    /// The local AWS emulator; `None` for AWS.
+    /// The local AWS emulator (MiniStack); `None` for AWS.
     pub(crate) emulator: Option<Emulator>,
-    /// Whether calls are kept below the account's API rates.
+    /// Whether the rate limiter is enabled.
     pub(crate) pacing: bool,
-    /// How long an attempt of a call may take, but for uploads and invocations.
+    /// The time limit of an attempt of a call, except for uploads and invocations.
     pub(crate) call_timeout: Duration,
 }
 
-/// The local AWS emulator (MiniStack). It has one secret for all accounts; the key id selects the account.
+/// The local AWS emulator (MiniStack). All accounts have the same secret; the access key id selects the
+/// account.
 #[derive(Clone)]
 pub(crate) struct Emulator {
     pub(crate) endpoint: String,
-    /// Its secret access key.
     pub(crate) secret: String,
 }
 
-/// The secret is not shown.
+/// Omits the secret.
 impl std::fmt::Debug for Emulator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Emulator").field("endpoint", &self.endpoint).finish_non_exhaustive()
@@ -78,7 +79,7 @@ pub(crate) struct Aws {
     pub(crate) rate_limiter: retry::RateLimiter,
 }
 
-/// Who is calling AWS.
+/// The AWS identity of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) account: AccountId,
@@ -91,7 +92,7 @@ impl Aws {
         Self::connect_with(target, retry::config()).await
     }
 
-    /// The same with another schedule of retries: `doctor` does not wait long for what may be out of reach.
+    /// The same with another retry configuration: `doctor` gives up early.
     pub(crate) async fn connect_with(target: Target, retries: RetryConfig) -> Self {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(target.region.clone()))
@@ -102,7 +103,7 @@ impl Aws {
                 StalledStreamProtectionConfig::enabled().grace_period(timeouts::STALLED).build(),
             );
         if let Some(profile) = &target.profile {
-            // Asked for by name, so it comes before keys in the environment.
+            // The stage's profile takes precedence over keys in the environment.
             let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
             loader = loader.profile_name(profile).credentials_provider(credentials);
         }
@@ -112,14 +113,14 @@ impl Aws {
             loader = loader.endpoint_url(endpoint).credentials_provider(credentials);
         }
         let config = loader.load().await;
-        let answers = timeouts::Answers::new(target.call_timeout);
-        // The services' builders have no type in common.
+        let tracker = timeouts::AnswerTracker::new(target.call_timeout);
+        // The services' builders have no common type.
         macro_rules! client {
             ($service:ident) => {
                 $service::Client::from_conf(
                     $service::config::Builder::from(&config)
                         .retry_classifier(Table::CALL)
-                        .interceptor(answers.clone())
+                        .interceptor(tracker.clone())
                         .interceptor(trace::Requests)
                         .build(),
                 )
@@ -137,11 +138,11 @@ impl Aws {
         }
     }
 
-    /// Asks AWS who we are, and refuses any account but the stage's.
+    /// Reads the identity of the caller, and refuses another account than the stage's.
     ///
     /// # Errors
-    /// `aws.unreachable`, `aws.credentials` when there are none or they are not accepted, `aws.wrong_account`; exit
-    /// code 10.
+    /// `aws.unreachable`, `aws.credentials` when there are none or they are not accepted,
+    /// `aws.wrong_account`; exit code 10.
     pub(crate) async fn identify(&self) -> Result<Identity> {
         let Target { stage, account: expected, .. } = &self.target;
         let answer = self.sts.get_caller_identity().send().await.map_err(|error| {
@@ -149,26 +150,31 @@ impl Aws {
             if failure::is_unanswered(&error) {
                 return unreachable(failure);
             }
-            Error::preflight(ErrorId::AwsCredentials, "failed to authenticate: AWS does not accept the credentials, or there are none")
-                .because(failure)
-                .hint("set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; `aws sts get-caller-identity` must answer")
+            let message =
+                "failed to authenticate: AWS does not accept the credentials, or none are configured";
+            Error::preflight(ErrorId::AwsCredentials, message).because(failure).hint(
+                "nothing was changed; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, until \
+                 `aws sts get-caller-identity` succeeds",
+            )
         })?;
         let account = answer.account().unwrap_or_default();
         if account != expected.as_str() {
             return Err(Error::preflight(
                 ErrorId::AwsWrongAccount,
-                format!("the credentials are for account {account}, but stage {stage} lives in {expected}"),
+                format!(
+                    "refused: the credentials are for account {account}, but stage {stage} is in {expected}"
+                ),
             )
-            .hint("nothing was changed; switch the credentials, or correct `account` in deployctl.toml"));
+            .hint("nothing was changed; use other credentials, or correct `account` in deployctl.toml"));
         }
         Ok(Identity { account: expected.clone(), arn: answer.arn().unwrap_or_default().to_owned() })
     }
 }
 
-/// The error of a command whose first call got no answer.
+/// The error of a command whose first call was not answered.
 pub(crate) fn unreachable(failure: Failure) -> Error {
     Error::preflight(ErrorId::AwsUnreachable, failure.message)
-        .hint("nothing was changed; look at the network, the proxy and the stage's region")
+        .hint("nothing was changed; check the network, the proxy and the stage's region")
 }
 
 #[cfg(test)]

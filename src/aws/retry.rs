@@ -1,9 +1,9 @@
-//! What is tried again: one table for all clients, and the rate limiter that keeps below the account's rates.
+//! The retry table of all clients, and the rate limiter that stays below the account's API rates.
 //!
-//! The SDK retries what it knows to be transient (timeouts, 5xx, throttling by name). The table adds what is
-//! particular to a release: API Gateway's and Lambda's own throttling answers, which may name the time to
-//! wait, S3's 409 on a raced conditional write, API Gateway's 409 while an earlier change is under way, and Lambda's
-//! refusal of a role that IAM has not spread yet. How long an attempt may take is in [`super::timeouts`].
+//! The SDK retries timeouts, 5xx and throttling by its error code. The table adds the throttling answers of
+//! API Gateway and Lambda, which may state the time to wait, S3's 409 for two concurrent conditional writes,
+//! API Gateway's 409 while another change is in progress, and Lambda's error for a role that IAM has not
+//! propagated yet. The time limits are in [`super::timeouts`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +20,11 @@ use tokio::time::{Instant, sleep_until};
 use super::timeouts::Unanswered;
 use crate::engine::failure::is_try_again_later;
 
-/// Attempts of each call. CreateDeployment is one per 5 s and account, shared with everybody else in it, so a
-/// queue of a few others must be sat out.
+/// The attempts of each call. All callers of an account share one CreateDeployment per 5 s, so a few others
+/// may come first.
 const ATTEMPTS: u32 = 8;
 
-/// The SDK's schedule: exponential with jitter from half a second up to 30 s, which is also the longest that an answer may ask us to wait.
+/// The SDK's schedule: exponential with jitter from half a second up to 30 s, which is also [`LONGEST_WAIT`].
 pub(crate) fn config() -> RetryConfig {
     RetryConfig::standard()
         .with_max_attempts(ATTEMPTS)
@@ -35,36 +35,36 @@ pub(crate) fn config() -> RetryConfig {
 /// The longest wait that an answer may ask for.
 const LONGEST_WAIT: u64 = 30;
 
-/// Two attempts: for looking at what may be out of reach.
+/// Two attempts, for `doctor`, which must not wait long for a service that is unreachable.
 pub(crate) fn brief() -> RetryConfig {
     RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(200))
 }
 
-/// The table as the SDK asks it.
+/// The retry table as a classifier of the SDK.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// How many attempts may last until their end without an answer.
-    silences: u32,
-    /// Whether a request that was perhaps sent is sent again when its answer is lost.
+    /// How many attempts may time out.
+    max_timeouts: u32,
+    /// Whether a request that may have been sent is repeated after a lost answer.
     repeats: bool,
 }
 
 impl Table {
-    /// For calls that may be repeated: one more attempt after one that got no answer in time.
-    pub(super) const CALL: Self = Self { silences: 2, repeats: true };
-    /// For calls that last: no other attempt after one that got no answer in time.
-    pub(super) const LONG: Self = Self { silences: 1, repeats: true };
-    /// For calls of which each makes something new. After a lost answer the caller looks for it.
-    pub(super) const ONCE: Self = Self { silences: 1, repeats: false };
+    /// For calls that may be repeated: one more attempt after one that timed out.
+    pub(super) const CALL: Self = Self { max_timeouts: 2, repeats: true };
+    /// For long calls: no other attempt after one that timed out.
+    pub(super) const LONG: Self = Self { max_timeouts: 1, repeats: true };
+    /// For calls that create a resource each time. After a lost answer the caller searches for the resource.
+    pub(super) const ONCE: Self = Self { max_timeouts: 1, repeats: false };
 
-    /// Of a call without an answer, or with half of one.
-    fn lost(&self, context: &InterceptorContext) -> Option<RetryAction> {
+    /// The decision for a call without a complete answer.
+    fn unanswered(&self, context: &InterceptorContext) -> Option<RetryAction> {
         let Some(Err(error)) = context.output_or_error() else { return None };
         let forbidden = if error.is_response_error() {
             !self.repeats
         } else {
             let call = Unanswered::of(error.as_connector_error()?)?;
-            !call.may_be_repeated(self.silences) || call.sent && !self.repeats
+            !call.may_be_repeated(self.max_timeouts) || call.sent && !self.repeats
         };
         forbidden.then_some(RetryAction::RetryForbidden)
     }
@@ -72,7 +72,7 @@ impl Table {
 
 impl ClassifyRetry for Table {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        if let Some(action) = self.lost(context) {
+        if let Some(action) = self.unanswered(context) {
             return action;
         }
         let Some(response) = context.response() else { return RetryAction::NoActionIndicated };
@@ -81,7 +81,7 @@ impl ClassifyRetry for Table {
             .get("x-amzn-errortype")
             .map(|code| code.split([':', ',']).next().unwrap_or(code).to_owned());
         let body = response.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
-        let after = response.headers().get("retry-after").and_then(asked_wait);
+        let after = response.headers().get("retry-after").and_then(parse_retry_after);
         match verdict(response.status().as_u16(), code.as_deref(), &body) {
             None => RetryAction::NoActionIndicated,
             Some(kind) => match after {
@@ -96,18 +96,18 @@ impl ClassifyRetry for Table {
     }
 
     fn priority(&self) -> RetryClassifierPriority {
-        // The last word: the SDK's own tables know throttling by its name, and forget the time to wait.
+        // After the SDK's own tables, which ignore the time to wait of a throttling answer.
         RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
     }
 }
 
-/// Whether an answer is worth another try, and as what. `None` leaves the decision to the SDK.
+/// How to retry an answer. `None` leaves the decision to the SDK.
 fn verdict(status: u16, code: Option<&str>, body: &str) -> Option<ErrorKind> {
     match (status, code) {
         (429, _) => Some(ErrorKind::ThrottlingError),
         // API Gateway's "limit exceeded" is a rate, not a quota, when it comes with 429 (above) or 503.
         (503, _) => Some(ErrorKind::ThrottlingError),
-        // S3: two conditional writes met. The next attempt sees the winner and gets 412.
+        // S3: two concurrent conditional writes. The next attempt finds the winner and gets 412.
         (409, None) if body.contains("ConditionalRequestConflict") => Some(ErrorKind::TransientError),
         // Lambda: an update of the function is in progress, or it is not active yet.
         (409, Some("ResourceConflictException"))
@@ -115,10 +115,10 @@ fn verdict(status: u16, code: Option<&str>, body: &str) -> Option<ErrorKind> {
         {
             Some(ErrorKind::TransientError)
         }
-        // API Gateway: "Unable to complete operation due to concurrent modification. Please try again later.", or
-        // "A previous change is still in progress". Its other conflicts are for good.
+        // API Gateway: "Unable to complete operation due to concurrent modification. Please try again
+        // later.", or "A previous change is still in progress". Its other conflicts are permanent.
         (409, Some("ConflictException")) if is_try_again_later(body) => Some(ErrorKind::TransientError),
-        // Lambda, shortly after IAM made the role.
+        // Lambda, shortly after IAM created the role.
         (400, Some("InvalidParameterValueException")) if body.contains("cannot be assumed by Lambda") => {
             Some(ErrorKind::TransientError)
         }
@@ -126,14 +126,14 @@ fn verdict(status: u16, code: Option<&str>, body: &str) -> Option<ErrorKind> {
     }
 }
 
-/// How long the answer asks to wait, within reason. A date, or anything else, is left to the schedule.
-fn asked_wait(text: &str) -> Option<Duration> {
+/// The time to wait, at most `LONGEST_WAIT`. For a date or anything else, the schedule decides.
+fn parse_retry_after(text: &str) -> Option<Duration> {
     let seconds: u64 = text.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
 }
 
-/// Keeps calls apart so that the account's rates are not met: of Lambda's 15 calls a second, a third is left to
-/// others; a second CreateDeployment of one command waits for its turn, 5 s after the first.
+/// Spaces calls so that they stay below the account's API rates. Of Lambda's 15 calls a second, a third is
+/// left to other callers. A second CreateDeployment of a command waits for 5 s.
 #[derive(Debug, Clone)]
 pub(crate) struct RateLimiter {
     lambda: Option<Arc<Slots>>,
@@ -144,60 +144,60 @@ pub(crate) struct RateLimiter {
 
 #[derive(Debug)]
 struct Slots {
-    every: Duration,
+    interval: Duration,
     next: Mutex<Instant>,
 }
 
 impl Slots {
-    fn new(every: Duration) -> Arc<Self> {
-        Arc::new(Self { every, next: Mutex::new(Instant::now()) })
+    fn new(interval: Duration) -> Arc<Self> {
+        Arc::new(Self { interval, next: Mutex::new(Instant::now()) })
     }
 
     async fn acquire(&self) {
         let mut next = self.next.lock().await;
-        let turn = (*next).max(Instant::now());
-        *next = turn + self.every;
+        let slot = (*next).max(Instant::now());
+        *next = slot + self.interval;
         drop(next);
-        sleep_until(turn).await;
+        sleep_until(slot).await;
     }
 }
 
 impl RateLimiter {
-    /// A rate_limiter that holds calls back, or one that never does.
+    /// A rate limiter; if it is not `enabled`, it never delays a call.
     pub(crate) fn new(enabled: bool) -> Self {
-        let slots = |every| enabled.then(|| Slots::new(every));
+        let slots = |interval| enabled.then(|| Slots::new(interval));
         Self {
             lambda: slots(Duration::from_millis(100)),
-            // A little more than AWS asks for: its clock is not ours.
+            // A little more than the 5 s of the quota, because AWS measures with its own clock.
             deployment: slots(Duration::from_millis(5100)),
-            // Of what an account may ask of CloudWatch Logs, which differs by region, a small part.
+            // A small part of the quota of CloudWatch Logs, which differs by region.
             logs: slots(Duration::from_millis(200)),
             gateway: slots(Duration::from_millis(200)),
         }
     }
 
-    /// Waits for the turn of a question to CloudWatch Logs.
+    /// Waits for the slot of a call to CloudWatch Logs.
     pub(crate) async fn logs(&self) {
         if let Some(slots) = &self.logs {
             slots.acquire().await;
         }
     }
 
-    /// Waits for the turn of a Lambda control-plane call.
+    /// Waits for the slot of a Lambda control-plane call.
     pub(crate) async fn lambda(&self) {
         if let Some(slots) = &self.lambda {
             slots.acquire().await;
         }
     }
 
-    /// Waits for the turn of one of many calls to API Gateway, of whose 10 a second half is left to others.
+    /// Waits for the slot of a call to API Gateway. Half of its 10 calls a second is left to other callers.
     pub(crate) async fn gateway(&self) {
         if let Some(slots) = &self.gateway {
             slots.acquire().await;
         }
     }
 
-    /// Waits for the turn of a CreateDeployment.
+    /// Waits for the slot of a CreateDeployment.
     pub(crate) async fn deployment(&self) {
         if let Some(slots) = &self.deployment {
             slots.acquire().await;
@@ -263,21 +263,21 @@ mod tests {
         for (text, seconds) in
             [("1", Some(1)), (" 2 ", Some(2)), ("30", Some(30)), ("18446744073709551615", Some(30))]
         {
-            assert_eq!(asked_wait(text).map(|wait| wait.as_secs()), seconds, "{text}");
+            assert_eq!(parse_retry_after(text).map(|wait| wait.as_secs()), seconds, "{text}");
         }
         for text in ["", "-1", "1.5", "184467440737095516150", "Wed, 21 Oct 2026 07:28:00 GMT", "soon"] {
-            assert_eq!(asked_wait(text), None, "{text}");
+            assert_eq!(parse_retry_after(text), None, "{text}");
         }
     }
 
     #[tokio::test]
-    async fn the_pace_spreads_calls_and_can_be_off() {
+    async fn the_rate_limiter_spaces_calls_and_can_be_disabled() {
         let start = Instant::now();
         let rate_limiter = RateLimiter::new(true);
         for _ in 0..4 {
             rate_limiter.lambda().await;
         }
-        // The first call is free. A slow machine only makes it longer.
+        // The first call does not wait. A slow machine only takes longer.
         assert!(start.elapsed() >= Duration::from_millis(300));
         let off = RateLimiter::new(false);
         assert!(off.lambda.is_none() && off.deployment.is_none());

@@ -29,8 +29,8 @@ use crate::engine::ports::{Store, Stored, UploadError, Uploaded, Written};
 use crate::release::record::ArtifactRecord;
 use crate::release::state::Object;
 
-/// Of an artifact that is copied, whose size is not known: Lambda takes zips up to 250 MB unpacked.
-const COPIED: u64 = 250 * 1024 * 1024;
+/// The assumed size of a copied artifact: Lambda accepts zips of up to 250 MB unpacked.
+const MAX_ARTIFACT_BYTES: u64 = 250 * 1024 * 1024;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
@@ -43,7 +43,8 @@ impl Aws {
         Bucket { s3: self.s3.clone(), name: name.to_owned() }
     }
 
-    /// The bucket `name` of another region, with this stage's credentials: S3 answers only where the bucket is.
+    /// The bucket `name` of another region, with this stage's credentials. S3 answers only in the bucket's
+    /// own region.
     pub(crate) fn bucket_in(&self, region: &str, name: &str) -> Bucket {
         let config = self.s3.config().to_builder().region(Region::new(region.to_owned())).build();
         Bucket { s3: aws_sdk_s3::Client::from_conf(config), name: name.to_owned() }
@@ -79,7 +80,10 @@ impl Bucket {
         }
     }
 
-    /// Whether the bucket keeps every version of its objects: what is overwritten or deleted by mistake can come back.
+    /// Whether the bucket is versioned, so that overwritten or deleted objects can be restored.
+    ///
+    /// # Errors
+    /// Those of AWS.
     pub(crate) async fn is_versioned(&self) -> Result<bool, Failure> {
         let answer = self.s3.get_bucket_versioning().bucket(&self.name).send().await;
         let answer = answer
@@ -87,18 +91,22 @@ impl Bucket {
         Ok(answer.status() == Some(&BucketVersioningStatus::Enabled))
     }
 
-    /// Makes the bucket of the Terraform state: versioned, encrypted, private. Done again, it changes nothing.
+    /// Creates the bucket of the Terraform state: versioned, encrypted, private. Repeating it changes
+    /// nothing. Returns whether it was created.
+    ///
+    /// # Errors
+    /// Those of AWS, in particular a name that another account owns.
     pub(crate) async fn ensure_state_bucket(&self, region: &str) -> Result<bool, Failure> {
         let about = format!("s3://{}", self.name);
-        let made = match self.s3.head_bucket().bucket(&self.name).send().await {
+        let created = match self.s3.head_bucket().bucket(&self.name).send().await {
             Ok(_) => false,
             Err(error) => {
                 let failure = Failure::new("HeadBucket", &about, &error);
                 if failure.meaning != Meaning::NotFound {
                     return Err(failure);
                 }
-                // us-east-1 is the one region that must not be named.
-                let place = (region != "us-east-1").then(|| {
+                // S3 rejects us-east-1 as a location constraint.
+                let location = (region != "us-east-1").then(|| {
                     CreateBucketConfiguration::builder()
                         .location_constraint(BucketLocationConstraint::from(region))
                         .build()
@@ -106,20 +114,20 @@ impl Bucket {
                 self.s3
                     .create_bucket()
                     .bucket(&self.name)
-                    .set_create_bucket_configuration(place)
+                    .set_create_bucket_configuration(location)
                     .send()
                     .await
                     .map_err(|error| Failure::new("CreateBucket", &about, &error))?;
                 true
             }
         };
-        // Also where it was there: an earlier attempt may have ended between the two.
+        // Even if the bucket existed: an earlier attempt may have ended after creating it.
         self.harden(&about).await?;
-        Ok(made)
+        Ok(created)
     }
 
     async fn harden(&self, about: &str) -> Result<(), Failure> {
-        let built = |error: aws_sdk_s3::error::BuildError| {
+        let build_error = |error: aws_sdk_s3::error::BuildError| {
             Failure::rejected("PutBucketEncryption", about, error.to_string())
         };
         let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
@@ -133,10 +141,11 @@ impl Bucket {
         let default = ServerSideEncryptionByDefault::builder()
             .sse_algorithm(ServerSideEncryption::Aes256)
             .build()
-            .map_err(built)?;
+            .map_err(build_error)?;
         let rule =
             ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default).build();
-        let encryption = ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(built)?;
+        let encryption =
+            ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(build_error)?;
         self.s3
             .put_bucket_encryption()
             .bucket(&self.name)
@@ -160,7 +169,10 @@ impl Bucket {
         Ok(())
     }
 
-    /// Deletes every version of every object under `prefixes`, and returns how many there were.
+    /// Deletes every version of every object under `prefixes`, and returns their number.
+    ///
+    /// # Errors
+    /// Those of AWS; the deletions before it are done.
     pub(crate) async fn purge(&self, prefixes: &[String]) -> Result<usize, Failure> {
         let mut deleted = 0;
         for prefix in prefixes {
@@ -171,10 +183,10 @@ impl Bucket {
         Ok(deleted)
     }
 
-    /// All versions of what begins with `prefix`; of a deleted object, the marker as well.
+    /// All versions and delete markers of the objects whose keys begin with `prefix`.
     async fn all_versions(&self, prefix: &str) -> Result<Vec<Object>, Failure> {
         let about = self.about(prefix);
-        let mut found = Vec::new();
+        let mut objects = Vec::new();
         let mut next: (Option<String>, Option<String>) = (None, None);
         loop {
             let call = self.s3.list_object_versions().bucket(&self.name).prefix(prefix);
@@ -190,20 +202,22 @@ impl Bucket {
                 })
             };
             let versions = page.versions().iter();
-            found.extend(versions.filter_map(|found| {
+            objects.extend(versions.filter_map(|version| {
                 object(
-                    found.key(),
-                    found.version_id(),
-                    found.size().unwrap_or_default(),
-                    found.last_modified(),
+                    version.key(),
+                    version.version_id(),
+                    version.size().unwrap_or_default(),
+                    version.last_modified(),
                 )
             }));
             let markers = page.delete_markers().iter();
-            found.extend(
-                markers.filter_map(|found| object(found.key(), found.version_id(), 0, found.last_modified())),
+            objects.extend(
+                markers.filter_map(|marker| {
+                    object(marker.key(), marker.version_id(), 0, marker.last_modified())
+                }),
             );
             if !page.is_truncated().unwrap_or_default() {
-                return Ok(found);
+                return Ok(objects);
             }
             let owned = |text: Option<&str>| text.map(str::to_owned);
             next = (owned(page.next_key_marker()), owned(page.next_version_id_marker()));
@@ -231,7 +245,8 @@ impl Bucket {
         }
     }
 
-    /// The hash of the object `key`: its checksum, or that of its bytes where it was uploaded without one.
+    /// The sha256 of the object `key`: S3's checksum, or computed from the bytes if it was uploaded without
+    /// one.
     async fn digest(&self, key: &str, s3_version: Option<&str>) -> Result<Digest, Failure> {
         let head = self
             .s3
@@ -255,14 +270,20 @@ impl Bucket {
         Ok(Digest { sha256, s3_version, etag })
     }
 
-    /// Proves that the artifact of a record still lies here, byte for byte, and returns its ETag.
-    pub(crate) async fn prove(&self, artifact: &ArtifactRecord) -> Result<String, UploadError> {
-        let found = self.digest(&artifact.key, artifact.s3_version.as_deref()).await?;
-        found.must_be(&artifact.key, &artifact.sha256)?;
-        Ok(found.etag)
+    /// Verifies that the artifact of a record still has the recorded bytes, and returns its ETag.
+    ///
+    /// # Errors
+    /// The object has other bytes, does not exist, or cannot be read.
+    pub(crate) async fn verify_artifact(&self, artifact: &ArtifactRecord) -> Result<String, UploadError> {
+        let stored = self.digest(&artifact.key, artifact.s3_version.as_deref()).await?;
+        stored.must_be(&artifact.key, &artifact.sha256)?;
+        Ok(stored.etag)
     }
 
-    /// Copies a proven artifact of `from` to `key`, on the server side, unless the same bytes are there already.
+    /// Copies a verified artifact of `from` to `key` within S3, unless `key` already has the same bytes.
+    ///
+    /// # Errors
+    /// `key` has other bytes, or those of AWS.
     pub(crate) async fn copy(
         &self,
         from: &Self,
@@ -285,25 +306,24 @@ impl Bucket {
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .if_none_match("*")
             .customize()
-            // S3 answers when it has copied.
-            .config_override(Config::builder().timeout_config(timeouts::upload(COPIED)))
+            // S3 answers only after the copy is complete.
+            .config_override(Config::builder().timeout_config(timeouts::upload(MAX_ARTIFACT_BYTES)))
             .send()
             .await;
         let existed = match sent {
             Ok(_) => false,
             Err(error) => {
                 let failure = Failure::new("CopyObject", self.about(key), &error);
-                // Something lies there; it is looked at below.
+                // The key exists; its bytes are compared below.
                 if failure.meaning != Meaning::Precondition {
                     return Err(failure.into());
                 }
                 true
             }
         };
-        // What counts is what lies there now, whoever says how it came there.
-        let found = self.digest(key, None).await?;
-        found.must_be(key, &artifact.sha256)?;
-        Ok(Uploaded { s3_version: found.s3_version, existed })
+        let stored = self.digest(key, None).await?;
+        stored.must_be(key, &artifact.sha256)?;
+        Ok(Uploaded { s3_version: stored.s3_version, existed })
     }
 
     async fn get(&self, key: &str, s3_version: Option<&str>) -> Result<Option<Stored>, Failure> {
@@ -319,7 +339,7 @@ impl Bucket {
             }
         };
         let etag = answer.e_tag().unwrap_or_default().to_owned();
-        // Both by S3's clock: what the clocks of this machine and of others say does not matter.
+        // Both by S3's clock, so that the clocks of this and other machines do not matter.
         let age = date.get().zip(answer.last_modified()).map(|(date, modified)| {
             Duration::from_secs((date.secs() - modified.secs()).max(0).unsigned_abs())
         });
@@ -335,7 +355,7 @@ impl Bucket {
     }
 }
 
-/// The `Date` of an answer, which the SDK does not hand out.
+/// The `Date` header of an answer, which the SDK does not expose.
 #[derive(Debug, Clone, Default)]
 struct AnswerDate(Arc<Mutex<Option<DateTime>>>);
 
@@ -363,7 +383,7 @@ impl Intercept for AnswerDate {
     }
 }
 
-/// What lies under a key.
+/// A stored object.
 struct Digest {
     sha256: String,
     s3_version: Option<String>,
@@ -375,16 +395,16 @@ impl Digest {
         if self.sha256 == expected.base64() {
             return Ok(());
         }
-        let found = self.sha256.parse::<Sha256>().map_or(self.sha256.clone(), |digest| digest.to_string());
-        Err(UploadError::OtherBytes { key: key.to_owned(), found, expected: *expected })
+        let stored = self.sha256.parse::<Sha256>().map_or(self.sha256.clone(), |digest| digest.to_string());
+        Err(UploadError::OtherBytes { key: key.to_owned(), stored, expected: *expected })
     }
 }
 
-/// What stays as it is in the source of a CopyObject.
+/// The characters that are not encoded in the source of a CopyObject.
 const UNRESERVED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// A key as CopyObject wants its source: percent-encoded, but for the slashes.
+/// A key as the source of a CopyObject: percent-encoded, except for the slashes.
 fn encoded(key: &str) -> PercentEncode<'_> {
     utf8_percent_encode(key, UNRESERVED)
 }
@@ -436,7 +456,7 @@ impl Store for Bucket {
         let unreadable = |error| UploadError::File(file.to_owned(), error);
         let bytes = tokio::fs::metadata(file).await.map_err(unreadable)?.len();
         let body = ByteStream::from_path(file).await.map_err(|e| unreadable(std::io::Error::other(e)))?;
-        // One PutObject, never multipart: only then is S3's checksum the sha256 of the whole zip. Lambda's
+        // One PutObject, never multipart: only then S3's checksum is the sha256 of the whole zip. Lambda's
         // limits keep a zip far below PutObject's 5 GB.
         let sent = self
             .s3
@@ -459,9 +479,9 @@ impl Store for Bucket {
                 if failure.meaning != Meaning::Precondition {
                     return Err(failure.into());
                 }
-                let found = self.digest(key, None).await?;
-                found.must_be(key, sha256)?;
-                Ok(Uploaded { s3_version: found.s3_version, existed: true })
+                let stored = self.digest(key, None).await?;
+                stored.must_be(key, sha256)?;
+                Ok(Uploaded { s3_version: stored.s3_version, existed: true })
             }
         }
     }
@@ -472,7 +492,7 @@ mod tests {
     use super::encoded;
 
     #[test]
-    fn a_source_is_encoded_but_for_its_slashes() {
+    fn a_copy_source_is_encoded_except_for_its_slashes() {
         assert_eq!(encoded("users/users-lambda-1.4.2_x~.zip").to_string(), "users/users-lambda-1.4.2_x~.zip");
         assert_eq!(encoded("a b/ü+?.zip").to_string(), "a%20b/%C3%BC%2B%3F.zip");
     }

@@ -1,5 +1,5 @@
-//! What the clients do when AWS says "later" or "no": in a real account it says so for reasons that the local stage does
-//! not have. The answers are those of the API references, given by a server that has nothing else to say.
+//! How the clients react when AWS throttles or refuses a call, which the local AWS emulator (MiniStack) does
+//! not do. A scripted server gives the answers of the API references.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -14,15 +14,15 @@ use crate::engine::failure::Meaning;
 use crate::engine::ports::StagePort as _;
 use crate::release::model::Pointer;
 
-/// What is said of throttling, with the time to wait.
-const LATER: Answer = Answer(
+/// A throttling answer with the time to wait.
+const THROTTLED: Answer = Answer(
     429,
     "x-amzn-ErrorType: TooManyRequestsException\r\nRetry-After: 2\r\n",
     r#"{"message":"Rate exceeded"}"#,
 );
 /// The connection ends without an answer.
 const LOST: Answer = Answer(0, "", "");
-/// What API Gateway says while another change is under way.
+/// API Gateway's answer while another change is in progress.
 const CONFLICT: Answer = Answer(
     409,
     "x-amzn-ErrorType: ConflictException\r\n",
@@ -33,15 +33,15 @@ const DEPLOYED: Answer = Answer(201, "", r#"{"id":"d1"}"#);
 const PUBLISHED: Answer = Answer(201, "", r#"{"Version":"7","CodeSha256":"abc"}"#);
 
 #[tokio::test]
-async fn the_time_to_wait_is_aws_to_say() {
-    let cloud = ScriptedAws::new(false, [LATER, DEPLOYED]).await;
+async fn a_retry_waits_as_long_as_aws_asks() {
+    let cloud = ScriptedAws::new(false, [THROTTLED, DEPLOYED]).await;
     assert_eq!(cloud.aws_stage.create_deployment("note").await.unwrap().as_str(), "d1");
     assert_eq!(cloud.gaps(&["POST /restapis/api/deployments", "POST /restapis/api/deployments"]), [2]);
 }
 
 /// API Gateway allows one deployment in 5 s, and Lambda 15 calls a second.
 #[tokio::test]
-async fn calls_are_kept_apart_before_aws_refuses_them() {
+async fn calls_are_spaced_before_aws_throttles_them() {
     let cloud = ScriptedAws::new(true, [DEPLOYED, DEPLOYED]).await;
     for _ in 0..2 {
         cloud.aws_stage.create_deployment("note").await.unwrap();
@@ -57,20 +57,20 @@ async fn calls_are_kept_apart_before_aws_refuses_them() {
 }
 
 #[tokio::test]
-async fn a_role_that_is_still_on_its_way_is_waited_for() {
-    let young = Answer(
+async fn a_role_that_is_not_propagated_yet_is_retried() {
+    let not_propagated = Answer(
         400,
         "x-amzn-ErrorType: InvalidParameterValueException\r\n",
         r#"{"Type":"User","message":"The role defined for the function cannot be assumed by Lambda."}"#,
     );
-    let cloud = ScriptedAws::new(false, [young, young, PUBLISHED]).await;
+    let cloud = ScriptedAws::new(false, [not_propagated, not_propagated, PUBLISHED]).await;
     let published = cloud.aws_stage.publish(&"f".parse().unwrap(), "abc", None).await.unwrap();
     assert_eq!(published.version.as_str(), "7");
     assert_eq!(cloud.count(), 3);
 }
 
 #[tokio::test]
-async fn an_update_that_failed_is_not_waited_for() {
+async fn a_failed_update_is_an_error_immediately() {
     let failed = r#"{"FunctionName":"f","State":"Active","LastUpdateStatus":"Failed","LastUpdateStatusReasonCode":"SubnetOutOfIPAddresses","LastUpdateStatusReason":"the subnet has no address left"}"#;
     let cloud = ScriptedAws::new(false, [Answer(200, "", failed)]).await;
     let start = Instant::now();
@@ -80,49 +80,50 @@ async fn an_update_that_failed_is_not_waited_for() {
     assert!(
         failure.to_string().contains("f:7") && failure.to_string().contains("the subnet has no address left")
     );
-    assert_eq!(cloud.count(), 1, "asked once");
+    assert_eq!(cloud.count(), 1, "one request");
     assert!(start.elapsed() < Duration::from_secs(60), "it was waited for");
 }
 
 #[tokio::test]
-async fn a_conflict_that_passes_is_waited_for() {
+async fn a_temporary_conflict_is_retried() {
     let pointer = |id: &str, variables: &[(&str, &str)]| Pointer {
         deployment_id: id.parse().unwrap(),
         variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
     };
     let (from, to) = (pointer("d1", &[("f", "1"), ("g", "1")]), pointer("d2", &[("f", "2"), ("g", "1")]));
-    // The switch is tried once: the engine looks at its lease before it tries again, which it may then.
+    // The switch is made once: the engine confirms its lease before it makes another attempt.
     let cloud = ScriptedAws::new(false, [CONFLICT, MOVED]).await;
     let failure = cloud.aws_stage.switch(&from, &to).await.unwrap_err();
     assert_eq!((failure.meaning, failure.is_transient(), cloud.count()), (Meaning::Busy, true, 1));
     cloud.aws_stage.switch(&from, &to).await.unwrap();
-    let request = cloud.asked.lock().unwrap().remove(1).body;
+    let request = cloud.requests.lock().unwrap().remove(1).body;
     for path in ["/deploymentId", "/variables/f", "/variables/g"] {
         assert!(request.contains(path), "{path}: the whole target is sent: {request}");
     }
-    // Every other call is repeated by the table.
+    // The retry table repeats every other call.
     let cloud = ScriptedAws::new(false, [CONFLICT, CONFLICT, DEPLOYED]).await;
     cloud.aws_stage.create_deployment("note").await.unwrap();
     assert_eq!(cloud.count(), 3);
-    let for_good = Answer(
+    let permanent = Answer(
         409,
         "x-amzn-ErrorType: ConflictException\r\n",
         r#"{"message":"Active stages pointing to this deployment must be moved or deleted"}"#,
     );
-    let cloud = ScriptedAws::new(false, [for_good]).await;
+    let cloud = ScriptedAws::new(false, [permanent]).await;
     let failure = cloud.aws_stage.switch(&from, &to).await.unwrap_err();
     assert_eq!((failure.meaning, failure.is_transient(), cloud.count()), (Meaning::Busy, false, 1));
 }
 
-/// CreateDeployment has no idempotency token: what a lost answer left is found by its note.
+/// CreateDeployment has no idempotency token: after a lost answer, the deployment is found by its
+/// description.
 #[tokio::test]
-async fn a_deployment_whose_answer_was_lost_is_looked_for() {
-    let made = Answer(200, "", r#"{"item":[{"id":"d9","description":"note","createdDate":1}]}"#);
+async fn a_deployment_is_found_after_a_lost_answer() {
+    let created = Answer(200, "", r#"{"item":[{"id":"d9","description":"note","createdDate":1}]}"#);
     let none = Answer(200, "", r#"{"item":[{"id":"d8","description":"another","createdDate":1}]}"#);
-    let (create, look) = ("POST /restapis/api/deployments", "GET /restapis/api/deployments?limit=500");
+    let (create, list) = ("POST /restapis/api/deployments", "GET /restapis/api/deployments?limit=500");
     for (answers, id, lines) in [
-        (vec![LOST, made], "d9", vec![create, look]),
-        (vec![LOST, none, DEPLOYED], "d1", vec![create, look, create]),
+        (vec![LOST, created], "d9", vec![create, list]),
+        (vec![LOST, none, DEPLOYED], "d1", vec![create, list, create]),
     ] {
         let cloud = ScriptedAws::new(false, answers).await;
         assert_eq!(cloud.aws_stage.create_deployment("note").await.unwrap().as_str(), id);
@@ -130,15 +131,14 @@ async fn a_deployment_whose_answer_was_lost_is_looked_for() {
     }
 }
 
-/// A refusal is final, and nobody is kept waiting for it.
 #[tokio::test]
-async fn no_means_no() {
-    let no = Answer(
+async fn a_refusal_is_not_retried() {
+    let denied = Answer(
         403,
         "x-amzn-ErrorType: AccessDeniedException\r\n",
         r#"{"message":"not authorized to perform: apigateway:POST"}"#,
     );
-    let cloud = ScriptedAws::new(false, [no]).await;
+    let cloud = ScriptedAws::new(false, [denied]).await;
     let failure = cloud.aws_stage.create_deployment("note").await.unwrap_err();
     assert_eq!((failure.meaning, cloud.count()), (Meaning::Denied, 1));
     assert!(failure.to_string().contains("not authorized to perform: apigateway:POST"), "{failure}");
@@ -179,15 +179,15 @@ const DENIED: &str = r#"<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010
 <RequestId>1</RequestId></ErrorResponse>"#;
 
 #[tokio::test]
-async fn what_iam_says_is_understood() {
+async fn denied_actions_are_read_from_the_policy_simulator() {
     let actions = ["s3:GetObject", "s3:PutObject"];
     let (role, object) = ("arn:aws:iam::111111111111:role/r", "arn:aws:s3:::b/k");
     let cloud = ScriptedAws::new(false, [Answer(200, "", SIMULATED), Answer(403, "", DENIED)]).await;
     let verdicts = cloud.aws.simulate(role, &actions, object).await.unwrap();
-    let told: Vec<String> =
+    let denied: Vec<String> =
         verdicts.into_iter().map(|verdict| format!("{} {}", verdict.action, verdict.decision)).collect();
-    assert_eq!(told, ["s3:PutObject implicitDeny"]);
-    let request = cloud.asked.lock().unwrap().remove(0).body;
+    assert_eq!(denied, ["s3:PutObject implicitDeny"]);
+    let request = cloud.requests.lock().unwrap().remove(0).body;
     for part in [
         "Action=SimulatePrincipalPolicy",
         "PolicySourceArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Arole%2Fr",
@@ -203,16 +203,17 @@ async fn what_iam_says_is_understood() {
 #[derive(Debug, Clone, Copy)]
 struct Answer(u16, &'static str, &'static str);
 
-/// An AWS that gives these answers, one after the other, and takes down what it was asked and when.
+/// A server that gives the answers one after the other, and records the requests.
 struct ScriptedAws {
     aws: Aws,
     aws_stage: AwsStage,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
 }
 
-/// A request: method and path, body, and when it came.
+/// A recorded request.
 #[derive(Debug)]
-struct Asked {
+struct Request {
+    /// Method and path.
     line: String,
     body: String,
     at: Instant,
@@ -222,15 +223,15 @@ impl ScriptedAws {
     async fn new(pacing: bool, answers: impl IntoIterator<Item = Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let asked = Arc::<Mutex<Vec<_>>>::default();
-        let taken = Arc::clone(&asked);
+        let requests = Arc::<Mutex<Vec<_>>>::default();
+        let recorded = Arc::clone(&requests);
         let mut answers: VecDeque<Answer> = answers.into_iter().collect();
         drop(tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let Some((line, body)) = read_request(&mut client).await else { continue };
-                taken.lock().unwrap().push(Asked { line, body, at: Instant::now() });
+                recorded.lock().unwrap().push(Request { line, body, at: Instant::now() });
                 let Answer(status, headers, body) =
-                    answers.pop_front().unwrap_or(Answer(404, "", "asked too often"));
+                    answers.pop_front().unwrap_or(Answer(404, "", "unexpected request"));
                 if status == 0 {
                     continue;
                 }
@@ -262,24 +263,24 @@ impl ScriptedAws {
         };
         let aws = Aws::connect(target).await;
         let aws_stage = aws.aws_stage(&stage).unwrap();
-        Self { aws, aws_stage, asked }
+        Self { aws, aws_stage, requests }
     }
 
     fn count(&self) -> usize {
-        self.asked.lock().unwrap().len()
+        self.requests.lock().unwrap().len()
     }
 
     fn first_and_last(&self) -> (Instant, Instant) {
-        let asked = self.asked.lock().unwrap();
-        (asked[0].at, asked[asked.len() - 1].at)
+        let requests = self.requests.lock().unwrap();
+        (requests[0].at, requests[requests.len() - 1].at)
     }
 
-    /// The whole seconds between the requests, which must be these.
+    /// Asserts the requests, and returns the whole seconds between them.
     fn gaps(&self, expected: &[&str]) -> Vec<u64> {
-        let asked = self.asked.lock().unwrap();
-        let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
+        let requests = self.requests.lock().unwrap();
+        let lines: Vec<&str> = requests.iter().map(|request| request.line.as_str()).collect();
         assert_eq!(lines, expected);
-        asked.windows(2).map(|two| (two[1].at - two[0].at).as_secs()).collect()
+        requests.windows(2).map(|two| (two[1].at - two[0].at).as_secs()).collect()
     }
 }
 

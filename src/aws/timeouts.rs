@@ -1,8 +1,8 @@
-//! How long AWS may take to answer, and what becomes of a call that gets no answer.
+//! The time limits of calls to AWS, and the handling of calls without an answer.
 //!
-//! Each attempt is bounded, and the call as a whole. A call that is answered (throttled, busy) may take its retries;
-//! of attempts that get no answer there are few, because each of them lasts. In the end such a call is a failure that
-//! may have taken effect, like any lost answer.
+//! Each attempt and the call as a whole are limited. A call that is answered (throttled, busy) has all its
+//! retries. A call without an answer has few, because each attempt lasts until its time limit; it fails like
+//! one whose answer was lost, and may have taken effect.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,35 +23,36 @@ use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 
 use crate::release::model::FunctionName;
 
-/// How long a connection may take.
+/// The time limit for a connection.
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
-/// How long one attempt of a call of the API may take, if DEPLOYCTL_CALL_TIMEOUT does not say otherwise.
+/// The default time limit of one attempt, which DEPLOYCTL_CALL_TIMEOUT overrides.
 pub(crate) const CALL: Duration = Duration::from_secs(30);
 
-/// How long the first call of a command may take: without a network, the command fails at once.
-const FIRST: Duration = Duration::from_secs(10);
+/// The time limit of a command's first call: without a network, the command must fail early.
+const FIRST_CALL: Duration = Duration::from_secs(10);
 
-/// A first call that failed later than this is not tried again.
-const FIRST_TRIES: Duration = Duration::from_secs(1);
+/// A first call without an answer is retried only this long.
+const FIRST_CALL_RETRIES: Duration = Duration::from_secs(1);
 
-/// The whole of a call: seven waits of 30 s, which is what throttling may ask for, and the time for two attempts
-/// without an answer.
+/// The time limit of a call with its retries: seven waits of 30 s, the longest that throttling may ask for,
+/// and two attempts without an answer.
 const OPERATION: Duration = Duration::from_secs(300);
 
-/// How long credentials may take to be found: a program of the user's, a login, or the machine's own role.
+/// The time limit for loading credentials, which may run a credential process or read the role of the
+/// machine.
 pub(super) const CREDENTIALS: Duration = Duration::from_secs(10);
 
-/// How long the bytes of an answer may not move at all.
+/// The longest pause between two bytes of an answer.
 pub(super) const STALLED: Duration = Duration::from_secs(20);
 
-/// Lambda's own longest timeout of a function.
+/// Lambda's maximum timeout of a function.
 const LONGEST_FUNCTION: Duration = Duration::from_secs(900);
 
-/// What an upload is expected to move per second at least.
+/// The expected minimum rate of an upload, in bytes per second.
 const UPLOAD_RATE: u64 = 100 * 1024;
 
-/// Of calls to the API, whose attempts take `call` at most.
+/// The time limits of calls whose attempts take `call` at most.
 pub(super) fn config(call: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(CONNECT)
@@ -60,30 +61,30 @@ pub(super) fn config(call: Duration) -> TimeoutConfig {
         .build()
 }
 
-/// Of an upload: by its bytes.
+/// The time limits of an upload, by its size.
 pub(super) fn upload(bytes: u64) -> TimeoutConfig {
-    long(CALL + Duration::from_secs(bytes / UPLOAD_RATE))
+    limits(CALL + Duration::from_secs(bytes / UPLOAD_RATE))
 }
 
-/// Of the invocation of a function with this timeout; `None` where it is not known.
+/// The time limits of invoking a function with this timeout; `None` if it is not known.
 pub(super) fn invoke(function: Option<Duration>) -> TimeoutConfig {
-    long(function.unwrap_or(LONGEST_FUNCTION).min(LONGEST_FUNCTION) + Duration::from_secs(10))
+    limits(function.unwrap_or(LONGEST_FUNCTION).min(LONGEST_FUNCTION) + Duration::from_secs(10))
 }
 
-fn long(attempt: Duration) -> TimeoutConfig {
+fn limits(attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .operation_attempt_timeout(attempt)
         .operation_timeout(OPERATION + attempt * 2)
         .build()
 }
 
-/// The timeouts of functions, as far as they were read: how long an invocation may take.
+/// The timeouts of functions that have been read, which limit their invocations.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FunctionTimeouts(Arc<Mutex<BTreeMap<FunctionName, Duration>>>);
 
 impl FunctionTimeouts {
-    /// Keeps the longest that was seen, since versions may differ.
-    pub(super) fn learn(&self, name: &FunctionName, seconds: Option<i32>) {
+    /// Keeps the longest timeout, since versions may differ.
+    pub(super) fn record(&self, name: &FunctionName, seconds: Option<i32>) {
         let Some(seconds) = seconds.and_then(|seconds| u64::try_from(seconds).ok()) else { return };
         if let Ok(mut known) = self.0.lock() {
             let longest = known.entry(name.clone()).or_default();
@@ -102,64 +103,64 @@ pub(super) struct Unanswered {
     host: String,
     /// Whether the request may have been sent.
     pub(super) sent: bool,
-    /// Attempts of the call that ended because nothing came in time.
-    silences: u32,
-    /// Whether nothing has answered this command yet, and it has tried long enough.
-    pub(super) hopeless: bool,
+    /// The attempts of the call that timed out.
+    timeouts: u32,
+    /// Whether no call of this command has been answered yet, and this one is not to be retried.
+    pub(super) given_up: bool,
     cause: String,
 }
 
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, sent, cause, .. } = self;
-        let what = if *sent { "no answer from" } else { "cannot reach" };
-        write!(f, "{what} {host}: {cause}")
+        let failed = if *sent { "no answer from" } else { "failed to reach" };
+        write!(f, "{failed} {host}: {cause}")
     }
 }
 
 impl std::error::Error for Unanswered {}
 
 impl Unanswered {
-    /// Whether another attempt is worth its time, where `silences` of them may last until their end.
-    pub(super) fn may_be_repeated(&self, silences: u32) -> bool {
-        !self.hopeless && self.silences < silences
+    /// Whether another attempt may be made, of a call that may time out `max_timeouts` times.
+    pub(super) fn may_be_repeated(&self, max_timeouts: u32) -> bool {
+        !self.given_up && self.timeouts < max_timeouts
     }
 
-    /// What is behind an error of the transport.
+    /// The cause of a transport error, if `AnswerTracker` has set it.
     pub(super) fn of(error: &ConnectorError) -> Option<&Self> {
         std::error::Error::source(error)?.downcast_ref()
     }
 }
 
-/// Notices what is not answered, for all clients of a command.
+/// Detects calls without an answer, for all clients of a command.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Answers {
-    /// Whether anything has answered.
-    heard: Arc<AtomicBool>,
-    /// How long the attempts of calls to the API take at most; what is longer is meant to be.
+pub(super) struct AnswerTracker {
+    /// Whether any call has been answered.
+    answered: Arc<AtomicBool>,
+    /// The time limit of ordinary attempts. Uploads and invocations have longer ones, also as the first call.
     call: Duration,
 }
 
-impl Answers {
+impl AnswerTracker {
     pub(super) fn new(call: Duration) -> Self {
-        Self { heard: Arc::default(), call }
+        Self { answered: Arc::default(), call }
     }
 }
 
-/// A call under way.
+/// A call in progress.
 #[derive(Debug, Clone)]
 struct Call {
-    begun: Instant,
+    started: Instant,
     first: bool,
     host: String,
-    silences: u32,
+    timeouts: u32,
 }
 
 impl Storable for Call {
     type Storer = StoreReplace<Self>;
 }
 
-impl Intercept for Answers {
+impl Intercept for AnswerTracker {
     fn name(&self) -> &'static str {
         "deployctl answers"
     }
@@ -170,15 +171,15 @@ impl Intercept for Answers {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let first = !self.heard.load(Ordering::Relaxed);
-        let times = config.load::<TimeoutConfig>().cloned();
-        if let Some(times) =
-            times.filter(|times| first && times.operation_attempt_timeout() == Some(self.call))
+        let first = !self.answered.load(Ordering::Relaxed);
+        let limits = config.load::<TimeoutConfig>().cloned();
+        if let Some(limits) =
+            limits.filter(|limits| first && limits.operation_attempt_timeout() == Some(self.call))
         {
-            let times = times.to_builder().operation_attempt_timeout(self.call.min(FIRST)).build();
-            config.interceptor_state().store_put(times);
+            let limits = limits.to_builder().operation_attempt_timeout(self.call.min(FIRST_CALL)).build();
+            config.interceptor_state().store_put(limits);
         }
-        let call = Call { begun: Instant::now(), first, host: String::new(), silences: 0 };
+        let call = Call { started: Instant::now(), first, host: String::new(), timeouts: 0 };
         config.interceptor_state().store_put(call);
         Ok(())
     }
@@ -203,33 +204,37 @@ impl Intercept for Answers {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if context.response().is_some() {
-            self.heard.store(true, Ordering::Relaxed);
+            self.answered.store(true, Ordering::Relaxed);
         }
         let Some(mut call) = config.load::<Call>().cloned().filter(|call| !call.host.is_empty()) else {
             return Ok(());
         };
         let Some(Err(error)) = context.output_or_error_mut() else { return Ok(()) };
-        let Some((sent, silent, cause)) = unanswered(error) else { return Ok(()) };
-        call.silences += u32::from(silent);
-        let hopeless = call.first
-            && !self.heard.load(Ordering::Relaxed)
-            && (silent || call.begun.elapsed() > FIRST_TRIES);
-        let what = Unanswered { host: call.host.clone(), sent, silences: call.silences, hopeless, cause };
+        let Some((sent, timed_out, cause)) = unanswered(error) else { return Ok(()) };
+        call.timeouts += u32::from(timed_out);
+        let given_up = call.first
+            && !self.answered.load(Ordering::Relaxed)
+            && (timed_out || call.started.elapsed() > FIRST_CALL_RETRIES);
+        let unanswered =
+            Unanswered { host: call.host.clone(), sent, timeouts: call.timeouts, given_up, cause };
         config.interceptor_state().store_put(call);
-        let wrapped =
-            if silent { ConnectorError::timeout(what.into()) } else { ConnectorError::io(what.into()) };
+        let wrapped = if timed_out {
+            ConnectorError::timeout(unanswered.into())
+        } else {
+            ConnectorError::io(unanswered.into())
+        };
         *error = OrchestratorError::connector(wrapped);
         Ok(())
     }
 }
 
-/// Whether the request may have been sent, whether nothing came in time, and the cause.
+/// Whether the request may have been sent, whether it timed out, and the cause.
 fn unanswered<E: std::error::Error + 'static>(error: &OrchestratorError<E>) -> Option<(bool, bool, String)> {
     if error.is_timeout_error() {
-        return Some((true, true, "nothing came in time".to_owned()));
+        return Some((true, true, "the attempt timed out".to_owned()));
     }
     let error = error.as_connector_error()?;
-    // The SDK counts a connection that ends before the answer among the others, as transient.
+    // The SDK classifies a connection that ends before the answer as `other`.
     if !(error.is_io() || error.is_timeout() || error.as_other().is_some()) {
         return None;
     }
@@ -253,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_follow_the_bytes_and_the_function() {
+    fn time_limits_follow_the_bytes_and_the_function() {
         let attempt = |times: TimeoutConfig| times.operation_attempt_timeout().unwrap().as_secs();
         assert_eq!(attempt(config(CALL)), 30);
         assert_eq!(attempt(upload(0)), 30);
@@ -273,12 +278,12 @@ mod tests {
     }
 
     #[test]
-    fn what_lasts_is_repeated_less_often() {
-        let call = |silences, hopeless| Unanswered {
+    fn a_long_call_is_repeated_less_often() {
+        let call = |timeouts, given_up| Unanswered {
             host: "h".to_owned(),
             sent: true,
-            silences,
-            hopeless,
+            timeouts,
+            given_up,
             cause: String::new(),
         };
         assert!(call(0, false).may_be_repeated(2) && call(1, false).may_be_repeated(2));

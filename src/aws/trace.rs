@@ -1,5 +1,5 @@
-//! What `--verbose` tells of AWS: each attempt of each request, with what AWS support asks for. Never headers or
-//! bodies: they hold credentials, code and environment variables.
+//! Traces each attempt of each request for `--verbose`, with the request id that AWS support asks for. Never
+//! headers or bodies: they contain credentials, code and environment variables.
 
 use std::time::Instant;
 
@@ -13,11 +13,11 @@ use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 
-/// Tells `tracing` of every attempt.
+/// Logs every attempt with `tracing`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Requests;
 
-/// When an attempt began.
+/// The start of an attempt.
 #[derive(Debug)]
 struct Started(Instant);
 
@@ -49,7 +49,7 @@ impl Intercept for Requests {
         let metadata = config.load::<Metadata>();
         let response = context.response();
         let headers = response.map(|response| response.headers());
-        // S3 has a name of its own for it.
+        // S3 names the header differently.
         let id = headers.and_then(|all| all.get("x-amzn-requestid").or_else(|| all.get("x-amz-request-id")));
         let took = config.load::<Started>().map_or(0, |started| started.0.elapsed().as_millis());
         tracing::debug!(

@@ -10,14 +10,16 @@ pub(super) async fn run(context: &Context) -> Result<()> {
     let made = session.state_bucket().ensure_state_bucket(&stage.region).await.map_err(|failure| {
         Error::preflight(ErrorId::StateNotMade, format!("failed to create the bucket {}", stage.state_bucket))
             .because(failure)
-            .hint(
-                "bucket names are shared by all of AWS; choose another with `state_bucket` in deployctl.toml",
-            )
+            .hint("bucket names are global; choose another with `state_bucket` in deployctl.toml")
     })?;
-    let text = if made { "made" } else { "is there already" };
+    let text = if made {
+        "created the bucket of the Terraform state"
+    } else {
+        "the bucket of the Terraform state exists already"
+    };
     context.report.show(
         &BootstrapBody { bucket: stage.state_bucket.clone(), made }.document(),
-        &format!("{}: the bucket of the Terraform state {text}: {}\n", stage.name, stage.state_bucket),
+        &format!("{}: {text}: {}\n", stage.name, stage.state_bucket),
     );
     Ok(())
 }

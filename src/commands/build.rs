@@ -1,7 +1,8 @@
-//! `deployctl build`: the zips of a release, made where there is nothing to steal.
+//! `deployctl build`: builds the zips of a release in a job without credentials.
 //!
-//! Building runs the build scripts and macros of every crate that the Lambdas depend on. A pipeline does that in a job
-//! without credentials and hands the zips to the one that has them (`--artifacts`), which then compiles nothing.
+//! A build runs the build scripts and macros of every crate that the Lambdas depend on. A pipeline does that
+//! in a job without credentials, and passes the zips to the job that has them (`--artifacts`) and compiles
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,13 +14,13 @@ use crate::artifact::{self, Artifact};
 use crate::documents::{Body as _, BuildBody, BuiltZip};
 use crate::error::{Error, ErrorId, Result};
 
-/// Build and check the zips, and nothing else: needs no credentials, no Terraform and no stage
+/// Build and check the zips only; needs no credentials, no Terraform and no stage
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  deployctl build --into dist && deployctl release --version 1.4.2 --artifacts dist"
 )]
 pub(crate) struct Args {
-    /// Where the zips go, each by the name of its artifact
+    /// The folder for the zips, each named after its artifact
     #[arg(long, value_name = "DIR")]
     pub(super) into: PathBuf,
 }

@@ -11,7 +11,7 @@ use crate::commands::{
 use crate::output::Options;
 use crate::platform::variables;
 
-/// Releases serverless APIs on AWS: Terraform owns what exists, deployctl owns what runs.
+/// Releases serverless APIs on AWS with Terraform, Lambda and API Gateway.
 ///
 /// A release is one immutable set (zips, function versions, one API deployment) that goes live, and back, in
 /// one API call.
@@ -30,14 +30,14 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   deployctl release --version 1.4.2 --stage local   release to the local AWS emulator
-  deployctl status --stage prd --output json        what runs, for a script
-  deployctl rollback --stage prd                    back to what served before, in one call
+  deployctl status --stage prd --output json        what runs, as JSON
+  deployctl rollback --stage prd                    switch back to the previous release
 
 Exit codes: 0 done · 2 usage or configuration · 3 changes (with --exit-code) · 10 preflight or build failed, nothing changed ·
 20 Terraform failed · 30 the old release serves · 40 stuck, act now ·
 75 another release holds the stage · 130 interrupted · 1 a bug";
 
-/// What every command takes.
+/// Arguments of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// The stage to work on: a [stages.<name>] of deployctl.toml
@@ -46,15 +46,14 @@ pub(crate) struct Global {
     #[command(flatten)]
     #[doc(hidden)]
     pub(crate) output: Options,
-    /// Write a timeline of the command as an HTML page; by default to .deployctl/timings.html
+    /// Write a timeline of the command as an HTML page, by default to .deployctl/timings.html
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "", value_name = "FILE")]
     pub(crate) timings: Option<PathBuf>,
-    /// The configuration; by default deployctl.toml in this folder or the nearest above it
+    /// The configuration file; by default deployctl.toml in this folder or the nearest one above
     #[arg(long, global = true, env = variables::CONFIG, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
 
-/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Release(release::Args),
@@ -64,7 +63,7 @@ pub(crate) enum Verb {
     Rollback(rollback::Args),
     Promote(promote::Args),
     Status(status::Args),
-    /// What was done to the stage
+    /// List what was done to the stage, newest first
     #[command(after_help = "Example:\n  deployctl history --stage prd")]
     History,
     Diff(diff::Args),
@@ -72,17 +71,17 @@ pub(crate) enum Verb {
     Output(output::Args),
     Terraform(terraform::Args),
     Destroy(destroy::Args),
-    /// Make the bucket of the Terraform state where it is missing: versioned, encrypted, private
+    /// Create the bucket of the Terraform state if it is missing: versioned, encrypted, private
     #[command(after_help = "Example:\n  deployctl bootstrap --stage dev")]
     Bootstrap,
     Unlock(unlock::Args),
     Init(init::Args),
-    /// Check tools, credentials, permissions, buckets, ownership, artifacts and limits, and change nothing
+    /// Check tools, credentials, permissions, buckets, ownership, artifacts and limits; change nothing
     ///
-    /// Exit code 10 when there is a problem; warnings do not count.
+    /// Exit code 10 if there is a problem. Warnings do not change the exit code.
     #[command(after_help = "Example:\n  deployctl doctor --stage dev")]
     Doctor,
-    /// The local AWS emulator (MiniStack)
+    /// Start, stop and describe the local AWS emulator (MiniStack)
     #[command(subcommand, after_help = "Example:\n  deployctl local up && eval \"$(deployctl local env)\"")]
     Local(local::Verb),
     Logs(logs::Args),

@@ -8,7 +8,7 @@ use super::context::Context;
 use crate::documents::{Body as _, ManBody};
 use crate::error::{Error, ErrorId, Result};
 
-/// Completions for a shell
+/// Print completions for a shell
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deployctl completions bash > ~/.local/share/bash-completion/completions/deployctl\n  deployctl completions fish > ~/.config/fish/completions/deployctl.fish"
@@ -18,18 +18,18 @@ pub(crate) struct Args {
     pub(super) shell: clap_complete::Shell,
 }
 
-/// Man pages: that of deployctl, or one file for each command
+/// Print the man page of deployctl, or write one page for each command
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deployctl man | man -l -\n  deployctl man --dir ~/.local/share/man/man1"
 )]
 pub(crate) struct ManArgs {
-    /// The folder to write all pages to
+    /// The folder to write the pages to
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
 }
 
-/// Prints the completions for a shell. They need nothing of a project, and are the same everywhere.
+/// Completions do not depend on a project.
 pub(super) fn run(context: &Context, mut command: Command, args: &Args) -> Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, "deployctl", &mut text);
@@ -37,7 +37,6 @@ pub(super) fn run(context: &Context, mut command: Command, args: &Args) -> Resul
     Ok(())
 }
 
-/// Prints the page of deployctl, or writes all pages to a folder.
 pub(super) fn man(context: &Context, command: Command, args: &ManArgs) -> Result<()> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
@@ -62,7 +61,6 @@ pub(super) fn man(context: &Context, command: Command, args: &ManArgs) -> Result
     Ok(())
 }
 
-/// The page of a command and those of the commands below it.
 fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
     pages.push((format!("{name}.1"), page(command)?));
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {

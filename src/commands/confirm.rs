@@ -4,10 +4,11 @@ use super::context::Context;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::release::model::StageName;
 
-/// Asks for the name of the stage. Nothing is changed before it is typed.
+/// Asks for the name of the stage, before anything is changed.
 ///
 /// # Errors
-/// `id` with exit code 2 when something else is typed, or stdin is not a terminal: then with `hint`. `interrupted` on Ctrl-C.
+/// `id` with exit code 2 if another text is typed, or, with `hint`, if stdin is not a terminal. `interrupted`
+/// on Ctrl-C.
 pub(super) async fn by_name(
     context: &Context,
     question: &str,
@@ -24,8 +25,10 @@ pub(super) async fn by_name(
     };
     match answer {
         Some(answer) if answer == stage.as_str() => Ok(()),
-        Some(_) => Err(Error::usage(id, "not confirmed").hint("nothing was changed")),
-        None => Err(Error::usage(id, "refused: stdin is not a terminal, so nothing can be confirmed")
+        Some(_) => {
+            Err(Error::usage(id, "refused: this is not the name of the stage").hint("nothing was changed"))
+        }
+        None => Err(Error::usage(id, "refused: stdin is not a terminal; confirm with --yes")
             .hint(format!("nothing was changed; {hint}"))),
     }
 }

@@ -14,12 +14,11 @@ use crate::project::session::{Access, Session, unless_interrupted};
 use crate::project::settings::{Overrides, Settings};
 use crate::release::model::Version;
 
-/// What a verb works with.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) overrides: Overrides,
     pub(crate) report: Report,
-    /// Where the timeline goes, if it is wanted; empty for the usual place.
+    /// Where to write the timeline, if requested; empty for the default path.
     pub(crate) timings: Option<PathBuf>,
     pub(crate) events: Events,
     pub(crate) cancel: CancellationToken,
@@ -50,14 +49,14 @@ impl Context {
         self.session_of(self.settings()?).await
     }
 
-    /// A session of a command that only reads: no local stage is started for it.
+    /// For commands that only read: does not start a local stage.
     pub(crate) async fn read_session(&self) -> Result<Session> {
         let mut session = self.unidentified_read_session().await?;
         session.identity = Some(session.identify().await?);
         Ok(session)
     }
 
-    /// The same without asking who the caller is.
+    /// The same without a call to STS.
     pub(crate) async fn unidentified_read_session(&self) -> Result<Session> {
         self.connect(Access::Read).await
     }
@@ -71,7 +70,7 @@ impl Context {
         Settings::load(&Overrides { stage: Some(stage.to_owned()), ..self.overrides.clone() })
     }
 
-    /// A session and the contract of its stage, both asked for at once.
+    /// Reads identity and contract at the same time.
     pub(crate) async fn session_of_released(&self) -> Result<(Session, Contract)> {
         let mut session = self.connect(Access::Change).await?;
         let (identity, contract) = futures::join!(session.identify(), session.contract());
@@ -79,15 +78,16 @@ impl Context {
         Ok((session, contract?))
     }
 
-    /// Writes the timeline, if it is wanted.
-    pub(crate) fn leave_timings(&self, headline: &str, code: u8) {
+    /// Writes the timeline, if requested.
+    pub(crate) fn write_timings(&self, headline: &str, code: u8) {
         let Some(file) = &self.timings else { return };
-        let usual = || self.settings().map_or_else(|_| ".deployctl".into(), |settings| settings.work_dir());
-        let file = if file.as_os_str().is_empty() { usual().join("timings.html") } else { file.clone() };
+        let default_dir =
+            || self.settings().map_or_else(|_| ".deployctl".into(), |settings| settings.work_dir());
+        let file =
+            if file.as_os_str().is_empty() { default_dir().join("timings.html") } else { file.clone() };
         self.report.timings(&file, headline, code);
     }
 
-    /// Does `work` until it is done or the command is interrupted.
     pub(crate) async fn until_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         unless_interrupted(&self.cancel, work).await
     }
@@ -97,25 +97,23 @@ impl Context {
     }
 }
 
-/// What a command does where another one holds the stage.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct LeaseArgs {
-    /// Wait this long for a stage that another command holds, such as 90s or 10m
+    /// Wait up to this long while another command holds the stage, such as 90s or 10m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) wait: Option<Duration>,
 }
 
 fn duration(text: &str) -> std::result::Result<Duration, String> {
     let duration: jiff::SignedDuration =
-        text.parse().map_err(|_| "a time has a number and a unit, such as 90s, 10m or 1h".to_owned())?;
+        text.parse().map_err(|_| "a duration has a number and a unit, such as 90s, 10m or 1h".to_owned())?;
     let day = Duration::from_secs(86_400);
     Duration::try_from(duration)
         .ok()
         .filter(|time| *time <= day)
-        .ok_or_else(|| "a time is from 0s to 24h".to_owned())
+        .ok_or_else(|| "a duration is from 0s to 24h".to_owned())
 }
 
-/// Reads a version from the command line.
 pub(crate) fn version(text: &str) -> Result<Version> {
     text.parse().map_err(|problem| {
         Error::usage(ErrorId::VersionInvalid, "refused: this is not a valid version").because(problem)

@@ -11,16 +11,16 @@ use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::session::Session;
 use crate::project::settings::Stage;
 
-/// Destroy everything of a stage, last layer first
+/// Delete a stage: destroy its layers, the last one first
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deployctl destroy --stage dev\n  deployctl destroy --stage local --yes --delete-releases"
 )]
 pub(crate) struct Args {
-    /// Do not ask for the stage's name
+    /// Do not ask for confirmation
     #[arg(long)]
     pub(super) yes: bool,
-    /// Delete zips and ledger from the artifact bucket, so that it can be destroyed
+    /// Delete zips and ledger from the artifact bucket, so that the bucket can be destroyed
     #[arg(long)]
     pub(super) delete_releases: bool,
     #[command(flatten)]
@@ -32,8 +32,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     let session = context.session().await?;
     let Stage { name, account, .. } = &session.settings.stage;
     if !yes {
-        let question =
-            format!("this destroys everything of stage {name} in account {account}. Type its name: ");
+        let question = format!("this deletes stage {name} in account {account}. Type its name: ");
         let hint = format!("if you are sure, use `deployctl destroy --stage {name} --yes`");
         confirm::by_name(context, &question, name, ErrorId::DestroyUnconfirmed, &hint).await?;
     }
@@ -51,7 +50,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
             Ok(())
         })
         .await?;
-        // Lease and ledger are in the bucket, so they go when nothing is left that they could protect.
+        // Lease and ledger are in the bucket: they are deleted after the layers that they protect.
         if delete_releases {
             let prefixes = prefixes(&session);
             let purge = async {
@@ -62,11 +61,13 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
                         "failed to delete the releases in the bucket",
                     )
                     .because(failure)
-                    .hint("the layers above the bucket are destroyed; run the command again")
+                    .hint(
+                        "the layers above the bucket are destroyed; run the command again to delete the rest",
+                    )
                 })
             };
             let deleted = session.events.step("delete releases", context.until_interrupted(purge)).await?;
-            session.events.note(format!("{deleted} objects of releases and ledger deleted"));
+            session.events.note(format!("deleted {deleted} objects: zips and ledger"));
         }
     }
     for wave in infrastructure.waves[..=first].iter().rev() {
@@ -88,7 +89,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What is deployctl's own in the bucket: the ledger, and the part of each artifact's key before the version.
+/// The prefixes of deployctl's objects: the ledger, and the part of each artifact's key before the version.
 fn prefixes(session: &Session) -> Vec<String> {
     let keys = session.settings.artifacts.iter();
     let zips = keys.filter_map(|artifact| Some(artifact.key.split_once("{version}")?.0.to_owned()));

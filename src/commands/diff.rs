@@ -10,22 +10,22 @@ use crate::error::{Error, ErrorId, Result};
 use crate::release::diff::Diff;
 use crate::release::record::Record;
 
-/// Two releases side by side: functions, bytes, API and configuration
+/// Compare two releases: functions, code, API and configuration
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  deployctl diff 1.4.1 1.4.2 --stage prd")]
 pub(crate) struct Args {
-    /// The one version
+    /// The first version
     #[arg(value_name = "A")]
     pub(super) from: String,
-    /// The other
+    /// The second version
     #[arg(value_name = "B")]
     pub(super) to: String,
-    /// Exit with 3 when they differ in what they run
+    /// Exit with 3 if the releases run something different
     #[arg(long)]
     pub(super) exit_code: bool,
 }
 
-/// Runs it; whether the releases differ.
+/// Returns whether the releases differ.
 pub(super) async fn run(context: &Context, args: &Args) -> Result<bool> {
     context.until_interrupted(compare(context, &args.from, &args.to)).await
 }
@@ -36,16 +36,15 @@ async fn compare(context: &Context, from: &str, to: &str) -> Result<bool> {
     let ledger = Ledger::new(session.aws.bucket(&session.contract().await?.artifact_bucket), stage.clone());
     let last = ledger.numbers().await?.last().copied().unwrap_or(0);
     let (from, to) = try_join!(find(&ledger, from, last), find(&ledger, to, last))?;
-    let frozen = |record: &Record| record.release.api.fingerprint;
-    let (old, new) = (frozen(&from), frozen(&to));
-    let kept = try_join!(ledger.definition(&old), ledger.definition(&new))?;
-    let diff = Diff::of(&from, &to, [kept.0.as_ref(), kept.1.as_ref()]);
+    let fingerprint = |record: &Record| record.release.api.fingerprint;
+    let (old, new) = (fingerprint(&from), fingerprint(&to));
+    let definitions = try_join!(ledger.definition(&old), ledger.definition(&new))?;
+    let diff = Diff::of(&from, &to, [definitions.0.as_ref(), definitions.1.as_ref()]);
     let (text, differs) = (diff.to_string(), diff.differs);
     context.report.show(&DiffBody { stage: stage.to_string(), diff }.document(), &text);
     Ok(differs)
 }
 
-/// The newest record of a version that was live.
 async fn find<S: Store>(ledger: &Ledger<S>, text: &str, last: u64) -> Result<Record> {
     let version = version(text)?;
     ledger.newest_of(&version, last).await?.ok_or_else(|| {

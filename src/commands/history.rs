@@ -27,7 +27,6 @@ pub(super) async fn run(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// A record in a line.
 fn line(record: &Record, pruned: bool) -> String {
     let action = match record.action {
         Action::Release => "release",

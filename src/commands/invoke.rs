@@ -14,28 +14,28 @@ use crate::project::session::Session;
 use crate::release::model::{FunctionKey, FunctionName, FunctionVersion, Version};
 use crate::release::record::Release;
 
-/// Invoke a function and print its result: the version that is live, or that of a release in the ledger
+/// Invoke a function and print its result: the live version, or that of a release in the ledger
 ///
-/// Exit code 3 when the function itself answered with an error; its result is printed all the same.
+/// Exit code 3 if the function itself answers with an error; its result is printed too.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deployctl invoke users_get --payload '{\"httpMethod\":\"GET\",\"path\":\"/demo/users\"}'\n  deployctl invoke users_get --payload @event.json --release 1.4.1\n  echo '{}' | deployctl invoke users_get --payload - --log-tail"
 )]
 pub(crate) struct Args {
-    /// The function: its key, or its full name
+    /// The function's key or full name
     pub(super) function: String,
-    /// What it gets: JSON, @FILE, or - for standard input
+    /// The payload: JSON, @FILE, or - for standard input
     #[arg(long, short, value_name = "JSON", default_value = "{}")]
     pub(super) payload: String,
-    /// The release whose version is invoked, by the ledger; the live one by default
+    /// Invoke the version of this release in the ledger; by default the live version
     #[arg(long, value_name = "V")]
     pub(super) release: Option<String>,
-    /// Also print the last 4 KB of what it logged, on stderr
+    /// Also print the last 4 KB of its log, on stderr
     #[arg(long)]
     pub(super) log_tail: bool,
 }
 
-/// Runs it; the exit code tells whether the function itself answered with an error.
+/// Returns the exit code, which shows whether the function itself answered with an error.
 pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
     let payload = payload(&args.payload)?;
     let asked = args.release.as_deref().map(version).transpose()?;
@@ -44,12 +44,19 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
     let call = session.aws.invoke(&name, &number, &payload, args.log_tail);
     let answer = tokio::select! {
         answer = call => answer.map_err(|failure| {
-            Error::preflight(ErrorId::InvokeFailed, format!("{name} version {number} was not invoked, or its answer is lost"))
+            Error::preflight(
+                ErrorId::InvokeFailed,
+                format!("failed to invoke {name} version {number}, or to read its answer"),
+            )
                 .because(failure)
                 .hint("what is live is unchanged; the caller needs lambda:InvokeFunction on the version")
         })?,
         () = session.cancel.cancelled() => {
-            return Err(Error::new(Kind::Interrupted, ErrorId::Interrupted, "interrupted; the function may still be running"));
+            return Err(Error::new(
+                Kind::Interrupted,
+                ErrorId::Interrupted,
+                "interrupted; the function may still be running",
+            ));
         }
     };
     if let Some(tail) = &answer.log_tail {
@@ -81,7 +88,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
 
 type Target = (FunctionKey, FunctionName, FunctionVersion, Option<Version>);
 
-/// Which version of which function: by the stage's variables, or by the ledger.
+/// The function version: from the stage's variables, or from a release in the ledger.
 async fn target(
     session: &Session,
     contract: &Contract,
@@ -104,7 +111,7 @@ async fn target(
     Ok((key, name, number, live.release()))
 }
 
-/// The newest live release of `version`, by the ledger.
+/// The newest record of `version` in the ledger.
 ///
 /// # Errors
 /// `release.unknown`, and as [`Ledger::newest_of`].
@@ -119,10 +126,10 @@ pub(super) async fn released(session: &Session, contract: &Contract, version: &V
     Ok(record.release)
 }
 
-/// The function called `wanted`, by its key or its name.
+/// The function with the key or name `wanted`.
 ///
 /// # Errors
-/// `function.unknown`, with those that there are.
+/// `function.unknown`, with the known functions.
 pub(super) fn named<'a>(
     wanted: &str,
     functions: impl Iterator<Item = (&'a FunctionKey, &'a FunctionName)> + Clone,

@@ -7,16 +7,15 @@ use crate::error::{Error, ErrorId, Result};
 use crate::local::{self, LocalConfig};
 use crate::project::session::not_running;
 
-/// The commands of the local AWS emulator.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
-    /// Start it, unless it runs already
+    /// Start the local stage, unless it is running
     #[command(after_help = "Example:\n  deployctl local up")]
     Up,
-    /// Stop it; it forgets everything
+    /// Stop the local stage and delete its content
     #[command(after_help = "Example:\n  deployctl local down")]
     Down,
-    /// Print the shell exports with which the AWS CLI, Terraform and the SDKs reach it
+    /// Print shell exports with which the AWS CLI, Terraform and the SDKs use the local stage
     #[command(after_help = "Example:\n  eval \"$(deployctl local env)\" && aws apigateway get-rest-apis")]
     Env,
 }
@@ -26,7 +25,7 @@ pub(super) async fn run(context: &Context, verb: &Verb) -> Result<()> {
     let Some(config) = settings.stage.local else {
         return Err(Error::usage(
             ErrorId::LocalNotLocal,
-            format!("stage {} is not a local one", settings.stage.name),
+            format!("stage {} is not local", settings.stage.name),
         )
         .hint("name a stage that has `local = true` in deployctl.toml"));
     };
@@ -48,7 +47,7 @@ pub(super) async fn run(context: &Context, verb: &Verb) -> Result<()> {
         }
         Verb::Down => {
             let stopped = local::down(&settings.root, &context.events).await?;
-            let text = if stopped { "stopped; it has forgotten everything" } else { "was not running" };
+            let text = if stopped { "is stopped, and its content is deleted" } else { "was not running" };
             context.report.show(&LocalDownBody { stopped }.document(), &format!("the local stage {text}\n"));
         }
         Verb::Env => {

@@ -17,33 +17,32 @@ use crate::project::contract::Contract;
 use crate::project::session::Session;
 use crate::release::model::{FunctionKey, FunctionName, FunctionVersion};
 
-/// The logs of all functions in one stream, in the order of their time
+/// Show the logs of all functions, merged in the order of time
 ///
-/// Read from CloudWatch Logs. With --follow it goes on until Ctrl-C, which ends it with exit code 0.
+/// Reads CloudWatch Logs. With --follow it continues until Ctrl-C, and then exits with 0.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deployctl logs --since 1h\n  deployctl logs --follow --function users_get\n  deployctl logs --release 1.4.2 --output json | jq -r .message"
 )]
 pub(crate) struct Args {
-    /// Go on with what is logged from now on, until Ctrl-C
+    /// Continue with new lines, until Ctrl-C
     #[arg(long, short)]
     pub(super) follow: bool,
-    /// Only this function: its key, or its full name (may be given several times)
+    /// Only this function, by key or full name (may be given several times)
     #[arg(long, value_name = "KEY")]
     pub(super) function: Vec<String>,
-    /// From when on: a length of time such as 10m, 2h or 1d, or a point in time such as 2026-11-25T16:00:00Z
+    /// Show lines since then: a duration such as 10m, 2h or 1d, or a time such as 2026-11-25T16:00:00Z
     #[arg(long, value_name = "TIME", default_value = "10m")]
     pub(super) since: String,
-    /// Only what the function versions of this release logged, by the ledger
+    /// Only lines of the function versions of this release in the ledger
     #[arg(long, value_name = "V")]
     pub(super) release: Option<String>,
 }
 
-/// How often CloudWatch is asked for what is new.
-const EVERY: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A line may become readable some time after it was written, so the last stretch is read again each time.
-const OVERLAP: i64 = 15_000;
+/// Milliseconds that are read again each time: a line may become readable some time after it was written.
+const OVERLAP_MS: i64 = 15_000;
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     let since = since(&args.since, Timestamp::now())?;
@@ -51,7 +50,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     let session = context.unidentified_read_session().await?;
     let read = async {
         let contract = session.contract().await?;
-        let mut functions = chosen(&contract, &args.function)?;
+        let mut functions = selected(&contract, &args.function)?;
         let mut versions = None;
         if let Some(asked) = &asked {
             let release = released(&session, &contract, asked).await?;
@@ -66,7 +65,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     };
     let result = tokio::select! {
         result = read => result,
-        // Nothing else ends --follow.
+        // --follow ends normally with Ctrl-C.
         () = session.cancel.cancelled() => match args.follow {
             true => Ok(()),
             false => Err(Error::new(Kind::Interrupted, ErrorId::Interrupted, "interrupted")),
@@ -78,13 +77,13 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     result
 }
 
-/// Where functions log to, and whose lines are shown.
+/// The log groups to read, and the lines to show.
 struct Groups {
-    /// The functions of each log group.
+    /// Several functions can share a log group.
     groups: BTreeMap<String, Vec<(FunctionKey, FunctionName)>>,
-    /// The keys in their order, which gives each its colour.
+    /// The position of a key selects its colour.
     keys: Vec<FunctionKey>,
-    /// The one version of each that is shown, if not all are.
+    /// Shows only these versions; `None`: all versions.
     versions: Option<BTreeMap<FunctionKey, FunctionVersion>>,
 }
 
@@ -104,7 +103,7 @@ async fn groups(
 }
 
 impl Groups {
-    /// Whose line this is; `None` for one that is not to be shown.
+    /// The function that wrote the line; `None` if the line is not shown.
     fn owner(&self, group: &str, line: &Line) -> Option<&FunctionKey> {
         let functions = self.groups.get(group)?;
         let key = match (line.function(), functions.as_slice()) {
@@ -120,9 +119,9 @@ impl Groups {
     }
 }
 
-/// Shows the lines from `from` on, and with `follow` those that are added.
+/// Shows the lines since `from`, and with `follow` new lines.
 async fn show(context: &Context, session: &Session, groups: &Groups, from: i64, follow: bool) -> Result<()> {
-    let mut seen = ProbeResult::default();
+    let mut shown = ShownLines::default();
     let mut from = from;
     loop {
         let begun = Timestamp::now().as_millisecond();
@@ -131,33 +130,39 @@ async fn show(context: &Context, session: &Session, groups: &Groups, from: i64, 
             .keys()
             .map(|group| (group.as_str(), Reading::new(&session.aws, group, from, None)))
             .collect();
-        let mut round = Round::default();
+        let mut counts = LineCounts::default();
         loop {
             try_join_all(readings.iter_mut().map(|(_, reading)| reading.fill())).await.map_err(unreadable)?;
             let next = readings.iter_mut().filter(|(_, reading)| reading.at().is_some());
             let Some((group, reading)) = next.min_by_key(|(_, reading)| reading.at()) else { break };
             let Some(line) = reading.take() else { break };
-            if follow && !seen.is_new(&mut round, group, &line) {
+            if follow && !shown.is_new(&mut counts, group, &line) {
                 continue;
             }
             let Some(owner) = groups.owner(group, &line) else { continue };
-            if !tell(context, session, groups, owner, line) {
-                // stdout is closed, by `| head` for example.
+            if !print_line(context, session, groups, owner, line) {
+                // stdout is closed, for example by `| head`.
                 return Ok(());
             }
         }
         if !follow {
             return Ok(());
         }
-        // What comes late is looked for in the last stretch; older lines need not be remembered.
-        from = from.max(begun - OVERLAP);
-        seen.forget_before(from);
-        tokio::time::sleep(EVERY).await;
+        // The next poll reads again from here; older lines are not read again.
+        from = from.max(begun - OVERLAP_MS);
+        shown.forget_before(from);
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
 /// Prints one line; false when stdout is closed.
-fn tell(context: &Context, session: &Session, groups: &Groups, owner: &FunctionKey, line: Line) -> bool {
+fn print_line(
+    context: &Context,
+    session: &Session,
+    groups: &Groups,
+    owner: &FunctionKey,
+    line: Line,
+) -> bool {
     let place = groups.keys.iter().position(|key| key == owner).unwrap_or_default();
     let width = groups.keys.iter().map(|key| key.as_str().len()).max().unwrap_or_default();
     let document = LogLine {
@@ -173,37 +178,37 @@ fn tell(context: &Context, session: &Session, groups: &Groups, owner: &FunctionK
     context.report.log_line(&document, place, width)
 }
 
-/// The lines that were shown, so that reading a stretch again shows only what is new.
+/// The lines that were shown, so that an overlapping read shows only new lines.
 #[derive(Debug, Default)]
-struct ProbeResult {
-    lines: HashMap<Mark, i64>,
+struct ShownLines {
+    lines: HashMap<LineKey, i64>,
 }
 
-/// What tells a line from others: CloudWatch's name for it, or all that is known of it and how many were like it.
-type Mark = (String, String, u32);
+/// Log group and stream; the event id, or time and message; and the number of equal lines before it.
+type LineKey = (String, String, u32);
 
-/// Lines that are alike in every respect, counted in one round of reading.
+/// Counts equal lines within one poll.
 #[derive(Debug, Default)]
-struct Round {
-    alike: HashMap<(String, String), u32>,
+struct LineCounts {
+    equal: HashMap<(String, String), u32>,
 }
 
-impl ProbeResult {
-    fn is_new(&mut self, round: &mut Round, group: &str, line: &Line) -> bool {
-        let place = format!("{group} {}", line.stream);
-        let what = line.id.clone().unwrap_or_else(|| format!("{} {}", line.at, line.message));
-        let count = round.alike.entry((place.clone(), what.clone())).or_default();
+impl ShownLines {
+    fn is_new(&mut self, counts: &mut LineCounts, group: &str, line: &Line) -> bool {
+        let stream = format!("{group} {}", line.stream);
+        let event = line.id.clone().unwrap_or_else(|| format!("{} {}", line.at, line.message));
+        let count = counts.equal.entry((stream.clone(), event.clone())).or_default();
         *count += 1;
-        self.lines.insert((place, what, *count), line.at).is_none()
+        self.lines.insert((stream, event, *count), line.at).is_none()
     }
 
     fn forget_before(&mut self, at: i64) {
-        self.lines.retain(|_, seen| *seen >= at);
+        self.lines.retain(|_, shown_at| *shown_at >= at);
     }
 }
 
-/// The functions that were named, or all.
-fn chosen(contract: &Contract, wanted: &[String]) -> Result<Vec<(FunctionKey, FunctionName)>> {
+/// The functions of `--function`, or all.
+fn selected(contract: &Contract, wanted: &[String]) -> Result<Vec<(FunctionKey, FunctionName)>> {
     let all = contract.functions.iter().map(|(key, target)| (key, &target.name));
     if wanted.is_empty() {
         return Ok(all.map(|(key, name)| (key.clone(), name.clone())).collect());
@@ -211,28 +216,27 @@ fn chosen(contract: &Contract, wanted: &[String]) -> Result<Vec<(FunctionKey, Fu
     wanted.iter().map(|wanted| named(wanted, all.clone())).collect()
 }
 
-/// When to begin: a length of time before `now`, or a point in time.
+/// The value of `--since`: a duration before `now`, or a time.
 fn since(text: &str, now: Timestamp) -> Result<Timestamp> {
     if let Ok(at) = text.parse() {
         return Ok(at);
     }
-    let length = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
-    length
+    let duration =
+        text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+    duration
         .ok()
-        .filter(|length| *length >= SignedDuration::ZERO)
-        .and_then(|length| now.checked_sub(length).ok())
+        .filter(|duration| *duration >= SignedDuration::ZERO)
+        .and_then(|duration| now.checked_sub(duration).ok())
         .ok_or_else(|| {
-            Error::usage(
-                ErrorId::LogsSince,
-                format!("{text:?} is neither a length of time nor a point in time"),
-            )
-            .hint("write it like 10m, 2h30m, 1d, or 2026-11-25T16:00:00Z")
+            Error::usage(ErrorId::LogsSince, format!("{text:?} is neither a duration nor a time"))
+                .hint("write it like 10m, 2h30m, 1d, or 2026-11-25T16:00:00Z")
         })
 }
 
 fn unreadable(failure: Failure) -> Error {
     Error::preflight(ErrorId::LogsUnreadable, "failed to read the logs").because(failure).hint(
-        "what is live is unchanged; the caller needs logs:FilterLogEvents and lambda:GetFunctionConfiguration",
+        "what is live is unchanged; the caller needs logs:FilterLogEvents and \
+         lambda:GetFunctionConfiguration",
     )
 }
 
@@ -264,10 +268,10 @@ mod tests {
             stream: "2026/11/25/[1]a".to_owned(),
             message: message.to_owned(),
         };
-        let mut seen = ProbeResult::default();
+        let mut shown = ShownLines::default();
         let mut read = |lines: &[Line]| {
-            let mut round = Round::default();
-            lines.iter().filter(|line| seen.is_new(&mut round, "g", line)).count()
+            let mut counts = LineCounts::default();
+            lines.iter().filter(|line| shown.is_new(&mut counts, "g", line)).count()
         };
         assert_eq!(read(&[line(1, "a"), line(1, "a"), line(2, "b")]), 3);
         assert_eq!(read(&[line(1, "a"), line(1, "a"), line(2, "b"), line(2, "late")]), 1);

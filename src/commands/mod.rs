@@ -47,7 +47,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(crate::output::usage(&error)),
     };
-    // One thread: deployctl waits more than it computes.
+    // One thread is enough: deployctl mostly waits for AWS and Terraform.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(_) => return ExitCode::from(1),
@@ -62,7 +62,7 @@ pub(crate) fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// What the command line says over the file.
+/// The settings of deployctl.toml that the command line overrides.
 fn overrides(cli: &Cli) -> Overrides {
     let Global { config, stage, .. } = cli.global.clone();
     let mut overrides = Overrides { config, stage, ..Overrides::default() };
@@ -79,7 +79,6 @@ fn overrides(cli: &Cli) -> Overrides {
     overrides
 }
 
-/// Runs a command to its end and returns the exit code.
 async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
     let report = Report::new(&cli.global.output);
     let context = &Context::new(overrides(&cli), report, cli.global.timings.clone(), cancel);
@@ -107,7 +106,7 @@ async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
             let differs = Box::pin(diff::run(context, &args)).await;
             changed(context, "diff", args.exit_code, differs)
         }
-        Verb::Output(args) => waiting(context, "output", output::run(context, &args)).await,
+        Verb::Output(args) => interruptible(context, "output", output::run(context, &args)).await,
         Verb::Terraform(args) => match Box::pin(terraform::run(context, &args)).await {
             Ok(code) => code,
             Err(error) => context.report.fail(&error),
@@ -119,8 +118,8 @@ async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
         Verb::Doctor => {
             coded(context, "doctor", context.until_interrupted(Box::pin(doctor::run(context))).await)
         }
-        Verb::Bootstrap => waiting(context, "bootstrap", bootstrap::run(context)).await,
-        Verb::Unlock(args) => waiting(context, "unlock", unlock::run(context, &args)).await,
+        Verb::Bootstrap => interruptible(context, "bootstrap", bootstrap::run(context)).await,
+        Verb::Unlock(args) => interruptible(context, "unlock", unlock::run(context, &args)).await,
         Verb::Logs(args) => plain(context, "logs", Box::pin(logs::run(context, &args)).await),
         Verb::Invoke(args) => coded(context, "invoke", Box::pin(invoke::run(context, &args)).await),
         Verb::Explain(args) => plain(context, "explain", explain::run(context, &args)),
@@ -133,7 +132,7 @@ async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
     }
 }
 
-/// Ends a command that tells whether there are changes: exit code 3 where that was asked for.
+/// Ends a command that reports whether there are changes: exit code 3 if `exit_code` is set.
 fn changed(context: &Context, command: &'static str, exit_code: bool, changes: Result<bool>) -> u8 {
     match changes {
         Ok(true) if exit_code => EXIT_CHANGES,
@@ -141,12 +140,12 @@ fn changed(context: &Context, command: &'static str, exit_code: bool, changes: R
     }
 }
 
-/// Ends a command that has an exit code of its own.
+/// Ends a command that returns an exit code.
 fn coded(context: &Context, command: &'static str, code: Result<u8>) -> u8 {
     code.unwrap_or_else(|error| plain(context, command, Err(error)))
 }
 
-/// Runs a verb whose result is the document; a failure has one too.
+/// Runs a verb that returns a document. A failure prints the same document, with the error.
 async fn document(
     context: &Context,
     command: &'static str,
@@ -165,25 +164,29 @@ async fn document(
     document.steps = context.events.times();
     let code = context.report.finish(&document, error.as_ref());
     let parts = [Some(command), document.version.as_deref(), document.stage.as_deref()];
-    context.leave_timings(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "), code);
+    context.write_timings(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "), code);
     code
 }
 
-/// Runs a verb that only waits for answers, until it is interrupted, and ends it.
-async fn waiting(context: &Context, command: &'static str, verb: impl Future<Output = Result<()>>) -> u8 {
+/// Runs a verb that can be interrupted at any point.
+async fn interruptible(
+    context: &Context,
+    command: &'static str,
+    verb: impl Future<Output = Result<()>>,
+) -> u8 {
     plain(context, command, context.until_interrupted(verb).await)
 }
 
-/// Ends a verb that has shown its own result; a failure has a document here, too.
+/// Ends a verb that printed its own result. A failure prints a [`Failure`] document.
 fn plain(context: &Context, command: &'static str, result: Result<()>) -> u8 {
     let Err(error) = result else {
-        context.leave_timings(command, 0);
+        context.write_timings(command, 0);
         return 0;
     };
     let failure = Failure::of(Some(command), ErrorDocument::of(&error));
     context.report.show(&failure, "");
     let code = context.report.fail(&error);
-    context.leave_timings(command, code);
+    context.write_timings(command, code);
     code
 }
 

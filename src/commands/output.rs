@@ -1,4 +1,4 @@
-//! `deployctl output`: the outputs of all layers as one JSON, read from their states without Terraform.
+//! `deployctl output`: the outputs of all layers, read from their states without Terraform.
 
 use std::fmt::Write as _;
 
@@ -10,19 +10,19 @@ use crate::error::{Error, ErrorId, Result};
 use crate::project::session::Session;
 use crate::terraform::{Output, Outputs};
 
-/// The outputs of all Terraform layers, as one JSON with --output json
+/// Print the outputs of all Terraform layers; --output json prints one JSON document
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deployctl output --output json\n  deployctl output --layer base artifact_bucket"
 )]
 pub(crate) struct Args {
-    /// Only this layer's
+    /// Only the outputs of this layer
     #[arg(long, value_name = "LAYER")]
     pub(super) layer: Option<String>,
-    /// Show secrets as well
+    /// Also print sensitive values
     #[arg(long)]
     pub(super) show_sensitive: bool,
-    /// Only this output, bare
+    /// Print only the value of this output
     pub(super) name: Option<String>,
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// An output's value as it is shown. A secret is hidden from the log of a CI job, though it is printed.
+/// The printed value. A sensitive value that is printed is masked in the log of a CI job.
 fn shown(context: &Context, args: &Args, output: &Output) -> Value {
     if !args.show_sensitive {
         return output.shown();
@@ -77,7 +77,6 @@ fn shown(context: &Context, args: &Args, output: &Output) -> Value {
     output.value.clone()
 }
 
-/// The layers asked for.
 fn layers(session: &Session, only: Option<&str>) -> Result<Vec<String>> {
     match only {
         None => Ok(session.settings.layers.iter().map(|layer| layer.name.clone()).collect()),
@@ -87,5 +86,5 @@ fn layers(session: &Session, only: Option<&str>) -> Result<Vec<String>> {
 
 fn unknown(wanted: &str, layers: &[String]) -> Error {
     Error::usage(ErrorId::OutputUnknown, format!("no output {wanted:?} in: {}", layers.join(", ")))
-        .hint("`deployctl output` lists all; a layer has outputs once it was applied")
+        .hint("`deployctl output` lists all; a layer has outputs after its first apply")
 }

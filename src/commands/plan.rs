@@ -1,4 +1,4 @@
-//! `deployctl plan`: everything a release would do, computed and printed; nothing is changed.
+//! `deployctl plan`: computes and prints what a release would do, and changes nothing.
 
 use std::path::PathBuf;
 
@@ -17,39 +17,39 @@ use crate::project::session::Session;
 use crate::project::settings::Overrides;
 use crate::release::plan::Work;
 
-/// Print everything a release would do, Terraform included, and change nothing
+/// Print what a release would do, including Terraform; change nothing
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deployctl plan --version 1.4.2 --stage dev\n  deployctl plan --exit-code --markdown > comment.md"
 )]
 pub(crate) struct Args {
-    /// The version to plan for; the live one by default
+    /// The version to plan for; by default the live version
     #[arg(long, value_name = "V")]
     pub(super) version: Option<String>,
-    /// Exit with 3 when a release would change something
+    /// Exit with 3 if a release would change something
     #[arg(long)]
     pub(super) exit_code: bool,
     /// Markdown instead of plain text, for a comment on a pull request
     #[arg(long)]
     pub(super) markdown: bool,
-    /// Allow the plan to destroy or replace this protected resource (may be given several times)
+    /// Allow Terraform to destroy or replace this protected resource (may be given several times)
     #[arg(long, value_name = "ADDRESS")]
     pub(super) allow_destroy: Vec<String>,
-    /// Zips that `deployctl build` has left there, released as they are: nothing is compiled
+    /// Release the zips that `deployctl build` wrote to this folder; nothing is compiled
     #[arg(long, env = variables::ARTIFACTS, value_name = "DIR")]
     pub(super) artifacts: Option<PathBuf>,
 }
 
 impl Args {
-    /// What these arguments say over the file.
+    /// Applies the arguments that override deployctl.toml.
     pub(super) fn overrides(&self, overrides: &mut Overrides) {
         overrides.allow_destroy.clone_from(&self.allow_destroy);
-        // As the shell sees it; paths in the settings begin at the project.
+        // Relative to the current folder, while paths in the settings are relative to the project.
         overrides.artifacts = self.artifacts.as_ref().and_then(|folder| std::path::absolute(folder).ok());
     }
 }
 
-/// Runs it; tells whether a release would change anything.
+/// Returns whether a release would change anything.
 pub(super) async fn run(context: &Context, args: &Args) -> Result<bool> {
     let asked = args.version.as_deref().map(version).transpose()?;
     let session = context.session().await?;
@@ -59,7 +59,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<bool> {
     let page = plan::markdown(&title, &planned);
     let outputs =
         [("changes", if changes { "true" } else { "false" }), ("version", planned.version.as_str())];
-    context.report.leave_page(&page, &outputs);
+    context.report.write_summary(&page, &outputs);
     let text = if args.markdown { page } else { plan::text(&planned) };
     context.report.show(&document(&session, &planned), &text);
     Ok(changes)
@@ -77,12 +77,12 @@ fn document(session: &Session, plan: &DeliveryPlan) -> Value {
         }
     });
     let functions = release.map(|release| {
-        let word = |work: &Work| match work {
+        let planned = |work: &Work| match work {
             Work::Update { .. } => PlannedWork::Update,
             Work::Publish { .. } => PlannedWork::Publish,
             Work::Keep(_) => PlannedWork::Keep,
         };
-        release.plan.functions.iter().map(|(key, step)| (key.to_string(), word(&step.work))).collect()
+        release.plan.functions.iter().map(|(key, step)| (key.to_string(), planned(&step.work))).collect()
     });
     let api = release.map(|release| {
         let (state, changes) = match &release.freshness {

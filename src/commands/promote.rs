@@ -1,4 +1,4 @@
-//! `deployctl promote`: releases on one stage the artifacts that another stage runs, without building.
+//! `deployctl promote`: releases on one stage the zips of another stage's release, without a build.
 
 use super::context::{Context, LeaseArgs, version};
 use super::release::document;
@@ -11,20 +11,20 @@ use crate::platform::variables;
 use crate::project::session::{Access, Session};
 use crate::project::settings::Overrides;
 
-/// Release on another stage the very bytes that one stage runs, proven by hash, without building
+/// Release on another stage the same zips, compared by hash, without a build
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  deployctl promote --version 1.4.2 --from dev --to prd")]
 pub(crate) struct Args {
-    /// The version: it must have been live on the stage that it comes from
+    /// The version; it must have been live on the source stage
     #[arg(long, env = variables::VERSION, value_name = "V")]
     pub(super) version: String,
-    /// The stage that it comes from
+    /// The source stage
     #[arg(long, value_name = "STAGE")]
     pub(super) from: String,
-    /// The stage that it goes to
+    /// The target stage
     #[arg(long, value_name = "STAGE", conflicts_with = "stage")]
     pub(super) to: String,
-    /// Let Terraform destroy or replace this protected resource (may be given several times)
+    /// Allow Terraform to destroy or replace this protected resource (may be given several times)
     #[arg(long, value_name = "ADDRESS")]
     pub(super) allow_destroy: Vec<String>,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// What these arguments say over the file.
+    /// Applies the arguments that override deployctl.toml.
     pub(super) fn overrides(&self, overrides: &mut Overrides) {
         overrides.allow_destroy.clone_from(&self.allow_destroy);
         overrides.stage = Some(self.to.clone());
@@ -53,7 +53,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
         .hint("nothing was changed; `deployctl rollback --to <V>` brings an earlier release back"));
     }
     let session = context.session_of(target).await?;
-    // Nothing is written there, so whoever may read it may be of another account.
+    // The source stage is only read, so the caller may belong to another account.
     let source =
         Session::connect(source, Access::Change, context.events.clone(), context.cancel.clone()).await?;
     let find = Promotion::find(&source, &session, &version);

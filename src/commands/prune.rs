@@ -1,4 +1,4 @@
-//! `deployctl prune`: deletes the function versions, API deployments and zips that nothing references any more.
+//! `deployctl prune`: deletes function versions, API deployments and zips that are no longer referenced.
 
 use std::fmt::Write as _;
 
@@ -9,20 +9,20 @@ use crate::aws::cleanup::CodeStorage;
 use crate::commands::context::LeaseArgs;
 use crate::documents::{Body as _, CodeAccount, Deleted, Freed, PruneBody, Pruned};
 use crate::engine::held::HeldStage;
-use crate::engine::prune::{Job, look};
+use crate::engine::prune::{Job, plan};
 use crate::error::{ErrorId, Result};
 use crate::release::model::{StageName, Version};
 use crate::release::prune::{OldVersion, Prune};
 use crate::release::state::Object;
 
-/// Delete the function versions, API deployments and zips that nothing references any more
+/// Delete function versions, API deployments and zips that are no longer referenced
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  deployctl prune --keep 10 --stage dev")]
 pub(crate) struct Args {
-    /// How many releases stay: the live one, and those that were live last
+    /// How many releases to keep: the live one, and those that were live last
     #[arg(long, value_name = "N")]
     pub(super) keep: std::num::NonZeroUsize,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     pub(super) yes: bool,
     #[command(flatten)]
@@ -41,13 +41,13 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
         functions: contract.functions.values().map(|target| target.name.clone()).collect(),
         artifacts: &session.settings.artifacts,
     };
-    let look = context.until_interrupted(look(stage, &bucket, &aws_stage, &job));
-    let shown = session.events.step("scan", look).await?;
+    let scan = context.until_interrupted(plan(stage, &bucket, &aws_stage, &job));
+    let shown = session.events.step("scan", scan).await?;
     if !shown.unmanaged_stages.is_empty() {
         let names: Vec<&str> = shown.unmanaged_stages.iter().map(String::as_str).collect();
         session.events.warn(format!(
-            "the API has stages whose ledger is not in this bucket ({}); only what this stage's ledger knows is deleted, \
-             and what those stages could go back to is not known",
+            "the API has stages whose ledger is not in this bucket ({}): only what this stage's ledger \
+             lists is deleted, but those stages may need it for a rollback",
             names.join(", ")
         ));
     }
@@ -56,16 +56,16 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     if !shown.is_empty() {
         session.events.note(list(&shown));
         if !yes {
-            let question = format!("delete this for good? Type the stage's name ({stage}): ");
-            let hint =
-                "what would be deleted is listed above; if it may go, run the command again with `--yes`";
+            let question = format!("delete this permanently? Type the stage's name ({stage}): ");
+            let hint = "the list above shows what would be deleted; to delete it, run the command again \
+                        with `--yes`";
             confirm::by_name(context, &question, stage, ErrorId::PruneUnconfirmed, hint).await?;
         }
         let stage_context = session.stage_context()?;
         let before = storage_now(context, &aws_stage).await?;
         let held = HeldStage::take(&stage_context, bucket, "prune".to_owned()).await?;
         deleted = held.during(async |held| held.prune(&aws_stage, &job, &shown).await).await?;
-        // The deletions are reported even if the account's numbers cannot be read.
+        // A failure here must not hide what was deleted.
         let after = storage_now(context, &aws_stage).await.unwrap_or_default();
         storage = before.zip(after).map(account);
     }
@@ -75,12 +75,11 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// How full the account is, as far as the caller may know.
+/// The account's code storage; `None` if the caller may not read it.
 async fn storage_now(context: &Context, aws_stage: &AwsStage) -> Result<Option<CodeStorage>> {
     context.until_interrupted(async { Ok(aws_stage.code_storage().await.ok()) }).await
 }
 
-/// What will be deleted, a line each.
 fn list(prune: &Prune) -> String {
     let kept: Vec<&str> = prune.kept.iter().map(Version::as_str).collect();
     let mut text = format!("kept: {}\nto be deleted:", kept.join(", "));
@@ -131,8 +130,8 @@ fn text(document: &PruneBody) -> String {
         format!("{stage}: nothing to delete\n")
     } else {
         format!(
-            "{stage}: deleted {} API deployments, {} function versions and {} objects\n  gained     {} of Lambda's storage, \
-             {} of the bucket\n",
+            "{stage}: deleted {} API deployments, {} function versions and {} objects\n  freed      {} of \
+             Lambda's storage, {} of the bucket\n",
             deleted.deployments.len(),
             deleted.versions.len(),
             deleted.objects.len(),

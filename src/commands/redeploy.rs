@@ -7,11 +7,11 @@ use crate::engine::held::HeldStage;
 use crate::error::Result;
 use crate::output::Document;
 
-/// Make a new API deployment of the current release; functions and variables stay as they are
+/// Create a new API deployment for the current release; functions and variables stay the same
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  deployctl redeploy --if-stale --stage dev")]
 pub(crate) struct Args {
-    /// Only when the API has changed since its deployment was made
+    /// Only if the API has changed since it was deployed
     #[arg(long)]
     pub(super) if_stale: bool,
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! What is generated from the program and committed, for those who read and for other programs: the reference of
-//! commands, the list of errors, the schemas. `UPDATE_DOCS=1 cargo test --lib reference` writes it anew.
+//! What is generated from the program and committed, for those who read and for other programs: the reference
+//! of commands, the list of errors, the schemas. `UPDATE_DOCS=1 cargo test --lib reference` writes it anew.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use clap::{Command, CommandFactory as _};
 const WHY: &str = "Generated. Do not edit: `UPDATE_DOCS=1 cargo test --lib reference` generates it again.";
 
 #[test]
-fn the_reference_of_commands_is_what_the_program_says() {
+fn the_reference_of_commands_equals_the_help() {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let mut text = format!(
@@ -27,7 +27,7 @@ fn the_reference_of_commands_is_what_the_program_says() {
 }
 
 #[test]
-fn the_list_of_errors_is_what_explain_says() {
+fn the_list_of_errors_equals_the_output_of_explain() {
     let all = explain::all().unwrap();
     let mut text = format!(
         "# Exit codes and errors\n\n<!-- {WHY} -->\n\n`deployctl explain <exit code or error>` prints the same. The texts are\nin \

@@ -18,10 +18,10 @@ pub(crate) struct Args {
     /// The version: 1 to 64 letters, digits, '.', '-' and '_'
     #[arg(long, env = variables::VERSION, value_name = "V")]
     pub(super) version: String,
-    /// Let Terraform destroy or replace this protected resource (may be given several times)
+    /// Allow Terraform to destroy or replace this protected resource (may be given several times)
     #[arg(long, value_name = "ADDRESS")]
     pub(super) allow_destroy: Vec<String>,
-    /// Zips that `deployctl build` has left there, released as they are: nothing is compiled
+    /// Release the zips that `deployctl build` wrote to this folder; nothing is compiled
     #[arg(long, env = variables::ARTIFACTS, value_name = "DIR")]
     pub(super) artifacts: Option<PathBuf>,
     #[command(flatten)]
@@ -29,24 +29,23 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// What these arguments say over the file.
+    /// Applies the arguments that override deployctl.toml.
     pub(super) fn overrides(&self, overrides: &mut Overrides) {
         overrides.allow_destroy.clone_from(&self.allow_destroy);
-        // As the shell sees it; paths in the settings begin at the project.
+        // Relative to the current folder, while paths in the settings are relative to the project.
         overrides.artifacts = self.artifacts.as_ref().and_then(|folder| std::path::absolute(folder).ok());
         overrides.wait = self.lease.wait;
     }
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
-    // What can be wrong is found before anything is changed.
+    // Invalid input is refused before anything is changed.
     let version = version(&args.version)?;
     let session = context.session().await?;
     let delivered = run_release(&session, &version, &Source::Build).await?;
     Ok(document("release", &session, delivered))
 }
 
-/// The document of a release.
 pub(super) fn document(command: &'static str, session: &Session, delivered: Delivered) -> Document {
     let Delivered { released, url } = delivered;
     let stage = session.settings.stage.name.as_str();

@@ -7,13 +7,13 @@ use crate::engine::held::HeldStage;
 use crate::error::Result;
 use crate::output::Document;
 
-/// Switch back to the release that served before, or to an earlier one
+/// Switch back to the previous release, or to an earlier one
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deployctl rollback --stage prd\n  deployctl rollback --stage prd --to 1.4.1"
 )]
 pub(crate) struct Args {
-    /// The version to go to, by the ledger
+    /// The version to switch to; by default the previous one
     #[arg(long, value_name = "V")]
     pub(super) to: Option<String>,
     #[command(flatten)]

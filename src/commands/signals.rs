@@ -3,10 +3,10 @@
 use nix::sys::signal::Signal;
 use tokio_util::sync::CancellationToken;
 
-/// Cancels `cancel` on the first Ctrl-C, SIGTERM or SIGHUP, from the moment that this returns. Later signals change
-/// nothing: the command is already ending.
+/// Cancels `cancel` on the first Ctrl-C, SIGTERM or SIGHUP after this returns. Later signals are ignored,
+/// because the command is already ending.
 ///
-/// Must be called on the runtime.
+/// Must be called inside the runtime.
 pub(super) fn cancel_on_signal(cancel: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) =
@@ -14,7 +14,7 @@ pub(super) fn cancel_on_signal(cancel: CancellationToken) {
     else {
         return;
     };
-    // A command that was started with `nohup` must outlive the terminal.
+    // `nohup` ignores SIGHUP, so that the command continues without the terminal.
     let mut hangup = if crate::platform::process::is_ignored(Signal::SIGHUP) {
         None
     } else {

@@ -1,4 +1,5 @@
-//! `deployctl status`: what runs, whether it is stale, what was changed without deployctl, who holds the stage.
+//! `deployctl status`: what runs, whether it is stale, what was changed outside deployctl, who holds the
+//! stage.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,19 +20,19 @@ use crate::release::drift;
 use crate::release::model::FunctionName;
 use crate::release::state::Codes;
 
-/// What runs, whether it is stale, and who holds the stage
+/// Show what runs, whether it is stale, and which command holds the stage
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deployctl status --stage prd\n  deployctl status --watch --interval 2\n  deployctl status --exit-code --output json"
 )]
 pub(crate) struct Args {
-    /// Exit with 3 when the stage is stale or was changed behind deployctl's back
+    /// Exit with 3 if the stage is stale or was changed outside deployctl
     #[arg(long)]
     pub(super) exit_code: bool,
-    /// WatchView again and again, until Ctrl-C: redrawn in place on a terminal, printed when it has changed otherwise
+    /// Repeat until Ctrl-C: redraw in place on a terminal, otherwise print only changes
     #[arg(long, short, conflicts_with = "exit_code")]
     pub(super) watch: bool,
-    /// Seconds between two looks
+    /// Seconds between two reads
     #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(super) interval: u64,
 }
@@ -39,29 +40,29 @@ pub(crate) struct Args {
 pub(super) async fn run(context: &Context) -> Result<Document> {
     let session = context.unidentified_read_session().await?;
     let result = observe(&session).await;
-    // Nothing is written, so the identity is only asked for when it may be what is wrong.
+    // A read needs no identity; after a failure, the wrong credentials may be the cause.
     if result.as_ref().is_err_and(|error| error.id != ErrorId::AwsUnreachable) {
         session.identify().await?;
     }
     result
 }
 
-/// Looks again and again until Ctrl-C. A look that fails later than the first is shown like any other: what is watched
-/// is mostly watched because something is going on.
+/// Repeats until Ctrl-C. Only a failure of the first read ends the command; later ones are shown, because a
+/// stage is often watched during an incident.
 pub(super) async fn watch(context: &Context, args: &Args) -> Result<()> {
     let every = Duration::from_secs(args.interval);
     let mut session = context.unidentified_read_session().await?;
     session.identify().await?;
-    // Steps are no news here.
+    // The same steps every few seconds would only be noise.
     session.events = Events::silent();
-    let mut look = WatchView::default();
+    let mut view = WatchView::default();
     let mut shown = None;
     loop {
-        let seen = tokio::select! {
-            seen = observe(&session) => seen,
+        let result = tokio::select! {
+            result = observe(&session) => result,
             () = session.cancel.cancelled() => return Ok(()),
         };
-        let document = match seen {
+        let document = match result {
             Ok(document) => document,
             Err(error) if shown.is_none() => return Err(error),
             Err(error) => {
@@ -70,11 +71,11 @@ pub(super) async fn watch(context: &Context, args: &Args) -> Result<()> {
                 document
             }
         };
-        let news = serde_json::to_value(&document).ok();
-        if (context.report.redraws() || news != shown) && !context.report.look(&mut look, &document) {
+        let current = serde_json::to_value(&document).ok();
+        if (context.report.redraws() || current != shown) && !context.report.watch(&mut view, &document) {
             return Ok(());
         }
-        shown = news;
+        shown = current;
         tokio::select! {
             () = tokio::time::sleep(every) => {}
             () = session.cancel.cancelled() => return Ok(()),
@@ -135,7 +136,8 @@ async fn observe(session: &Session) -> Result<Document> {
     });
     if let Some(intent) = &lease.intent {
         drift.push(format!(
-            "the switch to {} is under way, or was interrupted; the next command that changes the stage settles it",
+            "the switch to {} is under way, or was interrupted; the next command that changes the stage \
+             recovers it",
             intent.release.version
         ));
     }
@@ -144,7 +146,8 @@ async fn observe(session: &Session) -> Result<Document> {
     Ok(document)
 }
 
-/// How the code differs from the live record. The ledger is only read where what is at hand does not explain it.
+/// How the code differs from the live record. Reads older records only for code that the lease and the newest
+/// records do not explain.
 async fn code_drift<S: Store>(
     ledger: &Ledger<S>,
     head: &Head,
@@ -168,7 +171,7 @@ async fn code_drift<S: Store>(
     Ok(drift)
 }
 
-/// Whether `--exit-code` says 3.
+/// Whether `--exit-code` exits with 3.
 pub(super) fn needs_attention(document: &Document) -> bool {
     let stale = document.api.as_ref().is_some_and(|api| api.state != Freshness::Fresh);
     stale || document.drift.as_ref().is_some_and(|drift| !drift.is_empty())

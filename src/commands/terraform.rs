@@ -10,14 +10,15 @@ use crate::terraform::Subcommand;
 
 /// Run any Terraform command in a layer, with the stage's state, variables and environment
 ///
-/// The terminal, the output and the exit code are Terraform's own, whatever --output says. No guard and no lease
-/// stand before it. A workspace that is selected here counts for what is run here: releases use the default one.
+/// Terminal, output and exit code are Terraform's own, independent of --output. The guard and the lease do
+/// not apply. A workspace that is selected here applies to `deployctl terraform` only: releases use the
+/// default workspace.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  deployctl terraform app --stage dev -- state list")]
 pub(crate) struct Args {
     /// The layer
     pub(super) layer: String,
-    /// Terraform's own arguments
+    /// Terraform's arguments
     #[arg(last = true, required = true)]
     pub(super) args: Vec<std::ffi::OsString>,
 }
@@ -25,7 +26,7 @@ pub(crate) struct Args {
 /// Commands that need no initialised layer, or make one.
 const WITHOUT_INIT: [&str; 4] = ["init", "fmt", "version", "get"];
 
-/// Runs it; Terraform's exit code is ours.
+/// Returns Terraform's exit code.
 pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
     let session = context.session().await?;
     let layer = session.settings.layer(&args.layer)?;
@@ -45,7 +46,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
-/// `-backend=false`, in all the ways that Terraform takes it.
+/// `-backend=false`, in all forms that Terraform accepts.
 fn is_without_backend(arg: &OsString) -> bool {
     let text = arg.to_string_lossy();
     let Some((name, value)) = text.split_once('=') else { return false };
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backend_that_is_not_wanted_gets_no_settings() {
+    fn a_disabled_backend_gets_no_settings() {
         for arg in ["-backend=false", "--backend=false", "-backend=0", "-backend=F"] {
             assert!(is_without_backend(&arg.into()), "{arg}");
         }

@@ -6,11 +6,11 @@ use crate::documents::{Body as _, UnlockBody};
 use crate::engine::lease::{self, Lease, describe};
 use crate::error::{ErrorId, Result};
 
-/// Free a stage whose holder is dead
+/// Release the lock of a command that died
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  deployctl unlock --stage dev")]
 pub(crate) struct Args {
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     pub(super) yes: bool,
 }
@@ -21,20 +21,20 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     let stage = &session.settings.stage.name;
     let holder = Lease::peek(&bucket, stage).await?.document.and_then(|document| document.holder);
     let Some(holder) = holder else {
-        say(context, stage.as_str(), false);
+        show(context, stage.as_str(), false);
         return Ok(());
     };
     if !args.yes {
-        let question = format!("{}\nfree stage {stage}? Type its name: ", describe(&holder));
+        let question = format!("{}\nrelease the lock of stage {stage}? Type its name: ", describe(&holder));
         let hint = format!("if you are sure, use `deployctl unlock --stage {stage} --yes`");
         confirm::by_name(context, &question, stage, ErrorId::UnlockUnconfirmed, &hint).await?;
     }
     let freed = lease::unlock(&bucket, stage).await?;
-    say(context, stage.as_str(), freed);
+    show(context, stage.as_str(), freed);
     Ok(())
 }
 
-fn say(context: &Context, stage: &str, freed: bool) {
+fn show(context: &Context, stage: &str, freed: bool) {
     let text = if freed { "is free now" } else { "was not held" };
     context
         .report

@@ -1,4 +1,4 @@
-//! Artifacts that are built from the project's source.
+//! Builds artifacts from the project's source, and uploads them.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use futures::try_join;
 
 use super::git;
-use super::not_stored::not_stored;
+use super::store_error::store_error;
 use crate::artifact::python_tools::PythonTools;
 use crate::artifact::{self, Artifact};
 use crate::aws::s3::Bucket;
@@ -17,27 +17,27 @@ use crate::release::model::Version;
 use crate::release::plan::Zip;
 use crate::release::record::{ArtifactRecord, Git};
 
-/// What was built, and from which source.
+/// Built artifacts and their source.
 pub(super) struct Built {
     /// The zips, in the order of the settings.
     pub(crate) artifacts: Vec<Artifact>,
     pub(crate) git: Option<Git>,
 }
 
-/// Builds the zips, and tells which source they come from.
+/// Builds the zips, and reads the commit of their source.
 pub(super) async fn build(session: &Session) -> Result<Built> {
     let Session { settings, events, cancel, .. } = session;
     let recipes: Vec<_> = settings.artifacts.iter().map(|artifact| artifact.recipe.clone()).collect();
-    let make = async {
+    let build = async {
         let tools = PythonTools::from_env()?;
         Ok::<_, Error>(artifact::make(&settings.root, &recipes, &tools, events, cancel).await?)
     };
-    let both = async { try_join!(make, async { Ok(git::head(session).await) }) };
+    let both = async { try_join!(build, async { Ok(git::head(session).await) }) };
     let (artifacts, git) = events.step("build", both).await?;
     Ok(Built { artifacts, git })
 }
 
-/// Uploads each zip under a key of its own version.
+/// Uploads each zip under its key for `version`.
 pub(super) async fn upload(
     session: &Session,
     bucket: &Bucket,
@@ -50,7 +50,7 @@ pub(super) async fn upload(
             let uploaded = bucket
                 .upload(&key, &artifact.path, &artifact.sha256)
                 .await
-                .map_err(|error| not_stored(version, error))?;
+                .map_err(|error| store_error(version, error))?;
             let record = ArtifactRecord {
                 key,
                 s3_version: uploaded.s3_version,

@@ -1,4 +1,5 @@
-//! The Terraform part of a release: each layer is planned, guarded, and applied only if it has changes.
+//! The Terraform layers of a release: each is planned, checked by the guard, and applied only if it has
+//! changes.
 
 use crate::error::{Error, ErrorId, Result};
 use crate::project::driver::init_if_needed;
@@ -6,21 +7,19 @@ use crate::project::session::Session;
 use crate::terraform::plan::Plan;
 use crate::terraform::{Driver, Layer, PlanMode, PlanOptions, PlanOutcome, guard, layers, render};
 
-/// A layer that has been planned, and may have to be applied.
+/// A layer with its Terraform plan.
 #[derive(Debug)]
 pub(crate) struct Planned<'a> {
     layer: &'a Layer,
     outcome: PlanOutcome,
 }
 
-/// What `deployctl plan` can say of a layer.
+/// The plan of a layer in `deployctl plan`.
 #[derive(Debug)]
 pub(crate) enum LayerPlan {
-    /// The resources are as the layer configures them.
     NoChanges,
-    /// There is something to do.
     Changes(Plan),
-    /// It reads the outputs of these layers, which have never been applied.
+    /// The layer depends on these layers, which have never been applied, so it cannot be planned.
     NotYet(Vec<String>),
 }
 
@@ -29,7 +28,7 @@ pub(crate) enum LayerPlan {
 pub(crate) struct Infrastructure<'a> {
     session: &'a Session,
     driver: Driver,
-    /// In dependency order; those of one wave do not depend on each other.
+    /// In dependency order; the layers of one wave do not depend on each other.
     pub(crate) waves: Vec<Vec<&'a Layer>>,
 }
 
@@ -40,16 +39,22 @@ impl<'a> Infrastructure<'a> {
         Ok(Self { session, driver, waves })
     }
 
-    /// The number of the wave that makes the artifact bucket.
+    /// The index of the wave that creates the artifact bucket.
+    ///
+    /// # Errors
+    /// Never after the settings were validated.
     pub(crate) fn bucket_wave(&self) -> Result<usize> {
         let name = &self.session.settings.bucket.layer;
         self.waves
             .iter()
             .position(|wave| wave.iter().any(|layer| layer.name == *name))
-            .ok_or_else(|| Error::bug("the bucket's layer has no wave"))
+            .ok_or_else(|| Error::bug("the layer of the artifact bucket is in no wave"))
     }
 
-    /// Applies what was planned, and then the waves from `next` on, each planned when those before it are applied.
+    /// Applies `planned`, and then plans and applies the waves from `next` on, one after the other.
+    ///
+    /// # Errors
+    /// As [`Infrastructure::plan`] and [`Infrastructure::apply`].
     pub(crate) async fn apply_remaining(&self, next: usize, planned: Vec<Planned<'a>>) -> Result<()> {
         self.apply(planned).await?;
         for wave in &self.waves[next..] {
@@ -58,10 +63,10 @@ impl<'a> Infrastructure<'a> {
         Ok(())
     }
 
-    /// Plans the layers of one wave, side by side, and refuses what the guards refuse. Changes nothing.
+    /// Plans the layers of one wave concurrently, and checks each plan with the guard. Changes nothing.
     ///
     /// # Errors
-    /// Terraform's, or a guard's refusal; all exit code 20 and before any apply of this wave.
+    /// Those of Terraform and of the guard; all exit code 20 and before any apply of this wave.
     pub(crate) async fn plan(&self, wave: &[&'a Layer]) -> Result<Vec<Planned<'a>>> {
         let events = &self.session.events;
         futures::future::try_join_all(wave.iter().map(|layer| async move {
@@ -77,9 +82,12 @@ impl<'a> Infrastructure<'a> {
         .await
     }
 
-    /// Applies what was planned, side by side; a layer without changes costs nothing.
+    /// Applies `planned` concurrently; a layer without changes is skipped.
+    ///
+    /// # Errors
+    /// Those of Terraform: what is live is unchanged, and the layers may be partly applied.
     pub(crate) async fn apply(&self, planned: Vec<Planned<'a>>) -> Result<()> {
-        // All come to their end: a layer that fails must not interrupt its neighbour in the middle of an apply.
+        // Not `try_join_all`: a layer that fails must not cancel another one in the middle of an apply.
         let applied = futures::future::join_all(planned.into_iter().map(|planned| async move {
             let PlanOutcome::Changes(file) = planned.outcome else { return Ok(()) };
             let step = format!("terraform apply {}", planned.layer.name);
@@ -90,14 +98,17 @@ impl<'a> Infrastructure<'a> {
         applied.into_iter().collect()
     }
 
-    /// Plans all layers for show, wave by wave, with real outputs only: a layer whose dependencies have never been
-    /// applied cannot be planned. The plan files are gone when this returns.
+    /// Plans all layers for display, wave by wave, and deletes the plan files. A layer whose dependencies
+    /// have never been applied has no plan, because their outputs do not exist yet.
+    ///
+    /// # Errors
+    /// As [`Infrastructure::plan`], the guard included, because a release would refuse the plan as well.
     pub(crate) async fn plan_all(&self) -> Result<Vec<(String, LayerPlan)>> {
         let mut plans = Vec::new();
         for wave in &self.waves {
             let (ready, waiting) = self.ready(wave).await?;
             plans.extend(
-                waiting.into_iter().map(|(layer, needed)| (layer.name.clone(), LayerPlan::NotYet(needed))),
+                waiting.into_iter().map(|(layer, missing)| (layer.name.clone(), LayerPlan::NotYet(missing))),
             );
             for planned in self.plan(&ready).await? {
                 let plan = match planned.outcome {
@@ -110,31 +121,36 @@ impl<'a> Infrastructure<'a> {
         Ok(plans)
     }
 
-    /// Divides layers into those whose dependencies have outputs, and the others with what they miss.
+    /// Divides layers into those whose dependencies have outputs, and the others with the dependencies that
+    /// have none.
     async fn ready(&self, wave: &[&'a Layer]) -> Result<(Vec<&'a Layer>, Vec<(&'a Layer, Vec<String>)>)> {
         let mut ready = Vec::new();
         let mut waiting = Vec::new();
         for layer in wave {
-            let mut needed = Vec::new();
+            let mut missing = Vec::new();
             for name in &layer.depends_on {
                 let outputs = self.session.outputs(name).await;
-                // Without a bucket for the state nothing has ever been applied.
+                // Without the state bucket, no layer has ever been applied.
                 let applied = match outputs {
                     Err(error) if error.id == ErrorId::StateMissing => false,
                     other => other?.is_some_and(|outputs| !outputs.is_empty()),
                 };
                 if !applied {
-                    needed.push(name.clone());
+                    missing.push(name.clone());
                 }
             }
-            if needed.is_empty() { ready.push(*layer) } else { waiting.push((*layer, needed)) }
+            if missing.is_empty() { ready.push(*layer) } else { waiting.push((*layer, missing)) }
         }
         Ok((ready, waiting))
     }
 
-    /// Destroys the layers of one wave, side by side. Asking for it was the guard.
+    /// Destroys the layers of one wave concurrently. The guard does not apply: `destroy` asks for
+    /// confirmation instead.
+    ///
+    /// # Errors
+    /// Those of Terraform; the other resources are destroyed.
     pub(crate) async fn destroy(&self, wave: &[&'a Layer]) -> Result<()> {
-        // All come to their end, as when they are applied.
+        // Not `try_join_all`, as in `apply`.
         let destroyed = futures::future::join_all(wave.iter().map(|layer| self.destroy_layer(layer))).await;
         destroyed.into_iter().collect()
     }

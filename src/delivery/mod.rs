@@ -1,11 +1,11 @@
-//! The pipeline of a release: artifacts, Terraform layers, and the stage. [`pipeline::run_release`] is the story that
-//! `release` and `promote` share; [`plan`] computes what it would do.
+//! The pipeline of a release: artifacts, Terraform layers, and the stage. [`pipeline::run_release`] is shared
+//! by `release` and `promote`; [`plan`] computes what it would do.
 
 mod build;
 pub(crate) mod git;
 pub(crate) mod layers;
-mod not_stored;
 pub(crate) mod pipeline;
 pub(crate) mod plan;
 pub(crate) mod promotion;
 pub(crate) mod source;
+mod store_error;

@@ -1,4 +1,4 @@
-//! The steps of a release, which `release` and `promote` share.
+//! The pipeline that `release` and `promote` share.
 
 use futures::future::{Either, select};
 
@@ -15,13 +15,15 @@ use crate::release::plan::Desired;
 
 #[derive(Debug)]
 pub(crate) struct Delivered {
-    /// The release, and how its API differs from the one before.
     pub(crate) released: Released,
-    /// Where the stage answers.
+    /// The URL of the stage.
     pub(crate) url: String,
 }
 
-/// Releases `version` from `source`: Terraform and the artifacts beside each other, then the release itself.
+/// Releases `version` from `source`: first Terraform and the artifacts concurrently, then the release itself.
+///
+/// # Errors
+/// Those of each step. The hint says what is live.
 pub(crate) async fn run_release(session: &Session, version: &Version, source: &Source) -> Result<Delivered> {
     let driver = session.driver_for(Some(version)).await?;
     let infrastructure = Infrastructure::new(session, driver)?;
@@ -29,9 +31,9 @@ pub(crate) async fn run_release(session: &Session, version: &Version, source: &S
     let stage_context = session.stage_context()?;
 
     let Some(bucket) = known_bucket(session).await? else {
-        // The first release: there is no bucket yet, so neither ledger nor lease, and nothing live to protect.
+        // The first release: without a bucket there is neither ledger nor lease, and no live release.
         let first = infrastructure.plan(&infrastructure.waves[0]);
-        let (planned, artifacts) = both(first, source.artifacts(session)).await?;
+        let (planned, artifacts) = run_both(first, source.artifacts(session)).await?;
         infrastructure.apply(planned).await?;
         let done = infrastructure.bucket_wave()?;
         for wave in &infrastructure.waves[1..=done] {
@@ -50,21 +52,21 @@ pub(crate) async fn run_release(session: &Session, version: &Version, source: &S
     let held = HeldStage::take(&stage_context, bucket, command).await?;
     held.during(async |held| {
         let stored = async { source.artifacts(session).await?.store(session, &held.store, version).await };
-        let (planned, stored) = both(infrastructure.plan(&infrastructure.waves[0]), stored).await?;
+        let (planned, stored) = run_both(infrastructure.plan(&infrastructure.waves[0]), stored).await?;
         infrastructure.apply_remaining(1, planned).await?;
         release_stored(session, held, version, stored).await
     })
     .await
 }
 
-/// From artifacts in the bucket to a live release: plan, prepare, check, switch, verify, record.
+/// Releases artifacts that are in the bucket: plan, prepare, check, switch, verify, record.
 async fn release_stored(
     session: &Session,
     held: &HeldStage<'_, Bucket>,
     version: &Version,
     stored: Stored,
 ) -> Result<Delivered> {
-    // The layer was applied just now: without outputs, it is not the release that is missing, but the output.
+    // The layer was just applied, so a missing contract is a missing output, and not a missing release.
     let contract = match session.applied_contract().await? {
         Some(contract) => contract,
         None => Contract::read(&session.settings.contract, None, &[])?,
@@ -77,9 +79,9 @@ async fn release_stored(
     Ok(Delivered { released, url: session.url(&contract) })
 }
 
-/// Does both, and ends with the first error; but when it is an interrupt, the other one is waited for, which has been
-/// told, too: Terraform must not be left with its state locked.
-async fn both<A, B>(
+/// Runs both, and ends with the first error. After an interrupt it waits for the other one, which is
+/// interrupted as well: otherwise Terraform would leave its state locked.
+async fn run_both<A, B>(
     a: impl Future<Output = Result<A>>,
     b: impl Future<Output = Result<B>>,
 ) -> Result<(A, B)> {
@@ -87,14 +89,14 @@ async fn both<A, B>(
     match select(Box::pin(a), Box::pin(b)).await {
         Either::Left((a, b)) => match a {
             Err(error) if interrupted(&error) => {
-                let _ended = b.await;
+                let _result = b.await;
                 Err(error)
             }
             a => Ok((a?, b.await?)),
         },
         Either::Right((b, a)) => match b {
             Err(error) if interrupted(&error) => {
-                let _ended = a.await;
+                let _result = a.await;
                 Err(error)
             }
             b => {
@@ -108,8 +110,8 @@ async fn both<A, B>(
 /// The artifact bucket, if the stage has one.
 async fn known_bucket(session: &Session) -> Result<Option<Bucket>> {
     match session.artifact_bucket().await {
-        // A bucket under a wrong name was never released to, and only the layer, once corrected, can tell the
-        // right one: it is to be applied, not to be waited for.
+        // A contract with an invalid bucket name was never released with. Applying the corrected layer
+        // repairs it, so this must not fail here.
         Err(error) if error.id.is_contract() => Ok(None),
         other => other,
     }
@@ -120,7 +122,10 @@ fn missing_bucket(session: &Session) -> Error {
     Error::new(
         Kind::Terraform,
         ErrorId::ContractMissing,
-        format!("layer {:?} was applied, but has no outputs", output.layer),
+        format!("failed to read the outputs of layer {:?}: it was applied and has none", output.layer),
     )
-    .hint(format!("give it an output {:?} with the name of the artifact bucket", output.output))
+    .hint(format!(
+        "what is live is unchanged; add an output {:?} with the name of the artifact bucket",
+        output.output
+    ))
 }

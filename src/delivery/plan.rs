@@ -1,4 +1,4 @@
-//! What a release would do: Terraform's plans, and the plan for functions and API. Nothing is changed.
+//! What a release would do: the Terraform plans, and the plan of functions and API. Changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -20,11 +20,10 @@ use crate::release::record::ArtifactRecord;
 /// What a release would do.
 #[derive(Debug)]
 pub(crate) struct DeliveryPlan {
-    /// The version that it was planned for.
     pub(crate) version: Version,
-    /// What Terraform would do, by layer.
+    /// The Terraform plans, by layer.
     pub(crate) layers: Vec<(String, LayerPlan)>,
-    /// What would become of functions and API; `None` for the first release, which has nothing to be compared with.
+    /// The plan of functions and API; `None` for the first release, because they do not exist yet.
     pub(crate) release: Option<ReleasePlan>,
 }
 
@@ -32,7 +31,6 @@ pub(crate) struct DeliveryPlan {
 #[derive(Debug)]
 pub(crate) struct ReleasePlan {
     pub(crate) plan: Plan,
-    /// Whether the stage serves the API as it is defined now.
     pub(crate) freshness: Freshness,
 }
 
@@ -59,7 +57,7 @@ pub(crate) async fn plan_release(session: &Session, version: Option<Version>) ->
     };
     let version = match version {
         Some(version) => version,
-        None => UNRELEASED.parse().map_err(|_| Error::bug("the version of nothing is no version"))?,
+        None => UNRELEASED.parse().map_err(|_| Error::bug("the placeholder version is not valid"))?,
     };
     let driver = session.driver_for(Some(&version)).await?;
     let infrastructure = Infrastructure::new(session, driver)?;

@@ -1,10 +1,10 @@
-//! Artifacts that another stage runs, or ran: verified there, and copied.
+//! Verifies and copies the artifacts of another stage's release.
 
 use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
 
-use super::not_stored::not_stored;
+use super::store_error::store_error;
 use crate::aws::s3::Bucket;
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::ledger::Ledger;
@@ -23,14 +23,14 @@ const RESTORE: &str =
 #[derive(Debug)]
 pub(crate) struct Promotion {
     pub(crate) from: StageName,
-    /// The release, as that stage's ledger tells it.
+    /// The release in that stage's ledger.
     pub(crate) release: Release,
-    /// Where its zips are, as whoever promotes them may read it.
+    /// The bucket of its zips, read with the credentials of the target stage.
     bucket: Bucket,
 }
 
 impl Promotion {
-    /// The newest release of `version` that was live on the stage of `source`, to be copied by `target`.
+    /// Finds the newest release of `version` that was live on the stage of `source`.
     pub(crate) async fn find(source: &Session, target: &Session, version: &Version) -> Result<Self> {
         let from = source.settings.stage.name.clone();
         let contract = source.contract().await?;
@@ -39,7 +39,7 @@ impl Promotion {
         let record = ledger.newest_of(version, last).await?.ok_or_else(|| {
             Error::usage(
                 ErrorId::PromoteUnknownVersion,
-                format!("version {version} was never live on stage {from}"),
+                format!("failed to promote: version {version} was never live on stage {from}"),
             )
             .hint(format!("nothing was changed; `deployctl history --stage {from}` lists its releases"))
         })?;
@@ -47,7 +47,8 @@ impl Promotion {
         Ok(Self { from, release: record.release, bucket })
     }
 
-    /// Whether the zips that the stage of `session` needs are still what the ledger says: the ETag of each.
+    /// Verifies that the zips that the stage of `session` needs still have the recorded bytes, and returns
+    /// their ETags.
     ///
     /// # Errors
     /// `promote.other_bytes`, `promote.gone`, `promote.denied` or `promote.no_artifact`; nothing was changed.
@@ -56,42 +57,45 @@ impl Promotion {
             let name = &settings.recipe.name;
             let artifact = self.release.artifacts.get(name).ok_or_else(|| {
                 let Self { release, from, .. } = self;
-                let message = format!("release {} of stage {from} has no artifact {name:?}", release.version);
+                let message = format!(
+                    "failed to promote release {} of stage {from}: it has no artifact {name:?}",
+                    release.version
+                );
                 Error::preflight(ErrorId::PromoteNoArtifact, message).hint(
-                    "what is live is unchanged; release this project on that stage first, and promote that",
+                    "what is live is unchanged; release this project on that stage first, then promote it",
                 )
             })?;
-            let proof = self.bucket.prove(artifact).await;
-            let etag = proof.map_err(|error| self.not_verified(artifact, &session.settings.stage, error))?;
+            let etag = self.bucket.verify_artifact(artifact).await;
+            let etag = etag.map_err(|error| self.verify_error(artifact, &session.settings.stage, error))?;
             Ok(VerifiedArtifact { artifact, etag })
         }))
         .await
     }
 
-    fn not_verified(&self, artifact: &ArtifactRecord, target: &Stage, error: UploadError) -> Error {
+    fn verify_error(&self, artifact: &ArtifactRecord, target: &Stage, error: UploadError) -> Error {
         let release = format!("failed to promote release {} of stage {}", self.release.version, self.from);
         let key = &artifact.key;
-        let (id, what, hint) = match &error {
+        let (id, reason, hint) = match &error {
             UploadError::OtherBytes { .. } => {
-                (ErrorId::PromoteOtherBytes, "is not what was released", RESTORE.to_owned())
+                (ErrorId::PromoteOtherBytes, "has other bytes than the release", RESTORE.to_owned())
             }
             UploadError::Aws(Failure { meaning: Meaning::Denied, .. }) => (
                 ErrorId::PromoteDenied,
                 "cannot be read with the credentials for the target stage",
                 format!(
-                    "nothing was changed; S3 copies with the credentials for {}: let account {} do s3:GetObject and \
-                     s3:GetObjectVersion on {}/* in the policy of that bucket, and its role, too",
+                    "nothing was changed; S3 copies with the credentials for {}: allow account {} s3:GetObject \
+                     and s3:GetObjectVersion on {}/*, in the policy of that bucket and in that of the role",
                     target.name,
                     target.account,
                     self.bucket.name()
                 ),
             ),
-            _ => (ErrorId::PromoteGone, "cannot be found or read", RESTORE.to_owned()),
+            _ => (ErrorId::PromoteGone, "does not exist or cannot be read", RESTORE.to_owned()),
         };
-        Error::preflight(id, format!("{release}: {key} {what}")).because(error).hint(hint)
+        Error::preflight(id, format!("{release}: {key} {reason}")).because(error).hint(hint)
     }
 
-    /// Copies verified zips to where the stage of `session` keeps them.
+    /// Copies verified zips to the bucket of the stage of `session`.
     pub(super) async fn copy(
         &self,
         session: &Session,
@@ -105,7 +109,7 @@ impl Promotion {
             let copied = bucket
                 .copy(&self.bucket, artifact, etag, &key)
                 .await
-                .map_err(|error| not_stored(version, error))?;
+                .map_err(|error| store_error(version, error))?;
             let record = ArtifactRecord { key, s3_version: copied.s3_version, ..(*artifact).clone() };
             let recipe = &settings.recipe;
             Ok::<_, Error>((recipe.name.clone(), Zip { record, architecture: recipe.architecture }))
@@ -114,7 +118,7 @@ impl Promotion {
     }
 }
 
-/// A zip that is still what was released.
+/// A zip that still has the recorded bytes.
 #[derive(Debug)]
 pub(crate) struct VerifiedArtifact<'a> {
     artifact: &'a ArtifactRecord,

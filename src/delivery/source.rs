@@ -1,4 +1,4 @@
-//! Where the artifacts of a release come from, and how they get into the stage's bucket.
+//! The source of a release's artifacts, and storing them in the stage's bucket.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +13,22 @@ use crate::release::model::{StageName, Version};
 use crate::release::plan::Zip;
 use crate::release::record::Git;
 
-/// Where the artifacts of a release come from.
+/// The source of the artifacts of a release.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// They are built here.
+    /// The project's source.
     Build,
-    /// Another stage runs them, or did.
+    /// A release of another stage.
     Promote(Box<Promotion>),
 }
 
-/// Artifacts that can be stored.
+/// Artifacts that are ready to be stored.
 pub(super) enum Artifacts<'a> {
     Built(Built),
     Verified(&'a Promotion, Vec<VerifiedArtifact<'a>>),
 }
 
-/// Artifacts in the stage's bucket, and where they come from.
+/// Artifacts in the stage's bucket, and their origin.
 pub(super) struct Stored {
     pub(crate) artifacts: BTreeMap<String, Zip>,
     pub(crate) git: Option<Git>,
@@ -36,7 +36,7 @@ pub(super) struct Stored {
 }
 
 impl Source {
-    /// The command that releases from this source.
+    /// The name of the command that releases from this source.
     pub(super) fn command(&self) -> &'static str {
         match self {
             Self::Build => "release",
@@ -44,7 +44,7 @@ impl Source {
         }
     }
 
-    /// Builds or verifies the artifacts: everything that can fail before anything is changed.
+    /// Builds or verifies the artifacts. Changes nothing in AWS.
     pub(super) async fn artifacts(&self, session: &Session) -> Result<Artifacts<'_>> {
         match self {
             Self::Build => Ok(Artifacts::Built(build(session).await?)),
@@ -84,16 +84,16 @@ impl Artifacts<'_> {
     }
 }
 
-/// Zips and ledger must be such that a mistake with them can be undone.
+/// Without versioning, a deleted or overwritten zip or ledger record could not be restored.
 async fn must_be_versioned(session: &Session, bucket: &Bucket) -> Result<()> {
     let versioned = bucket.is_versioned().await;
-    if versioned.map_err(|failure| unreadable("whether the artifact bucket is versioned", failure))? {
+    if versioned.map_err(|failure| unreadable("the versioning of the artifact bucket", failure))? {
         return Ok(());
     }
     let layer = &session.settings.bucket.layer;
-    let message = format!("the artifact bucket {} keeps no versions of its objects", bucket.name());
+    let message = format!("refused to upload: the artifact bucket {} is not versioned", bucket.name());
     Err(Error::preflight(ErrorId::BucketUnversioned, message).hint(format!(
-        "nothing was uploaded, and what is live is unchanged; enable versioning (aws_s3_bucket_versioning) in layer \
-         {layer:?}, apply it with `deployctl terraform {layer} -- apply`, and release again"
+        "nothing was uploaded, and what is live is unchanged; enable versioning (aws_s3_bucket_versioning) \
+         in layer {layer:?}, apply it with `deployctl terraform {layer} -- apply`, and release again"
     )))
 }

@@ -6,30 +6,30 @@ use serde::Serialize;
 use super::result::SCHEMA;
 use crate::error::Error;
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Severity {
-    /// As it should be.
+    /// The check has passed.
     Ok,
-    /// It could not be told.
+    /// The check could not be run.
     Unchecked,
-    /// A release works, but something may go wrong some day.
+    /// A release works now, but may fail later.
     Warning,
-    /// A release would fail, or do harm.
+    /// A release would fail or cause damage.
     Problem,
 }
 
-/// What a check has found.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Finding {
-    /// Which check, such as `tools-terraform`.
+    /// The id of the check, such as `tools-terraform`.
     pub(crate) check: &'static str,
-    /// How bad it is.
+    /// The severity of the finding.
     pub(crate) severity: Severity,
-    /// What was found.
+    /// What the check has found.
     pub(crate) message: String,
-    /// What to do about it.
+    /// What the user should do about it.
     pub(crate) remedy: Option<String>,
 }
 
@@ -81,28 +81,28 @@ impl Finding {
 /// The JSON document of `doctor`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Diagnosis {
-    /// The form of this document.
+    /// The version of this document's schema.
     pub(crate) schema: u32,
-    /// `doctor`
+    /// The command, always `doctor`.
     pub(crate) command: &'static str,
-    /// `healthy`, or `problems`.
+    /// `healthy` or, if a finding is a problem, `problems`.
     pub(crate) outcome: &'static str,
-    /// The stage.
+    /// The stage in deployctl.toml, such as `prod`.
     pub(crate) stage: String,
-    /// What was found, check by check.
+    /// The results of the checks, in the order in which they ran.
     pub(crate) findings: Vec<Finding>,
-    /// Always null: a command that fails has another document.
+    /// Always null: a failed command prints another document.
     pub(crate) error: Option<()>,
 }
 
 impl Diagnosis {
     /// The diagnosis that `findings` make.
     pub(crate) fn new(stage: &str, findings: Vec<Finding>) -> Self {
-        let sick = findings.iter().any(|finding| finding.severity == Severity::Problem);
+        let has_problems = findings.iter().any(|finding| finding.severity == Severity::Problem);
         Self {
             schema: SCHEMA,
             command: "doctor",
-            outcome: if sick { "problems" } else { "healthy" },
+            outcome: if has_problems { "problems" } else { "healthy" },
             stage: stage.to_owned(),
             findings,
             error: None,

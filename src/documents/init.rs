@@ -10,34 +10,34 @@ use super::result::SCHEMA;
 /// What `init` did and what it proposes.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Document<'a> {
-    /// The form of this document.
+    /// The version of this document's schema.
     pub(crate) schema: u32,
-    /// The command.
+    /// The command that wrote this document.
     pub(crate) command: &'static str,
-    /// `written`, or `kept` where a `deployctl.toml` was there.
+    /// `written`, or `kept` if `deployctl.toml` existed.
     pub(crate) outcome: &'static str,
-    /// `deployctl.toml`; null for the example.
+    /// The proposed `deployctl.toml`; null for the example.
     pub(crate) settings: Option<SettingsFile<'a>>,
-    /// What was found; null for the example.
+    /// What was found in the project; null for the example.
     pub(crate) found: Option<&'a Inventory>,
-    /// The patch; null for the example.
+    /// A patch for the Terraform files; null for the example.
     pub(crate) patch: Option<&'a str>,
     /// The folder that the paths in the patch are relative to.
     pub(crate) patch_root: Option<&'a Path>,
-    /// What is left to do by hand.
+    /// What the user has to do by hand.
     pub(crate) by_hand: &'a [Advice],
-    /// The files of the example.
+    /// The files of the example that were written.
     pub(crate) files: &'a [PathBuf],
-    /// Always null: a command that fails has another document.
+    /// Always null: a failed command prints another document.
     pub(crate) error: Option<()>,
 }
 
-/// `deployctl.toml` as it is proposed.
+/// The proposed `deployctl.toml`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SettingsFile<'a> {
-    /// Where it is.
+    /// The path of the file.
     pub(crate) path: &'a Path,
-    /// What it would say.
+    /// The text of the file.
     pub(crate) text: &'a str,
     /// Whether it was written.
     pub(crate) written: bool,
@@ -61,51 +61,51 @@ impl Document<'_> {
     }
 }
 
-/// What was found.
+/// What `init` found in the project.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Inventory {
     /// The Terraform root modules, in the order in which they are applied.
     pub(crate) layers: Vec<LayerFound>,
-    /// The functions, as `stage variable ← address`.
+    /// The functions that the API calls.
     pub(crate) functions: Vec<FunctionFound>,
-    /// The address of the REST API.
+    /// The Terraform address of the REST API.
     pub(crate) rest_api: Option<String>,
-    /// The address of its stage.
+    /// The Terraform address of its stage.
     pub(crate) stage: Option<String>,
-    /// The address of the deployment that Terraform keeps.
+    /// The Terraform address of its deployment.
     pub(crate) deployment: Option<String>,
     /// The cargo packages that are Lambda functions.
     pub(crate) packages: Vec<Package>,
 }
 
-/// A layer.
+/// A Terraform root module of the project.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct LayerFound {
-    /// Its name in `deployctl.toml`.
+    /// The name of the layer in `deployctl.toml`.
     pub(crate) name: String,
-    /// Its folder, relative to the project.
+    /// The folder, relative to the project.
     pub(crate) path: PathBuf,
-    /// The layers that it reads.
+    /// The layers whose outputs it reads.
     pub(crate) depends_on: Vec<String>,
-    /// Whether the patch makes it.
+    /// Whether the patch creates it.
     pub(crate) new: bool,
 }
 
-/// A function, or as many as `for_each` makes.
+/// A function, or all functions of one `for_each`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct FunctionFound {
-    /// Its stage variable; an expression where there are several.
+    /// The stage variable; an expression if there are several.
     pub(crate) key: String,
-    /// Its address in the layer.
+    /// The Terraform address within the layer.
     pub(crate) address: String,
-    /// The artifact that it runs.
+    /// The artifact with the function's code.
     pub(crate) artifact: String,
 }
 
-/// Something that a person has to do or to decide.
+/// Something that the user has to do or to decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Advice {
-    /// What, and why.
+    /// What to do, and the reason.
     pub(crate) what: String,
     /// The lines to write or the command to run.
     pub(crate) write: Option<String>,
@@ -142,8 +142,8 @@ impl Advice {
 /// A package that deployctl can build into an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Package {
-    /// Its name.
+    /// The name of the cargo package.
     pub(crate) name: String,
-    /// Its folder, relative to the project.
+    /// The folder, relative to the project.
     pub(crate) path: PathBuf,
 }

@@ -33,9 +33,9 @@ pub(crate) trait Body: Serialize + JsonSchema + Sized {
 /// A document with what every document begins with.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Whole<T> {
-    /// The form of this document.
+    /// The version of this document's schema.
     pub(crate) schema: u32,
-    /// The command.
+    /// The command that wrote this document.
     pub(crate) command: &'static str,
     #[serde(flatten)]
     // A doc comment would become the description of each document.
@@ -68,38 +68,38 @@ document!(SchemasBody, Schemas, "schema");
 document!(ManBody, Man, "man");
 document!(InvokeBody, Invoke, "invoke");
 
-/// Zips that were made.
+/// The zips that a build created.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct BuildBody {
-    /// By the name of the artifact.
+    /// The zips, by the name of the artifact.
     pub(crate) artifacts: BTreeMap<String, BuiltZip>,
 }
 
-/// A zip.
+/// One zip that was built.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct BuiltZip {
-    /// Where it is.
+    /// The path of the zip file.
     pub(crate) path: std::path::PathBuf,
-    /// Its SHA-256, in hex.
+    /// The SHA-256 of the file, in hex.
     pub(crate) sha256: String,
-    /// Its bytes.
+    /// The size of the file in bytes.
     pub(crate) size: u64,
 }
 
 /// What a release would do.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PlanBody {
-    /// The stage.
+    /// The stage in deployctl.toml, such as `prod`.
     pub(crate) stage: String,
-    /// The version that was planned for; `unreleased` if none is named and none is live.
+    /// The version that is planned; `unreleased` if no version is given and none is live.
     pub(crate) version: String,
     /// Whether a release would change anything.
     pub(crate) changes: bool,
-    /// Terraform's part, in the order of the layers' names.
+    /// The Terraform plans, in the order of the layers' names.
     pub(crate) layers: Vec<PlannedLayer>,
-    /// What would happen to each function; null before the first release.
+    /// What a release would do to each function; null before the first release.
     pub(crate) functions: Option<BTreeMap<String, PlannedWork>>,
-    /// The API; null before the first release.
+    /// Whether the API has changed; null before the first release.
     pub(crate) api: Option<PlannedApi>,
 }
 
@@ -107,87 +107,87 @@ pub(crate) struct PlanBody {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub(crate) enum PlannedLayer {
-    /// The world is as the layer says.
+    /// The infrastructure matches the layer's configuration.
     NoChanges {
-        /// The layer.
+        /// The name of the layer in deployctl.toml.
         layer: String,
     },
-    /// There is something to do.
+    /// An apply would change the infrastructure.
     Changes {
-        /// The layer.
+        /// The name of the layer in deployctl.toml.
         layer: String,
-        /// What.
+        /// The changes that Terraform has planned.
         plan: terraform::plan::Plan,
     },
-    /// It reads the outputs of layers that were never applied.
+    /// It cannot be planned yet: it reads outputs of layers that were never applied.
     NotYet {
-        /// The layer.
+        /// The name of the layer in deployctl.toml.
         layer: String,
-        /// Those layers.
+        /// The layers that were never applied.
         needs: Vec<String>,
     },
 }
 
-/// What would happen to a function.
+/// What a release would do to a function.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PlannedWork {
-    /// It gets new code, and a new version.
+    /// Its code is updated, and published as a new version.
     Update,
-    /// What it is now becomes a version.
+    /// Its current code and configuration are published as a new version.
     Publish,
-    /// Its version stays.
+    /// The live version of the function stays.
     Keep,
 }
 
 /// Whether the stage serves the API as it is defined now.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PlannedApi {
-    /// Whether it does.
+    /// Whether the stage serves the current definition.
     pub(crate) state: Freshness,
-    /// What has changed since its deployment was made.
+    /// The changes since the deployment was created, one line each.
     pub(crate) changes: Vec<String>,
 }
 
-/// The ledger, newest first.
+/// The ledger of a stage, newest record first.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct HistoryBody {
-    /// The stage.
+    /// The stage in deployctl.toml, such as `prod`.
     pub(crate) stage: String,
-    /// Its records.
+    /// The records, newest first.
     pub(crate) records: Vec<Record>,
-    /// The numbers of those that were pruned and cannot be gone back to.
+    /// The numbers of the records whose releases were pruned and cannot be restored.
     pub(crate) pruned: BTreeSet<u64>,
 }
 
-/// Two releases side by side.
+/// The comparison of two releases.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DiffBody {
-    /// The stage.
+    /// The stage in deployctl.toml, such as `prod`.
     pub(crate) stage: String,
     #[serde(flatten)]
     // A doc comment would become the description of each document.
     pub(crate) diff: crate::release::diff::Diff,
 }
 
-/// What was deleted because nothing refers to it.
+/// The unreferenced versions, deployments and objects that were deleted.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PruneBody {
     /// Whether there was something to delete.
     pub(crate) outcome: Pruned,
-    /// The stage.
+    /// The stage in deployctl.toml, such as `prod`.
     pub(crate) stage: String,
-    /// The releases that can still be gone back to, newest first.
+    /// The versions of the releases that can still be restored, newest first.
     pub(crate) kept: Vec<Version>,
-    /// What was deleted.
+    /// The deployments, versions and objects that were deleted.
     pub(crate) deleted: Deleted,
-    /// What that gains.
+    /// The storage that was freed.
     pub(crate) freed: Freed,
-    /// The account's code storage; null where nothing was deleted, or the caller may not see it.
+    /// The account's code storage; null if nothing was deleted, or if the caller may not read it.
     pub(crate) account: Option<CodeAccount>,
 }
 
-/// How `prune` ended.
+/// The outcome of `prune`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Pruned {
@@ -200,207 +200,207 @@ pub(crate) enum Pruned {
 /// What a prune deleted.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Deleted {
-    /// The API deployments.
+    /// The ids of the API deployments.
     pub(crate) deployments: Vec<DeploymentId>,
-    /// The function versions.
+    /// The versions of each function.
     pub(crate) versions: Vec<OldVersion>,
-    /// Zips and kept definitions.
+    /// The zips and stored API definitions.
     pub(crate) objects: Vec<Object>,
 }
 
-/// What a prune gains.
+/// The storage that a prune freed.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Freed {
-    /// Bytes of Lambda's storage.
+    /// Bytes of Lambda's code storage.
     pub(crate) lambda_bytes: u64,
     /// Bytes of the artifact bucket.
     pub(crate) bucket_bytes: u64,
 }
 
-/// How much code an account keeps in its region.
+/// Lambda's code storage of the account in the region.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct CodeAccount {
-    /// What it may keep.
+    /// The quota in bytes.
     pub(crate) limit_bytes: i64,
-    /// What it kept before.
+    /// The bytes in use before the prune.
     pub(crate) before_bytes: i64,
-    /// What it keeps now. Lambda may take a while to count what was deleted.
+    /// The bytes in use now. Lambda may count deletions late.
     pub(crate) after_bytes: i64,
 }
 
 /// The bucket of the Terraform state.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct BootstrapBody {
-    /// Its name.
+    /// The name of the bucket.
     pub(crate) bucket: String,
-    /// Whether it was made now; false if it was there.
+    /// Whether it was created now; false if it existed.
     pub(crate) made: bool,
 }
 
-/// A stage whose lease was to be freed.
+/// The result of `unlock`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct UnlockBody {
-    /// The stage.
+    /// The stage in deployctl.toml, such as `prod`.
     pub(crate) stage: String,
-    /// Whether somebody held it.
+    /// Whether another command held the lease; false if it was free.
     pub(crate) freed: bool,
 }
 
-/// A stage that is gone.
+/// The result of `destroy`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DestroyBody {
-    /// The stage.
+    /// The stage in deployctl.toml, such as `prod`.
     pub(crate) stage: String,
-    /// Always `destroyed`.
+    /// The outcome, always `destroyed`.
     pub(crate) outcome: Destroyed,
 }
 
-/// How `destroy` ended.
+/// The outcome of `destroy`.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Destroyed {
-    /// All layers are gone.
+    /// All layers are destroyed.
     Destroyed,
 }
 
-/// An embedded AWS that runs.
+/// The result of `local up`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LocalUpBody {
-    /// Where it answers.
+    /// The URL of the local AWS emulator.
     pub(crate) endpoint: String,
 }
 
-/// An embedded AWS that was stopped.
+/// The result of `local down`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LocalDownBody {
-    /// Whether it had run.
+    /// Whether a local stage was running and is stopped now.
     pub(crate) stopped: bool,
 }
 
-/// What was asked to be explained.
+/// The result of `explain`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ExplainedBody {
-    /// The exit codes that were asked for, or all.
+    /// The requested exit codes, or all.
     pub(crate) exit_codes: Vec<ExplainedCode>,
-    /// The errors that were asked for, or all.
+    /// The requested errors, or all.
     pub(crate) errors: Vec<ExplainedError>,
 }
 
-/// An exit code.
+/// An exit code and its explanation.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct ExplainedCode {
-    /// The code.
+    /// The exit code of the process.
     pub(crate) exit_code: u8,
-    /// What it means.
+    /// The meaning of the exit code.
     pub(crate) meaning: String,
-    /// What is live then.
+    /// What the stage serves afterwards.
     pub(crate) live: String,
-    /// What to do.
+    /// What the user should do next.
     pub(crate) next: String,
 }
 
-/// An error.
+/// An error and its explanation.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct ExplainedError {
-    /// Its stable name.
+    /// The stable error id, such as `lease.held`.
     pub(crate) id: String,
-    /// The exit codes that it comes with.
+    /// The exit codes that this error can end with.
     pub(crate) exit_codes: Vec<u8>,
-    /// What it means.
+    /// The meaning of the error.
     pub(crate) meaning: String,
-    /// What is live then.
+    /// What the stage serves afterwards.
     pub(crate) live: String,
-    /// What to do.
+    /// What the user should do next.
     pub(crate) next: String,
 }
 
-/// The schemas that there are.
+/// The result of `schema` without a name.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SchemasBody {
-    /// All of them.
+    /// All schemas that can be printed.
     pub(crate) schemas: Vec<SchemaName>,
 }
 
-/// A schema.
+/// A schema and the commands that use it.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SchemaName {
-    /// Its name.
+    /// The name of the schema.
     pub(crate) name: &'static str,
-    /// What has this form.
+    /// What the schema describes.
     pub(crate) about: &'static str,
-    /// The commands whose documents have it.
+    /// The commands whose documents follow this schema.
     pub(crate) commands: Vec<&'static str>,
 }
 
-/// Man pages that were written.
+/// The result of `man`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ManBody {
-    /// The folder.
+    /// The folder of the man pages.
     pub(crate) dir: String,
-    /// The files in it.
+    /// The names of the files.
     pub(crate) pages: Vec<String>,
 }
 
-/// What a function answered.
+/// The result of `invoke`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct InvokeBody {
-    /// The stage.
+    /// The stage in deployctl.toml, such as `prod`.
     pub(crate) stage: String,
-    /// The function's key.
+    /// The key of the function in the contract.
     pub(crate) function: String,
-    /// Its name.
+    /// The name of the Lambda function.
     pub(crate) name: String,
-    /// The version that ran.
+    /// The version that was invoked.
     pub(crate) version: String,
-    /// The release that it belongs to; null if the stage does not name one.
+    /// The release that the version belongs to; null if the stage does not name one.
     pub(crate) release: Option<String>,
-    /// Lambda's word for the function's own failure, such as `Unhandled`; null if it did not fail.
+    /// Lambda's FunctionError, such as `Unhandled`; null if the function succeeded.
     pub(crate) function_error: Option<String>,
-    /// What it answered.
+    /// The response payload of the function.
     pub(crate) result: Value,
-    /// The end of what it logged, with `--log-tail`.
+    /// The last lines of the log, with `--log-tail`.
     pub(crate) log_tail: Option<String>,
 }
 
 /// A line of a function's log: `logs` prints one such document on each line.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LogLine {
-    /// The form of this document.
+    /// The version of this document's schema.
     pub(crate) schema: u32,
-    /// The command.
+    /// The command that wrote this document.
     pub(crate) command: &'static str,
-    /// The stage.
+    /// The stage in deployctl.toml, such as `prod`.
     pub(crate) stage: String,
-    /// When it was written.
+    /// The time at which it was written.
     pub(crate) at: jiff::Timestamp,
-    /// The function's key.
+    /// The key of the function in the contract.
     pub(crate) function: String,
-    /// The version that wrote it, if the log stream's name tells.
+    /// The version that wrote it, if the name of the log stream contains it.
     pub(crate) version: Option<String>,
-    /// The log stream.
+    /// The name of the CloudWatch log stream.
     pub(crate) stream: String,
-    /// What was written.
+    /// The text of the line.
     pub(crate) message: String,
 }
 
-/// A command that failed, where it has no other document; also a command line that cannot be parsed.
+/// The document of a command that failed and has no other one, or whose arguments are invalid.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Failure {
-    /// The form of this document.
+    /// The version of this document's schema.
     pub(crate) schema: u32,
-    /// The command; null if not even that could be told.
+    /// The command; null if the arguments do not name one.
     pub(crate) command: Option<&'static str>,
-    /// How it ended.
+    /// The outcome, always `failed`.
     pub(crate) outcome: Failed,
-    /// What went wrong.
+    /// The error that ended the command.
     pub(crate) error: ErrorDocument,
 }
 
-/// How a failed command ended.
+/// The outcome of a failed command.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Failed {
-    /// It failed.
+    /// The command has failed.
     Failed,
 }
 

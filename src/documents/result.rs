@@ -12,85 +12,85 @@ use crate::release::record::Record;
 /// The form of the document.
 pub(crate) const SCHEMA: u32 = 1;
 
-/// What a command did and what the stage is now.
+/// What a command did, and what the stage serves now.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Document {
-    /// The form of this document.
+    /// The version of this document's schema.
     pub(crate) schema: u32,
-    /// The command.
+    /// The command that wrote this document.
     pub(crate) command: &'static str,
-    /// How it ended.
+    /// The outcome of the command.
     pub(crate) outcome: Outcome,
-    /// The stage; `None` when not even that could be told.
+    /// The stage in deployctl.toml; null if it is not known.
     pub(crate) stage: Option<String>,
-    /// The release that the command is about; `None` when the stage has none.
+    /// The version of the release; null if the stage has none.
     pub(crate) version: Option<String>,
-    /// Where the stage answers.
+    /// The URL of the stage.
     pub(crate) url: Option<String>,
     /// The function versions of the release.
     pub(crate) functions: BTreeMap<String, Function>,
     /// The versions of its functions that served before, for people.
     #[serde(skip)]
     pub(crate) before: BTreeMap<String, String>,
-    /// The API.
+    /// The API and its deployment.
     pub(crate) api: Option<Api>,
-    /// The release that served before.
+    /// The version of the release that was live before.
     pub(crate) previous: Option<String>,
-    /// The steps and their times.
+    /// The steps of the command and their durations.
     pub(crate) steps: Vec<StepTime>,
-    /// Differences between the stage and its record, for `status`.
+    /// Differences between the stage and its last record; only in `status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) drift: Option<Vec<String>>,
-    /// Who holds the stage, for `status`.
+    /// The holder of the lease, if another command has it; only in `status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) held: Option<String>,
-    /// What went wrong.
+    /// The error, if the command failed.
     pub(crate) error: Option<ErrorDocument>,
 }
 
-/// How a command ended.
+/// The outcome of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     /// The release is live.
     Released,
-    /// Nothing was to be done.
+    /// There was nothing to change.
     Unchanged,
-    /// The API was deployed anew.
+    /// The stage serves a new deployment of the API.
     Redeployed,
     /// An earlier release is live again.
     RolledBack,
-    /// The release did not pass its checks; the old one serves.
+    /// The new release failed its checks; the earlier release is live.
     SwitchedBack,
-    /// The stage could not be moved back.
+    /// The switch could not be undone.
     Stuck,
-    /// It failed before the switch.
+    /// The command failed before the switch.
     Failed,
 }
 
 /// A function of a release.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Function {
-    /// Its name.
+    /// The name of the Lambda function.
     pub(crate) name: String,
-    /// The version.
+    /// The published version of the function.
     pub(crate) version: String,
-    /// Lambda's CodeSha256.
+    /// Lambda's CodeSha256: base64 of the SHA-256 of the zip.
     pub(crate) code_sha256: String,
 }
 
 /// The API of a stage.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Api {
-    /// The REST API.
+    /// The id of the REST API.
     pub(crate) id: String,
-    /// The deployment that is served.
+    /// The id of the deployment that the stage serves.
     pub(crate) deployment_id: String,
-    /// The fingerprint of the definition that it froze; `None` when deployctl did not make it.
+    /// The fingerprint of the deployed definition; null if deployctl did not create the deployment.
     pub(crate) fingerprint: Option<String>,
-    /// Whether the API has changed since.
+    /// Whether the deployment has the current definition.
     pub(crate) state: Freshness,
-    /// What has changed.
+    /// The changes of the API since the deployment was created, one line each.
     pub(crate) changes: Vec<String>,
 }
 
@@ -98,24 +98,24 @@ pub(crate) struct Api {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Freshness {
-    /// It does.
+    /// The stage serves the current definition.
     Fresh,
-    /// The API has changed since its deployment was made.
+    /// The API has changed since the deployment was created.
     Stale,
-    /// deployctl did not make the deployment.
+    /// deployctl did not create the deployment, so it cannot compare.
     Unknown,
 }
 
-/// An error in the document.
+/// The error of a command.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct ErrorDocument {
-    /// Its stable name.
+    /// The stable error id, such as `lease.held`; `deployctl explain` explains it.
     pub(crate) id: &'static str,
-    /// What failed.
+    /// What the command failed to do.
     pub(crate) message: String,
-    /// Why, outermost first.
+    /// The causes of the error, outermost first.
     pub(crate) causes: Vec<String>,
-    /// What to do next.
+    /// What the user should do next.
     pub(crate) hint: Option<String>,
 }
 

@@ -1,23 +1,23 @@
-//! A call of a port that failed: which call on what, what was answered, and whether the call may have taken effect all
-//! the same. `aws::failure` reads the SDK's errors into it.
+//! A failed call of a port: the call, its subject, the answer, and whether the call may have taken effect all
+//! the same. `aws::failure` converts the SDK's errors to it.
 
 use std::fmt;
 
 /// What a failure means for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// The thing is not there.
+    /// The resource does not exist.
     NotFound,
     /// A condition of the call did not hold: another caller was first, or the resource exists already.
     Precondition,
-    /// AWS is busy with the thing; it may be tried again once that is over.
+    /// Another change of the resource is in progress; the call may be tried again later.
     Busy,
-    /// The caller may not do this, or has no credentials.
+    /// The caller lacks the permission, or has no credentials.
     Denied,
-    /// AWS will not do this as it was asked.
+    /// AWS rejects the request as it is.
     Rejected,
-    /// There was no connection, or nothing has answered the command yet. The call may have taken effect all the same, in
-    /// an attempt before the last one.
+    /// There was no connection, or no call of this command has been answered yet. An attempt before the last
+    /// one may have taken effect.
     Unreachable,
     /// No answer, or a server error: the call may or may not have taken effect.
     Unknown,
@@ -26,16 +26,16 @@ pub(crate) enum Meaning {
 /// A call to AWS that failed after all its retries.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) struct Failure {
-    /// The API's name for the call, such as `UpdateStage`.
+    /// The API's name of the call, such as `UpdateStage`.
     pub(crate) operation: &'static str,
-    /// What the call was about.
+    /// The resource of the call.
     pub(crate) subject: String,
     pub(crate) meaning: Meaning,
     /// AWS's error code, if there was an answer.
     pub(crate) code: Option<String>,
-    /// AWS's words, or the transport's.
+    /// The message of AWS or of the transport.
     pub(crate) message: String,
-    /// AWS's id of the request, for its support.
+    /// The request id, which AWS support asks for.
     pub(crate) request_id: Option<String>,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// A failure that deployctl found in an answer, rather than AWS.
+    /// A failure that deployctl, and not AWS, detects in an answer.
     pub(crate) fn rejected(
         operation: &'static str,
         subject: impl Into<String>,
@@ -82,7 +82,8 @@ impl Failure {
         }
     }
 
-    /// The call may have taken effect although it failed: look before trying again.
+    /// Whether the failed call may have taken effect, so that the resource must be read before another
+    /// attempt.
     pub(crate) fn may_have_happened(&self) -> bool {
         matches!(
             self.meaning,
@@ -91,8 +92,7 @@ impl Failure {
     }
 }
 
-/// Whether a ConflictException is about a change under way, which will be over soon. API Gateway's other conflicts are
-/// for good.
+/// Whether a ConflictException is about a change in progress. API Gateway's other conflicts are permanent.
 pub(crate) fn is_try_again_later(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     message.contains("try again later") || message.contains("in progress")

@@ -1,4 +1,4 @@
-//! A stage whose lease this command holds. Only such a stage can be changed.
+//! A stage whose lease this command holds. A command changes no other stage.
 
 use std::time::Duration;
 
@@ -24,29 +24,27 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) struct StageContext {
     pub(crate) stage: StageName,
     pub(crate) who: Who,
-    /// How a release is recognised from outside.
+    /// How a release is recognised over HTTP.
     pub(crate) probe: Probe,
-    /// What a new release must show before and after the switch.
+    /// The checks of a new release before and after the switch.
     pub(crate) checks: Checks,
     pub(crate) events: Events,
     pub(crate) cancel: CancellationToken,
     /// How long to wait for a lease that another command holds.
     pub(crate) wait: Option<Duration>,
-    /// What tells how old this command's own lease is.
+    /// Measures the age of this command's own lease.
     pub(crate) clock: Clock,
 }
 
-/// A stage whose lease this command holds. Release, redeploy and rollback, and the steps they are made of, are its
-/// methods, each in the file of its name.
+/// A stage whose lease this command holds. Release, redeploy and rollback and their steps are its methods,
+/// each in the file of its name.
 #[derive(Debug)]
 pub(crate) struct HeldStage<'a, S> {
     pub(super) context: &'a StageContext,
     pub(crate) store: S,
-    /// What was done to the stage.
     pub(crate) ledger: Ledger<S>,
     pub(super) lease: Lease<S>,
-    /// What the last holder left.
-    pub(super) left: PreviousHolder,
+    pub(super) previous: PreviousHolder,
 }
 
 impl<'a, S: Store + Clone> HeldStage<'a, S> {
@@ -60,18 +58,18 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     }
 
     pub(super) async fn take_as(context: &'a StageContext, store: S, holder: Holder) -> Result<Self> {
-        let acquire = Self::wait_for(context, &store, &holder);
-        let (lease, left) = context.events.step("acquire lease", acquire).await?;
-        Ok(Self::new(context, store, lease, left))
+        let acquire = Self::acquire_lease(context, &store, &holder);
+        let (lease, previous) = context.events.step("acquire lease", acquire).await?;
+        Ok(Self::new(context, store, lease, previous))
     }
 
-    /// Takes the lease, waiting for its holder as long as the context wants to.
-    async fn wait_for(
+    /// Takes the lease, and waits for another holder for at most `context.wait`.
+    async fn acquire_lease(
         context: &StageContext,
         store: &S,
         holder: &Holder,
     ) -> Result<(Lease<S>, PreviousHolder)> {
-        let begun = context.clock.now();
+        let started = context.clock.now();
         let mut announced = false;
         loop {
             if context.cancel.is_cancelled() {
@@ -82,33 +80,38 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                 Some(Err(error)) if error.kind == Kind::Held => error,
                 answer => return answer.unwrap_or_else(|| Err(interrupted())),
             };
-            let waited = context.clock.now().saturating_sub(begun);
-            let Some(left) = context.wait.and_then(|wait| wait.checked_sub(waited)) else {
+            let waited = context.clock.now().saturating_sub(started);
+            let Some(remaining) = context.wait.and_then(|wait| wait.checked_sub(waited)) else {
                 return Err(error);
             };
             if !announced {
-                context.events.note(format!("{error}; waiting for it, at most {} s more", left.as_secs()));
+                context.events.note(format!("{error}; waiting for at most {} s", remaining.as_secs()));
                 announced = true;
             }
             tokio::select! {
-                () = tokio::time::sleep(left.min(POLL_INTERVAL)) => {}
+                () = tokio::time::sleep(remaining.min(POLL_INTERVAL)) => {}
                 () = context.cancel.cancelled() => {}
             }
         }
     }
 
-    pub(super) fn new(context: &'a StageContext, store: S, lease: Lease<S>, left: PreviousHolder) -> Self {
+    pub(super) fn new(
+        context: &'a StageContext,
+        store: S,
+        lease: Lease<S>,
+        previous: PreviousHolder,
+    ) -> Self {
         let ledger = Ledger::new(store.clone(), context.stage.clone());
-        Self { context, store, ledger, lease, left }
+        Self { context, store, ledger, lease, previous }
     }
 
-    /// Does `work` under the lease, and gives the lease back however it ends.
+    /// Runs `work` under the lease, and releases the lease whether it succeeds or fails.
     ///
     /// # Errors
-    /// What `work` returns; `lease.lost` where it went well, but another command has taken the stage over meanwhile,
-    /// so that what `work` tells need not be what callers get.
+    /// Those of `work`. `lease.lost` when it succeeds but another command took the stage over
+    /// meanwhile: the stage may then serve something else than `work` returns.
     pub(crate) async fn during<T>(self, work: impl AsyncFnOnce(&Self) -> Result<T>) -> Result<T> {
-        let result: Result<T> = self.lease.keep(Box::pin(work(&self))).await;
+        let result: Result<T> = self.lease.renew_during(Box::pin(work(&self))).await;
         match (self.lease.release().await, result) {
             (Ok(()), result) => result,
             (Err(Unconfirmed::Lost), Err(error)) if matches!(error.kind, Kind::Held | Kind::Stuck) => {
@@ -130,15 +133,16 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     }
 }
 
-/// Who has the stage that this command lost, and what it serves by the lease.
+/// The command that took the stage over, or the version that the lease says the stage serves.
 async fn successor<S: Store + Clone>(store: &S, stage: &StageName) -> String {
-    let document = Lease::peek(store, stage).await.ok().and_then(|found| found.document).unwrap_or_default();
+    let document =
+        Lease::peek(store, stage).await.ok().and_then(|snapshot| snapshot.document).unwrap_or_default();
     let serves = |head: &Head| Some(head.current.as_ref()?.release.version.clone());
     match (&document.holder, document.head.as_ref().and_then(serves)) {
         (Some(holder), _) => describe(holder),
         (None, Some(version)) => {
-            format!("another command has moved it since; by the ledger it serves {version}")
+            format!("another command has moved the stage; according to the lease it serves {version}")
         }
-        (None, None) => "nothing is known of what another command did to it".to_owned(),
+        (None, None) => "the lease does not say what the stage serves".to_owned(),
     }
 }

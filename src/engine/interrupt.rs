@@ -1,4 +1,4 @@
-//! How the engine handles an interrupt.
+//! How the engine reacts to an interrupt.
 
 use std::time::Duration;
 
@@ -6,7 +6,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorId, Kind, Result};
 
-/// Does `work`, and gives it up at Ctrl-C.
+/// Runs `work`, and cancels it at Ctrl-C.
+///
+/// # Errors
+/// Those of `work`, and `interrupted`.
 pub(crate) async fn unless_interrupted<T>(
     cancel: &CancellationToken,
     work: impl Future<Output = Result<T>>,
@@ -17,10 +20,11 @@ pub(crate) async fn unless_interrupted<T>(
     }
 }
 
-/// How long a call that may change something is waited for after Ctrl-C. GitHub ends a job 7.5 s after it.
+/// How long to wait after Ctrl-C for a call that may change something. GitHub kills a job 7.5 s after the
+/// interrupt.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Waits for `work`, and after Ctrl-C only a little longer; `None` when it has not ended by then.
+/// Waits for `work`, and after Ctrl-C only for `GRACE`; `None` if it has not ended by then.
 pub(crate) async fn with_grace<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
     tokio::pin!(work);
     tokio::select! {
@@ -30,8 +34,8 @@ pub(crate) async fn with_grace<T>(cancel: &CancellationToken, work: impl Future<
     tokio::time::timeout(GRACE, work).await.ok()
 }
 
-/// The error of a command that was told to stop before its switch, or has undone it.
+/// The error of a command that was interrupted before its switch, or that has undone it.
 pub(crate) fn interrupted() -> Error {
     Error::new(Kind::Interrupted, ErrorId::Interrupted, "interrupted; the stage serves what it served before")
-        .hint("run the command again: what was prepared is used again")
+        .hint("run the command again: it reuses what was prepared")
 }

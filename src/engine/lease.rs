@@ -1,16 +1,17 @@
-//! The lease: one command at a time changes a stage.
+//! The lease, which lets one command at a time change a stage.
 //!
-//! It is one object in the artifact bucket, written only on the condition that it is still as it was last
-//! read. A clock decides only who may *try* to take it over: a holder whose lease was taken over fails its next
-//! conditional write, and there is one right before the switch and one before an undo. How old a lease is, is what
-//! S3 says of itself in one answer: its `Date` less the object's `Last-Modified`. No holder's clock counts.
+//! It is one object in the artifact bucket, written only on the condition that it is unchanged since it was
+//! last read. A clock decides only which command may *try* to take it over: a holder whose lease was taken
+//! over fails its next conditional write, and there is one directly before the switch and one before an undo.
+//! The age of a lease is computed from one answer of S3: its `Date` less the object's `Last-Modified`. No
+//! holder's clock counts.
 //!
-//! The write before the switch also carries the *intent*: the record that the switch is about to make true. A
-//! command that is killed between switch and ledger leaves it behind, and the next one settles it.
+//! The write before the switch also stores the *intent*: the record that the switch makes true. If a command
+//! is killed between switch and record, the next one finds the intent and completes the ledger.
 //!
-//! Whoever gives the lease back writes down where the ledger ends, so the next command need not read it. It is believed
-//! where the stage shows it: without the lease, only a command that has lost it appends to the ledger, about itself.
-//! After a holder that died, only the ledger itself is believed.
+//! A command that releases the lease stores the end of the ledger in it, so that the next one need not read
+//! the ledger. It is used only if the stage matches it: a command that has lost the lease may have recorded
+//! itself since. After a holder that died, the ledger itself is read.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -29,48 +30,50 @@ use crate::platform::process_identity::MachineProcess;
 use crate::release::model::{FunctionName, StageName};
 use crate::release::record::{Record, Who};
 
-/// How long a lease holds without being renewed.
+/// How long a lease is valid without renewal.
 pub(crate) const TERM: Duration = Duration::from_secs(90);
 
-/// How often it is renewed: two renewals may fail before it runs out.
+/// The time between two renewals: two of them may fail before the lease expires.
 const RENEWAL: Duration = Duration::from_secs(30);
 
-/// The longest that one write of the lease may take. One that gets no answer is found out by the next.
-const ANSWER: Duration = Duration::from_secs(10);
+/// The time limit of one write of the lease. The next write detects whether one without an answer took
+/// effect.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LeaseDocument {
-    /// The form of this object.
+    /// The schema version of this object.
     pub(crate) schema: u32,
-    /// Who holds the stage; `None` when it is free.
+    /// The holder; `None` when the stage is free.
     pub(crate) holder: Option<Holder>,
-    /// What a switch was about to make true, until the ledger has it.
+    /// The record of a switch, until the ledger has it.
     pub(crate) intent: Option<Record>,
-    /// Where the ledger ended when the lease was last given back.
+    /// The end of the ledger when the lease was last released.
     #[serde(default)]
     pub(crate) head: Option<Head>,
-    /// The code that deployctl last sent to each function: a release that failed has no record which tells of it.
+    /// The code that deployctl last sent to each function. The ledger does not have it if the release failed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) sent: BTreeMap<FunctionName, String>,
 }
 
-/// The form of the slips that this tool writes, and the newest it reads.
+/// The schema version that this tool writes, and the newest it reads.
 const SCHEMA: u32 = 1;
 
 impl LeaseDocument {
-    /// Where the ledger ends, unless another command may have appended to it since.
+    /// The end of the ledger, unless another command may have appended to it since.
     pub(crate) fn head(&self) -> Option<&Head> {
         self.head.as_ref().filter(|_| self.holder.is_none() && self.intent.is_none())
     }
 }
 
-/// A lease as it was read, before anybody takes it.
+/// A lease as it was read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LeaseSnapshot {
     /// The lease object; `None` before the first release.
     pub(crate) document: Option<LeaseDocument>,
     etag: Option<String>,
-    /// The time since it was last written, by the store's own clock; `None` where the store does not say.
+    /// The time since it was last written, by the store's own clock; `None` where the store does not return
+    /// it.
     age: Option<Duration>,
 }
 
@@ -86,26 +89,26 @@ impl LeaseSnapshot {
         }
     }
 
-    /// Whether the holder's term is not over yet, and its process is not known to have ended. Each renewal writes the
-    /// object, so its age is the time since the last renewal.
+    /// Whether the lease has not expired, and the holder's process is not known to have ended. Each renewal
+    /// writes the object, so its age is the time since the last renewal.
     fn is_alive(&self, holder: &Holder) -> bool {
         let in_term = self.age.map_or_else(|| holder.expires > Timestamp::now(), |age| age < TERM);
         in_term && !holder.process.is_gone()
     }
 }
 
-/// Who holds a stage.
+/// The holder of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holder {
     /// Unique to the command that holds it.
     pub(crate) nonce: String,
     pub(crate) who: Who,
-    /// What it is doing, such as `release 1.4.2`.
+    /// The command, such as `release 1.4.2`.
     pub(crate) command: String,
-    /// The process, so that a dead one on this machine can be told.
+    /// The process, so that a dead holder on this machine is detected.
     pub(crate) process: MachineProcess,
     pub(crate) since: Timestamp,
-    /// Until when, unless it is renewed.
+    /// When the lease expires, unless it is renewed.
     pub(crate) expires: Timestamp,
 }
 
@@ -123,12 +126,12 @@ impl Holder {
     }
 }
 
-/// What the last holder left.
+/// The state that the last holder left in the lease.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PreviousHolder {
-    /// What it was about to make true, when it was killed.
+    /// The intended record of a holder that was killed.
     pub(crate) intent: Option<Record>,
-    /// Where the ledger ends, if it gave the lease back in order.
+    /// The end of the ledger, if it released the lease.
     pub(crate) head: Option<Head>,
 }
 
@@ -137,9 +140,10 @@ pub(crate) struct Lease<S> {
     store: S,
     key: String,
     clock: Clock,
-    /// What is in the bucket, as far as we know; locked across each write, so that writes take turns.
+    /// The last known content of the bucket and its ETag. Locked across each write, so that writes take
+    /// turns.
     written: Mutex<(LeaseDocument, String)>,
-    /// When the last write began that went well, by the clock.
+    /// When the last successful write began, by the clock.
     renewed: std::sync::Mutex<Duration>,
 }
 
@@ -148,12 +152,12 @@ pub(crate) struct Lease<S> {
 pub(crate) enum Unconfirmed {
     /// Another command took the stage over, or freed it.
     Lost,
-    /// The bucket does not answer, or refuses the write.
+    /// The bucket does not answer, or rejects the write.
     Unreachable(Error),
 }
 
 impl Unconfirmed {
-    /// The error of a command that stops for it; `live` tells what this command has done.
+    /// The error of a command that stops for it; `live` says what this command has done.
     pub(crate) fn into_error(self, live: &str) -> Error {
         match self {
             Self::Lost => lost(live),
@@ -162,7 +166,7 @@ impl Unconfirmed {
     }
 }
 
-/// What a command has done that lost its stage before it moved it.
+/// The hint of a command that lost the lease before it moved the stage.
 pub(crate) const NOT_MOVED: &str = "the stage was not moved by this command";
 
 impl<S: Store + Clone> Lease<S> {
@@ -170,7 +174,7 @@ impl<S: Store + Clone> Lease<S> {
         format!("{PREFIX}{stage}/lease.json")
     }
 
-    /// Reads who holds `stage`, without taking it.
+    /// Reads the lease of `stage`, without taking it.
     ///
     /// # Errors
     /// `lease.unreadable`, `lease.damaged`, `lease.newer`.
@@ -190,21 +194,21 @@ impl<S: Store + Clone> Lease<S> {
         holder: &Holder,
         clock: &Clock,
     ) -> Result<(Self, PreviousHolder)> {
-        // A write whose answer was lost is found on the second round; a third means a real race.
+        // After a lost answer, the second round finds the write; a third means a race with another command.
         for _ in 0..3 {
             let started = clock.now();
-            let found = Self::peek(&store, stage).await?;
-            if let Some(other) = found.document.as_ref().and_then(|document| document.holder.as_ref()) {
+            let snapshot = Self::peek(&store, stage).await?;
+            if let Some(other) = snapshot.document.as_ref().and_then(|document| document.holder.as_ref()) {
                 if other.nonce == holder.nonce {
-                    // Written by the round before this one, which is not longer ago than its answer was waited for.
-                    let begun = started.saturating_sub(found.age.unwrap_or(TERM));
-                    return Ok(Self::taken(store, stage, found, (clock, begun)));
+                    // Written by the round before this one, so its age is the time since that write.
+                    let renewed = started.saturating_sub(snapshot.age.unwrap_or(TERM));
+                    return Ok(Self::from_snapshot(store, stage, snapshot, (clock, renewed)));
                 }
-                if found.is_alive(other) {
+                if snapshot.is_alive(other) {
                     return Err(held(stage, other));
                 }
             }
-            let document = found.document.as_ref();
+            let document = snapshot.document.as_ref();
             let document = LeaseDocument {
                 schema: SCHEMA,
                 holder: Some(holder.starting_now()),
@@ -213,32 +217,32 @@ impl<S: Store + Clone> Lease<S> {
                 sent: document.map_or_else(BTreeMap::new, |document| document.sent.clone()),
             };
             let started = clock.now();
-            if let Some(etag) = Self::put(&store, stage, &document, found.etag.as_deref()).await? {
-                let found = LeaseSnapshot { document: Some(document), etag: Some(etag), age: None };
-                return Ok(Self::taken(store, stage, found, (clock, started)));
+            if let Some(etag) = Self::try_write(&store, stage, &document, snapshot.etag.as_deref()).await? {
+                let written = LeaseSnapshot { document: Some(document), etag: Some(etag), age: None };
+                return Ok(Self::from_snapshot(store, stage, written, (clock, started)));
             }
         }
         Err(Error::new(
             Kind::Held,
             ErrorId::LeaseHeld,
-            format!("another command is acquiring the lease of stage {stage}"),
+            format!("failed to acquire the lease of stage {stage}: another command is acquiring it"),
         )
         .hint("nothing was changed; run the command again in a moment"))
     }
 
-    /// Takes `stage` and writes down what is about to become true, both in the one write; `None` when the lease is no
-    /// longer as `found`, or nobody knows.
+    /// Takes `stage` and stores the intent in one write; `None` when the lease has changed since `snapshot`,
+    /// or the answer was lost.
     ///
     /// # Errors
     /// `lease.unreadable`.
-    pub(crate) async fn acquire_intending(
+    pub(crate) async fn acquire_with_intent(
         store: S,
         stage: &StageName,
-        found: &LeaseSnapshot,
+        snapshot: &LeaseSnapshot,
         (holder, clock): (&Holder, &Clock),
         intent: Record,
     ) -> Result<Option<Self>> {
-        let document = found.document.as_ref();
+        let document = snapshot.document.as_ref();
         let head = document.and_then(|document| document.head().cloned());
         let sent = document.map_or_else(BTreeMap::new, |document| document.sent.clone());
         let document = LeaseDocument {
@@ -249,20 +253,20 @@ impl<S: Store + Clone> Lease<S> {
             sent,
         };
         let started = clock.now();
-        let etag = Self::put(&store, stage, &document, found.etag.as_deref()).await?;
-        let found = |etag| LeaseSnapshot { document: Some(document), etag: Some(etag), age: None };
-        Ok(etag.map(|etag| Self::taken(store, stage, found(etag), (clock, started)).0))
+        let etag = Self::try_write(&store, stage, &document, snapshot.etag.as_deref()).await?;
+        let written = |etag| LeaseSnapshot { document: Some(document), etag: Some(etag), age: None };
+        Ok(etag.map(|etag| Self::from_snapshot(store, stage, written(etag), (clock, started)).0))
     }
 
-    fn taken(
+    fn from_snapshot(
         store: S,
         stage: &StageName,
-        found: LeaseSnapshot,
+        snapshot: LeaseSnapshot,
         (clock, renewed): (&Clock, Duration),
     ) -> (Self, PreviousHolder) {
-        let LeaseSnapshot { document, etag, .. } = found;
+        let LeaseSnapshot { document, etag, .. } = snapshot;
         let document = document.unwrap_or_default();
-        let left = PreviousHolder { intent: document.intent.clone(), head: document.head.clone() };
+        let previous = PreviousHolder { intent: document.intent.clone(), head: document.head.clone() };
         let lease = Self {
             store,
             key: Self::key(stage),
@@ -270,11 +274,12 @@ impl<S: Store + Clone> Lease<S> {
             written: Mutex::new((document, etag.unwrap_or_default())),
             renewed: std::sync::Mutex::new(renewed),
         };
-        (lease, left)
+        (lease, previous)
     }
 
-    /// Writes `document` over the one with `etag`; `None` when another command was faster, or the answer was lost.
-    async fn put(
+    /// Replaces the lease with `etag` by `document`; `None` when another command wrote first, or the answer
+    /// was lost.
+    async fn try_write(
         store: &S,
         stage: &StageName,
         document: &LeaseDocument,
@@ -293,9 +298,9 @@ impl<S: Store + Clone> Lease<S> {
         }
     }
 
-    /// Does `work` while renewing the lease beside it. A renewal that fails stops nothing: the write before the switch
-    /// is what decides whether this command may go on, and after the switch the work must come to its end.
-    pub(crate) async fn keep<T>(&self, work: impl Future<Output = T>) -> T {
+    /// Runs `work` and renews the lease meanwhile. A failed renewal does not stop the work: the write before
+    /// the switch decides whether this command may go on, and after the switch the work must be completed.
+    pub(crate) async fn renew_during<T>(&self, work: impl Future<Output = T>) -> T {
         let renewals = async {
             let mut lost = false;
             while !lost {
@@ -311,46 +316,55 @@ impl<S: Store + Clone> Lease<S> {
         work.await
     }
 
-    /// Renews the lease and writes down what the switch is about to make true. After this has succeeded, the
-    /// switch may be made.
+    /// Renews the lease and stores the record that the switch makes true. The switch may be made only after
+    /// this has succeeded.
     ///
     /// # Errors
     /// `lease.lost` when another command took the stage over.
-    pub(crate) async fn intend(&self, record: &Record) -> Result<()> {
+    pub(crate) async fn record_intent(&self, record: &Record) -> Result<()> {
         self.renew(Some(record)).await.map_err(|unconfirmed| unconfirmed.into_error(NOT_MOVED))
     }
 
-    /// Whether the last renewal is younger than the lease's term, so that no command can have taken it over since.
+    /// Whether the last renewal is younger than the term, so that no command can have taken the lease over.
     pub(crate) fn is_current(&self) -> bool {
         let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
         self.clock.now().saturating_sub(renewed) < TERM
     }
 
-    /// Makes sure, right before a call that moves the stage, that the lease is held: by the clock, and where that does
-    /// not suffice, because this machine was suspended or starved, by a write.
+    /// Checks, directly before a call that moves the stage, that the lease is held: by the clock, and if the
+    /// term is over, because this machine was suspended or starved, by a write.
+    ///
+    /// # Errors
+    /// The lease is lost, or cannot be confirmed.
     pub(crate) async fn must_be_current(&self) -> Result<(), Unconfirmed> {
         if self.is_current() { Ok(()) } else { self.renew(None).await }
     }
 
-    /// Renews the lease, whatever the clock says, and writes down `intent`.
+    /// Renews the lease, whatever the clock says, and stores `intent`.
+    ///
+    /// # Errors
+    /// The lease is lost, or cannot be confirmed.
     pub(crate) async fn confirm(&self, intent: &Record) -> Result<(), Unconfirmed> {
         self.renew(Some(intent)).await
     }
 
-    /// Remembers that ledger and stage agree again, and where the ledger ends. It is written down with the next
-    /// write: the stage's return.
+    /// Notes that ledger and stage agree, and the end of the ledger. The next write, the release of the
+    /// lease, stores it.
     pub(crate) async fn mark_clean(&self, head: Head) {
         let mut written = self.written.lock().await;
         written.0.intent = None;
         written.0.head = Some(head);
     }
 
-    /// Remembers which code a function was sent. It is written down with the next write.
+    /// Notes which code was sent to a function. The next write stores it.
     pub(crate) async fn record_sent_code(&self, name: &FunctionName, code_sha256: &str) {
         self.written.lock().await.0.sent.insert(name.clone(), code_sha256.to_owned());
     }
 
-    /// Gives the stage back. An intent that was not settled stays for the next holder.
+    /// Releases the lease. An intent that was not marked clean stays for the next holder.
+    ///
+    /// # Errors
+    /// [`Unconfirmed::Lost`] when another command holds the stage by now.
     pub(crate) async fn release(self) -> Result<(), Unconfirmed> {
         self.rewrite(|document| document.holder = None).await
     }
@@ -367,7 +381,7 @@ impl<S: Store + Clone> Lease<S> {
         .await
     }
 
-    /// Writes the lease anew with a change, within the time that a write may take.
+    /// Writes the lease with a change, within `WRITE_TIMEOUT`.
     async fn rewrite(&self, change: impl FnOnce(&mut LeaseDocument)) -> Result<(), Unconfirmed> {
         let rewrite = async {
             let mut written = self.written.lock().await;
@@ -375,8 +389,8 @@ impl<S: Store + Clone> Lease<S> {
             change(&mut document);
             self.write(&mut written, document).await
         };
-        let silent = |_| Err(Unconfirmed::Unreachable(unwritten()));
-        tokio::time::timeout(ANSWER, rewrite).await.unwrap_or_else(silent)
+        let timed_out = |_| Err(Unconfirmed::Unreachable(unwritten()));
+        tokio::time::timeout(WRITE_TIMEOUT, rewrite).await.unwrap_or_else(timed_out)
     }
 
     async fn write(
@@ -386,23 +400,24 @@ impl<S: Store + Clone> Lease<S> {
     ) -> Result<(), Unconfirmed> {
         let body = body(&document).map_err(Unconfirmed::Unreachable)?;
         let unreachable = |failure| Unconfirmed::Unreachable(unreadable(failure));
-        // The second round finds what the first one wrote; a third is for a write that was lost on its way.
+        // After a lost answer, the second round finds the write; the third repeats a write that did not
+        // arrive.
         for _ in 0..3 {
             let started = self.clock.now();
             let etag = match self.store.replace(&self.key, &body, &written.1).await {
                 Ok(Written::Done(etag)) => Some(etag),
                 Err(failure) if !failure.may_have_happened() => return Err(unreachable(failure)),
-                // This command's own write, whose answer was lost, or that of another one.
+                // Another command has written, or this one and its answer was lost.
                 Ok(Written::Refused) | Err(_) => {
                     let stored = self.store.read(&self.key).await.map_err(unreachable)?;
                     let stored = stored.ok_or(Unconfirmed::Lost)?;
-                    let there = parse(&stored.body).map_err(|_| Unconfirmed::Lost)?;
+                    let found = parse(&stored.body).map_err(|_| Unconfirmed::Lost)?;
                     let nonce = |document: &LeaseDocument| {
                         document.holder.as_ref().map(|holder| holder.nonce.clone())
                     };
                     if stored.body == body {
                         Some(stored.etag)
-                    } else if nonce(&there).is_some() && nonce(&there) == nonce(&written.0) {
+                    } else if nonce(&found).is_some() && nonce(&found) == nonce(&written.0) {
                         written.1 = stored.etag;
                         None
                     } else {
@@ -420,15 +435,15 @@ impl<S: Store + Clone> Lease<S> {
     }
 }
 
-/// Another command has this stage now.
+/// The error of a command whose lease another command took over; `live` says what this command has done.
 pub(crate) fn lost(live: &str) -> Error {
     Error::new(Kind::Held, ErrorId::LeaseLost, "another command took the stage over")
-        .hint(format!("{live}; `deployctl status` tells what is live"))
+        .hint(format!("{live}; `deployctl status` shows what is live"))
 }
 
 fn unwritten() -> Error {
     Error::preflight(ErrorId::LeaseUnwritten, "failed to renew the lease in the artifact bucket")
-        .hint("the stage was not moved by this command; run it again")
+        .hint("the stage was not moved by this command; run the command again")
 }
 
 /// Frees `stage`, whichever command holds it; `false` when none does. The intent stays for the next command.
@@ -442,14 +457,16 @@ pub(crate) async fn unlock<S: Store + Clone>(store: &S, stage: &StageName) -> Re
     if document.holder.is_none() {
         return Ok(false);
     }
-    // Whoever held it may have appended to the ledger.
+    // Without the head: the holder may have appended to the ledger.
     let free = LeaseDocument { holder: None, head: None, ..document };
     match store.replace(&key, &body(&free)?, &stored.etag).await.map_err(unreadable)? {
         Written::Done(_) => Ok(true),
-        Written::Refused => {
-            Err(Error::new(Kind::Held, ErrorId::LeaseHeld, "the lease is being renewed: its holder is alive")
-                .hint("nothing was changed; wait for the holder, or stop it first"))
-        }
+        Written::Refused => Err(Error::new(
+            Kind::Held,
+            ErrorId::LeaseHeld,
+            "failed to release the lease: its holder is renewing it",
+        )
+        .hint("nothing was changed; wait until the holder ends, or stop it first")),
     }
 }
 
@@ -465,7 +482,7 @@ fn parse(body: &[u8]) -> Result<LeaseDocument> {
     let damaged = |error: serde_json::Error| {
         Error::preflight(ErrorId::LeaseDamaged, "failed to read the lease in the artifact bucket")
             .because(error)
-            .hint("nothing was changed; `deployctl history` tells what was done last")
+            .hint("nothing was changed; `deployctl history` shows the last operations")
     };
     let value: serde_json::Value = serde_json::from_slice(body).map_err(damaged)?;
     if value
@@ -475,14 +492,14 @@ fn parse(body: &[u8]) -> Result<LeaseDocument> {
     {
         return Err(Error::preflight(
             ErrorId::LeaseNewer,
-            "the lease in the artifact bucket was written by a newer deployctl",
+            "failed to read the lease in the artifact bucket: a newer deployctl wrote it",
         )
         .hint("nothing was changed; install the version that the rest of the team uses"));
     }
     serde_json::from_value(value).map_err(damaged)
 }
 
-/// Who holds the stage, as a sentence.
+/// The holder as a sentence.
 pub(crate) fn describe(holder: &Holder) -> String {
     let run = holder.who.run_url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
     format!(
@@ -492,12 +509,12 @@ pub(crate) fn describe(holder: &Holder) -> String {
 }
 
 fn held(stage: &StageName, holder: &Holder) -> Error {
-    Error::new(Kind::Held, ErrorId::LeaseHeld, format!("another command holds stage {stage}: {}", describe(holder)))
-        .hint(format!(
-            "nothing was changed; wait until it ends (`--wait 10m`); if you know that it is dead, its lease runs out {} s \
-             after it was last renewed, or use `deployctl unlock --stage {stage}`",
-            TERM.as_secs()
-        ))
+    let message = format!("another command holds stage {stage}: {}", describe(holder));
+    Error::new(Kind::Held, ErrorId::LeaseHeld, message).hint(format!(
+        "nothing was changed; wait until it ends (`--wait 10m`); if it has died, its lease expires {} s \
+             after its last renewal, or run `deployctl unlock --stage {stage}`",
+        TERM.as_secs()
+    ))
 }
 
 fn unreadable(failure: Failure) -> Error {
@@ -517,13 +534,13 @@ mod tests {
         let who = Who { arn: "arn:aws:iam::000000000000:user/test".into(), run_url: None };
         let mut holder = Holder::new("theirs".into(), who, "release 9".into());
         holder.process.machine = "another".into();
-        let found = |age| LeaseSnapshot { document: None, etag: None, age };
+        let snapshot = |age| LeaseSnapshot { document: None, etag: None, age };
         for hours in [-5, 0, 5] {
             holder.expires = Timestamp::now() + SignedDuration::from_hours(hours);
-            assert!(found(Some(TERM - Duration::from_secs(1))).is_alive(&holder), "{hours}");
-            assert!(!found(Some(TERM)).is_alive(&holder), "{hours}");
-            // A store that does not say leaves only what the holder says.
-            assert_eq!(found(None).is_alive(&holder), hours > 0, "{hours}");
+            assert!(snapshot(Some(TERM - Duration::from_secs(1))).is_alive(&holder), "{hours}");
+            assert!(!snapshot(Some(TERM)).is_alive(&holder), "{hours}");
+            // Without the store's clock, the holder's own expiry counts.
+            assert_eq!(snapshot(None).is_alive(&holder), hours > 0, "{hours}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The ledger: the append-only list of what was done to a stage, in the artifact bucket.
+//! The ledger: the append-only list of a stage's operations, in the artifact bucket.
 //!
-//! Each record is an object of its own, created only if its number is free, so that two writers cannot take
-//! the same one and none can be overwritten. Numbers have no gaps. The full API definitions that records
-//! refer to lie beside them, under their fingerprint.
+//! Each record is one object, created only if its number is free: two writers cannot take the same number,
+//! and no record is overwritten. Numbers have no gaps. The API definitions that records refer to are stored
+//! beside them, under their fingerprints.
 
 use std::collections::BTreeSet;
 
@@ -17,11 +17,11 @@ use crate::release::definition::Definition;
 use crate::release::model::{Pointer, StageName, Version};
 use crate::release::record::{Outcome, Record, SCHEMA};
 
-/// The prefix of everything that deployctl keeps in the bucket beside the zips.
+/// The prefix of all objects of deployctl in the bucket other than the zips.
 pub(crate) const PREFIX: &str = "deployctl/";
 
-/// How many records are looked through for the one that put a stage where it is.
-const LOOKED_BACK: usize = 100;
+/// The most records that [`Ledger::head_at`] reads.
+const MAX_RECORDS_READ: usize = 100;
 
 /// The ledger of one stage.
 #[derive(Debug, Clone)]
@@ -30,35 +30,35 @@ pub(crate) struct Ledger<S> {
     stage: StageName,
 }
 
-/// Where a ledger ends: what a command needs of it to do the next thing, or to go back.
+/// The end of a ledger, which is all that a release or a rollback needs of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Head {
     /// The newest number; 0 for an empty ledger.
     pub(crate) last: u64,
-    /// The record of what is live.
+    /// The record of the live release.
     pub(crate) current: Option<Record>,
-    /// The record of what served before that, as far as it was at hand.
+    /// The record before `current`, if it has been read.
     pub(crate) previous: Option<Record>,
 }
 
 impl Head {
-    /// The record that a rollback goes to, if it is at hand.
+    /// The record that a rollback goes to, if it has been read.
     pub(crate) fn rollback_target(&self) -> Option<&Record> {
         let number = self.current.as_ref()?.before.record?;
         self.previous.as_ref().filter(|record| record.number == number && record.outcome == Outcome::Live)
     }
 
-    /// Whether this is what put the stage where it is.
-    pub(crate) fn explains(&self, pointer: &Pointer) -> bool {
+    /// Whether the current record moved the stage to `pointer`.
+    pub(crate) fn matches(&self, pointer: &Pointer) -> bool {
         self.current.as_ref().is_some_and(|record| record.pointer == *pointer)
     }
 
     /// The number of the next record.
     ///
     /// # Errors
-    /// `ledger.damaged` when there is none: the bucket contains a number that deployctl never reaches.
+    /// `ledger.damaged` when the last number is the largest possible one, which deployctl never writes.
     pub(crate) fn next(&self) -> Result<u64> {
-        following(self.last)
+        number_after(self.last)
     }
 
     /// The head after `record` was appended.
@@ -96,14 +96,14 @@ impl<S: Store> Ledger<S> {
             .iter()
             .filter_map(|key| key.strip_prefix(&self.prefix())?.strip_suffix(".json")?.parse().ok())
             .collect();
-        match numbers.iter().zip(1_u64..).find(|(found, expected)| *found != expected) {
+        match numbers.iter().zip(1_u64..).find(|(number, expected)| *number != expected) {
             None => Ok(numbers),
             Some((_, missing)) => Err(Error::preflight(
                 ErrorId::LedgerDamaged,
                 format!("the ledger of stage {} has no record {missing}", self.stage),
             )
             .hint(format!(
-                "restore s3://{}/{} from the bucket's versions",
+                "what is live is unchanged; restore s3://{}/{} from the bucket's versions",
                 self.store.name(),
                 self.key(missing)
             ))),
@@ -123,7 +123,7 @@ impl<S: Store> Ledger<S> {
                 .because(Damage(why))
                 .hint("nothing was changed; restore the object from the bucket's versions")
         };
-        let stored = stored.ok_or_else(|| damaged("it is not there".to_owned()))?;
+        let stored = stored.ok_or_else(|| damaged("the object does not exist".to_owned()))?;
         let value: serde_json::Value =
             serde_json::from_slice(&stored.body).map_err(|error| damaged(error.to_string()))?;
         let schema = value.get("schema").and_then(serde_json::Value::as_u64);
@@ -134,11 +134,14 @@ impl<S: Store> Ledger<S> {
         if record.number == number {
             Ok(record)
         } else {
-            Err(damaged(format!("it says it is number {}", record.number)))
+            Err(damaged(format!("it contains record {}", record.number)))
         }
     }
 
-    /// Reads where the ledger ends.
+    /// Reads the end of the ledger.
+    ///
+    /// # Errors
+    /// As [`Ledger::numbers`] and [`Ledger::record`].
     pub(crate) async fn head(&self) -> Result<Head> {
         let numbers = self.numbers().await?;
         let last = numbers.last().copied().unwrap_or(0);
@@ -151,14 +154,17 @@ impl<S: Store> Ledger<S> {
         Ok(Head { last, ..Head::default() })
     }
 
-    /// Reads where the ledger ends, on a stage that points to `pointer`: what serves is then the newest record that
-    /// put the stage there, also one whose release failed its checks and could not be moved back.
+    /// Reads the end of the ledger of a stage that points to `pointer`. The current record is the newest one
+    /// that moved the stage there, even if its release failed its checks and could not be switched back.
+    ///
+    /// # Errors
+    /// As [`Ledger::head`].
     pub(crate) async fn head_at(&self, pointer: &Pointer) -> Result<Head> {
         let head = self.head().await?;
-        if head.explains(pointer) {
+        if head.matches(pointer) {
             return Ok(head);
         }
-        for number in (1..=head.last).rev().take(LOOKED_BACK) {
+        for number in (1..=head.last).rev().take(MAX_RECORDS_READ) {
             let record = self.record(number).await?;
             if record.pointer == *pointer {
                 return Ok(Head { last: head.last, current: Some(record), previous: None });
@@ -167,8 +173,11 @@ impl<S: Store> Ledger<S> {
         Ok(head)
     }
 
-    /// Whether `record` is in the ledger, as far as the newest of the first `last` records tell: it was appended when
-    /// it was written, or by the next command.
+    /// Whether the ledger, up to record `last`, has the operation of `record`: written by its own command, or
+    /// by the next one.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`].
     pub(crate) async fn has(&self, record: &Record, last: u64) -> Result<bool> {
         for number in (record.number.max(1)..=last).rev() {
             if self.record(number).await?.is_same_operation(record) {
@@ -189,45 +198,45 @@ impl<S: Store> Ledger<S> {
         Ok(None)
     }
 
-    /// Appends `record` under the next free number after `last`, and returns that number. An operation has one record:
-    /// where it has one already, because the first answer was lost or because the next command wrote down what it
-    /// found, that one stays.
+    /// Appends `record` under the next free number after `last`, and returns that number. An operation has
+    /// one record: one that exists already, because an answer was lost or because the next command recorded
+    /// it, stays.
     ///
     /// # Errors
     /// `ledger.unwritten` when the bucket does not take it.
     pub(crate) async fn append(&self, record: &mut Record, last: u64) -> Result<u64> {
-        record.number = following(last)?;
+        record.number = number_after(last)?;
         loop {
             let body = serde_json::to_vec_pretty(record).map_err(|error| Error::bug(error.to_string()))?;
             match self.store.create(&self.key(record.number), &body).await.map_err(unwritten)? {
                 Written::Done(_) => return Ok(record.number),
                 Written::Refused => {
-                    let there = self.record(record.number).await?;
-                    if there.is_same_operation(record) {
+                    let existing = self.record(record.number).await?;
+                    if existing.is_same_operation(record) {
                         return Ok(record.number);
                     }
-                    record.number = following(record.number)?;
+                    record.number = number_after(record.number)?;
                 }
             }
         }
     }
 
-    /// Keeps a definition for later comparison.
+    /// Stores a definition for later comparison.
     ///
     /// # Errors
     /// `ledger.unwritten` when the bucket does not take it.
-    pub(crate) async fn keep_definition(&self, definition: &Definition) -> Result<Sha256> {
+    pub(crate) async fn store_definition(&self, definition: &Definition) -> Result<Sha256> {
         let fingerprint = definition.fingerprint();
         let body = serde_json::to_vec(definition).map_err(|error| Error::bug(error.to_string()))?;
-        // Already there means: the same definition.
+        // The key is the fingerprint: an object that exists already is the same definition.
         self.store.create(&self.definition_key(&fingerprint), &body).await.map_err(unwritten)?;
         Ok(fingerprint)
     }
 
-    /// The definition with this fingerprint, if it was kept.
+    /// The definition with this fingerprint, if it is stored.
     ///
     /// # Errors
-    /// `ledger.unreadable`, or `ledger.damaged` when what is there has another fingerprint.
+    /// `ledger.unreadable`, or `ledger.damaged` when the stored definition has another fingerprint.
     pub(crate) async fn definition(&self, fingerprint: &Sha256) -> Result<Option<Definition>> {
         let key = self.definition_key(fingerprint);
         let Some(stored) = self.store.read(&key).await.map_err(unreadable)? else { return Ok(None) };
@@ -238,13 +247,13 @@ impl<S: Store> Ledger<S> {
             .ok_or_else(|| {
                 Error::preflight(
                     ErrorId::LedgerDamaged,
-                    format!("s3://{}/{key} is damaged", self.store.name()),
+                    format!("failed to read the API definition s3://{}/{key}", self.store.name()),
                 )
-                .hint("delete the object: the next release writes what it needs again")
+                .hint("what is live is unchanged; delete the object: the next release writes it again")
             })
     }
 
-    /// The prefix of the kept definitions.
+    /// The prefix of the stored definitions.
     pub(crate) fn definitions(&self) -> String {
         format!("{PREFIX}{}/api/", self.stage)
     }
@@ -257,7 +266,7 @@ impl<S: Store> Ledger<S> {
         format!("{PREFIX}{}/pruned.json", self.stage)
     }
 
-    /// The numbers of the records whose releases were given up by a prune, and cannot be gone back to.
+    /// The numbers of the records whose releases a prune has deleted.
     ///
     /// # Errors
     /// `ledger.unreadable`, `ledger.damaged`, `ledger.newer`.
@@ -282,12 +291,12 @@ impl<S: Store> Ledger<S> {
         Ok(Some((pruned, stored.etag)))
     }
 
-    /// Writes down that these records cannot be gone back to any more.
+    /// Marks the releases of these records as deleted, so that no rollback chooses them.
     ///
     /// # Errors
     /// As [`Ledger::pruned`], and `ledger.unwritten`.
     pub(crate) async fn mark_pruned(&self, records: &BTreeSet<u64>) -> Result<()> {
-        // A lost answer is found on the second round.
+        // After a lost answer, the second round finds the write.
         for _ in 0..3 {
             let (mut pruned, etag) = match self.read_pruned().await? {
                 Some((pruned, etag)) => (pruned, Some(etag)),
@@ -314,21 +323,23 @@ impl<S: Store> Ledger<S> {
     }
 }
 
-/// The number after `last`.
-fn following(last: u64) -> Result<u64> {
+fn number_after(last: u64) -> Result<u64> {
     last.checked_add(1).ok_or_else(|| {
-        Error::preflight(ErrorId::LedgerDamaged, format!("the ledger ends with record {last}"))
-            .hint("nothing was changed; restore the lease and the ledger from the bucket's versions")
+        Error::preflight(
+            ErrorId::LedgerDamaged,
+            format!("failed to number the next ledger record: the last one is {last}"),
+        )
+        .hint("nothing was changed; restore the lease and the ledger from the bucket's versions")
     })
 }
 
-/// The present, as records have it: whole milliseconds.
+/// The current time in the precision of records: whole milliseconds.
 pub(crate) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
-/// Which records cannot be gone back to any more. Records themselves are never changed.
+/// The numbers of pruned records. They are stored apart, because records are never changed.
 #[derive(Debug, Serialize, Deserialize)]
 struct Pruned {
     schema: u32,
@@ -340,7 +351,7 @@ struct Pruned {
 struct Damage(String);
 
 fn newer(place: &str) -> Error {
-    Error::preflight(ErrorId::LedgerNewer, format!("{place} was written by a newer deployctl"))
+    Error::preflight(ErrorId::LedgerNewer, format!("failed to read {place}: a newer deployctl wrote it"))
         .hint("nothing was changed; install the version that the rest of the team uses")
 }
 
@@ -353,5 +364,7 @@ fn unreadable(failure: Failure) -> Error {
 fn unwritten(failure: Failure) -> Error {
     Error::new(Kind::OldReleaseServes, ErrorId::LedgerUnwritten, "failed to write the ledger")
         .because(failure)
-        .hint("the stage was not moved; the caller needs s3:PutObject on the artifact bucket; then run it again")
+        .hint(
+            "the stage was not moved; allow the caller s3:PutObject on the artifact bucket, and run it again",
+        )
 }

@@ -1,9 +1,10 @@
 //! The only code that changes a stage: observe, prepare, switch, verify, record, and undo.
 //!
-//! [`held::HeldStage`] is a stage whose lease this command holds. [`operations`] are the three ways to move it; each other
-//! file is one step of them. Steps before the switch move no traffic and may be repeated. The switch is one call, made
-//! only after the lease has recorded what it is about to make true. What follows it either ends in a record or in the
-//! same call with the old values. [`ports`] is what the engine needs of AWS; `crate::aws` implements it.
+//! [`held::HeldStage`] is a stage whose lease this command holds. [`operations`] are the three ways to move
+//! it; each other file is one step. Steps before the switch move no traffic and may be repeated. The switch
+//! is one call, made only after the lease has stored the intended record. After the switch, the release is
+//! either recorded, or undone by the same call with the old values. [`ports`] are the traits that
+//! `crate::aws` implements.
 
 pub(crate) mod failure;
 pub(crate) mod held;

@@ -1,4 +1,4 @@
-//! Reads what a stage runs and serves, and compares that with the API as it is defined.
+//! Reads what a stage runs and serves, and whether it serves the API as it is defined.
 
 use std::collections::BTreeMap;
 
@@ -21,17 +21,17 @@ use crate::release::state::{FunctionState, StageState};
 /// Whether a stage serves the API as it is defined now.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Freshness {
-    /// It does; the definition's fingerprint.
+    /// It does. The fingerprint of the definition.
     Fresh(Sha256),
-    /// The API has changed since: what its deployment was made from, and how it changed, as far as the frozen
-    /// definition is still there.
+    /// The API has changed since its deployment. The fingerprint of the deployed definition, and the changes,
+    /// if that definition is still stored.
     Stale(Sha256, Vec<String>),
-    /// deployctl did not make the deployment.
+    /// deployctl did not create the deployment.
     Unknown,
 }
 
-/// Reads what a release starts from, and plans it; nothing is changed. `head` reads where the ledger ends, and `explained`
-/// corrects that once the stage was read.
+/// Reads the current state and plans a release; changes nothing. `head` reads the end of the ledger, and
+/// `resolve` corrects it after the stage is read.
 ///
 /// # Errors
 /// `release.refused`, and when something cannot be read.
@@ -40,18 +40,21 @@ pub(crate) async fn observe_and_plan(
     desired: &Desired,
     checks: &Checks,
     head: impl Future<Output = Result<Head>>,
-    explained: impl AsyncFnOnce(Head, &StageState) -> Result<Head>,
+    resolve: impl AsyncFnOnce(Head, &StageState) -> Result<Head>,
 ) -> Result<(Head, Observed, Plan)> {
     plan::check(desired).map_err(refused)?;
     plan::check_invocations(desired, &checks.invocations).map_err(refused)?;
     let (head, functions, stage) = try_join!(head, functions(port, desired), stage(port))?;
-    let head = explained(head, &stage).await?;
+    let head = resolve(head, &stage).await?;
     let observed = Observed { functions, stage, current: head.current.clone() };
     let plan = plan::plan(desired, &observed).map_err(refused)?;
     Ok((head, observed, plan))
 }
 
-/// Compares the live definition of the API with the one that the stage's deployment froze.
+/// Compares the definition of the API with the one that the stage's deployment froze.
+///
+/// # Errors
+/// When either cannot be read.
 pub(crate) async fn freshness<S: Store>(
     port: &impl StagePort,
     ledger: &Ledger<S>,
@@ -62,14 +65,14 @@ pub(crate) async fn freshness<S: Store>(
     let deployment_id = &stage.pointer.deployment_id;
     let frozen = match current.map(|record| &record.release.api) {
         Some(api) if api.deployment_id == *deployment_id => api.fingerprint,
-        // The stage was moved without deployctl. A deployment that deployctl made has a description.
+        // The stage was moved without deployctl. A deployment that deployctl created has a description.
         _ => {
-            let found = port.deployment(deployment_id).await;
-            let found = found.map_err(|failure| unreadable("the deployment", failure))?;
-            let note =
-                found.and_then(|deployment| deployment.description.parse::<DeploymentDescription>().ok());
-            let Some(note) = note else { return Ok(Freshness::Unknown) };
-            note.fingerprint
+            let deployment = port.deployment(deployment_id).await;
+            let deployment = deployment.map_err(|failure| unreadable("the deployment", failure))?;
+            let description = deployment
+                .and_then(|deployment| deployment.description.parse::<DeploymentDescription>().ok());
+            let Some(description) = description else { return Ok(Freshness::Unknown) };
+            description.fingerprint
         }
     };
     if live.fingerprint() == frozen {
@@ -77,12 +80,12 @@ pub(crate) async fn freshness<S: Store>(
     }
     let changes = match ledger.definition(&frozen).await? {
         Some(definition) => definition.changes(live),
-        None => vec!["the definition that it was made from is no longer in the bucket".to_owned()],
+        None => vec!["the definition that was deployed is no longer in the bucket".to_owned()],
     };
     Ok(Freshness::Stale(frozen, changes))
 }
 
-/// Reads the live definition of the API.
+/// Reads the definition of the API.
 ///
 /// # Errors
 /// `aws.read`.
@@ -96,16 +99,17 @@ pub(crate) async fn definition(port: &impl StagePort) -> Result<Definition> {
 /// `aws.read`.
 pub(crate) async fn stage(port: &impl StagePort) -> Result<StageState> {
     port.stage().await.map_err(|failure| match failure.meaning {
-        Meaning::NotFound => {
-            Error::preflight(ErrorId::StageMissing, "the API does not have this stage").because(failure).hint(
-                "nothing was changed; Terraform makes API and stage: `deployctl plan` shows what is missing",
-            )
-        }
+        Meaning::NotFound => Error::preflight(
+            ErrorId::StageMissing,
+            "failed to read the stage: the API does not have it",
+        )
+        .because(failure)
+        .hint("nothing was changed; Terraform creates API and stage: `deployctl plan` shows what is missing"),
         _ => unreadable("the stage", failure),
     })
 }
 
-/// Reads the functions, side by side.
+/// Reads the functions concurrently.
 ///
 /// # Errors
 /// `aws.read`.
@@ -114,25 +118,22 @@ pub(crate) async fn functions(
     desired: &Desired,
 ) -> Result<BTreeMap<FunctionKey, FunctionState>> {
     let reads = desired.functions.iter().map(|(key, target)| async move {
-        let state = port
-            .function(&target.name)
-            .await
-            .map_err(|failure| match failure.meaning {
-                Meaning::NotFound => {
-                    let message = format!("function {} is not there", target.name);
-                    Error::preflight(ErrorId::FunctionMissing, message).because(failure).hint(
-                        "deployctl changed nothing, but the stage has lost this function; Terraform makes functions: \
-                         `deployctl plan` shows what is missing",
-                    )
-                }
-                _ => unreadable(&format!("function {}", target.name), failure),
-            })?;
+        let state = port.function(&target.name).await.map_err(|failure| match failure.meaning {
+            Meaning::NotFound => {
+                let message = format!("failed to read function {}: it does not exist", target.name);
+                Error::preflight(ErrorId::FunctionMissing, message).because(failure).hint(
+                    "nothing was changed, but the stage cannot invoke this function; Terraform creates \
+                         functions: `deployctl plan` shows what is missing",
+                )
+            }
+            _ => unreadable(&format!("function {}", target.name), failure),
+        })?;
         Ok::<_, Error>((key.clone(), state))
     });
     Ok(try_join_all(reads).await?.into_iter().collect())
 }
 
-/// AWS said no to a read; nothing was moved.
+/// The error of a read that AWS refused, before anything was moved.
 pub(crate) fn unreadable(what: &str, failure: Failure) -> Error {
     Error::new(Kind::Preflight, ErrorId::AwsRead, format!("failed to read {what}"))
         .because(failure)

@@ -26,31 +26,35 @@ use crate::release::state::{Caches, StageState};
 #[derive(Debug)]
 pub(crate) struct Released {
     pub(crate) record: Record,
-    /// How its API differs from the one before, as far as that is known.
+    /// How its API differs from the previous one; empty if that is unknown.
     pub(crate) api_changes: Vec<String>,
 }
 
-/// What is released beside the functions and their code: where it came from, and where it goes.
+/// The origin of a release and the API it goes to.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin<'a> {
-    /// The source, where that was a git repository.
+    /// The commit, if the source is a git repository.
     pub(crate) git: Option<Git>,
-    /// The stage whose bytes these are, in a promotion.
+    /// The source stage of a promotion.
     pub(crate) promoted_from: Option<StageName>,
     /// The REST API and its stage.
     pub(crate) api: (&'a str, &'a str),
 }
 
 impl<'a, S: Store + Clone> HeldStage<'a, S> {
-    /// Completes what was left behind, and reads where the ledger ends.
+    /// Completes the operation of an interrupted command, and reads the end of the ledger.
+    ///
+    /// # Errors
+    /// Those of the ledger and of reading the stage.
     pub(crate) async fn head(&self, port: &impl StagePort) -> Result<Head> {
-        unless_interrupted(&self.context.cancel, self.recover_interrupted(port, self.left.clone())).await
+        unless_interrupted(&self.context.cancel, self.recover_interrupted(port, self.previous.clone())).await
     }
 
-    /// The head, if it tells how the stage came to where it is; else what the whole ledger tells of that. Somebody who
-    /// stalled and lost the stage may have moved it after the lease was written, and so may a person.
-    async fn head_of(&self, head: Head, stage: &StageState) -> Result<Head> {
-        if head.current.is_none() || head.explains(&stage.pointer) {
+    /// Returns `head` if it matches the stage, and otherwise searches the ledger for the record that does. A
+    /// command that lost its lease, or a caller without deployctl, may have moved the stage after the lease
+    /// was written.
+    async fn resolve_head(&self, head: Head, stage: &StageState) -> Result<Head> {
+        if head.current.is_none() || head.matches(&stage.pointer) {
             return Ok(head);
         }
         let head = self.ledger.head_at(&stage.pointer).await?;
@@ -58,11 +62,12 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         Ok(head)
     }
 
-    /// Releases `desired`, whose zips are in the store: observe, plan, prepare, try out, switch, verify, record.
+    /// Releases `desired`, whose zips are in the store: observe, plan, prepare, check, switch, verify,
+    /// record.
     ///
     /// # Errors
-    /// `release.refused` before anything is changed, and as [`Engine::prepare`], [`Engine::run_checks`] and
-    /// [`Engine::go_live`].
+    /// `release.refused` before anything is changed, and as [`HeldStage::prepare`],
+    /// [`HeldStage::run_checks`] and [`HeldStage::go_live`].
     pub(crate) async fn release<W: StagePort>(
         &self,
         port: &W,
@@ -70,8 +75,8 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         origin: Origin<'_>,
     ) -> Result<Released> {
         let StageContext { events, checks, .. } = self.context;
-        let explained = async |head, stage: &StageState| self.head_of(head, stage).await;
-        let observe = observe_and_plan(port, &desired, checks, self.head(port), explained);
+        let resolve = async |head, stage: &StageState| self.resolve_head(head, stage).await;
+        let observe = observe_and_plan(port, &desired, checks, self.head(port), resolve);
         let observe = unless_interrupted(&self.context.cancel, observe);
         let (head, observed, plan) = events.step("read current state", observe).await?;
         events.note(format!("plan:\n{plan}"));
@@ -79,9 +84,9 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         let prepared = events.step("publish versions", self.prepare(port, &plan, &observed)).await?;
         let Snapshot { id: deployment_id, fingerprint, definition } = prepared.snapshot;
         let run_checks = self.run_checks(port, &prepared.functions, &plan.version, &checks.invocations);
-        let (tried_out, api_changes) =
+        let (checked, api_changes) =
             join!(run_checks, self.api_changes(head.current.as_ref(), &definition, &fingerprint));
-        tried_out?;
+        checked?;
         let (api, api_stage) = origin.api;
         let action = if origin.promoted_from.is_some() { Action::Promote } else { Action::Release };
         let release = Release {
@@ -102,28 +107,28 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         Ok(Released { record, api_changes })
     }
 
-    /// How the API that goes live differs from the one before it, where that is still known: a release does not depend
-    /// on it.
+    /// How the API that goes live differs from the previous one; empty if that is unknown, because a release
+    /// must not fail for it.
     async fn api_changes(
         &self,
         current: Option<&Record>,
         now: &Definition,
         fingerprint: &Sha256,
     ) -> Vec<String> {
-        let before =
-            current.map(|record| &record.release.api.fingerprint).filter(|before| *before != fingerprint);
-        let Some(before) = before else { return Vec::new() };
-        let Ok(Some(before)) = self.ledger.definition(before).await else { return Vec::new() };
-        let changes = before.changes(now);
+        let previous =
+            current.map(|record| &record.release.api.fingerprint).filter(|previous| *previous != fingerprint);
+        let Some(previous) = previous else { return Vec::new() };
+        let Ok(Some(previous)) = self.ledger.definition(previous).await else { return Vec::new() };
+        let changes = previous.changes(now);
         self.context.events.emit(&Event::ApiChanged { changes: &changes });
         changes
     }
 
-    /// Makes a new deployment of the API live under the functions that are live. With `if_stale`, a fresh stage
-    /// is left alone; `None` is returned then.
+    /// Deploys the API and moves the stage to it, with the live functions. With `if_stale`, a fresh stage is
+    /// not changed, and the changes are `None`.
     ///
     /// # Errors
-    /// `stage.empty`, and as [`Engine::snapshot`] and [`Engine::go_live`].
+    /// `stage.empty`, and as [`HeldStage::snapshot`] and [`HeldStage::go_live`].
     pub(crate) async fn redeploy<W: StagePort>(
         &self,
         port: &W,
@@ -131,7 +136,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     ) -> Result<(Record, Option<Vec<String>>)> {
         let observe = unless_interrupted(&self.context.cancel, async {
             let (head, stage, live) = try_join!(self.head(port), stage(port), definition(port))?;
-            let head = self.head_of(head, &stage).await?;
+            let head = self.resolve_head(head, &stage).await?;
             let current = head.current.clone().ok_or_else(|| empty(&self.context.stage))?;
             let freshness = freshness(port, &self.ledger, &stage, Some(&current), &live).await?;
             Ok((head, current, freshness))
@@ -152,13 +157,13 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         Ok((record, Some(changes)))
     }
 
-    /// Moves the stage back: to what served before, or to the newest release of version `to`.
+    /// Moves the stage back to the previous release, or to the newest release of version `to`.
     ///
-    /// A rollback is urgent, so the usual one needs few round trips: where the lease tells what served
-    /// before, the target is checked while the lease is taken, and the write that takes it holds the intent already.
+    /// A rollback is urgent, so the usual one needs few round trips: if the lease has the previous release,
+    /// that is checked while the lease is taken, and the write that takes the lease already holds the intent.
     ///
     /// # Errors
-    /// `rollback.no_target`, `rollback.unknown_version`, `rollback.gone`, and as [`Engine::go_live`].
+    /// `rollback.no_target`, `rollback.unknown_version`, `rollback.gone`, and as [`HeldStage::go_live`].
     pub(crate) async fn rollback<W: StagePort>(
         context: &'a StageContext,
         store: S,
@@ -166,15 +171,15 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         to: Option<&Version>,
     ) -> Result<Record> {
         let holder = Holder::new(unique_id(), context.who.clone(), "rollback".to_owned());
-        let look = unless_interrupted(&context.cancel, async {
+        let read = unless_interrupted(&context.cancel, async {
             try_join!(Lease::peek(&store, &context.stage), stage(port))
         });
-        let (found, now) = context.events.step("read current state", look).await?;
-        let head = found
+        let (snapshot, now) = context.events.step("read current state", read).await?;
+        let head = snapshot
             .document
             .as_ref()
             .and_then(|document| document.head())
-            .filter(|head| head.explains(&now.pointer));
+            .filter(|head| head.matches(&now.pointer));
         let head = head.filter(|_| to.is_none()).cloned();
         if let Some((target, head)) =
             head.and_then(|head| Some((head.rollback_target()?.release.clone(), head)))
@@ -182,9 +187,14 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             let mut record = record(context, Action::Rollback, target, &head, &now)?;
             record.number = head.next()?;
             let as_holder = (&holder, &context.clock);
-            let acquire =
-                Lease::acquire_intending(store.clone(), &context.stage, &found, as_holder, record.clone());
-            // Both to their ends: a lease that was taken must be given back, whatever the check says.
+            let acquire = Lease::acquire_with_intent(
+                store.clone(),
+                &context.stage,
+                &snapshot,
+                as_holder,
+                record.clone(),
+            );
+            // Neither is cancelled when the other fails: a lease that was taken must be released.
             let both = async {
                 let both = async { join!(acquire, missing::missing(port, &record.release)) };
                 with_grace(&context.cancel, both).await.ok_or_else(interrupted)
@@ -199,14 +209,14 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                 );
                 return held
                     .during(async |held| {
-                        let gone = match missing {
+                        let error = match missing {
                             Ok(missing) if missing.is_empty() => None,
                             Ok(missing) => {
                                 Some(held.not_restorable_error(port, &record.release, &missing, &head).await)
                             }
                             Err(error) => Some(error),
                         };
-                        if let Some(error) = gone {
+                        if let Some(error) = error {
                             held.lease.mark_clean(head).await;
                             return Err(error);
                         }
@@ -220,7 +230,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         held.during(async |held| {
             let observe = unless_interrupted(&context.cancel, async {
                 let (head, now) = try_join!(held.head(port), stage(port))?;
-                Ok((held.head_of(head, &now).await?, now))
+                Ok((held.resolve_head(head, &now).await?, now))
             });
             let (head, now) = observe.await?;
             let find = unless_interrupted(&context.cancel, held.target(&head, &now, to));
@@ -233,36 +243,36 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         .await
     }
 
-    /// The record to go back to.
+    /// The record of the release that a rollback goes to.
     async fn target(&self, head: &Head, now: &StageState, to: Option<&Version>) -> Result<Record> {
         let current = head.current.as_ref().ok_or_else(|| empty(&self.context.stage))?;
         let Some(to) = to else {
             let unknown = |version: &Version| {
-                Error::preflight(
-                    ErrorId::RollbackNoTarget,
-                    format!("the ledger does not know what served before {version}"),
+                let message = format!("failed to roll back: the ledger has no release before {version}");
+                Error::preflight(ErrorId::RollbackNoTarget, message).hint(
+                    "nothing was changed; choose a release of `deployctl history` with `rollback --to <V>`",
                 )
-                .hint("nothing was changed; `deployctl history` lists the releases, and `rollback --to <V>` takes one")
             };
             if current.pointer.deployment_id != now.pointer.deployment_id {
-                // The stage was moved without deployctl to what no record has: the newest release is the target.
+                // The stage was moved without deployctl, to a deployment of no record: the newest release is
+                // the target.
                 return Ok(current.clone());
             }
-            // A release that failed its checks and stayed is not what anybody wants back.
-            let mut found = current.clone();
+            // A release that failed its checks and could not be switched back is skipped.
+            let mut record = current.clone();
             loop {
-                let number = found.before.record.ok_or_else(|| unknown(&current.release.version))?;
-                found = self.ledger.record(number).await?;
-                if found.outcome == Outcome::Live {
-                    return Ok(found);
+                let number = record.before.record.ok_or_else(|| unknown(&current.release.version))?;
+                record = self.ledger.record(number).await?;
+                if record.outcome == Outcome::Live {
+                    return Ok(record);
                 }
             }
         };
-        let found = self.ledger.newest_of(to, head.last).await?;
-        found.ok_or_else(|| {
+        let record = self.ledger.newest_of(to, head.last).await?;
+        record.ok_or_else(|| {
             Error::usage(
                 ErrorId::RollbackUnknownVersion,
-                format!("version {to} was never live on this stage"),
+                format!("failed to roll back: version {to} was never live on this stage"),
             )
             .hint("nothing was changed; `deployctl history` lists the releases")
         })
@@ -276,10 +286,10 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         release: Release,
         head: Head,
     ) -> Result<Record> {
-        // Read right before the switch: preparing may have taken minutes.
+        // Read directly before the switch: preparing may have taken minutes.
         let stage = unless_interrupted(&self.context.cancel, stage(port)).await?;
         let record = record(self.context, action, release, &head, &stage)?;
-        // An earlier release need not know what is asked of new ones.
+        // An earlier release need not pass checks that were written for newer ones.
         let requests = if action == Action::Rollback { &[] } else { self.context.checks.requests.as_slice() };
         let caches = caches(&stage, &head, &record.release);
         self.record_intent_and_switch(port, record, head, &self.live_checks(requests, caches)).await
@@ -290,15 +300,15 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     }
 }
 
-/// What a stage remembers of the release that it serves, or of `next` once it serves that and is moved back.
+/// The caches that may hold answers of the live release, or of `next` if the switch is undone.
 fn caches(stage: &StageState, head: &Head, next: &Release) -> Caches {
     let seconds = |release: &Release| release.api.authorizer_cache_seconds.unwrap_or(AUTHORIZER_TTL_SECONDS);
-    let current = head.current.as_ref().filter(|_| head.explains(&stage.pointer));
+    let current = head.current.as_ref().filter(|_| head.matches(&stage.pointer));
     let now = current.map_or(AUTHORIZER_TTL_SECONDS, |record| seconds(&record.release));
     Caches { authorizer_seconds: now.max(seconds(next)), responses: stage.cached }
 }
 
-/// What the ledger will say once `stage` serves `release`.
+/// The record of `release` once `stage` serves it.
 ///
 /// # Errors
 /// `release.refused` while a canary is in progress.

@@ -1,5 +1,5 @@
-//! The steps of a release that move no traffic, and may be repeated: published versions, a deployment of the API, and the
-//! checks of both.
+//! The steps of a release that move no traffic and may be repeated: publish versions, deploy the API, run
+//! checks.
 
 use std::collections::BTreeMap;
 
@@ -22,28 +22,29 @@ use crate::release::plan::{Observed, Plan, Step, Work};
 use crate::release::record::FunctionRecord;
 use crate::release::state::{FunctionState, Published};
 
-/// Functions under way at once. The account's rate is kept by the pace, not by this.
+/// Functions updated at once. `RateLimiter`, not this, respects the account's API rates.
 const MAX_CONCURRENT: usize = 16;
 
-/// What the prepare steps have made: everything of a release that is not live yet.
+/// The result of the prepare steps, which is not live yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared {
     pub(crate) functions: BTreeMap<FunctionKey, FunctionRecord>,
-    /// The snapshot of the API.
     pub(crate) snapshot: Snapshot,
 }
 
-/// A deployment of the API, and what it froze.
+/// A deployment of the API, and the definition that it froze.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     pub(crate) id: DeploymentId,
-    /// The fingerprint of the definition.
     pub(crate) fingerprint: Sha256,
     pub(crate) definition: Definition,
 }
 
 impl<S: Store + Clone> HeldStage<'_, S> {
-    /// Makes everything of the release that moves no traffic: functions and API snapshot side by side.
+    /// Publishes the functions and deploys the API concurrently.
+    ///
+    /// # Errors
+    /// The old release serves. What was prepared stays, gets no requests, and is reused by the next attempt.
     pub(crate) async fn prepare(
         &self,
         port: &impl StagePort,
@@ -73,7 +74,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         Ok(Prepared { functions, snapshot })
     }
 
-    /// Brings one function to its published version, and tells how far it is.
+    /// Publishes one function if its plan says so, and reports the progress.
     async fn update_function(
         &self,
         port: &impl StagePort,
@@ -87,11 +88,11 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             Work::Update { .. } => FunctionPhase::Updating,
         };
         self.context.events.function(key.as_str(), work);
-        let brought = self.publish(port, key, step, state).await;
-        let version = brought.as_ref().map(|published| published.version.to_string());
+        let published = self.publish(port, key, step, state).await;
+        let version = published.as_ref().map(|published| published.version.to_string());
         let end = version.as_ref().map_or(FunctionPhase::Failed, |version| FunctionPhase::Done(version));
         self.context.events.function(key.as_str(), end);
-        brought
+        published
     }
 
     async fn publish(
@@ -114,7 +115,8 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             Work::Publish { revision, .. } => {
                 match port.publish(name, &state.code_sha256, Some(revision)).await {
                     Err(failure) if failure.may_have_happened() => {
-                        // Publishing moves the revision, so after a lost answer a repetition meets another one.
+                        // Publishing changes the revision: if only the answer was lost, the old one no longer
+                        // holds.
                         let now = port.function(name).await.map_err(failed)?;
                         let same = (&now.code_sha256, now.config_sha256);
                         if same != (&state.code_sha256, state.config_sha256) {
@@ -126,22 +128,22 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 }
             }
             Work::Update { code, revision } => {
-                let wanted = code.sha256.base64();
-                self.lease.record_sent_code(name, &wanted).await;
+                let expected = code.sha256.base64();
+                self.lease.record_sent_code(name, &expected).await;
                 let published = match port.update_code(name, code, revision).await {
                     Err(failure) if failure.may_have_happened() => {
-                        // The answer may have been lost, and a repetition then meets another revision.
+                        // If only the answer was lost, the function has the code, and another revision.
                         let now = port.function(name).await.map_err(failed)?;
-                        if now.code_sha256 != wanted {
+                        if now.code_sha256 != expected {
                             return Err(failed(failure));
                         }
-                        port.publish(name, &wanted, None).await.map_err(failed)?
+                        port.publish(name, &expected, None).await.map_err(failed)?
                     }
                     answer => answer.map_err(failed)?,
                 };
-                if published.code_sha256 != wanted {
+                if published.code_sha256 != expected {
                     let message =
-                        format!("it has CodeSha256 {} where {wanted} was sent", published.code_sha256);
+                        format!("it has CodeSha256 {}, but {expected} was sent", published.code_sha256);
                     return Err(failed(Failure::rejected("UpdateFunctionCode", name.as_str(), message)));
                 }
                 published
@@ -152,11 +154,11 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         Ok(published)
     }
 
-    /// Takes a snapshot of the API whose fingerprint is known: an edit while it is taken is noticed, and the
-    /// snapshot taken again.
+    /// Deploys the API. If the definition changes meanwhile, the fingerprint of the snapshot is uncertain, so
+    /// the API is deployed again.
     ///
     /// # Errors
-    /// `api.empty`, `api.moving`, or AWS's refusal. The old release serves.
+    /// `api.empty`, `api.moving`, or the error of AWS. The old release serves.
     pub(crate) async fn snapshot(&self, port: &impl StagePort, version: &Version) -> Result<Snapshot> {
         let failed = |failure| not_switched("failed to deploy the API", failure);
         let mut definition = port.definition().await.map_err(failed)?;
@@ -165,13 +167,14 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 return Err(Error::new(
                     Kind::OldReleaseServes,
                     ErrorId::ApiEmpty,
-                    "the API has no methods, so there is nothing to deploy",
+                    "failed to deploy the API: it has no methods",
                 )
-                .hint("what is live is unchanged; add a method with an integration in Terraform"));
+                .hint("the old release serves; add a method with an integration in Terraform"));
             }
-            let fingerprint = self.ledger.keep_definition(&definition).await?;
-            let note = DeploymentDescription { version: version.clone(), fingerprint, nonce: unique_id() };
-            let id = self.deploy(port, &note.to_string()).await.map_err(failed)?;
+            let fingerprint = self.ledger.store_definition(&definition).await?;
+            let description =
+                DeploymentDescription { version: version.clone(), fingerprint, nonce: unique_id() };
+            let id = self.deploy(port, &description.to_string()).await.map_err(failed)?;
             let after = port.definition().await.map_err(failed)?;
             if after.fingerprint() == fingerprint {
                 return Ok(Snapshot { id, fingerprint, definition });
@@ -185,26 +188,32 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         Err(Error::new(
             Kind::OldReleaseServes,
             ErrorId::ApiMoving,
-            "the API kept changing while it was being deployed",
+            "failed to deploy the API: it kept changing while it was being deployed",
         )
-        .hint("what is live is unchanged; find out who edits it, and run the command again"))
+        .hint("the old release serves; stop the edits of the API, and run the command again"))
     }
 
-    /// CreateDeployment has no idempotency token: after a lost answer its own note is looked for.
-    async fn deploy(&self, port: &impl StagePort, note: &str) -> std::result::Result<DeploymentId, Failure> {
-        match port.create_deployment(note).await {
+    /// CreateDeployment has no idempotency token: after a lost answer, the deployment is found by its
+    /// description.
+    async fn deploy(
+        &self,
+        port: &impl StagePort,
+        description: &str,
+    ) -> std::result::Result<DeploymentId, Failure> {
+        match port.create_deployment(description).await {
             Err(failure) if failure.may_have_happened() => {
-                let found = port.deployments().await?.into_iter().find(|there| there.description == note);
-                found.map(|deployment| deployment.id).ok_or(failure)
+                let mut deployments = port.deployments().await?.into_iter();
+                let created = deployments.find(|deployment| deployment.description == description);
+                created.map(|deployment| deployment.id).ok_or(failure)
             }
             answer => answer,
         }
     }
 
-    /// Invokes the new versions before anybody else does. Nothing that runs is touched.
+    /// Invokes the new versions, which get no other requests yet.
     ///
     /// # Errors
-    /// `check.failed` with what was expected and what came; the old release serves.
+    /// `check.failed` with the expected and the actual result; the old release serves.
     pub(crate) async fn run_checks(
         &self,
         port: &impl StagePort,
@@ -215,7 +224,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         for check in invocations {
             let function = functions.get(&check.function).ok_or_else(|| {
                 Error::bug(format!(
-                    "check {:?} is about {}, which is not released",
+                    "check {:?} invokes {}, which is not released",
                     check.name, check.function
                 ))
             })?;
@@ -228,9 +237,8 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                     let Invocation { name, .. } = check;
                     let FunctionRecord { name: function, version: number, .. } = function;
                     let message = format!("check {name:?} of {function}:{number} failed: {why}");
-                    Error::new(Kind::OldReleaseServes, ErrorId::CheckFailed, message).hint(
-                        "the old release serves, the new one was never live; the function's log may tell why",
-                    )
+                    Error::new(Kind::OldReleaseServes, ErrorId::CheckFailed, message)
+                        .hint("the old release serves, the new one was never live; see the function's log")
                 })
             };
             let work = unless_interrupted(&self.context.cancel, invoke);
@@ -243,12 +251,12 @@ impl<S: Store + Clone> HeldStage<'_, S> {
 pub(super) fn not_switched(message: &str, failure: Failure) -> Error {
     let hint = match failure.meaning {
         Meaning::Denied => {
-            "the old release serves; the caller lacks a permission: AWS's answer above names it"
+            "the old release serves; the caller lacks the permission that the error above names"
         }
         Meaning::Precondition => {
-            "the old release serves; it was changed by another caller meanwhile, so run the command again"
+            "the old release serves; another caller changed the resource meanwhile; run the command again"
         }
-        _ => "the old release serves; run the command again: what was prepared is used again",
+        _ => "the old release serves; run the command again: it reuses what was prepared",
     };
     Error::new(Kind::OldReleaseServes, ErrorId::ReleaseNotSwitched, message).because(failure).hint(hint)
 }

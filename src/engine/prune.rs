@@ -1,4 +1,5 @@
-//! Deletes what nothing references any more. It is listed, shown, and listed again under the lease.
+//! Deletes what nothing references any more. The plan is shown, and computed again under the lease before
+//! deleting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -18,31 +19,31 @@ use crate::engine::ports::{StagePort, Store};
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::release::artifacts::ArtifactSettings;
 use crate::release::model::{FunctionName, StageName};
-use crate::release::prune::{self, Found, Known, Prune};
+use crate::release::prune::{self, Existing, Prune, Recorded};
 use crate::release::record::{Outcome, Record, Release};
 use crate::release::state::Object;
 
-/// Reads and deletions under way at once.
+/// Concurrent reads and deletions.
 const MAX_CONCURRENT: usize = 16;
 
-/// Where is pruned, and how much stays.
+/// What to prune, and how many releases to keep.
 #[derive(Debug, Clone)]
 pub(crate) struct Job<'a> {
-    /// How many releases stay, the live one among them.
+    /// How many releases to keep, the live one included.
     pub(crate) keep: NonZeroUsize,
     /// The REST API and its stage.
     pub(crate) api: (&'a str, &'a str),
-    /// The functions that the contract has.
+    /// The functions of the contract.
     pub(crate) functions: BTreeSet<FunctionName>,
-    /// Where the zips lie.
+    /// The artifacts of the project, with the keys of their zips.
     pub(crate) artifacts: &'a [ArtifactSettings],
 }
 
-/// Finds what may go. Nothing is changed.
+/// Plans the deletions. Changes nothing.
 ///
 /// # Errors
-/// `lease.held` while a stage that shares the bucket is being changed, and when something cannot be read.
-pub(crate) async fn look<W: StagePort, S: Store + Clone>(
+/// `lease.held` while a command changes a stage that shares the bucket, and when something cannot be read.
+pub(crate) async fn plan<W: StagePort, S: Store + Clone>(
     stage: &StageName,
     store: &S,
     port: &W,
@@ -50,19 +51,19 @@ pub(crate) async fn look<W: StagePort, S: Store + Clone>(
 ) -> Result<Prune> {
     let ledger = Ledger::new(store.clone(), stage.clone());
     let own = async { try_join!(records(&ledger), ledger.pruned()) };
-    let ((records, pruned), others) = try_join!(own, others(stage, store))?;
+    let ((records, pruned), others) = try_join!(own, other_releases(stage, store))?;
     let api = (job.api.0.to_owned(), job.api.1.to_owned());
-    let known = Known { records, pruned, others, api };
+    let recorded = Recorded { records, pruned, others, api };
     let read = |what: &'static str| move |failure: Failure| unreadable(what, failure);
     let (deployments, stages, versions, zips, definitions) = try_join!(
         port.deployments().map_err(read("the API's deployments")),
         port.stages().map_err(read("the API's stages")),
-        versions(port, &known, job),
-        zips(store, &known, job).map_err(read("the artifact bucket")),
+        versions(port, &recorded, job),
+        zips(store, &recorded, job).map_err(read("the artifact bucket")),
         definitions(store, &ledger).map_err(read("the artifact bucket")),
     )?;
-    let found = Found { deployments, stages, versions, zips, definitions };
-    Ok(prune::plan(job.keep, &known, &found))
+    let existing = Existing { deployments, stages, versions, zips, definitions };
+    Ok(prune::plan(job.keep, &recorded, &existing))
 }
 
 async fn records<S: Store>(ledger: &Ledger<S>) -> Result<Vec<Record>> {
@@ -70,57 +71,57 @@ async fn records<S: Store>(ledger: &Ledger<S>) -> Result<Vec<Record>> {
     stream::iter(numbers).map(|number| ledger.record(number)).buffered(MAX_CONCURRENT).try_collect().await
 }
 
-/// What the other stages in the bucket can still go back to, or are about to go to.
-async fn others<S: Store + Clone>(stage: &StageName, store: &S) -> Result<Vec<Release>> {
+/// The releases of the other stages in the bucket: those that can be restored, and those being released.
+async fn other_releases<S: Store + Clone>(stage: &StageName, store: &S) -> Result<Vec<Release>> {
     let keys = store.keys(PREFIX).await.map_err(|failure| unreadable("the artifact bucket", failure))?;
     let names = keys.iter().filter_map(|key| key.strip_prefix(PREFIX)?.split_once('/')?.0.parse().ok());
     let names: BTreeSet<StageName> = names.filter(|name: &StageName| name != stage).collect();
     let each = names.into_iter().map(|name| async move {
-        let found = Lease::peek(store, &name).await?;
-        found.must_be_free(&name)?;
+        let lease = Lease::peek(store, &name).await?;
+        lease.must_be_free(&name)?;
         let ledger = Ledger::new(store.clone(), name);
         let (records, pruned) = try_join!(records(&ledger), ledger.pruned())?;
-        let alive = records
+        let restorable = records
             .into_iter()
             .filter(|record| record.outcome == Outcome::Live && !pruned.contains(&record.number));
-        let intent = found.document.and_then(|document| document.intent);
-        Ok::<_, Error>(alive.chain(intent).map(|record| record.release).collect::<Vec<_>>())
+        let intent = lease.document.and_then(|document| document.intent);
+        Ok::<_, Error>(restorable.chain(intent).map(|record| record.release).collect::<Vec<_>>())
     });
     Ok(try_join_all(each).await?.concat())
 }
 
 async fn versions<W: StagePort>(
     port: &W,
-    known: &Known,
+    recorded: &Recorded,
     job: &Job<'_>,
 ) -> Result<BTreeMap<FunctionName, Vec<crate::release::state::VersionState>>> {
-    let recorded = known.records.iter().flat_map(|record| record.release.functions.values());
+    let functions = recorded.records.iter().flat_map(|record| record.release.functions.values());
     let names: BTreeSet<FunctionName> =
-        recorded.map(|function| function.name.clone()).chain(job.functions.iter().cloned()).collect();
+        functions.map(|function| function.name.clone()).chain(job.functions.iter().cloned()).collect();
     let reads = stream::iter(names).map(|name| async move {
-        let found = port.versions(&name).await;
-        let found = found.map_err(|failure| unreadable(&format!("function {name}"), failure))?;
-        Ok::<_, Error>(found.map(|versions| (name, versions)))
+        let versions = port.versions(&name).await;
+        let versions = versions.map_err(|failure| unreadable(&format!("function {name}"), failure))?;
+        Ok::<_, Error>(versions.map(|versions| (name, versions)))
     });
-    let found: Vec<_> = reads.buffer_unordered(MAX_CONCURRENT).try_collect().await?;
-    Ok(found.into_iter().flatten().collect())
+    let versions: Vec<_> = reads.buffer_unordered(MAX_CONCURRENT).try_collect().await?;
+    Ok(versions.into_iter().flatten().collect())
 }
 
-/// The objects that the ledger says are zips, and those whose keys are made as the zips' are.
-async fn zips<S: Store>(store: &S, known: &Known, job: &Job<'_>) -> Result<Vec<Object>, Failure> {
-    let recorded = known.records.iter().flat_map(|record| record.release.artifacts.values());
-    let keys: BTreeSet<&str> = recorded.map(|artifact| artifact.key.as_str()).collect();
+/// The objects that the ledger has as zips, and those whose keys match the key of an artifact.
+async fn zips<S: Store>(store: &S, recorded: &Recorded, job: &Job<'_>) -> Result<Vec<Object>, Failure> {
+    let artifacts = recorded.records.iter().flat_map(|record| record.release.artifacts.values());
+    let keys: BTreeSet<&str> = artifacts.map(|artifact| artifact.key.as_str()).collect();
     let folder = |key: &str| key.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-    let made = job.artifacts.iter().filter_map(|artifact| artifact.key.split_once("{version}"));
+    let templates = job.artifacts.iter().filter_map(|artifact| artifact.key.split_once("{version}"));
     let mut prefixes: BTreeSet<String> =
-        keys.iter().map(|key| folder(key)).chain(made.map(|(prefix, _)| folder(prefix))).collect();
-    // A folder inside another is listed with it.
+        keys.iter().map(|key| folder(key)).chain(templates.map(|(prefix, _)| folder(prefix))).collect();
+    // Listing a folder lists the folders in it, too.
     let all = prefixes.clone();
     prefixes.retain(|prefix| !all.iter().any(|other| other != prefix && prefix.starts_with(other.as_str())));
     let objects = try_join_all(prefixes.iter().map(|prefix| store.objects(prefix))).await?.concat();
     let is_zip = |key: &str| {
-        let made = |artifact: &ArtifactSettings| artifact.version_of(key).is_some();
-        !key.starts_with(PREFIX) && (keys.contains(key) || job.artifacts.iter().any(made))
+        let matches = |artifact: &ArtifactSettings| artifact.version_of(key).is_some();
+        !key.starts_with(PREFIX) && (keys.contains(key) || job.artifacts.iter().any(matches))
     };
     Ok(objects.into_iter().filter(|object| is_zip(&object.key)).collect())
 }
@@ -133,17 +134,17 @@ async fn definitions<S: Store>(store: &S, ledger: &Ledger<S>) -> Result<Vec<(Sha
 }
 
 impl<S: Store + Clone> HeldStage<'_, S> {
-    /// Deletes what was `shown` and may still go.
+    /// Deletes what is in `shown` and can still be deleted.
     ///
     /// # Errors
-    /// As [`look`]; `prune.incomplete` when AWS refuses something, `interrupted` between two deletions. What runs is
-    /// unchanged, and a repetition goes on where this one ended.
+    /// As [`plan`]; `prune.incomplete` when AWS refuses a deletion, `interrupted` between two
+    /// deletions. What is live is unchanged, and running it again deletes the rest.
     pub(crate) async fn prune<W: StagePort>(&self, port: &W, job: &Job<'_>, shown: &Prune) -> Result<Prune> {
         let StageContext { stage, events, .. } = self.context;
         self.head(port).await?;
-        let look = look(stage, &self.store, port, job);
-        let prune = unless_interrupted(&self.context.cancel, look).await?.within(shown);
-        // First, so that no rollback chooses a release that is about to be deleted.
+        let plan = plan(stage, &self.store, port, job);
+        let prune = unless_interrupted(&self.context.cancel, plan).await?.within(shown);
+        // Before the deletions, so that no rollback chooses a deleted release.
         self.ledger.mark_pruned(&prune.pruned_records).await?;
         events.step("delete", self.delete(port, &prune)).await?;
         Ok(prune)
@@ -159,11 +160,11 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         let objects: Vec<Object> = prune.objects.iter().cloned().collect();
         self.each([self.store.delete(&objects)].into_iter().take(objects.len()), &mut refused).await?;
         let Some(first) = refused.first() else { return Ok(()) };
-        let message = format!("{} of the deletions were refused", refused.len());
+        let message = format!("AWS refused {} of the deletions", refused.len());
         Err(incomplete(message, first.clone()))
     }
 
-    /// Makes all `calls`, unless deployctl is interrupted or AWS cannot be reached; keeps what AWS refuses.
+    /// Makes all `calls`, and collects the refusals. An interrupt or any other failure ends it.
     async fn each(
         &self,
         calls: impl Iterator<Item = impl Future<Output = Result<(), Failure>>>,
@@ -174,14 +175,16 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             if cancel.is_cancelled() {
                 return Err(interrupted());
             }
-            // Whoever has the stage now may go back to what is old here.
-            let live = "some of what was shown is deleted, and nothing more";
+            // Another holder of the lease may roll back to what is about to be deleted.
+            let live = "the stage was not moved; some of what was shown is deleted";
             self.lease.must_be_current().await.map_err(|unconfirmed| unconfirmed.into_error(live))?;
             match with_grace(cancel, call).await.ok_or_else(interrupted)? {
                 Err(failure) if matches!(failure.meaning, Meaning::Rejected | Meaning::Busy) => {
                     Ok(Some(failure))
                 }
-                Err(failure) => Err(incomplete("not everything could be deleted".to_owned(), failure)),
+                Err(failure) => {
+                    Err(incomplete("failed to delete everything that was shown".to_owned(), failure))
+                }
                 Ok(()) => Ok(None),
             }
         });
@@ -192,12 +195,12 @@ impl<S: Store + Clone> HeldStage<'_, S> {
 }
 
 fn incomplete(message: String, failure: Failure) -> Error {
-    Error::new(Kind::OldReleaseServes, ErrorId::PruneIncomplete, message).because(failure).hint(
-        "what is live is unchanged, and what could be deleted is gone; run the command again for the rest",
-    )
+    Error::new(Kind::OldReleaseServes, ErrorId::PruneIncomplete, message)
+        .because(failure)
+        .hint("what is live is unchanged; the other deletions are done; run the command again for the rest")
 }
 
 fn interrupted() -> Error {
     Error::new(Kind::Interrupted, ErrorId::Interrupted, "interrupted; what is live is unchanged")
-        .hint("some of it is deleted; run the command again for the rest")
+        .hint("some deletions are done; run the command again for the rest")
 }

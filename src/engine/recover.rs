@@ -1,4 +1,5 @@
-//! Completes the ledger after a command that was killed, or lost the stage, between its switch and its record.
+//! Completes the operation of a command that was killed, or lost its lease, between its switch and its
+//! record.
 
 use futures::try_join;
 
@@ -11,15 +12,17 @@ use crate::error::Result;
 use crate::release::record::Outcome;
 
 impl<S: Store + Clone> HeldStage<'_, S> {
-    /// Completes what a predecessor left that was killed or lost the stage between its switch and its record: if the
-    /// stage shows its intent, or it was being moved back, the record is written now. Returns where the ledger
-    /// ends then.
+    /// Writes the record of a previous command that did not: if the stage points to its intent, or was being
+    /// moved back. Returns the end of the ledger.
+    ///
+    /// # Errors
+    /// When the stage cannot be read, or the ledger cannot be read or written.
     pub(crate) async fn recover_interrupted(
         &self,
         port: &impl StagePort,
-        left: PreviousHolder,
+        previous: PreviousHolder,
     ) -> Result<Head> {
-        let PreviousHolder { intent, head } = left;
+        let PreviousHolder { intent, head } = previous;
         let Some(mut intent) = intent else {
             let head = match head {
                 Some(head) => return Ok(head),
@@ -32,8 +35,8 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             async { port.stage().await.map_err(|failure| not_switched("failed to read the stage", failure)) };
         let (stage, mut head) = try_join!(stage, self.ledger.head())?;
         let version = intent.release.version.clone();
-        // Also where it was to be moved back: what the stage shows is what callers get.
-        let found = if stage.pointer == intent.pointer {
+        // Even if it was being moved back: the stage decides, because it is what callers get.
+        let outcome = if stage.pointer == intent.pointer {
             Some((Outcome::Live, "after it had moved the stage to"))
         } else if intent.outcome != Outcome::SwitchedBack {
             None
@@ -42,20 +45,22 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         } else {
             Some((Outcome::Superseded, "while it moved the stage back from"))
         };
-        match found {
-            // Killed between its record and the stage's return.
+        match outcome {
+            // It was killed after its record, before it released the lease.
             _ if self.ledger.has(&intent, head.last).await? => {}
             Some((outcome, when)) => {
-                self.context.events
+                self.context
+                    .events
                     .note(format!("an earlier command was interrupted {when} {version}; recording it now"));
                 intent.outcome = outcome;
                 intent.recovered = true;
                 self.ledger.append(&mut intent, head.last).await?;
                 head = head.after(&intent);
             }
-            None => self.context.events.note(format!(
-                "an earlier command was interrupted before it moved the stage to {version}; nothing of it is live"
-            )),
+            None => self
+                .context
+                .events
+                .note(format!("an earlier command was interrupted before it moved the stage to {version}")),
         }
         self.lease.mark_clean(head.clone()).await;
         Ok(head)

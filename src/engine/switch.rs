@@ -1,9 +1,9 @@
-//! The switch and the undo: each a call that states the whole target, made only while this command is known to hold
-//! the stage.
+//! The switch and the undo. Each is one call that states the whole target, made only while this command
+//! certainly holds the lease.
 //!
-//! A client cannot fence a call that stalls between the last check and its effect. What it can do is done here: the lease
-//! is checked before every attempt, an undo begins with a write that only the holder can make, and it moves back only
-//! what this command put there.
+//! A client cannot fence a call that stalls between the last check and its effect. Three rules limit the
+//! damage: the lease is checked before every attempt, an undo begins with a write that only the holder can
+//! make, and an undo moves the stage back only if this command moved it.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -24,40 +24,40 @@ use crate::release::model::Pointer;
 use crate::release::record::{Outcome, Record};
 use crate::release::state::Caches;
 
-/// For how long a switch is tried again. The old release serves meanwhile.
+/// How long a switch is retried. The old release serves meanwhile.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// For how long an undo is tried again: a release that failed its checks serves meanwhile, and the lease blocks others.
+/// How long an undo is retried. A release that failed its checks serves meanwhile, and the lease blocks
+/// others.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The first pause between two attempts; each further one is twice as long, up to the longest.
+/// The pause between two attempts starts here, and doubles up to `MAX_DELAY`.
 const INITIAL_DELAY: Duration = Duration::from_millis(250);
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// How an undo ended.
-enum Undone {
-    /// The stage is where it was.
-    Back,
-    /// Another command holds the stage.
-    Lost,
-    /// The stage was moved elsewhere without a lease.
-    Elsewhere(Pointer),
-    /// It was not possible.
+/// The result of an undo.
+enum UndoResult {
+    /// The stage serves the old release.
+    MovedBack,
+    /// Another command holds the lease.
+    LeaseLost,
+    /// The stage was moved without a lease, and points here.
+    MovedElsewhere(Pointer),
     Failed(Failure),
-    /// It was not allowed: the lease is too old, and the bucket cannot be asked.
+    /// The call was not made: the lease is too old, and the bucket does not confirm it.
     Unconfirmed(Error),
 }
 
-/// How a switch ended that did not work.
-enum Unswitched {
-    /// The stage is where it was.
-    Not(Error),
-    /// It is not known; it is to be moved back.
+/// A switch that failed.
+enum SwitchError {
+    /// The stage serves the old release.
+    NotMoved(Error),
+    /// The stage may serve the new release, and must be moved back.
     Unknown(Error),
 }
 
 impl<S: Store + Clone> HeldStage<'_, S> {
-    /// Records what is about to become true, and then makes it so: [`HeldStage::switch_over`].
+    /// Stores the intended record in the lease, and then runs [`HeldStage::switch_over`].
     ///
     /// # Errors
     /// As [`HeldStage::switch_over`], and `lease.lost`.
@@ -72,19 +72,19 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             return Err(interrupted());
         }
         record.number = head.next()?;
-        // Should this command be killed, its successor writes the record as it stands here.
+        // If this command is killed, the next one writes the record from this intent.
         record.steps = self.context.events.times();
-        self.context.events.step("record intent", self.lease.intend(&record)).await?;
+        self.context.events.step("record intent", self.lease.record_intent(&record)).await?;
         self.switch_over(port, record, head, checks).await
     }
 
-    /// The switch and what follows it: moves the stage to `record.pointer`, checks that the release answers,
-    /// and writes the record. The stage either ends there or where it was. The lease must hold the intent.
+    /// Moves the stage to `record.pointer`, verifies the release, and appends the record; on a failure,
+    /// undoes the switch. The lease must already hold the intent.
     ///
     /// # Errors
-    /// `release.not_switched` and `release.switched_back` (30: the old release serves), `release.stuck` (40),
-    /// `lease.lost` (75: another command moves the stage now), `interrupted` (130: the old release serves). A live
-    /// release that cannot be recorded is a warning.
+    /// `release.not_switched` and `release.switched_back` (30: the old release serves),
+    /// `release.stuck` (40), `lease.lost` (75: another command moves the stage now), `interrupted` (130: the
+    /// old release serves). If the release is live and only its record cannot be written, that is a warning.
     pub(crate) async fn switch_over(
         &self,
         port: &impl StagePort,
@@ -98,11 +98,11 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         }
         match self.context.events.step("switch", self.switch(port, &record)).await {
             Ok(()) => {}
-            Err(Unswitched::Not(error)) => {
+            Err(SwitchError::NotMoved(error)) => {
                 self.lease.mark_clean(head).await;
                 return Err(error);
             }
-            Err(Unswitched::Unknown(error)) => {
+            Err(SwitchError::Unknown(error)) => {
                 return Err(self.undo(port, record, head, checks.caches, error).await);
             }
         }
@@ -117,15 +117,19 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         let append = async {
             let append = with_grace(&self.context.cancel, self.ledger.append(&mut record, head.last)).await;
             append.unwrap_or_else(|| {
-                Err(Error::new(Kind::Interrupted, ErrorId::Interrupted, "interrupted while it was written"))
+                Err(Error::new(
+                    Kind::Interrupted,
+                    ErrorId::Interrupted,
+                    "interrupted while writing the record",
+                ))
             })
         };
         if let Err(error) = self.context.events.step("record release", append).await {
-            // The intent stays in the lease, and the next command that changes this stage writes the record. The
-            // release is live and answers: a failure would only cause another release of it.
+            // The intent stays in the lease, and the next command that changes this stage writes the record.
+            // The release is live and verified, so an error would only cause a second release.
             self.context.events.warn(format!(
-                "release {} is live, but the ledger record could not be written ({error}); the next command that changes this stage \
-                 completes the ledger",
+                "release {} is live, but its ledger record was not written ({error}); the next command that \
+                 changes this stage writes it",
                 record.release.version
             ));
             return Ok(record);
@@ -134,8 +138,8 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         Ok(record)
     }
 
-    /// Moves the stage in one call. A lost answer is looked up in the stage itself.
-    async fn switch(&self, port: &impl StagePort, record: &Record) -> Result<(), Unswitched> {
+    /// Moves the stage in one call. After a lost answer, the stage itself is read.
+    async fn switch(&self, port: &impl StagePort, record: &Record) -> Result<(), SwitchError> {
         let (from, to) = (&record.before.pointer, &record.pointer);
         let deadline = Instant::now() + SWITCH_TIMEOUT;
         let mut pause = INITIAL_DELAY;
@@ -143,16 +147,16 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         loop {
             if let Err(unconfirmed) = self.lease.must_be_current().await {
                 let error = unconfirmed.into_error(NOT_MOVED);
-                return Err(if sent { Unswitched::Unknown(error) } else { Unswitched::Not(error) });
+                return Err(if sent { SwitchError::Unknown(error) } else { SwitchError::NotMoved(error) });
             }
             sent = true;
-            // Once under way, the call may take effect: its answer is waited for, also after Ctrl-C.
+            // The call may take effect once it is sent, so its answer is awaited even after Ctrl-C.
             let Some(answer) = with_grace(&self.context.cancel, port.switch(from, to)).await else {
-                return Err(Unswitched::Unknown(interrupted()));
+                return Err(SwitchError::Unknown(interrupted()));
             };
             let Err(failure) = answer else { return Ok(()) };
             let stage = with_grace(&self.context.cancel, port.stage()).await;
-            let is_back = match stage {
+            let is_unmoved = match stage {
                 Some(Ok(stage)) if stage.pointer == *to => return Ok(()),
                 Some(Ok(stage)) => stage.pointer == *from,
                 _ => false,
@@ -164,9 +168,9 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 } else {
                     not_switched("failed to switch the stage", failure.clone())
                 };
-                // Without an answer, the call may still be on its way.
-                let known = is_back && failure.meaning != Meaning::Unknown;
-                return Err(if known { Unswitched::Not(error) } else { Unswitched::Unknown(error) });
+                // Without an answer, the call may still take effect.
+                let known = is_unmoved && failure.meaning != Meaning::Unknown;
+                return Err(if known { SwitchError::NotMoved(error) } else { SwitchError::Unknown(error) });
             }
             tokio::select! {
                 () = sleep(pause) => {}
@@ -176,37 +180,37 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         }
     }
 
-    /// Moves the stage back to what served before, for as long as this command holds it. Ctrl-C does not stop it.
-    async fn move_back(&self, port: &impl StagePort, record: &Record) -> Undone {
-        let (put, from) = (&record.pointer, &record.before.pointer);
+    /// Moves the stage back to the old release while this command holds the lease. Ctrl-C does not stop it.
+    async fn move_back(&self, port: &impl StagePort, record: &Record) -> UndoResult {
+        let (moved_to, from) = (&record.pointer, &record.before.pointer);
         let deadline = Instant::now() + UNDO_TIMEOUT;
         let mut pause = INITIAL_DELAY;
         loop {
-            let mut now = put.clone();
+            let mut now = moved_to.clone();
             if let Ok(stage) = port.stage().await {
-                let there = stage.pointer;
-                if there != *from && !there.is_put_there_by(put) {
-                    // By a command that took the stage over since the last write, or by a caller without a lease?
+                let live = stage.pointer;
+                if live != *from && !live.serves(moved_to) {
+                    // A command that took the stage over, or a caller without a lease, has moved it.
                     return match self.lease.confirm(record).await {
-                        Err(Unconfirmed::Lost) => Undone::Lost,
-                        _ => Undone::Elsewhere(there),
+                        Err(Unconfirmed::Lost) => UndoResult::LeaseLost,
+                        _ => UndoResult::MovedElsewhere(live),
                     };
                 }
-                // Only what is there can be removed, and only what this command put there.
-                now.variables.retain(|name, _| there.variables.contains_key(name));
+                // A variable can be removed only if it exists, and must be only if this command set it.
+                now.variables.retain(|name, _| live.variables.contains_key(name));
             }
-            // The last thing before the call: whatever was read before it may have taken long.
+            // Directly before the call: the reads above may have taken long.
             match self.lease.must_be_current().await {
                 Ok(()) => {}
-                Err(Unconfirmed::Lost) => return Undone::Lost,
-                Err(Unconfirmed::Unreachable(error)) => return Undone::Unconfirmed(error),
+                Err(Unconfirmed::Lost) => return UndoResult::LeaseLost,
+                Err(Unconfirmed::Unreachable(error)) => return UndoResult::Unconfirmed(error),
             }
-            // Also where the stage is back already: a switch without an answer may still be on its way.
-            let Err(failure) = port.switch(&now, from).await else { return Undone::Back };
+            // Even if the stage is back already: a switch without an answer may still take effect.
+            let Err(failure) = port.switch(&now, from).await else { return UndoResult::MovedBack };
             if !failure.is_transient() || Instant::now() + pause >= deadline {
                 return match port.stage().await {
-                    Ok(stage) if stage.pointer == *from => Undone::Back,
-                    _ => Undone::Failed(failure),
+                    Ok(stage) if stage.pointer == *from => UndoResult::MovedBack,
+                    _ => UndoResult::Failed(failure),
                 };
             }
             sleep(pause).await;
@@ -224,69 +228,77 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         why: Error,
     ) -> Error {
         record.outcome = Outcome::SwitchedBack;
-        // Should this command be killed now, its successor knows that the stage was to be moved back.
-        let undone = match self.lease.confirm(&record).await {
-            Err(Unconfirmed::Lost) => Undone::Lost,
-            Err(Unconfirmed::Unreachable(error)) if !self.lease.is_current() => Undone::Unconfirmed(error),
+        // If this command is killed now, the next one reads in the intent that the stage was being moved
+        // back.
+        let result = match self.lease.confirm(&record).await {
+            Err(Unconfirmed::Lost) => UndoResult::LeaseLost,
+            Err(Unconfirmed::Unreachable(error)) if !self.lease.is_current() => {
+                UndoResult::Unconfirmed(error)
+            }
             _ => {
-                let back = async {
+                let move_back = async {
                     match self.move_back(port, &record).await {
-                        Undone::Back => Ok(()),
+                        UndoResult::MovedBack => Ok(()),
                         other => Err(other),
                     }
                 };
-                self.context.events.step("switch back", back).await.err().unwrap_or(Undone::Back)
+                self.context
+                    .events
+                    .step("switch back", move_back)
+                    .await
+                    .err()
+                    .unwrap_or(UndoResult::MovedBack)
             }
         };
-        let error = match undone {
-            Undone::Lost => return self.taken_over(port, record, head.last, why).await,
-            Undone::Unconfirmed(error) => {
+        let error = match result {
+            UndoResult::LeaseLost => return self.taken_over(port, record, head.last, why).await,
+            UndoResult::Unconfirmed(error) => {
                 record.outcome = Outcome::Stuck;
                 stuck(&record, &why, error)
             }
-            Undone::Failed(failure) => {
+            UndoResult::Failed(failure) => {
                 record.outcome = Outcome::Stuck;
                 stuck(&record, &why, failure)
             }
-            Undone::Elsewhere(pointer) => {
+            UndoResult::MovedElsewhere(pointer) => {
                 record.outcome = Outcome::Superseded;
                 moved_elsewhere(&record, &pointer, why)
             }
-            Undone::Back => {
+            UndoResult::MovedBack => {
                 self.flush(port, caches).await;
                 switched_back(&record, why)
             }
         };
         record.steps = self.context.events.times();
         match self.ledger.append(&mut record, head.last).await {
-            // Settled also when stuck: the record says so, and the next command must not take it for live.
+            // Marked clean even if stuck: the record says so, and the intent must not be recorded as live.
             Ok(_) => self.lease.mark_clean(head.after(&record)).await,
             Err(failure) => {
-                // The intent stays, and the next command finds what became of it.
-                self.context.events.warn(format!("the ledger does not have this attempt: {failure}"));
+                // The intent stays in the lease, and the next command records the result.
+                self.context.events.warn(format!("failed to record this attempt in the ledger: {failure}"));
             }
         }
         error
     }
 
-    /// The error of a command that moved the stage and then lost it to another one. Nothing is moved back; the ledger
-    /// gets this operation, unless the other command has recorded it.
+    /// The error of a command that moved the stage and then lost the lease to another one. The stage is not
+    /// moved back. The operation is recorded, unless the other command has done so.
     async fn taken_over(&self, port: &impl StagePort, mut record: Record, last: u64, why: Error) -> Error {
         let stage = port.stage().await.ok();
-        let serves = stage.as_ref().is_some_and(|stage| stage.pointer.is_put_there_by(&record.pointer));
+        let serves = stage.as_ref().is_some_and(|stage| stage.pointer.serves(&record.pointer));
         record.outcome = if serves { Outcome::Live } else { Outcome::Superseded };
         record.steps = self.context.events.times();
         if let Err(failure) = self.ledger.append(&mut record, last).await {
-            self.context.events.warn(format!("the ledger does not have this attempt: {failure}"));
+            self.context.events.warn(format!("failed to record this attempt in the ledger: {failure}"));
         }
         let live = stage.map_or_else(
             || "failed to read what the stage serves".to_owned(),
-            |stage| format!("the stage serves {}, and nothing was moved back", shown(&stage.pointer)),
+            |stage| format!("the stage serves {}, and nothing was moved back", describe(&stage.pointer)),
         );
         lost(&live).because(why)
     }
 
-    /// Flushes the caches. A release is good even where they cannot be flushed: they expire.
+    /// Flushes the caches. A failure is a warning, because their entries expire.
     pub(super) async fn flush(&self, port: &impl StagePort, caches: Caches) {
         if caches.authorizer_seconds == 0 && !caches.responses {
             return;
@@ -298,8 +310,8 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 caches.responses.then(|| "cached responses within the stage's cache TTL".to_owned());
             let expiry = authorizers.into_iter().chain(responses).collect::<Vec<_>>().join(", ");
             self.context.events.warn(format!(
-                "the stage's caches could not be flushed ({failure}); until they expire, callers may \
-                 get what the release before answered: {expiry}"
+                "failed to flush the stage's caches ({failure}); until they expire, callers may get answers \
+                 of the previous release: {expiry}"
             ));
         }
     }
@@ -307,7 +319,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
 
 fn switched_back(record: &Record, why: Error) -> Error {
     match why.kind {
-        // The switch itself failed or was interrupted: that is the error.
+        // The switch itself failed or was interrupted: its error already says so.
         Kind::Interrupted => interrupted(),
         _ if why.id == ErrorId::ReleaseNotSwitched => why,
         _ => {
@@ -315,8 +327,8 @@ fn switched_back(record: &Record, why: Error) -> Error {
                 format!("release {} did not pass its checks and was switched back", record.release.version);
             Error::new(Kind::OldReleaseServes, ErrorId::ReleaseSwitchedBack, message).because(why).hint(
                 format!(
-                    "the stage serves {} again; the functions' logs may tell why",
-                    shown(&record.before.pointer)
+                    "the stage serves {} again; see the functions' logs for the cause",
+                    describe(&record.before.pointer)
                 ),
             )
         }
@@ -328,22 +340,22 @@ fn moved_elsewhere(record: &Record, now: &Pointer, why: Error) -> Error {
         Kind::Stuck,
         ErrorId::ReleaseMovedElsewhere,
         format!(
-            "release {} was not moved back: the stage was moved elsewhere meanwhile, without deployctl",
+            "refused to switch back from release {}: the stage was moved meanwhile without deployctl",
             record.release.version
         ),
     )
     .because(why)
     .hint(format!(
-        "the stage serves {}; find out who moved it, and run `deployctl status`; `deployctl rollback` or a release \
-         moves it again",
-        shown(now)
+        "the stage serves {}; AWS CloudTrail shows the caller that moved it; run `deployctl status`, and \
+         `deployctl rollback` or a release to move it again",
+        describe(now)
     ))
 }
 
 fn stuck(
     record: &Record,
-    first: &dyn std::error::Error,
-    second: impl std::error::Error + Send + Sync + 'static,
+    switch_error: &dyn std::error::Error,
+    undo_error: impl std::error::Error + Send + Sync + 'static,
 ) -> Error {
     let (from, api) = (&record.before.pointer, &record.release.api);
     let mut operations = vec![format!("op=replace,path=/deploymentId,value={}", from.deployment_id)];
@@ -353,23 +365,19 @@ fn stuck(
     for name in record.pointer.variables.keys().filter(|name| !from.variables.contains_key(*name)) {
         operations.push(format!("op=remove,path=/variables/{name}"));
     }
-    Error::new(
-        Kind::Stuck,
-        ErrorId::ReleaseStuck,
-        format!("failed to undo a failed switch ({first})"),
-    )
-    .because(second)
-    .hint(format!(
-        "a person must move the stage back to {}:\n  aws apigateway update-stage --rest-api-id {} --stage-name {} \
-         --patch-operations {}\nthen run `deployctl status`",
-        shown(from),
-        api.id,
-        api.stage,
-        operations.join(" ")
-    ))
+    Error::new(Kind::Stuck, ErrorId::ReleaseStuck, format!("failed to undo a failed switch ({switch_error})"))
+        .because(undo_error)
+        .hint(format!(
+            "the stage may serve the failed release; move it back to {}:\n  aws apigateway update-stage \
+         --rest-api-id {} --stage-name {} --patch-operations {}\nthen run `deployctl status`",
+            describe(from),
+            api.id,
+            api.stage,
+            operations.join(" ")
+        ))
 }
 
-fn shown(pointer: &Pointer) -> String {
+fn describe(pointer: &Pointer) -> String {
     match pointer.release() {
         Some(version) => format!("release {version}"),
         None => format!("deployment {}", pointer.deployment_id),

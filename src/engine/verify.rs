@@ -1,4 +1,5 @@
-//! Checks over HTTP, after the switch, that the new release answers. Waits while the switch is still propagating.
+//! Verifies a release over HTTP after the switch. It waits while the switch still propagates, and fails early
+//! when the new release itself fails.
 
 use std::time::Duration;
 
@@ -13,29 +14,29 @@ use crate::release::check::{Answer, HttpRequest, Request};
 use crate::release::model::Version;
 use crate::release::state::Caches;
 
-/// Answers in a row that make a release verified: API Gateway's propagation is not everywhere at once.
-const ANSWERS: u32 = 3;
+/// Good answers in a row that verify a release: API Gateway does not propagate a switch everywhere at once.
+const REQUIRED_ANSWERS: u32 = 3;
 
-/// Failures in a row, by the new release itself, that are not propagation any more.
-const FAILURES: u32 = 5;
+/// Failures in a row of the new release that are more than an effect of the propagation.
+const MAX_FAILURES: u32 = 5;
 
 /// The time between two probes.
-const PROBE_EVERY: Duration = Duration::from_millis(200);
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What must hold once the stage is switched.
+/// The checks of the stage after the switch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LiveChecks<'a> {
     /// How the release is recognised.
     pub(crate) probe: &'a Probe,
-    /// What the project wants to see.
+    /// The project's own checks.
     pub(crate) requests: &'a [Request],
-    /// What the stage remembers of the release before.
+    /// The caches that may still hold answers of the previous release.
     pub(crate) caches: Caches,
 }
 
 impl<S: Store + Clone> HeldStage<'_, S> {
-    /// Waits until the new release answers, over HTTP, several times in a row, and then makes the project's own
-    /// checks, one after the other.
+    /// Waits until the new release answers several times in a row, and then runs the project's own checks,
+    /// one after the other.
     pub(super) async fn verify(
         &self,
         port: &impl StagePort,
@@ -48,58 +49,59 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         };
         unless_interrupted(&self.context.cancel, flush).await?;
         let probe = checks.probe;
-        let judge = |seen: &ProbeResult| judge(seen, version, probe);
-        let last = self.ask_until(port, &HttpRequest::get(&probe.path), ANSWERS, probe, judge).await?;
-        if last == Verdict::AsksWho {
+        let judge = |result: &ProbeResult| judge(result, version, probe);
+        let last =
+            self.probe_until(port, &HttpRequest::get(&probe.path), REQUIRED_ANSWERS, probe, judge).await?;
+        if last == Verdict::Unauthorized {
             self.context.events.warn(format!(
-                "GET {} asks for credentials, so it cannot be seen which release answered; give the probe some in \
+                "GET {} requires credentials, so the answer does not name its release; set \
                  DEPLOYCTL_PROBE_AUTHORIZATION",
                 probe.path
             ));
         }
         for check in checks.requests {
-            let judge = |seen: &ProbeResult| judge_check(seen, check, version, probe);
+            let judge = |result: &ProbeResult| judge_check(result, check, version, probe);
             let http_request = check.http_request(version);
-            let work = self.ask_until(port, &http_request, 1, probe, judge);
+            let work = self.probe_until(port, &http_request, 1, probe, judge);
             self.context.events.step(&format!("check {}", check.name), work).await?;
         }
         Ok(())
     }
 
-    /// Asks until `enough` answers in a row are good. A failure of the new release itself counts after a few of them;
-    /// anything else may still be spreading, and is waited for.
-    async fn ask_until(
+    /// Sends the request until `required` answers in a row are good. The new release may fail a few times;
+    /// any other result may be due to the propagation, and is retried until the probe's timeout.
+    async fn probe_until(
         &self,
         port: &impl StagePort,
         http_request: &HttpRequest,
-        enough: u32,
+        required: u32,
         probe: &Probe,
         judge: impl Fn(&ProbeResult) -> Verdict,
     ) -> Result<Verdict> {
-        // The settings bound the time; what a clock cannot add is as good as a day.
+        // The settings limit the timeout, so the fallback for an overflow is never used.
         let deadline = Instant::now()
             .checked_add(Duration::from_secs(probe.timeout_seconds))
             .unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         let mut answers = 0;
         let mut failures = 0;
         loop {
-            let seen = tokio::select! {
-                seen = port.send(http_request) => seen,
+            let result = tokio::select! {
+                result = port.send(http_request) => result,
                 () = self.context.cancel.cancelled() => return Err(interrupted()),
             };
-            let verdict = judge(&seen);
-            let answered = matches!(verdict, Verdict::Answers | Verdict::AsksWho);
+            let verdict = judge(&result);
+            let answered = matches!(verdict, Verdict::Passed | Verdict::Unauthorized);
             answers = if answered { answers + 1 } else { 0 };
-            if answers == enough {
+            if answers == required {
                 return Ok(verdict);
             }
-            failures = if let Verdict::Fails(_) = verdict { failures + 1 } else { 0 };
-            if failures == FAILURES {
+            failures = if let Verdict::Failed(_) = verdict { failures + 1 } else { 0 };
+            if failures == MAX_FAILURES {
                 return Err(unverified(
                     ErrorId::ReleaseFails,
                     "the new release answers, but fails",
                     http_request,
-                    &seen,
+                    &result,
                     verdict,
                     probe,
                 ));
@@ -110,14 +112,14 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                     ErrorId::ReleaseSilent,
                     &message,
                     http_request,
-                    &seen,
+                    &result,
                     verdict,
                     probe,
                 ));
             }
             if !answered {
                 tokio::select! {
-                    () = tokio::time::sleep(PROBE_EVERY) => {}
+                    () = tokio::time::sleep(PROBE_INTERVAL) => {}
                     () = self.context.cancel.cancelled() => return Err(interrupted()),
                 }
             }
@@ -127,38 +129,37 @@ impl<S: Store + Clone> HeldStage<'_, S> {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Verdict {
-    /// The new release answers.
-    Answers,
-    /// API Gateway itself wants credentials before it asks the release: 401 is all that it returns then.
-    AsksWho,
-    /// The new release answers, but not as it should.
-    Fails(String),
-    /// Something else answers, or nothing: it may still be spreading.
-    NotYet,
+    Passed,
+    /// API Gateway answers 401 itself and does not invoke the release, because the probe has no credentials.
+    Unauthorized,
+    /// The new release answers, but not as expected.
+    Failed(String),
+    /// Another release answers, or none: the switch may still propagate.
+    Pending,
 }
 
-fn judge(seen: &ProbeResult, version: &Version, probe: &Probe) -> Verdict {
-    let ProbeResult::Answer(answer) = seen else { return Verdict::NotYet };
+fn judge(result: &ProbeResult, version: &Version, probe: &Probe) -> Verdict {
+    let ProbeResult::Answer(answer) = result else { return Verdict::Pending };
     let status = answer.status;
     match (&probe.release_header, released_by(answer, probe)) {
-        (Some(_), Some(found)) if found != version.as_str() => Verdict::NotYet,
-        (Some(_), Some(_)) if status < 500 => Verdict::Answers,
-        (Some(_), Some(_)) => Verdict::Fails(format!("status {status}")),
-        (Some(_), None) if status == 401 => Verdict::AsksWho,
-        (None, _) if status < 500 => Verdict::Answers,
-        _ => Verdict::NotYet,
+        (Some(_), Some(release)) if release != version.as_str() => Verdict::Pending,
+        (Some(_), Some(_)) if status < 500 => Verdict::Passed,
+        (Some(_), Some(_)) => Verdict::Failed(format!("status {status}")),
+        (Some(_), None) if status == 401 => Verdict::Unauthorized,
+        (None, _) if status < 500 => Verdict::Passed,
+        _ => Verdict::Pending,
     }
 }
 
-fn judge_check(seen: &ProbeResult, check: &Request, version: &Version, probe: &Probe) -> Verdict {
-    let ProbeResult::Answer(answer) = seen else { return Verdict::NotYet };
-    // The old release may still answer here and there; what it says is no verdict on the new one.
-    if released_by(answer, probe).is_some_and(|found| found != version.as_str()) {
-        return Verdict::NotYet;
+fn judge_check(result: &ProbeResult, check: &Request, version: &Version, probe: &Probe) -> Verdict {
+    let ProbeResult::Answer(answer) = result else { return Verdict::Pending };
+    // During the propagation the old release may answer, too; that says nothing about the new one.
+    if released_by(answer, probe).is_some_and(|release| release != version.as_str()) {
+        return Verdict::Pending;
     }
     match check.judge(answer, version) {
-        Ok(()) => Verdict::Answers,
-        Err(why) => Verdict::Fails(why),
+        Ok(()) => Verdict::Passed,
+        Err(why) => Verdict::Failed(why),
     }
 }
 
@@ -170,13 +171,13 @@ fn unverified(
     id: ErrorId,
     message: &str,
     http_request: &HttpRequest,
-    seen: &ProbeResult,
+    result: &ProbeResult,
     verdict: Verdict,
     probe: &Probe,
 ) -> Error {
-    let last = match (seen, verdict) {
+    let last = match (result, verdict) {
         (ProbeResult::Unreachable(why), _) => why.clone(),
-        (ProbeResult::Answer(answer), Verdict::Fails(why)) => {
+        (ProbeResult::Answer(answer), Verdict::Failed(why)) => {
             format!("{why}, from release {}", released_by(answer, probe).unwrap_or("unknown"))
         }
         (ProbeResult::Answer(answer), _) => {

@@ -1,4 +1,4 @@
-//! The ids of errors: stable names for scripts, and the keys of `commands/explain/catalogue.toml`.
+//! Error ids: stable names for scripts, and the keys of `commands/explain/catalogue.toml`.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ macro_rules! error_ids {
         }
 
         impl ErrorId {
-            /// All ids, in alphabetical order.
+            /// All ids.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The id as it is printed.
@@ -157,7 +157,7 @@ error_ids! {
 }
 
 impl ErrorId {
-    /// Whether this is about the contract or another output of Terraform.
+    /// Whether the contract or another Terraform output is missing or invalid.
     pub(crate) fn is_contract(self) -> bool {
         self.as_str().starts_with("contract.")
     }

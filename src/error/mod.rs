@@ -1,7 +1,7 @@
 //! The one error that commands return, and the table of exit codes.
 //!
-//! Modules below (Terraform, AWS, artifacts) have typed errors of their own; each is turned into an [`Error`]
-//! where it is known what it means for the user: who must act, what is live now, and what to do next.
+//! The modules below (Terraform, AWS, artifacts) have typed errors. They are converted into an [`Error`]
+//! where their meaning for the user is known: who must act, what is live, and what to do next.
 
 mod id;
 
@@ -11,25 +11,25 @@ use std::path::PathBuf;
 
 pub use self::id::ErrorId;
 
-/// What every fallible function above the typed modules returns.
+/// The result of fallible functions above the modules with typed errors.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Who must act, and therefore the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Usage or configuration: the caller edits a command line or a file. Nothing was changed.
+    /// The command line or the configuration is invalid. Nothing was changed.
     Usage,
     /// Preflight or build failed. Nothing was changed.
     Preflight,
-    /// Terraform failed: what is live is unchanged, the infrastructure is perhaps partly applied.
+    /// Terraform failed: what is live is unchanged, but the infrastructure may be partly applied.
     Terraform,
-    /// A prepare step failed, or the release failed and was switched back: the old release serves.
+    /// A step before the switch failed, or the release was switched back: the old release serves.
     OldReleaseServes,
-    /// A switch went wrong and could not be undone: a person must act.
+    /// The switch failed and could not be undone: a person must act.
     Stuck,
     /// Another release holds the stage.
     Held,
-    /// Interrupted by a signal; nothing is half-live.
+    /// Interrupted by a signal. No mixture of releases is live.
     Interrupted,
     /// A bug in deployctl.
     Bug,
@@ -54,68 +54,68 @@ impl Kind {
 /// Exit code of `plan` and `status` with `--exit-code` when there are changes.
 pub const EXIT_CHANGES: u8 = 3;
 
-/// Exit code of a command that worked, and whose answer is the other one: an invoked function answered with an error.
+/// Exit code of `invoke` when the function itself answers with an error.
 pub const EXIT_ANSWER: u8 = EXIT_CHANGES;
 
 type Source = Box<dyn StdError + Send + Sync + 'static>;
 
-/// A failure as the user meets it: what failed (`message`), why (`source`), what to do next (`hint`).
+/// An error for the user: what failed (`message`), why (`source`), what to do next (`hint`).
 #[derive(Debug)]
 pub struct Error {
     /// Who must act, and therefore the exit code.
     pub kind: Kind,
-    /// Stable name for scripts and for looking it up, such as `lease.held`.
+    /// Stable id for scripts and for `deployctl explain`, such as `lease.held`.
     pub id: ErrorId,
     /// What failed, in one sentence without a full stop.
     pub message: String,
-    /// What to do next, and what is live where that is not obvious.
+    /// What is live, if that is not obvious, and what to do next.
     pub hint: Option<String>,
-    /// The lines of the user's files that it is about, as far as they are known.
+    /// The lines of the user's files that cause it, as far as they are known.
     pub places: Vec<Place>,
     source: Option<Source>,
 }
 
-/// A line of a file that is not as it must be.
+/// An invalid line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The file, as an absolute path.
     pub file: PathBuf,
-    /// The line, counted from one.
+    /// The line number, from one.
     pub line: usize,
-    /// What is wrong there.
+    /// The problem.
     pub text: String,
 }
 
 impl Error {
-    /// An error of `kind`, named `id`.
+    /// Creates an error without hint and source.
     pub fn new(kind: Kind, id: ErrorId, message: impl Into<String>) -> Self {
         Self { kind, id, message: message.into(), hint: None, places: Vec::new(), source: None }
     }
 
-    /// The caller must change a command line or a file.
+    /// Creates an error of kind [`Kind::Usage`].
     pub fn usage(id: ErrorId, message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, id, message)
     }
 
-    /// Something that a release needs is not as it must be.
+    /// Creates an error of kind [`Kind::Preflight`].
     pub fn preflight(id: ErrorId, message: impl Into<String>) -> Self {
         Self::new(Kind::Preflight, id, message)
     }
 
-    /// An error that only a bug in deployctl can cause.
+    /// Creates an error of kind [`Kind::Bug`].
     pub fn bug(message: impl Into<String>) -> Self {
         Self::new(Kind::Bug, ErrorId::Bug, message)
             .hint("this is a bug in deployctl: please report it with this message")
     }
 
-    /// Adds what to do next.
+    /// Sets the hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Adds why it happened.
+    /// Sets the source.
     #[must_use]
     pub fn because(mut self, source: impl Into<Source>) -> Self {
         self.source = Some(source.into());
@@ -128,7 +128,7 @@ impl Error {
         let mut next: Option<&(dyn StdError + 'static)> = self.source();
         while let Some(cause) = next {
             let text = cause.to_string();
-            // Many libraries print their source in their own message: say each thing once.
+            // Many libraries include their source in their own message: print each cause once.
             if causes.last().is_none_or(|last| !last.contains(&text)) {
                 causes.push(text);
             }

@@ -6,11 +6,10 @@ use crate::artifact::python_tools::PythonToolsError;
 use crate::error::{Error, ErrorId, Kind};
 use crate::platform::process::{Failure, ProcessError};
 
-/// A local stage that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LocalError {
-    /// A file of the stage cannot be read or written.
-    #[error("failed to use {}: {source}", path.display())]
+    /// A file of the stage is not readable or writable.
+    #[error("failed to read or write {}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     /// MiniStack could not be installed.
     #[error(transparent)]
@@ -18,37 +17,21 @@ pub(crate) enum LocalError {
     /// A program could not be started, or installing Redis failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// There is no Redis, and it cannot be installed here.
-    #[error("the local stage needs redis-server, which is not on PATH")]
+    /// Redis is missing, and deployctl cannot install it.
+    #[error("failed to find redis-server on PATH, which the local stage needs")]
     NoRedis,
     /// Another program listens on the configured port.
-    #[error("port {port} is taken: {source}")]
-    PortTaken {
-        port: u16,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The stage already runs elsewhere than the configuration says.
-    #[error("the local stage runs on port {running}, not on {configured}")]
+    #[error("failed to listen on port {port}: {source}")]
+    PortTaken { port: u16, source: std::io::Error },
+    /// The stage runs on another port than the configured one.
+    #[error("the local stage runs on port {running}, but deployctl.toml sets port {configured}")]
     OtherPort { running: u16, configured: u16 },
-    /// A server ended while it was waited for.
-    #[error("{program} ended at once ({status}){}", tail(log))]
-    Died {
-        program: &'static str,
-        /// Its exit code or signal.
-        status: String,
-        log: PathBuf,
-    },
-    /// A server runs, but does not answer.
-    #[error("{program} does not answer on port {port} after {seconds} s{}", tail(log))]
-    Silent {
-        program: &'static str,
-        port: u16,
-        /// How long it was waited for.
-        seconds: u64,
-        log: PathBuf,
-    },
-    /// The user has stopped the start.
+    /// A server ended during the start.
+    #[error("failed to start {program}: it ended ({status}){}", tail(log))]
+    Died { program: &'static str, status: String, log: PathBuf },
+    /// A server runs, but does not respond.
+    #[error("failed to reach {program} on port {port} within {seconds} s{}", tail(log))]
+    Silent { program: &'static str, port: u16, seconds: u64, log: PathBuf },
     #[error("interrupted while starting the local stage")]
     Interrupted,
 }
@@ -70,7 +53,6 @@ fn tail(log: &Path) -> String {
 }
 
 impl LocalError {
-    /// A file of the local stage could not be read or written.
     pub(super) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }
@@ -83,7 +65,7 @@ impl From<LocalError> for Error {
             LocalError::Interrupted
             | LocalError::Process(ProcessError { failure: Failure::Interrupted { .. }, .. }) => {
                 Self::new(Kind::Interrupted, ErrorId::Interrupted, LocalError::Interrupted.to_string())
-                    .hint("nothing was changed, and what was started is stopped again")
+                    .hint("what is live is unchanged, and the started servers were stopped")
             }
             LocalError::Tools(tools) => tools.into(),
             LocalError::Io { .. } => Self::preflight(ErrorId::LocalIo, message),
@@ -92,12 +74,12 @@ impl From<LocalError> for Error {
                 "install it: `apt-get install redis-server` on Debian and Ubuntu, `brew install redis` on macOS",
             ),
             LocalError::PortTaken { .. } => Self::preflight(ErrorId::LocalPort, message)
-                .hint("stop what listens there, or leave the port out of deployctl.toml: a free one is found then"),
+                .hint("stop the program that uses the port, or remove `port` from deployctl.toml to use a free one"),
             LocalError::OtherPort { .. } => Self::usage(ErrorId::LocalOtherPort, message)
-                .hint("`deployctl local down` stops it; it starts on the configured port, and empty, next time"),
+                .hint("nothing was changed; `deployctl local down` stops it and deletes its data, and it starts on the configured port"),
             LocalError::Died { .. } => Self::preflight(ErrorId::LocalDied, message),
             LocalError::Silent { .. } => {
-                Self::preflight(ErrorId::LocalSilent, message).hint("`deployctl local down` stops it and forgets what it holds")
+                Self::preflight(ErrorId::LocalSilent, message).hint("`deployctl local down` stops the local stage and deletes its data")
             }
         }
     }

@@ -1,12 +1,12 @@
 //! The local AWS emulator: MiniStack with AWS's stage semantics, and a Redis, both on 127.0.0.1.
 //!
-//! It is the one thing that survives between commands: [`up`] starts it, or finds it running within milliseconds;
-//! [`down`] stops it and all its Lambdas. `.deployctl/local/stage.json` remembers which processes it consists of;
-//! one that is not provably ours is never touched.
+//! The servers continue to run between commands: [`up`] starts them, or finds them within milliseconds;
+//! [`down`] stops them and all Lambdas. `.deployctl/local/stage.json` contains the identities of the
+//! processes. Other processes are never signalled.
 //!
-//! It is a sandbox and keeps everything in memory: stopped is forgotten, Terraform's state included (which lives in
-//! the stage's own S3), so that what is left is always consistent. When a part of it has died, or the machine has
-//! been restarted, [`up`] starts an empty one.
+//! All data is in memory, including the Terraform state, which is in the emulated S3. A stopped stage loses
+//! all of it, so the data is always consistent. If a server has ended, or the machine was restarted, [`up`]
+//! starts an empty stage.
 
 mod error;
 mod redis_package;
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::error::LocalError;
-pub(crate) use self::redis_package::look as look_for_redis;
+pub(crate) use self::redis_package::status as redis_status;
 use self::server::Server;
 pub(crate) use self::stage::{ACCOUNT, LocalConfig, LocalStage};
 use self::state::State;
@@ -31,8 +31,8 @@ use crate::artifact::python_tools::PythonTools;
 use crate::event::Events;
 use crate::platform::file_lock;
 
-/// The running local stage of the project, started first where it does not run. Started at the same time by two
-/// commands, it starts once.
+/// Returns the running local stage of the project, and starts it if it does not run. Two commands at the same
+/// time start it once.
 pub(crate) async fn up(
     project_dir: &Path,
     config: &LocalConfig,
@@ -53,14 +53,14 @@ pub(crate) async fn up(
     }
     if let Some(state) = State::read(&folder) {
         if state.processes().any(|(_, process)| process.is_alive()) {
-            events.warn("a part of the local stage has died: it starts afresh, and empty");
+            events.warn("a server of the local stage has ended: the stage starts again, without its data");
         }
         stop(&folder, &state).await?;
     }
     events.step("start the local stage", start::start(&folder, config, tools, events, cancel)).await
 }
 
-/// The local stage of the project if it runs: looks, and changes nothing.
+/// The local stage of the project if it runs. Changes nothing.
 pub(crate) async fn find(
     project_dir: &Path,
     config: &LocalConfig,
@@ -72,7 +72,7 @@ pub(crate) async fn find(
     }
 }
 
-/// The parts of the local stage that were started and have died since, by name; `None` where none was started.
+/// The names of the servers that were started and have ended; `None` if none was started.
 pub(crate) fn dead_parts(project_dir: &Path) -> Option<Vec<&'static str>> {
     let state = State::read(&folder_of(project_dir))?;
     Some(
@@ -84,11 +84,11 @@ pub(crate) fn dead_parts(project_dir: &Path) -> Option<Vec<&'static str>> {
     )
 }
 
-/// The packages that the local stage runs on.
+/// The Python packages of the local stage.
 pub(crate) const PACKAGES: crate::artifact::python_tools::Requirements = server::MINISTACK;
 
-/// Stops the local stage of the project with all its Lambdas and forgets what it held; its logs stay. Says whether
-/// there was one.
+/// Stops the local stage of the project with all its Lambdas, and deletes its data but not its logs. Returns
+/// whether there was one.
 pub(crate) async fn down(project_dir: &Path, events: &Events) -> Result<bool, LocalError> {
     let Ok(folder) = folder_of(project_dir).canonicalize() else { return Ok(false) };
     let _lock = lock(&folder, events).await?;
@@ -101,8 +101,8 @@ pub(crate) async fn down(project_dir: &Path, events: &Events) -> Result<bool, Lo
     }
 }
 
-/// The stage, if all of it runs. One that runs but does not answer at once is waited for: starting another would
-/// throw away what it holds.
+/// The stage, if both servers run. A server that does not respond gets a second attempt: a new stage would
+/// lose the data.
 async fn running(
     folder: &Path,
     config: &LocalConfig,
@@ -113,7 +113,7 @@ async fn running(
         return Err(LocalError::OtherPort { running: state.port, configured });
     }
     for (server, port) in [(Server::Redis, state.redis_port), (Server::MiniStack, state.port)] {
-        if !server.answers(port).await && !server.answers(port).await {
+        if !server.responds(port).await && !server.responds(port).await {
             let seconds = 4;
             return Err(LocalError::Silent {
                 program: server.name(),
@@ -124,7 +124,10 @@ async fn running(
         }
     }
     if state.version_hash != state::version_hash() {
-        events.warn("the local stage was started by another version of deployctl; `local down` and `local up` renew it");
+        events.warn(
+            "another version of deployctl started the local stage; restart it with `deployctl local down` and \
+             `deployctl local up`",
+        );
     }
     Ok(state.stage(&config.region))
 }
@@ -133,8 +136,8 @@ fn folder_of(project_dir: &Path) -> PathBuf {
     project_dir.join(".deployctl/local")
 }
 
-/// The stage's folder by its real path: processes are known by it. It holds the stage's secret, and what its
-/// Lambdas run, so no other user may read it.
+/// The real path of the stage's folder, which identifies processes. The folder contains the stage's secret
+/// and the code of its Lambdas, so other users must not read it.
 fn folder(project_dir: &Path) -> Result<PathBuf, LocalError> {
     let folder = folder_of(project_dir);
     std::fs::create_dir_all(&folder)
@@ -145,6 +148,7 @@ fn folder(project_dir: &Path) -> Result<PathBuf, LocalError> {
 
 async fn lock(folder: &Path, events: &Events) -> Result<std::fs::File, LocalError> {
     let path = folder.join("lock");
-    let waiting = || events.note("waiting for another deployctl that starts or stops the local stage");
+    let waiting =
+        || events.note("waiting for another deployctl process that starts or stops the local stage");
     file_lock::exclusive(&path, waiting).await.map_err(|e| LocalError::io(&path, e))
 }

@@ -8,11 +8,11 @@ use super::error::LocalError;
 use crate::event::{Event, Events};
 use crate::platform::process::Command;
 
-/// Debian asks this script whether a package's service may start; 101 is "no".
+/// Debian runs this script before it starts the service of a package; exit code 101 forbids it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const FORBID: &str = "#!/bin/sh\nexit 101\n";
 
-/// The program, installed first where it is missing and can be installed.
+/// Returns the program. Installs it if it is missing and deployctl runs as root on Debian.
 pub(crate) async fn find_or_install(
     events: &Events,
     cancel: &CancellationToken,
@@ -27,21 +27,21 @@ pub(crate) async fn find_or_install(
     on_path("redis-server").ok_or(LocalError::NoRedis)
 }
 
-/// Where `redis-server` is, and whether it could be installed where it is not.
-pub(crate) fn look() -> (Option<PathBuf>, bool) {
+/// The path of `redis-server`, and whether deployctl could install it.
+pub(crate) fn status() -> (Option<PathBuf>, bool) {
     let can_install = nix::unistd::geteuid().is_root() && on_path("apt-get").is_some();
     (on_path("redis-server"), can_install)
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // The packages' own places, in case a service manager or cron has left PATH short.
-    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/bin"), PathBuf::from("/usr/sbin")]);
-    which::which_in(name, Some(std::env::join_paths(places).ok()?), "/").ok()
+    // Also the folders of the packages: the PATH of a service manager or cron may lack them.
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/bin"), PathBuf::from("/usr/sbin")]);
+    which::which_in(name, Some(std::env::join_paths(folders).ok()?), "/").ok()
 }
 
 async fn install(events: &Events, cancel: &CancellationToken) -> Result<(), LocalError> {
-    // The package starts a server of its own on 6379; the stage wants a program, not a service.
+    // The package would start a server on port 6379.
     let _no_service = Policy::forbid(Path::new(POLICY))?;
     for command in commands() {
         let exit = command
@@ -60,24 +60,24 @@ fn commands() -> [Command; 2] {
     ]
 }
 
-/// Services stay down until this is dropped. A policy that the machine already has is left as it is.
+/// Forbids starting services until it is dropped. An existing policy of the machine is kept.
 struct Policy {
-    ours: Option<PathBuf>,
+    created: Option<PathBuf>,
 }
 
 impl Policy {
     fn forbid(path: &Path) -> Result<Self, LocalError> {
         use std::io::Write as _;
         use std::os::unix::fs::OpenOptionsExt as _;
-        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(path);
-        match made {
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(path);
+        match file {
             Ok(mut file) => {
-                let policy = Self { ours: Some(path.to_owned()) };
+                let policy = Self { created: Some(path.to_owned()) };
                 file.write_all(FORBID.as_bytes())
                     .map_err(|e| LocalError::Io { path: path.to_owned(), source: e })?;
                 Ok(policy)
             }
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(Self { ours: None }),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(Self { created: None }),
             Err(e) => Err(LocalError::Io { path: path.to_owned(), source: e }),
         }
     }
@@ -85,8 +85,8 @@ impl Policy {
 
 impl Drop for Policy {
     fn drop(&mut self) {
-        if let Some(path) = &self.ours {
-            // Removing what is gone already is no loss.
+        if let Some(path) = &self.created {
+            // It may have been removed.
             let _gone = std::fs::remove_file(path);
         }
     }
@@ -97,14 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_policy_lasts_as_long_as_the_installation_and_spares_a_foreign_one() {
+    fn the_policy_is_removed_after_the_installation_and_an_existing_one_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy-rc.d");
         let policy = Policy::forbid(&path).unwrap();
         let status = std::process::Command::new("sh").arg(&path).status().unwrap();
         assert_eq!(status.code(), Some(101));
         drop(Policy::forbid(&path).unwrap());
-        assert!(path.exists(), "a policy that was there before was removed");
+        assert!(path.exists(), "an existing policy was removed");
         drop(policy);
         assert!(!path.exists());
     }

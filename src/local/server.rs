@@ -1,5 +1,4 @@
-//! The two servers of the local stage as data: what is started with which environment, and how each is asked
-//! whether it answers.
+//! The two servers of the local stage: their commands, environments and health checks.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,31 +10,30 @@ use tokio::net::TcpStream;
 use crate::artifact::python_tools::{Requirements, Venv};
 use crate::platform::process::Command;
 
-/// MiniStack and all that it needs.
+/// MiniStack and its dependencies.
 pub(crate) const MINISTACK: Requirements =
     Requirements { name: "ministack", text: include_str!("ministack/requirements.txt") };
 
-/// Starts MiniStack with AWS's stage semantics, and ends it with all its Lambdas.
+/// Starts MiniStack with the stage semantics of AWS, and ends it together with its Lambdas.
 pub(crate) const LAUNCHER: &str = include_str!("ministack/launcher.py");
 
-/// What the launcher puts before MiniStack: requests that are not signed with the stage's secret are refused.
+/// Runs before MiniStack and refuses requests that are not signed with the stage's secret.
 pub(crate) const GUARD: &str = include_str!("ministack/guard.py");
 
-/// What of the environment reaches the servers, and through MiniStack the Lambdas: enough to run, and none of the
-/// user's credentials, endpoints or MiniStack settings.
+/// What of the environment reaches the servers, and through MiniStack the Lambdas: enough to run, and none of
+/// the user's credentials, endpoints or MiniStack settings.
 const KEPT: [&str; 5] = ["PATH", "LANG", "LC_ALL", "TZ", "USER"];
 
-/// One of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Server {
-    /// The Redis that plays ElastiCache.
+    /// Stands in for ElastiCache.
     Redis,
-    /// Everything else of AWS.
+    /// Emulates the other AWS services.
     MiniStack,
 }
 
 impl Server {
-    /// Its name in messages.
+    /// The name in messages.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Redis => "Redis",
@@ -43,7 +41,6 @@ impl Server {
         }
     }
 
-    /// Its log in the stage's folder.
     pub(crate) fn log(self, folder: &Path) -> PathBuf {
         folder.join(match self {
             Self::Redis => "redis.log",
@@ -51,7 +48,7 @@ impl Server {
         })
     }
 
-    /// How long it may take to end when asked. MiniStack's supervisor gives the server 10 s before it kills it.
+    /// How long it may take to end after SIGTERM. MiniStack's supervisor kills the server after 10 s.
     pub(crate) const fn grace(self) -> Duration {
         match self {
             Self::Redis => Duration::from_secs(3),
@@ -59,28 +56,28 @@ impl Server {
         }
     }
 
-    /// Whether it answers as itself on `port` of this machine.
-    pub(crate) async fn answers(self, port: u16) -> bool {
-        let (question, answer): (&[u8], &[u8]) = match self {
+    /// Whether this server responds on `port`.
+    pub(crate) async fn responds(self, port: u16) -> bool {
+        let (request, response): (&[u8], &[u8]) = match self {
             Self::Redis => (b"PING\r\n", b"+PONG"),
             Self::MiniStack => (
                 b"GET /_ministack/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
                 b"HTTP/1.1 200",
             ),
         };
-        let ask = async {
+        let exchange = async {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-            stream.write_all(question).await?;
-            let mut start = vec![0; answer.len()];
+            stream.write_all(request).await?;
+            let mut start = vec![0; response.len()];
             stream.read_exact(&mut start).await?;
-            // A Redis that asks for a password is one, too: Terraform has set a token.
-            Ok::<_, std::io::Error>(start == answer || self == Self::Redis && start == b"-NOAU")
+            // Redis requires a password after Terraform has set a token.
+            Ok::<_, std::io::Error>(start == response || self == Self::Redis && start == b"-NOAU")
         };
-        matches!(tokio::time::timeout(Duration::from_secs(2), ask).await, Ok(Ok(true)))
+        matches!(tokio::time::timeout(Duration::from_secs(2), exchange).await, Ok(Ok(true)))
     }
 }
 
-/// Redis in memory only: the stage forgets everything when it stops, Redis with it.
+/// Redis in memory only: a stopped stage keeps no data.
 pub(crate) fn redis(program: &Path, folder: &Path, port: u16) -> Command {
     let port = port.to_string();
     let command = Command::new(program, "start Redis for the local stage")
@@ -91,21 +88,20 @@ pub(crate) fn redis(program: &Path, folder: &Path, port: u16) -> Command {
     isolated(command, std::env::vars_os().map(|(name, _)| name))
 }
 
-/// What MiniStack is started with.
 #[derive(Clone, Copy)]
 pub(crate) struct MiniStack<'a> {
     pub(crate) port: u16,
     pub(crate) redis_port: u16,
-    /// What requests have to be signed with.
+    /// The secret key that signs requests.
     pub(crate) secret: &'a str,
     pub(crate) region: &'a str,
 }
 
-/// MiniStack on 127.0.0.1, with nothing else listening.
+/// MiniStack on 127.0.0.1, with all other listeners off.
 pub(crate) fn ministack(venv: &Venv, folder: &Path, settings: MiniStack<'_>) -> Command {
     let MiniStack { port, redis_port, secret, region } = settings;
     let command = Command::new(venv.python(), "start MiniStack for the local stage")
-        // Isolated: neither the user's Python settings nor the working folder supply modules.
+        // Isolated: the user's Python settings and the working folder must not supply modules.
         .args(["-I", "-X", "utf8"])
         .arg(folder.join("launcher.py"))
         .dir(folder);
@@ -114,12 +110,12 @@ pub(crate) fn ministack(venv: &Venv, folder: &Path, settings: MiniStack<'_>) -> 
         .env("BIND_HOST", "127.0.0.1")
         .env("REDIS_HOST", "127.0.0.1")
         .env("REDIS_PORT", redis_port.to_string())
-        // What requests have to be signed with, and what the Lambdas are given to sign theirs with. The environment
-        // of a process is for its own user to read.
+        // What requests have to be signed with, and what the Lambdas are given to sign theirs with. The
+        // environment of a process is for its own user to read.
         .env("AWS_SECRET_ACCESS_KEY", secret)
         .env("MINISTACK_REGION", region)
         .env("AWS_DEFAULT_REGION", region)
-        // Lambdas that use an AWS SDK come back here.
+        // For the AWS SDKs in Lambdas.
         .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}"))
         .env("LAMBDA_EXECUTOR", "local")
         .env("PERSIST_STATE", "0")
@@ -156,17 +152,17 @@ mod tests {
     }
 
     #[test]
-    fn redis_keeps_nothing_and_listens_here_only() {
+    fn redis_stores_nothing_and_listens_on_this_machine_only() {
         let line = redis(Path::new("redis-server"), Path::new("/p"), 7000).to_string();
         assert!(line.contains("--bind 127.0.0.1 --port 7000 --save '' --appendonly no"), "{line}");
     }
 
     #[tokio::test]
-    async fn silence_is_no_answer() {
+    async fn a_closed_port_does_not_respond() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        assert!(!Server::Redis.answers(port).await);
-        assert!(!Server::MiniStack.answers(port).await);
+        assert!(!Server::Redis.responds(port).await);
+        assert!(!Server::MiniStack.responds(port).await);
     }
 }

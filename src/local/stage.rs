@@ -4,12 +4,11 @@ use std::fmt::Write as _;
 
 use crate::platform::process::quoted;
 
-/// What `deployctl.toml` says about the local stage.
+/// The settings of the local stage in `deployctl.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalConfig {
-    /// The port to answer on; a free one where none is given.
+    /// The port of the emulator. `None`: a free port.
     pub(crate) port: Option<u16>,
-    /// The region to be in.
     pub(crate) region: String,
 }
 
@@ -19,10 +18,10 @@ impl Default for LocalConfig {
     }
 }
 
-/// The account of the local stage. MiniStack takes a twelve-digit access key id for the account's number.
+/// The account of the local stage. MiniStack uses a twelve-digit access key id as the account id.
 pub(crate) const ACCOUNT: &str = "000000000000";
 
-/// Variables that would lead a program past the local stage, or to it with real credentials.
+/// Variables with which a program would call AWS, or send real credentials to the local stage.
 const UNSET: [&str; 14] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -33,7 +32,7 @@ const UNSET: [&str; 14] = [
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    // The stage speaks plain HTTP; the SDKs read this file all the same, and fail when it is missing.
+    // The SDKs read this file even for plain HTTP, and fail if it is missing.
     "AWS_CA_BUNDLE",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_USE_FIPS_ENDPOINT",
@@ -44,21 +43,21 @@ const UNSET: [&str; 14] = [
 /// A running local stage.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct LocalStage {
-    /// Where it answers for all of AWS, such as `http://127.0.0.1:4566`, without a slash at the end.
+    /// The endpoint of all AWS services, such as `http://127.0.0.1:4566`, without a trailing slash.
     pub(crate) endpoint: String,
-    /// What requests to it are signed with, whatever the account.
+    /// The secret key that signs requests, for any account.
     pub(crate) secret: String,
     pub(crate) port: u16,
     /// The port of its Redis, on 127.0.0.1.
     pub(crate) redis_port: u16,
     pub(crate) region: String,
-    /// The process that supervises MiniStack and its Lambdas.
+    /// The supervisor of MiniStack and its Lambdas.
     pub(crate) pid: i32,
     pub(crate) redis_pid: i32,
 }
 
 impl std::fmt::Debug for LocalStage {
-    /// Without the secret: it ends up in logs and in panics.
+    /// Hides the secret from logs and panics.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LocalStage")
             .field("endpoint", &self.endpoint)
@@ -79,7 +78,7 @@ impl LocalStage {
     fn env_with(&self, no_proxy: Option<&str>) -> Vec<(String, String)> {
         let mut direct = no_proxy.unwrap_or_default().to_owned();
         for host in ["127.0.0.1", "localhost"] {
-            if !direct.split(',').any(|known| known.trim() == host) {
+            if !direct.split(',').any(|entry| entry.trim() == host) {
                 if !direct.is_empty() {
                     direct.push(',');
                 }
@@ -112,14 +111,14 @@ impl LocalStage {
         shell(&self.unset(), &self.env())
     }
 
-    /// Where a stage of a REST API answers, without a slash at the end.
+    /// The URL of a stage of a REST API, without a trailing slash.
     pub(crate) fn url(&self, rest_api_id: &str, stage_name: &str) -> String {
         format!("{}/_aws/execute-api/{rest_api_id}/{stage_name}", self.endpoint)
     }
 }
 
 fn unset_with(names: impl Iterator<Item = String>) -> Vec<String> {
-    // They end up in a shell's input.
+    // The names are printed for a shell.
     let plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let mut specific: Vec<String> =
         names.filter(|name| name.starts_with("AWS_ENDPOINT_URL_")).filter(plain).collect();
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_gone_round_without_losing_the_users_exceptions() {
+    fn the_proxy_is_bypassed_and_the_users_exceptions_are_kept() {
         let direct = |before| {
             let env = stage().env_with(before);
             env.into_iter().find(|(name, _)| name == "NO_PROXY").unwrap().1
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_of_single_services_do_not_win() {
+    fn endpoints_of_single_services_are_unset() {
         let names = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_x;rm", "PATH"];
         let unset = unset_with(names.into_iter().map(str::to_owned));
         assert!(unset.contains(&"AWS_ENDPOINT_URL_S3".to_owned()));
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_names_api_and_stage() {
+    fn a_url_contains_api_and_stage() {
         assert_eq!(stage().url("abc", "v1"), "http://127.0.0.1:4566/_aws/execute-api/abc/v1");
     }
 }

@@ -1,4 +1,4 @@
-//! Starts the two servers of the local stage, and leaves nothing behind when that fails.
+//! Starts the two servers of the local stage, and stops both if the start fails.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -21,10 +21,10 @@ use crate::event::Events;
 use crate::platform::process::Command;
 use crate::platform::process_identity::ProcessIdentity;
 
-/// How long a server may take until it answers. MiniStack needs about a second, on a busy machine several.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit for the start of a server. MiniStack needs about a second, and more on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Starts both. The caller holds the lock, and nothing of the stage runs.
+/// Starts both servers. The caller holds the lock, and neither server runs.
 pub(crate) async fn start(
     folder: &Path,
     config: &LocalConfig,
@@ -44,7 +44,7 @@ pub(crate) async fn start(
         file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| LocalError::io(&path, e))?;
     }
 
-    // Both ports are held at the same time, so that they differ.
+    // Both ports are reserved at the same time, so that they differ.
     let (port, redis_port) = {
         let gateway = reserve(config.port.unwrap_or(0))?;
         let cache = reserve(0)?;
@@ -74,7 +74,7 @@ pub(crate) async fn start(
     }
 }
 
-/// Starts the servers side by side, then waits until both answer.
+/// Starts both servers, and waits until both respond.
 async fn launch(
     folder: &Path,
     commands: [(Server, u16, Command); 2],
@@ -109,16 +109,16 @@ async fn wait(
 ) -> Result<(), LocalError> {
     let start = Instant::now();
     loop {
-        let answers = server.answers(port).await;
-        // After the question: another server that took the port in between would answer in our child's place.
+        let responds = server.responds(port).await;
+        // Checked after the request: another program on this port could have responded.
         if !matches!(child.try_wait(), Ok(None)) {
             return Err(died(server, folder, child));
         }
-        if answers {
+        if responds {
             return Ok(());
         }
-        if start.elapsed() > PATIENCE {
-            let seconds = PATIENCE.as_secs();
+        if start.elapsed() > TIMEOUT {
+            let seconds = TIMEOUT.as_secs();
             return Err(LocalError::Silent {
                 program: server.name(),
                 port,
@@ -136,13 +136,13 @@ async fn wait(
 fn died(server: Server, folder: &Path, child: &mut Child) -> LocalError {
     let status = match child.try_wait() {
         Ok(Some(status)) => status.to_string(),
-        Ok(None) => "gone".to_owned(),
+        Ok(None) => "unknown status".to_owned(),
         Err(error) => error.to_string(),
     };
     LocalError::Died { program: server.name(), status, log: server.log(folder) }
 }
 
-/// A fresh log; that of the run before, which may tell why it died, stays beside it as `….old`.
+/// Creates a log. The log of the previous run is kept as `….old`.
 fn open_log(server: Server, folder: &Path) -> Result<File, LocalError> {
     let path = server.log(folder);
     match std::fs::rename(&path, path.with_extension("log.old")) {
@@ -152,7 +152,7 @@ fn open_log(server: Server, folder: &Path) -> Result<File, LocalError> {
     File::options().create(true).append(true).mode(0o600).open(&path).map_err(|e| LocalError::io(&path, e))
 }
 
-/// Makes sure that `port` is free; 0 takes any that is.
+/// Reserves `port`; 0 reserves any free port.
 fn reserve(port: u16) -> Result<TcpListener, LocalError> {
     TcpListener::bind(("127.0.0.1", port)).map_err(|source| LocalError::PortTaken { port, source })
 }

@@ -1,4 +1,4 @@
-//! `.deployctl/local/stage.json`: which processes the local stage consists of, and where they listen.
+//! `.deployctl/local/stage.json`: the processes of the local stage and their ports.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,31 +11,30 @@ use super::stage::LocalStage;
 use crate::artifact::Sha256;
 use crate::platform::process_identity::ProcessIdentity;
 
-/// What is remembered. Written after each start of a process, so that an interrupted start can be cleaned up.
+/// Written after the start of each process, so that an interrupted start can be cleaned up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// Which launcher and packages run: see [`maker`].
+    /// The versions of launcher and packages: see [`version_hash`].
     #[serde(rename = "made_by")]
     pub(crate) version_hash: String,
-    /// What the stage's requests are signed with. Absent in files of versions before there was one.
+    /// The secret key that signs requests. Missing in files of older versions.
     #[serde(default)]
     pub(crate) secret: String,
     pub(crate) port: u16,
     pub(crate) redis_port: u16,
     pub(crate) redis: Option<ProcessIdentity>,
     pub(crate) ministack: Option<ProcessIdentity>,
-    /// Whether both have answered.
+    /// Whether both servers have responded.
     pub(crate) ready: bool,
 }
 
 impl State {
-    /// What the folder remembers. A file that cannot be understood is as good as none: it names no process that
-    /// could be proven to be ours.
+    /// Reads the state. An invalid file counts as none: it identifies no process.
     pub(crate) fn read(folder: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(path(folder)).ok()?).ok()
     }
 
-    /// Replaces what the folder remembers, whole or not at all. Its owner alone can read it, as all temporary files.
+    /// Replaces the file as a whole. Only its owner can read it: temporary files have mode 0600.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), LocalError> {
         let path = path(folder);
         let write = |error| LocalError::io(&path, error);
@@ -53,18 +52,18 @@ impl State {
         }
     }
 
-    /// The processes in the order in which they are to be stopped.
+    /// The processes in the order of stopping.
     pub(crate) fn processes(&self) -> impl Iterator<Item = (Server, &ProcessIdentity)> {
         let ministack = self.ministack.iter().map(|process| (Server::MiniStack, process));
         ministack.chain(self.redis.iter().map(|process| (Server::Redis, process)))
     }
 
-    /// Whether the stage came up and all of it still runs.
+    /// Whether the start succeeded and both processes still run.
     pub(crate) fn is_alive(&self) -> bool {
         self.ready && self.processes().count() == 2 && self.processes().all(|(_, process)| process.is_alive())
     }
 
-    /// The stage, once both of its processes are known.
+    /// The stage, if both processes were started.
     pub(crate) fn stage(&self, region: &str) -> Option<LocalStage> {
         Some(LocalStage {
             endpoint: format!("http://127.0.0.1:{}", self.port),
@@ -78,7 +77,7 @@ impl State {
     }
 }
 
-/// What tells stages of different versions of deployctl apart: the hash of all that shapes their behaviour.
+/// The hash of the launcher, the guard and the packages: changes if a version of deployctl changes the stage.
 pub(crate) fn version_hash() -> String {
     Sha256::of([LAUNCHER, GUARD, MINISTACK.text].concat().as_bytes()).short()
 }
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_then_forgotten() {
+    fn the_state_is_written_read_and_deleted() {
         let dir = tempfile::tempdir().unwrap();
         let state = state(dir.path());
         assert_eq!(State::read(dir.path()), Some(state));
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_for_its_owner_and_another_one_each_time() {
+    fn a_secret_is_private_and_different_each_time() {
         use std::os::unix::fs::PermissionsExt as _;
 
         let dir = tempfile::tempdir().unwrap();
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_file_is_none() {
+    fn an_incomplete_file_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         state(dir.path());
         let text = std::fs::read(path(dir.path())).unwrap();
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_never_answered_or_lost_a_part_does_not_run() {
+    fn a_stage_that_never_responded_or_lost_a_process_does_not_run() {
         let dir = tempfile::tempdir().unwrap();
         let whole = state(dir.path());
         assert!(whole.is_alive());

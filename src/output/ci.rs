@@ -1,7 +1,7 @@
-//! Which CI system runs deployctl, and how a step's lines are shown there.
+//! The CI system that runs deployctl, and the log sections of its steps.
 //!
-//! Steps overlap, and sections of a log cannot. So the lines of a step are kept until it ends, and then come out
-//! together, under a headline that can be folded away; the lines of a step that failed are not folded.
+//! Steps overlap, but sections of a log cannot. So the lines of a step are buffered until it ends, and then
+//! printed under a headline that can be collapsed. A failed step is not collapsed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::theme::clean;
 use super::{github, gitlab};
 
-/// A CI system that deployctl knows.
+/// A supported CI system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ci {
     GitHub,
@@ -17,7 +17,6 @@ pub(super) enum Ci {
 }
 
 impl Ci {
-    /// The one that this process runs in.
     pub(crate) fn of(var: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let is = |name: &str| var(name).is_some_and(|value| value == "true" || value == "1");
         if is("GITHUB_ACTIONS") {
@@ -30,10 +29,10 @@ impl Ci {
     }
 }
 
-/// Lines of one step that are kept at most: a log of a hundred megabytes is not readable.
+/// Maximal number of buffered lines of a step: a log of a hundred megabytes is not readable.
 const MAX_LINES: usize = 20_000;
 
-/// The lines of the steps under way.
+/// The lines of the running steps.
 #[derive(Debug, Default)]
 pub(super) struct Sections {
     steps: BTreeMap<String, Lines>,
@@ -43,7 +42,7 @@ pub(super) struct Sections {
 #[derive(Debug, Default)]
 struct Lines {
     lines: Vec<String>,
-    left_out: usize,
+    omitted: usize,
 }
 
 impl Sections {
@@ -51,22 +50,22 @@ impl Sections {
         self.steps.insert(step.to_owned(), Lines::default());
     }
 
-    /// Keeps a line of `step`; gives it back where no such step is under way.
+    /// Buffers a line of `step`; returns it if no such step is running.
     pub(crate) fn keep(&mut self, step: Option<&str>, line: String) -> Option<String> {
         let Some(lines) = step.and_then(|step| self.steps.get_mut(step)) else { return Some(line) };
         if lines.lines.len() < MAX_LINES {
             lines.lines.push(line);
         } else {
-            lines.left_out += 1;
+            lines.omitted += 1;
         }
         None
     }
 
-    /// A step has ended: its headline and its lines.
+    /// Ends a step and returns its section.
     pub(crate) fn close(&mut self, ci: Ci, step: &str, headline: &str, seconds: f64, ok: bool) -> String {
-        let Lines { mut lines, left_out } = self.steps.remove(step).unwrap_or_default();
-        if left_out > 0 {
-            lines.push(format!("    … and {left_out} more lines"));
+        let Lines { mut lines, omitted } = self.steps.remove(step).unwrap_or_default();
+        if omitted > 0 {
+            lines.push(format!("    … and {omitted} more lines"));
         }
         if lines.is_empty() {
             return format!("{headline}\n");
@@ -76,7 +75,7 @@ impl Sections {
         let title = title.trim();
         let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
         match ci {
-            // GitHub shows a group folded.
+            // GitHub collapses every group.
             Ci::GitHub if ok => github::group(title, &github::inert(&body)),
             Ci::GitHub => format!("{headline}\n{}", github::inert(&body)),
             Ci::GitLab => {
@@ -115,7 +114,7 @@ mod tests {
             sections.close(Ci::GitHub, "plan", "  ✓ plan 1.0 s", 1.0, true),
             "::group::✓ plan 1.0 s\np1\n::endgroup::\n"
         );
-        // What went wrong is not folded away.
+        // A failed step is not collapsed.
         assert_eq!(
             sections.close(Ci::GitHub, "build", "  ✗ build 2.0 s", 2.0, false),
             "  ✗ build 2.0 s\nb1\n: :error::b2\n"

@@ -2,18 +2,18 @@
 
 use std::fmt::Write as _;
 
-use super::theme::{BAD, DIM, GOOD, MILD};
+use super::theme::{ATTENTION, DIM, FAILURE, SUCCESS};
 use crate::documents::doctor::{Diagnosis, Severity};
 
-/// The findings, a line each, with what to do below those that ask for it.
+/// One line per finding, with its remedy below.
 pub(crate) fn text(diagnosis: &Diagnosis) -> String {
     let mut text = String::new();
     for finding in &diagnosis.findings {
         let (style, mark) = match finding.severity {
-            Severity::Ok => (GOOD, '✓'),
+            Severity::Ok => (SUCCESS, '✓'),
             Severity::Unchecked => (DIM, '?'),
-            Severity::Warning => (MILD, '!'),
-            Severity::Problem => (BAD, '✗'),
+            Severity::Warning => (ATTENTION, '!'),
+            Severity::Problem => (FAILURE, '✗'),
         };
         let message = finding.message.replace('\n', "\n      ");
         let _ = writeln!(text, "{style}{mark}{style:#} {DIM}{:<18}{DIM:#} {message}", finding.check);

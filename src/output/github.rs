@@ -1,8 +1,8 @@
-//! GitHub's workflow commands: lines on stdout or stderr that the runner obeys, and files that it reads.
+//! GitHub's workflow commands: lines on stdout or stderr that the runner executes, and files that it reads.
 //!
-//! The runner obeys `::name key=value::text` at the beginning of a line, whatever stands before it being white
-//! space, and the older `##[name]text` anywhere in a line; a carriage return ends a line, too. Text that is not
-//! deployctl's own may hold either, so all text goes through [`inert`] first.
+//! The runner executes `::name key=value::text` at the beginning of a line, also after white space, and the
+//! older `##[name]text` anywhere in a line. A carriage return also ends a line. Text from outside may contain
+//! either, so all text goes through [`inert`] first.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -15,7 +15,7 @@ pub(super) fn command(name: &str, properties: &[(&str, &str)], text: &str) -> St
     format!("::{name}{space}{}::{}\n", properties.join(","), data(text))
 }
 
-/// An error of deployctl's at its line of a file.
+/// An error annotation at a line of a file.
 pub(super) fn at(place: &crate::error::Place, id: &str) -> String {
     let repository = std::env::var_os("GITHUB_WORKSPACE").unwrap_or_default();
     let file = repository_path(repository.as_ref(), Path::new(""), &place.file.to_string_lossy());
@@ -24,12 +24,12 @@ pub(super) fn at(place: &crate::error::Place, id: &str) -> String {
     command("error", &properties, &place.text)
 }
 
-/// Lines that can be folded away. `body` must be inert.
+/// Lines that can be collapsed. `body` must be inert.
 pub(super) fn group(headline: &str, body: &str) -> String {
     format!("{}{body}{}", command("group", &[], headline), command("endgroup", &[], ""))
 }
 
-/// Lets the runner replace `secret` by asterisks in all that follows. It looks at single lines.
+/// Masks `secret` in the rest of the log. The runner compares single lines.
 pub(super) fn mask(secret: &str) -> String {
     secret
         .split(['\r', '\n'])
@@ -38,7 +38,7 @@ pub(super) fn mask(secret: &str) -> String {
         .collect()
 }
 
-/// `text` without lines that the runner would obey.
+/// `text` without lines that the runner would execute.
 pub(super) fn inert(text: &str) -> String {
     let mut inert = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
@@ -54,7 +54,7 @@ pub(super) fn inert(text: &str) -> String {
     inert
 }
 
-/// The same for JSON that was written over several lines: its meaning stays. No line of it begins with a colon.
+/// The same for pretty-printed JSON, whose value stays the same. No line of it begins with a colon.
 pub(super) fn inert_json(text: &str) -> String {
     text.replace("##[", "##\\u005b")
 }
@@ -67,8 +67,8 @@ fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// The lines of the file that gives a step its outputs. The delimiter cannot be guessed, so that no value can end
-/// itself and set another output.
+/// The lines of the file of a step's outputs. The delimiter must be unpredictable: a value that contains it
+/// could set another output.
 pub(super) fn outputs(values: &[(&str, &str)], delimiter: &str) -> String {
     values
         .iter()
@@ -76,13 +76,12 @@ pub(super) fn outputs(values: &[(&str, &str)], delimiter: &str) -> String {
         .collect()
 }
 
-/// Adds `text` to one of GitHub's files.
 pub(super) fn append(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
     file.write_all(text.as_bytes())
 }
 
-/// A file of a layer as GitHub names it: relative to the repository. A module in another folder comes out right.
+/// The path of a layer's file, relative to the repository. Resolves `..` to modules in other folders.
 pub(super) fn repository_path(repository: &Path, layer: &Path, file: &str) -> String {
     use std::path::Component;
     let mut path = std::path::PathBuf::new();
@@ -113,13 +112,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_elses_text_is_a_command() {
+    fn text_from_outside_is_never_a_command() {
         let hostile = "::error::x\n  \t::set-output name=a::b\nfine :: here\nx ##[error]y\na\r::error::z\n";
         assert_eq!(
             inert(hostile),
             ": :error::x\n  \t: :set-output name=a::b\nfine :: here\nx ## [error]y\na ::error::z\n"
         );
-        // A no-break space is white space for the runner, too.
+        // A no-break space is white space for the runner.
         assert_eq!(inert("\u{a0}::debug::x"), "\u{a0}: :debug::x");
         let json = inert_json("{\"a\": \"##[error]\"}");
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_can_end_itself() {
+    fn no_value_can_set_another_output() {
         assert_eq!(
             outputs(&[("url", "http://x"), ("version", "1\nEOF\noutcome=released")], "r4nd0m"),
             "url<<ghadelimiter_r4nd0m\nhttp://x\nghadelimiter_r4nd0m\n\

@@ -1,8 +1,15 @@
-//! GitLab's sections: markers in the log with times of their own, so that GitLab shows how long each step took.
+//! GitLab's sections: markers in the log that contain times, so that GitLab shows the duration of each step.
 
-/// Lines that can be folded away, and are at first if `folded`.
-pub(super) fn section(name: &str, start: u64, end: u64, headline: &str, body: &str, folded: bool) -> String {
-    let options = if folded { "[collapsed=true]" } else { "" };
+/// Lines that can be collapsed, and are collapsed at first if `collapsed`.
+pub(super) fn section(
+    name: &str,
+    start: u64,
+    end: u64,
+    headline: &str,
+    body: &str,
+    collapsed: bool,
+) -> String {
+    let options = if collapsed { "[collapsed=true]" } else { "" };
     format!(
         "\x1b[0Ksection_start:{start}:{name}{options}\r\x1b[0K{headline}\n{body}\x1b[0Ksection_end:{end}:{name}\r\x1b[0K\n"
     )

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::theme::{BAD, DIM, GOOD, MILD, PALETTE, STRONG, lasted};
+use super::theme::{ATTENTION, DIM, FAILURE, PALETTE, STRONG, SUCCESS, duration};
 use crate::documents::LogLine;
 use crate::documents::result::{Document, Freshness, Function, Outcome};
 use crate::error::Error;
 
-/// The result of a command that has a document, with its duration where that is of interest.
+/// The result of a command with a [`Document`], with its duration if given.
 pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
     let mut text = String::new();
     let version = document.version.as_deref().unwrap_or("none");
@@ -21,7 +21,7 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
         Outcome::SwitchedBack | Outcome::Stuck | Outcome::Failed => "failed".to_owned(),
     };
     let stage = document.stage.as_deref().unwrap_or("unknown");
-    let took = took.map(|took| format!(" {DIM}in {}{DIM:#}", lasted(took))).unwrap_or_default();
+    let took = took.map(|took| format!(" {DIM}in {}{DIM:#}", duration(took))).unwrap_or_default();
     let _ = writeln!(text, "{STRONG}{stage}{STRONG:#}: {headline}{took}");
     if let Some(previous) =
         document.previous.as_deref().filter(|previous| document.command != "status" && *previous != version)
@@ -37,11 +37,16 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
     }
     if let Some(api) = &document.api {
         let state = match api.state {
-            Freshness::Fresh => format!("{GOOD}fresh{GOOD:#}"),
+            Freshness::Fresh => format!("{SUCCESS}fresh{SUCCESS:#}"),
             Freshness::Stale => {
-                format!("{MILD}stale{MILD:#}: the API has changed since; `deployctl redeploy` makes it live")
+                format!(
+                    "{ATTENTION}stale{ATTENTION:#}: the API has changed since; `deployctl redeploy` \
+                     deploys it"
+                )
             }
-            Freshness::Unknown => format!("{MILD}unknown{MILD:#}: deployctl did not make this deployment"),
+            Freshness::Unknown => {
+                format!("{ATTENTION}unknown{ATTENTION:#}: deployctl did not make this deployment")
+            }
         };
         let _ = writeln!(text, "  api            {} deployment {} {state}", api.id, api.deployment_id);
         for change in &api.changes {
@@ -49,10 +54,10 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
         }
     }
     for drift in document.drift.iter().flatten() {
-        let _ = writeln!(text, "  {MILD}!{MILD:#} {drift}");
+        let _ = writeln!(text, "  {ATTENTION}!{ATTENTION:#} {drift}");
     }
     if let Some(held) = &document.held {
-        let _ = writeln!(text, "  {MILD}lease{MILD:#}          {held}");
+        let _ = writeln!(text, "  {ATTENTION}lease{ATTENTION:#}          {held}");
     }
     if let Some(url) = &document.url {
         let _ = writeln!(text, "  {url}");
@@ -60,23 +65,23 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
     text
 }
 
-/// A look at a stage, for `status --watch`: the result, or what is in its way, and when it was.
-pub(crate) fn look(document: &Document) -> String {
+/// The screen of `status --watch`: the result or an error, and the time.
+pub(crate) fn watch_view(document: &Document) -> String {
     let now = jiff::Zoned::now().strftime("%H:%M:%S");
     let body = match &document.error {
         None => result(document, None),
         Some(error) => {
-            let mut text = format!("{BAD}error{BAD:#} [{}]: {}\n", error.id, error.message);
+            let mut text = format!("{FAILURE}error{FAILURE:#} [{}]: {}\n", error.id, error.message);
             for cause in &error.causes {
                 let _ = writeln!(text, "  because {cause}");
             }
             text
         }
     };
-    format!("{body}{DIM}{now}, Ctrl-C ends it{DIM:#}\n")
+    format!("{body}{DIM}{now}, stop with Ctrl-C{DIM:#}\n")
 }
 
-/// The same on one line, for a log.
+/// The status on one line, for a log.
 pub(crate) fn one_line(document: &Document) -> String {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
     let stage = document.stage.as_deref().unwrap_or("unknown");
@@ -99,7 +104,7 @@ pub(crate) fn one_line(document: &Document) -> String {
     text
 }
 
-/// A line of a function's log. What functions write is not trusted: it could otherwise move the cursor, or worse.
+/// A line of a function's log. Control characters are escaped, because they could move the cursor.
 pub(crate) fn log_line(line: &LogLine, place: usize, width: usize) -> String {
     let colour = PALETTE[place % PALETTE.len()].on_default();
     let at = line.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
@@ -118,9 +123,8 @@ pub(crate) fn log_line(line: &LogLine, place: usize, width: usize) -> String {
     text
 }
 
-/// An error: what failed, why, what to do next.
 pub(crate) fn error(error: &Error) -> String {
-    let mut text = format!("{BAD}error{BAD:#} [{}]: {}\n", error.id, error.message);
+    let mut text = format!("{FAILURE}error{FAILURE:#} [{}]: {}\n", error.id, error.message);
     for cause in error.causes() {
         let _ = writeln!(text, "  because {}", cause.replace('\n', "\n    "));
     }
@@ -135,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_tells_how_long_it_took_and_which_versions_it_has_replaced() {
+    fn a_result_shows_its_duration_and_the_replaced_versions() {
         let mut document = Document::new("release", "dev");
         document.outcome = crate::documents::result::Outcome::Released;
         (document.version, document.previous) = (Some("1.4.2".into()), Some("1.4.1".into()));
@@ -150,7 +154,8 @@ mod tests {
         let shown = |took| anstream::adapter::strip_str(&result(&document, took)).to_string();
         assert_eq!(
             shown(Some(Duration::from_millis(83_400))),
-            "dev: released 1.4.2 in 1m23s\n  before         1.4.1\n  kept           kept version 3 01234567\n  \
+            "dev: released 1.4.2 in 1m23s\n  before         1.4.1\n  kept           kept version 3 \
+             01234567\n  \
              moved          moved version 6 → 7 01234567\n  new            new version 1 01234567\n"
         );
         assert!(shown(None).starts_with("dev: released 1.4.2\n"));

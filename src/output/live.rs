@@ -1,7 +1,7 @@
-//! The living lines at the bottom of a terminal: what is under way, since when, and how far it is.
+//! The live lines at the bottom of a terminal: the running steps, their durations and their progress.
 //!
-//! [`block`] is a function of values; [`Screen`] draws its lines over those of the last frame, in one write, and
-//! only where something has changed.
+//! [`live_lines`] computes them from values. [`Screen`] draws them over the last frame, in one write, and
+//! only if something has changed.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use super::timeline::{State, Step, Timeline, Work};
 const MAX_LINES: usize = 12;
 
 /// The lines for a terminal of this size, each at most `width - 1` columns wide.
-pub(super) fn block(timeline: &Timeline, now: Duration, (width, height): (usize, usize)) -> Vec<String> {
+pub(super) fn live_lines(timeline: &Timeline, now: Duration, (width, height): (usize, usize)) -> Vec<String> {
     let width = width.saturating_sub(1);
-    let most = height.saturating_sub(1).clamp(1, MAX_LINES);
+    let max_lines = height.saturating_sub(1).clamp(1, MAX_LINES);
     let steps: Vec<(usize, &Step)> = timeline.running().collect();
-    let mut room = most.saturating_sub(steps.len());
+    let mut room = max_lines.saturating_sub(steps.len());
     let mut lines = Vec::new();
     for (place, step) in steps {
         let time = step.span.time(now);
@@ -38,12 +38,12 @@ pub(super) fn block(timeline: &Timeline, now: Duration, (width, height): (usize,
         }
         room = room.saturating_sub(works.len());
     }
-    lines.truncate(most);
+    lines.truncate(max_lines);
     lines
 }
 
-/// The same in one line, for a log that tells from time to time that the command is alive.
-pub(super) fn sentence(timeline: &Timeline, now: Duration) -> String {
+/// The same on one line, for the log of a CI job.
+pub(super) fn one_line(timeline: &Timeline, now: Duration) -> String {
     let steps = timeline.running().map(|(_, step)| {
         let time = step.span.time(now);
         format!("{} {}", step.name, after(timeline, step, time))
@@ -51,7 +51,7 @@ pub(super) fn sentence(timeline: &Timeline, now: Duration) -> String {
     steps.collect::<Vec<_>>().join(" · ")
 }
 
-/// What stands after a step's name: the time, and how far it is.
+/// The time and the progress of a step, which follow its name.
 fn after(timeline: &Timeline, step: &Step, time: Duration) -> String {
     let mut text = clock(time);
     if step.name == "build"
@@ -68,32 +68,31 @@ fn after(timeline: &Timeline, step: &Step, time: Duration) -> String {
     text
 }
 
-/// A line in which the name gives way to what stands after it.
+/// A line of at most `width` columns; the name is cut first.
 fn line(before: &str, name: &str, after: &str, width: usize) -> String {
     let room = width.saturating_sub(before.width() + after.width() + 1);
     let name = clean(name);
-    // A name of a few letters tells nothing: then the end of the line is cut.
+    // A name of a few letters is useless: then the end of the line is cut.
     let name = if room >= 12 { fit(&name, room) } else { name };
     fit(&format!("{before}{name} {}", clean(after)), width)
 }
 
-/// The bottom of the terminal.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
-    /// The lines that are there now.
+    /// The lines of the last frame.
     drawn: Vec<String>,
 }
 
 impl Screen {
-    /// What to write so that `printed` stands above the living `lines`; empty when there is nothing to do.
+    /// The text that prints `printed` above the live `lines`; empty if nothing has changed.
     pub(super) fn frame(&mut self, printed: &str, lines: Vec<String>, width: usize) -> String {
         if printed.is_empty() && lines == self.drawn {
             return String::new();
         }
-        // A terminal that has become narrower since shows a line as several.
+        // A terminal that has become narrower wraps the lines of the last frame.
         let rows: usize = self.drawn.iter().map(|line| line.width().max(1).div_ceil(width.max(1))).sum();
         let frame = redraw(rows.saturating_sub(1), printed, &lines, false);
-        // Terminals that support it show the frame at once.
+        // Synchronized output: terminals that support it show the frame at once.
         let text = format!("\x1b[?2026h{frame}\x1b[?2026l");
         self.drawn = lines;
         text
@@ -106,14 +105,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lines_tell_what_is_under_way_and_how_far() {
+    fn the_lines_show_the_running_steps_and_their_progress() {
         let (timeline, now) = release();
-        let lines = block(&timeline, timeline.time(now), (80, 24));
+        let lines = live_lines(&timeline, timeline.time(now), (80, 24));
         assert_eq!(
             lines,
             ["  … build 16s 34/120 users", "  … publish versions 3s", "      wait for users_post 3s"]
         );
-        assert_eq!(sentence(&timeline, timeline.time(now)), "build 16s 34/120 users · publish versions 3s");
+        assert_eq!(one_line(&timeline, timeline.time(now)), "build 16s 34/120 users · publish versions 3s");
     }
 
     #[test]
@@ -121,17 +120,17 @@ mod tests {
         let (timeline, now) = release();
         for width in [1, 10, 20, 40] {
             for height in [1, 2, 3, 50] {
-                let lines = block(&timeline, timeline.time(now), (width, height));
+                let lines = live_lines(&timeline, timeline.time(now), (width, height));
                 assert!(lines.len() < height.max(2), "{lines:?}");
                 assert!(lines.iter().all(|line| line.width() < width.max(1) + usize::from(width == 0)));
             }
         }
-        assert_eq!(block(&timeline, timeline.time(now), (20, 24))[2], "      wait for use…");
-        assert_eq!(block(&timeline, timeline.time(now), (26, 24))[2], "      wait for users_… 3s");
+        assert_eq!(live_lines(&timeline, timeline.time(now), (20, 24))[2], "      wait for use…");
+        assert_eq!(live_lines(&timeline, timeline.time(now), (26, 24))[2], "      wait for users_… 3s");
     }
 
     #[test]
-    fn a_frame_replaces_the_last_one_and_nothing_new_is_no_frame() {
+    fn a_frame_replaces_the_last_one_and_no_frame_is_drawn_without_changes() {
         let mut screen = Screen::default();
         let lines = || vec!["one".to_owned(), "two".to_owned()];
         let first = screen.frame("", lines(), 80);

@@ -1,6 +1,6 @@
-//! What `--verbose` adds: lines of `tracing`, in the same form as the rest of stderr.
+//! The lines of `tracing` that `--verbose` adds, in the format of the rest of stderr.
 //!
-//! Only deployctl's own lines are let through. What libraries log may hold headers and bodies, and with them secrets.
+//! Only deployctl's own lines are printed: libraries may log headers and bodies, which can contain secrets.
 
 use std::io::{Result, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use tracing_subscriber::prelude::*;
 
 use super::progress::Progress;
 
-/// Lets log lines go to `progress`, as JSON or for people.
+/// Sends log lines to `progress`, as JSON or as text.
 pub(super) fn start(progress: &Arc<Mutex<Progress>>, json: bool) {
     let only_ours = Targets::new().with_target("deployctl", Level::DEBUG);
     let writer = Lines(Arc::clone(progress));
@@ -22,11 +22,11 @@ pub(super) fn start(progress: &Arc<Mutex<Progress>>, json: bool) {
         let layer = fmt::layer().compact().with_timer(fmt::time::uptime()).with_target(false);
         layer.with_ansi(true).with_writer(writer).boxed()
     };
-    // There is one already where a test runs several commands in one process.
-    let _there = tracing_subscriber::registry().with(layer.with_filter(only_ours)).try_init();
+    // Fails only in a test that runs several commands in one process.
+    let _already_set = tracing_subscriber::registry().with(layer.with_filter(only_ours)).try_init();
 }
 
-/// Where log lines go. `tracing` writes each in one piece.
+/// `tracing` writes each line with one call.
 #[derive(Debug, Clone)]
 struct Lines(Arc<Mutex<Progress>>);
 

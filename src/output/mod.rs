@@ -1,5 +1,5 @@
-//! The only module that prints: progress to stderr, the result to stdout. In a CI job it also leaves behind what the CI
-//! system shows: annotations, a summary, outputs.
+//! The only module that prints: progress to stderr, the result to stdout. In a CI job it also writes
+//! annotations, a summary and outputs.
 
 mod ci;
 pub(crate) mod diagnosis;
@@ -41,7 +41,7 @@ pub(crate) use self::usage::usage;
 pub(crate) use self::watch_view::WatchView;
 pub(crate) use crate::documents::result::Document;
 
-/// Writes what a command says. Clones share everything.
+/// Prints the progress and the result of a command. Clones share their state.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
     output: Output,
@@ -51,7 +51,6 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// A report in the form the user asked for.
     pub(crate) fn new(options: &Options) -> Self {
         let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let ci = Ci::of(var);
@@ -62,7 +61,7 @@ impl Report {
         };
         let form = Form::of(mode, ci);
         let progress = Arc::new(Mutex::new(Progress::new(form, ci)));
-        // A job that is run again "with debug logging".
+        // A CI job with debug logging enabled.
         let debugged = [("RUNNER_DEBUG", "1"), ("CI_DEBUG_TRACE", "true")];
         if options.verbose
             || debugged.iter().any(|(name, on)| ci.is_some() && var(name).as_deref() == Some(*on))
@@ -76,10 +75,11 @@ impl Report {
         report
     }
 
-    /// The events whose listener is this report.
+    /// Events that this report prints.
     pub(crate) fn events(&self) -> Events {
         if self.form.is_live() {
-            // A thread of its own: time passes also while nothing is heard. It ends with the report.
+            // A thread, because the time must be redrawn also while no event arrives. It ends with the
+            // report.
             let progress = Arc::downgrade(&self.progress);
             drop(std::thread::spawn(move || {
                 while let Some(progress) = progress.upgrade() {
@@ -100,8 +100,8 @@ impl Report {
             progress.finish();
             progress.timeline.time(Instant::now())
         };
-        self.leave_behind(document, error);
-        // A look, and finding that there is nothing to do, are not worth a stopwatch.
+        self.write_ci_files(document, error);
+        // The duration is of no interest where nothing was changed.
         let took = (document.outcome != crate::documents::result::Outcome::Unchanged).then_some(took);
         match self.output {
             Output::Json => write_json(document, self.on_github()),
@@ -111,7 +111,7 @@ impl Report {
         error.map_or(0, |error| self.fail(error))
     }
 
-    /// Writes any other JSON document, or its text for people.
+    /// Writes any other document: as JSON, or as `text`.
     pub(crate) fn show(&self, value: &impl serde::Serialize, text: &str) {
         locked(&self.progress).finish();
         match self.output {
@@ -120,7 +120,7 @@ impl Report {
         }
     }
 
-    /// Writes one value, which a script takes as it is.
+    /// Writes one value for a script: `text` is not changed.
     pub(crate) fn value(&self, value: &impl serde::Serialize, text: &str) {
         match self.output {
             Output::Json => write_json(value, self.on_github()),
@@ -135,37 +135,36 @@ impl Report {
             Output::Json => format!("{}\n", serde_json::json!(line)),
             Output::Human => human::log_line(line, place, width),
         };
-        // What a function logs is anybody's text.
-        self.write_on(&text)
+        self.write_part(&text)
     }
 
-    /// Shows what `status --watch` sees now: in the place of what it showed before on a terminal, on a new line
-    /// otherwise. False when stdout is closed.
-    pub(crate) fn look(&self, look: &mut WatchView, document: &Document) -> bool {
+    /// Shows a status of `status --watch`: redrawn in place on a terminal, otherwise on a new line. False
+    /// when stdout is closed.
+    pub(crate) fn watch(&self, view: &mut WatchView, document: &Document) -> bool {
         let text = match self.output {
             Output::Json => format!("{}\n", serde_json::json!(document)),
-            Output::Human if self.redraws() => return look.draw(&human::look(document)),
+            Output::Human if self.redraws() => return view.draw(&human::watch_view(document)),
             Output::Human => human::one_line(document),
         };
-        self.write_on(&text)
+        self.write_part(&text)
     }
 
-    /// Whether what is shown again and again is redrawn, so that every look is worth showing.
+    /// Whether `status --watch` redraws in place, also without a change.
     pub(crate) fn redraws(&self) -> bool {
         self.output == Output::Human && std::io::stdout().is_terminal()
     }
 
-    /// Writes text as it is, in either form: for output that another program reads, such as shell exports.
+    /// Writes unchanged text, independent of `--output`, for another program: shell exports, for example.
     pub(crate) fn raw(&self, text: &str) {
         write_out(text);
     }
 
-    /// Lets the CI system hide this value in the log, before anything shows it.
+    /// Masks this value in the log of a CI job. Must be called before the value is printed.
     pub(crate) fn mask(&self, secret: &str) {
         locked(&self.progress).command(&github::mask(secret));
     }
 
-    /// Says what failed, why, and what to do next; returns the exit code.
+    /// Prints an error and returns its exit code.
     pub(crate) fn fail(&self, error: &Error) -> u8 {
         let Error { id, message, hint, .. } = error;
         let causes = error.causes();
@@ -188,7 +187,7 @@ impl Report {
         }
         let mut stderr = anstream::stderr();
         stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).ok()?;
-        // Beside the runtime's own thread, on which Ctrl-C arrives.
+        // The runtime's thread must stay free for Ctrl-C.
         let read = tokio::task::spawn_blocking(|| {
             let mut answer = String::new();
             std::io::stdin().read_line(&mut answer).map(|_| answer)
@@ -197,7 +196,7 @@ impl Report {
         Some(answer.trim().to_owned())
     }
 
-    /// Writes the timeline of a command as an HTML page, and says where.
+    /// Writes the timeline of a command as an HTML page.
     pub(crate) fn timings(&self, file: &Path, headline: &str, code: u8) {
         let mut progress = locked(&self.progress);
         progress.finish();
@@ -213,13 +212,13 @@ impl Report {
         progress.show(&crate::event::Event::Note(text));
     }
 
-    /// What a CI job shows beside the log of a command whose result is Markdown, and what it hands to the next steps.
-    pub(crate) fn leave_page(&self, markdown: &str, outputs: &[(&str, &str)]) {
-        self.leave(|used| summary::page(markdown, used), outputs);
+    /// Writes the summary and the outputs of a CI job, for a command whose result is Markdown.
+    pub(crate) fn write_summary(&self, markdown: &str, outputs: &[(&str, &str)]) {
+        self.append_ci_files(|used| summary::page(markdown, used), outputs);
     }
 
-    /// What a CI job shows beside its log.
-    fn leave_behind(&self, document: &Document, error: Option<&Error>) {
+    /// Writes the summary and the outputs of a CI job.
+    fn write_ci_files(&self, document: &Document, error: Option<&Error>) {
         let outcome = json!(document.outcome);
         let deployment = document.api.as_ref().map(|api| api.deployment_id.as_str());
         let outputs = [
@@ -233,11 +232,12 @@ impl Report {
             let now = progress.timeline.time(Instant::now());
             summary::markdown(document, error, &progress.timeline, now, used)
         };
-        self.leave(summary, &outputs);
+        self.append_ci_files(summary, &outputs);
     }
 
-    /// Adds to the files that GitHub reads. One that cannot be written is a warning: the command is done.
-    fn leave(&self, summary: impl FnOnce(u64) -> String, outputs: &[(&str, &str)]) {
+    /// Appends to the files that GitHub reads. A write that fails is only a warning, because the command has
+    /// ended.
+    fn append_ci_files(&self, summary: impl FnOnce(u64) -> String, outputs: &[(&str, &str)]) {
         if !self.on_github() {
             return;
         }
@@ -261,8 +261,8 @@ impl Report {
         self.ci == Some(Ci::GitHub)
     }
 
-    /// Writes a part of a result that goes on; false when stdout is closed.
-    fn write_on(&self, text: &str) -> bool {
+    /// Writes a part of a result that continues; false when stdout is closed.
+    fn write_part(&self, text: &str) -> bool {
         let text = match self.output {
             _ if !self.on_github() => text.to_owned(),
             Output::Json => github::inert_json(text),

@@ -1,55 +1,51 @@
-//! The arguments that choose what is written, where, and in which form.
+//! The arguments that select what is printed, and in which format.
 
 use crate::platform::variables;
 use clap::{Args, ValueEnum};
 
-/// What every command takes about its output.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// How the result is written to stdout; progress goes to stderr
+    /// Format of the result on stdout
     #[arg(long, short, global = true, env = variables::OUTPUT, value_enum, default_value_t = Output::Human)]
     pub(crate) output: Output,
-    /// How progress is written to stderr
-    #[arg(long, global = true, env = variables::PROGRESS, value_enum, default_value_t = ProgressMode::Auto, value_name = "FORM")]
+    /// Format of progress on stderr
+    #[arg(long, global = true, env = variables::PROGRESS, value_enum, default_value_t = ProgressMode::Auto, value_name = "FORMAT")]
     pub(crate) progress: ProgressMode,
-    /// Nothing on stderr but the error: short for --progress quiet, and stronger
+    /// Print only errors on stderr; like --progress quiet, and overrides --progress and --log-format
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
-    /// Also tell what is done underneath: requests to AWS with their ids, programs that are run
+    /// Also log requests to AWS with their ids, and the programs that run
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
-    /// The form of every line on stderr; json is --progress json, under the name that other tools give it
-    #[arg(long, global = true, env = variables::LOG_FORMAT, value_enum, default_value_t = LogFormat::Text, value_name = "FORM")]
+    /// Format of every line on stderr; json is the same as --progress json
+    #[arg(long, global = true, env = variables::LOG_FORMAT, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,
 }
 
-/// The form of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// For people
+    /// Text
     Human,
     /// One JSON document
     Json,
 }
 
-/// The form of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressMode {
-    /// A living line on a terminal, details in a CI log, a line for each step in a pipe
+    /// Live lines on a terminal, details in a CI log, one line per step in a pipe
     Auto,
-    /// Details, a line each
+    /// One line per event, with details
     Plain,
-    /// Every event as a line of JSON
+    /// One line of JSON per event
     Json,
-    /// None
+    /// No progress
     Quiet,
 }
 
-/// The form of the lines on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people
+    /// Text
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }

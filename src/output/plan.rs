@@ -9,12 +9,12 @@ use crate::terraform::render;
 
 fn not_yet(name: &str, needed: &[String]) -> String {
     format!(
-        "layer {name} cannot be planned yet: it reads the outputs of {}, not applied so far\n",
+        "layer {name} cannot be planned: it reads the outputs of {}, not applied yet\n",
         needed.join(", ")
     )
 }
 
-/// The plan for people.
+/// The plan as text.
 pub(crate) fn text(plan: &DeliveryPlan) -> String {
     let DeliveryPlan { layers, release, .. } = plan;
     let mut text = String::new();
@@ -30,15 +30,14 @@ pub(crate) fn text(plan: &DeliveryPlan) -> String {
         }
     }
     match release {
-        None => text.push_str("release: the first one; every function is published and the API deployed\n"),
+        None => {
+            text.push_str("release: the first one; every function is published and the API is deployed\n")
+        }
         Some(release) => {
             let _ = writeln!(text, "release {}:\n{}", release.plan.version, release.plan);
             if let Freshness::Stale(_, changes) = &release.freshness {
-                let _ = writeln!(
-                    text,
-                    "the API has changed since its deployment was made:\n  {}",
-                    changes.join("\n  ")
-                );
+                let _ =
+                    writeln!(text, "the API has changed since it was deployed:\n  {}", changes.join("\n  "));
             }
         }
     }
@@ -63,12 +62,14 @@ pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
         }
     }
     let Some(release) = release else {
-        text.push_str("#### Release: the first one\n\nEvery function is published and the API deployed.\n");
+        text.push_str(
+            "#### Release: the first one\n\nEvery function is published and the API is deployed.\n",
+        );
         return text;
     };
     let _ = writeln!(text, "#### Release\n\n```text\n{}\n```", release.plan);
     if let Freshness::Stale(_, changes) = &release.freshness {
-        let _ = writeln!(text, "\nThe API has changed since its deployment was made:\n");
+        let _ = writeln!(text, "\nThe API has changed since it was deployed:\n");
         for change in changes {
             let _ = writeln!(text, "- {change}");
         }

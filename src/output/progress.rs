@@ -1,5 +1,5 @@
-//! Progress on stderr, in the form that suits who reads it: living lines on a terminal, sections in the log of a CI
-//! job, a line for each step in a pipe, JSON lines for a machine.
+//! Progress on stderr: live lines on a terminal, sections in the log of a CI job, one line per step in a
+//! pipe, or JSON lines.
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write as _};
@@ -10,30 +10,29 @@ use serde_json::{Value, json};
 
 use super::ci::{Ci, Sections};
 use super::github;
-use super::live::{Screen, block, sentence};
+use super::live::{Screen, live_lines, one_line};
 use super::options::ProgressMode;
-use super::theme::{BAD, DIM, GOOD, MILD, clean};
+use super::theme::{ATTENTION, DIM, FAILURE, SUCCESS, clean};
 use super::timeline::{State, Timeline};
 use crate::event::{Event, FunctionPhase, current_step};
 use crate::terraform::messages::{Diagnostic, Message, Operation, Phase, Progress as Work};
 
-/// A living line need not be newer than this.
+/// The shortest time between two frames that only show progress.
 const FRAME: Duration = Duration::from_millis(100);
 
-/// A log that is silent for so long makes people nervous.
+/// After this time without output, a CI log gets a line that shows the running steps.
 const SILENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Progress {
     form: Form,
     ci: Option<Ci>,
-    /// What has happened so far.
     pub(crate) timeline: Timeline,
     screen: Screen,
     drawn: Instant,
     sections: Sections,
     reported_at: Instant,
-    /// Annotations that were made: Terraform says the same in a plan and in its apply.
+    /// Terraform reports the same diagnostic in a plan and in its apply: annotate it once.
     annotated: BTreeSet<String>,
 }
 
@@ -48,7 +47,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// The form that was asked for, or that suits stderr.
+    /// The requested form, or the one that fits stderr.
     pub(crate) fn of(mode: ProgressMode, ci: Option<Ci>) -> Self {
         let is_terminal =
             std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
@@ -58,20 +57,19 @@ impl Form {
             (ProgressMode::Plain, _) => Self::Plain,
             (ProgressMode::Auto, Some(ci)) => Self::Sections(ci),
             (ProgressMode::Auto, None) if is_terminal => Self::Terminal,
-            // Set by the other CI systems: a person reads the log later, and wants to know how far it came.
+            // Other CI systems set `CI`. Their logs need the details.
             (ProgressMode::Auto, None) if std::env::var_os("CI").is_some() => Self::Plain,
             (ProgressMode::Auto, None) => Self::Steps,
         }
     }
 
-    /// Whether something is to be shown while nothing happens.
+    /// Whether [`Progress::tick`] prints something.
     pub(crate) fn is_live(self) -> bool {
         matches!(self, Self::Terminal | Self::Sections(_))
     }
 }
 
 impl Progress {
-    /// Progress in this form.
     pub(crate) fn new(form: Form, ci: Option<Ci>) -> Self {
         let now = Instant::now();
         Self {
@@ -105,15 +103,15 @@ impl Progress {
         self.annotate(event);
     }
 
-    /// Shows that time passes. To be called often; it does something rarely.
+    /// Updates the shown times. Called every 100 ms; in a CI log, prints only after [`SILENCE`].
     pub(crate) fn tick(&mut self) {
         let now = Instant::now();
         match self.form {
             Form::Terminal => self.draw("", now),
             Form::Sections(_) if now.saturating_duration_since(self.reported_at) >= SILENCE => {
-                let sentence = sentence(&self.timeline, self.timeline.time(now));
-                if !sentence.is_empty() {
-                    self.print_line(Some(format!("  … {sentence}")));
+                let line = one_line(&self.timeline, self.timeline.time(now));
+                if !line.is_empty() {
+                    self.print_line(Some(format!("  … {line}")));
                 }
                 self.reported_at = now;
             }
@@ -121,25 +119,24 @@ impl Progress {
         }
     }
 
-    /// Shows a line of the log.
     pub(crate) fn log(&mut self, line: &str) {
         match self.form {
             Form::Terminal => self.draw(line, Instant::now()),
             Form::Json => self.write(line),
             _ => {
-                let kept = match self.form {
+                let line = match self.form {
                     Form::Sections(_) => {
                         let line = self.strip_for_ci(line.trim_end().to_owned());
                         self.sections.keep(current_step().as_deref(), line)
                     }
                     _ => Some(line.trim_end().to_owned()),
                 };
-                self.print_line(kept);
+                self.print_line(line);
             }
         }
     }
 
-    /// Ends: what is still under way was given up, and nothing lives any more.
+    /// Stops the running steps and removes the live lines.
     pub(crate) fn finish(&mut self) {
         let now = Instant::now();
         self.timeline.close(now);
@@ -148,7 +145,7 @@ impl Progress {
         }
     }
 
-    /// Writes what went wrong, in the form of the rest.
+    /// Writes an error, as `text` or as JSON.
     pub(crate) fn fail(&mut self, text: &str, value: &Value) {
         self.finish();
         match self.form {
@@ -157,7 +154,7 @@ impl Progress {
         }
     }
 
-    /// Writes a command that GitHub's runner is to obey, where it is the one who reads.
+    /// Writes a workflow command, if GitHub's runner reads stderr.
     pub(crate) fn command(&mut self, text: &str) {
         if self.ci == Some(Ci::GitHub) && self.form != Form::Json {
             self.write(text);
@@ -167,17 +164,17 @@ impl Progress {
     fn draw(&mut self, printed: &str, now: Instant) {
         let size = terminal_size::terminal_size_of(std::io::stderr())
             .map_or((80, 24), |(width, height)| (usize::from(width.0), usize::from(height.0)));
-        let lines = block(&self.timeline, self.timeline.time(now), size);
+        let lines = live_lines(&self.timeline, self.timeline.time(now), size);
         let colours = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
         let printed =
             if colours { printed.to_owned() } else { anstream::adapter::strip_str(printed).to_string() };
         let frame = self.screen.frame(&printed, lines, size.0);
         self.drawn = now;
         if !frame.is_empty() {
-            // Past anstream, which would take the cursor's movements for colours. A terminal that has gone away must
-            // not stop a release.
+            // Without anstream, which would remove the movements of the cursor together with colours. A
+            // closed terminal must not stop a release.
             let mut stderr = std::io::stderr().lock();
-            let _gone = stderr.write_all(frame.as_bytes()).and_then(|()| stderr.flush());
+            let _closed = stderr.write_all(frame.as_bytes()).and_then(|()| stderr.flush());
         }
     }
 
@@ -193,11 +190,11 @@ impl Progress {
 
     fn write(&mut self, text: &str) {
         self.reported_at = Instant::now();
-        // A pipe that has been closed must not stop a release.
-        let _gone = anstream::stderr().write_all(text.as_bytes());
+        // A closed pipe must not stop a release.
+        let _closed = anstream::stderr().write_all(text.as_bytes());
     }
 
-    /// The lines of a step come together at its end; what belongs to no step, and what is for everybody, comes at once.
+    /// Prints the lines of a step at its end. Notes, warnings and lines without a step are printed at once.
     fn in_sections(&mut self, ci: Ci, event: &Event<'_>) {
         let Some(line) = self.line(event, true) else {
             if let Event::StepStarted { step } = event {
@@ -214,7 +211,7 @@ impl Progress {
                 let text = self.sections.close(ci, step, &line, *seconds, true);
                 self.section(ci, &text);
             }
-            // An annotation says it.
+            // Printed as an annotation instead.
             Event::Warning(_) if ci == Ci::GitHub => {}
             Event::ProgramLine { .. } | Event::Terraform { .. } | Event::Function { .. } => {
                 let line = self.strip_for_ci(line);
@@ -228,16 +225,16 @@ impl Progress {
     fn section(&mut self, ci: Ci, text: &str) {
         match ci {
             Ci::GitHub => self.write(text),
-            // The markers are escape sequences, and no colours.
+            // anstream would remove the markers, which are escape sequences.
             Ci::GitLab => {
                 self.reported_at = Instant::now();
                 let mut stderr = std::io::stderr().lock();
-                let _gone = stderr.write_all(text.as_bytes());
+                let _closed = stderr.write_all(text.as_bytes());
             }
         }
     }
 
-    /// A line as it is to be kept for what is written past anstream.
+    /// Removes colours from a line that is later written without anstream.
     fn strip_for_ci(&self, line: String) -> String {
         let coloured = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
         if coloured || self.ci != Some(Ci::GitLab) {
@@ -246,7 +243,7 @@ impl Progress {
         anstream::adapter::strip_str(&line).to_string()
     }
 
-    /// Marks the place of what Terraform complains about, and what may need attention.
+    /// Writes Terraform's diagnostics and warnings as annotations.
     fn annotate(&mut self, event: &Event<'_>) {
         if self.ci != Some(Ci::GitHub) || matches!(self.form, Form::Json | Form::Quiet) {
             return;
@@ -263,20 +260,23 @@ impl Progress {
         }
     }
 
-    /// The printed line of an event, if it deserves one.
+    /// The printed line of an event, if it has one.
     fn line(&self, event: &Event<'_>, details: bool) -> Option<String> {
         Some(match event {
             Event::StepFinished { step, seconds, ok: true } => {
-                format!("{GOOD}  ✓{GOOD:#} {} {DIM}{seconds:.1} s{DIM:#}", clean(step))
+                format!("{SUCCESS}  ✓{SUCCESS:#} {} {DIM}{seconds:.1} s{DIM:#}", clean(step))
             }
             Event::StepFinished { step, seconds, ok: false } => {
-                format!("{BAD}  ✗{BAD:#} {} {DIM}{seconds:.1} s{DIM:#}", clean(step))
+                format!("{FAILURE}  ✗{FAILURE:#} {} {DIM}{seconds:.1} s{DIM:#}", clean(step))
             }
             Event::StepStopped { step, seconds } => {
-                format!("{MILD}  -{MILD:#} {} {DIM}given up after {seconds:.1} s{DIM:#}", clean(step))
+                format!(
+                    "{ATTENTION}  -{ATTENTION:#} {} {DIM}stopped after {seconds:.1} s{DIM:#}",
+                    clean(step)
+                )
             }
             Event::Note(text) => format!("  {}", clean(text)),
-            Event::Warning(text) => format!("{MILD}  ! {}{MILD:#}", clean(text)),
+            Event::Warning(text) => format!("{ATTENTION}  ! {}{ATTENTION:#}", clean(text)),
             Event::ProgramLine { program, line } if details => {
                 let line = clean(line);
                 if line.trim().is_empty() {
@@ -318,7 +318,7 @@ impl Progress {
     }
 }
 
-/// A diagnostic of Terraform's at its place in the repository.
+/// The annotation of a diagnostic, at its line in the repository.
 fn annotation(layer: &str, dir: &std::path::Path, diagnostic: &Diagnostic) -> String {
     let name = if diagnostic.severity == "error" { "error" } else { "warning" };
     let title = format!("{layer}: {}", diagnostic.summary);
@@ -336,7 +336,7 @@ fn annotation(layer: &str, dir: &std::path::Path, diagnostic: &Diagnostic) -> St
     github::command(name, &properties, &clean(text))
 }
 
-/// The messages of Terraform that last: what was done, and what is wrong.
+/// The line of a Terraform message: completed changes and diagnostics have one.
 fn terraform(message: &Message, details: bool) -> Option<String> {
     match message {
         Message::Progress(Work { operation: Operation::Apply, phase, address, action, seconds, .. })

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-/// The lines that replace the last `up` rows of the terminal, with `printed` above them. Each line is erased to its end
-/// after it was written, and the rest of the terminal at last, so that nothing flickers. Where `ends_line`, the cursor
-/// stands below the last line afterwards, and in it otherwise.
+/// The text that replaces the last `up` rows of the terminal by `lines`, with `printed` above them. It erases
+/// only behind what it has written, so that nothing flickers. The cursor ends below the last line if
+/// `ends_line`, otherwise in it.
 pub(super) fn redraw<S: AsRef<str>>(up: usize, printed: &str, lines: &[S], ends_line: bool) -> String {
     let mut text = String::from("\r");
     if up > 0 {

@@ -10,7 +10,7 @@ pub(super) fn write_json(value: &impl serde::Serialize, on_github: bool) {
     if on_github { write_out(&github::inert_json(&text)) } else { write_out(&text) }
 }
 
-/// A reader that has gone away does not change what was done.
+/// A closed pipe is no error: the command has already done its work.
 pub(super) fn write_out(text: &str) {
-    let _gone = anstream::stdout().write_all(text.as_bytes());
+    let _closed = anstream::stdout().write_all(text.as_bytes());
 }

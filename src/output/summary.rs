@@ -1,7 +1,7 @@
-//! The Markdown summary of a job on GitHub: what changed, where it answers, how long each step took.
+//! The Markdown summary of a GitHub job: what changed, its URL, and the duration of each step.
 //!
-//! GitHub drops a summary over 1 MiB as a whole, for all that one step of a job wrote together. So rows are left out
-//! before that, and a line says how many.
+//! GitHub drops the whole summary of a job step if it is larger than 1 MiB. So rows are left out before that,
+//! and a line shows how many.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::timeline::{State, Timeline};
 use crate::documents::result::{Document, Freshness, Outcome};
 use crate::error::Error;
 
-/// What GitHub shows of one step.
+/// The largest summary of a job step that GitHub shows.
 const LIMIT: usize = 1024 * 1024;
 
 /// Room for the end of a cut summary.
@@ -30,7 +30,7 @@ pub(super) fn markdown(
 ) -> String {
     let used = usize::try_from(used).unwrap_or(usize::MAX);
     let mut page = Page { text: String::new(), room: LIMIT.saturating_sub(used).saturating_sub(RESERVE) };
-    // The lists that have no bound come last.
+    // The lists of unlimited length come last.
     page.part("", &head(document, error, now), "");
     page.part("", &failure(error), "");
     page.part("\n| function | version before | version now |\n|---|---|---|\n", &functions(document), "");
@@ -43,7 +43,7 @@ pub(super) fn markdown(
     page.text
 }
 
-/// Markdown that a command has made, in a file that already holds `used` bytes.
+/// Markdown of a command, cut to fit into a file that already holds `used` bytes.
 pub(super) fn page(markdown: &str, used: u64) -> String {
     let used = usize::try_from(used).unwrap_or(usize::MAX);
     let Some(mut room) = LIMIT.saturating_sub(used).checked_sub(RESERVE) else { return String::new() };
@@ -51,7 +51,7 @@ pub(super) fn page(markdown: &str, used: u64) -> String {
     let mut page = String::new();
     for (place, line) in lines.iter().enumerate() {
         if line.len() > room {
-            // What is cut in its middle would swallow the sentence after it.
+            // Open blocks are closed, so that the line below is shown.
             let open = |start: &str, end: &str| page.matches(start).count() > page.matches(end).count();
             let fence = page.lines().filter(|line| line.starts_with("```")).count() % 2 == 1;
             let ends = [(fence, "```\n"), (open("<details>", "</details>"), "\n</details>\n")];
@@ -66,14 +66,14 @@ pub(super) fn page(markdown: &str, used: u64) -> String {
     page
 }
 
-/// A text that stays below a size.
+/// A text of limited size.
 struct Page {
     text: String,
     room: usize,
 }
 
 impl Page {
-    /// Adds a part with as many of its rows as there is room for; a part without rows is left out.
+    /// Adds a part with as many rows as fit; a part without rows is left out.
     fn part(&mut self, open: &str, rows: &[String], close: &str) {
         if rows.is_empty() || self.room < open.len() + close.len() + RESERVE {
             return;
@@ -184,7 +184,7 @@ fn resources(timeline: &Timeline) -> Vec<String> {
     changes.collect()
 }
 
-/// The steps as bars of a Gantt chart. It counts from midnight of whatever day the chart is drawn.
+/// The steps as bars of a Gantt chart. Its times of day count from the start of the command.
 fn gantt(timeline: &Timeline, now: Duration) -> Vec<String> {
     let bars = timeline.steps.iter().map(|step| {
         let tag = match step.span.state {
@@ -193,19 +193,19 @@ fn gantt(timeline: &Timeline, now: Duration) -> Vec<String> {
             State::Stopped | State::Running => "active, ",
         };
         let seconds = step.span.time(now).as_secs_f64();
-        // What has no length is not drawn.
+        // Mermaid does not draw a bar without length.
         let end = (step.span.start + step.span.time(now)).max(step.span.start + Duration::from_millis(1));
         format!(
             "    {} {seconds:.1} s :{tag}{}, {}\n",
-            word(&step.name),
-            of_day(step.span.start),
-            of_day(end)
+            mermaid_name(&step.name),
+            time_of_day(step.span.start),
+            time_of_day(end)
         )
     });
     bars.collect()
 }
 
-fn of_day(time: Duration) -> String {
+fn time_of_day(time: Duration) -> String {
     let seconds = time.as_secs();
     format!(
         "{:02}:{:02}:{:02}.{:03}",
@@ -216,12 +216,12 @@ fn of_day(time: Duration) -> String {
     )
 }
 
-/// A name without what has a meaning in Mermaid.
-fn word(name: &str) -> String {
+/// A name without characters that have a meaning in Mermaid.
+fn mermaid_name(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || "-_./".contains(c) { c } else { ' ' }).collect()
 }
 
-/// Text of others inside a line of Markdown: no line breaks, no markup, no HTML.
+/// Text from outside, for a line of Markdown: without line breaks, markup and HTML.
 fn inline(text: &str) -> String {
     let mut inline = String::new();
     for c in clean(text).chars() {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_tells_what_changed_where_and_when() {
+    fn the_summary_shows_what_changed_and_when() {
         let (mut timeline, now) = release();
         timeline.close(now);
         timeline.api_changes = vec!["GET /<b>: added".to_owned()];
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_what_to_do_and_is_no_markup() {
+    fn a_failure_contains_the_hint_and_no_markup() {
         let (mut timeline, now) = release();
         timeline.close(now);
         let mut document = Document::new("release", "dev");
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn markdown_is_cut_between_lines_and_what_is_open_is_closed() {
+    fn markdown_is_cut_between_lines_and_open_tags_are_closed() {
         let rows: String =
             (0..100_000).map(|n| format!("+ create aws_thing.with_a_long_name[{n}]\n")).collect();
         let text =
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_never_passes_what_github_shows() {
+    fn a_summary_is_never_longer_than_github_accepts() {
         let (mut timeline, now) = release();
         timeline.close(now);
         timeline.api_changes = (0..100_000).map(|n| format!("GET /a/long/path/number/{n}: added")).collect();

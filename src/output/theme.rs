@@ -1,15 +1,14 @@
-//! How things look: every colour of deployctl's is here. Whether colours are shown at all is anstream's to say
-//! (`NO_COLOR`, `CLICOLOR_FORCE`, a terminal or not).
+//! The colours of deployctl. anstream decides whether they are shown (`NO_COLOR`, `CLICOLOR_FORCE`, a
+//! terminal or not).
 
 use anstyle::{AnsiColor, Style};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-pub(super) const GOOD: Style = AnsiColor::Green.on_default();
-pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// It may need attention.
-pub(super) const MILD: Style = AnsiColor::Yellow.on_default();
+pub(super) const SUCCESS: Style = AnsiColor::Green.on_default();
+pub(super) const FAILURE: Style = AnsiColor::Red.on_default().bold();
+pub(super) const ATTENTION: Style = AnsiColor::Yellow.on_default();
 pub(super) const DIM: Style = Style::new().dimmed();
-/// What the eye is to find first.
+/// For the most important part of a line.
 pub(super) const STRONG: Style = Style::new().bold();
 
 /// The colours of functions in a log.
@@ -22,7 +21,7 @@ pub(super) const PALETTE: [AnsiColor; 6] = [
     AnsiColor::BrightRed,
 ];
 
-/// A time as a person reads it while it passes.
+/// The duration of something that is running.
 pub(super) fn clock(time: std::time::Duration) -> String {
     let seconds = time.as_secs();
     match (seconds / 60, seconds % 60) {
@@ -31,18 +30,18 @@ pub(super) fn clock(time: std::time::Duration) -> String {
     }
 }
 
-/// A time as a person reads it when it is over.
-pub(super) fn lasted(time: std::time::Duration) -> String {
+/// The duration of something that has ended.
+pub(super) fn duration(time: std::time::Duration) -> String {
     if time.as_secs() < 60 { format!("{:.1} s", time.as_secs_f64()) } else { clock(time) }
 }
 
-/// Text from outside without what would move the cursor, change colours, or look like the end of a line.
+/// Text from outside without control characters except `\n`: they could move the cursor or change colours.
 pub(super) fn clean(text: &str) -> String {
     let plain = anstream::adapter::strip_str(text).to_string();
     plain.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
 }
 
-/// `text`, cut to `width` columns and ended by an ellipsis.
+/// `text`, cut to `width` columns with an ellipsis.
 pub(super) fn fit(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_others_moves_no_cursor() {
+    fn text_from_outside_cannot_move_the_cursor() {
         assert_eq!(clean("a\x1b[31mred\x1b[0m\rb\tc\x07"), "ared b c");
         assert_eq!(clean("two\nlines"), "two\nlines");
     }

@@ -1,5 +1,5 @@
-//! What has happened so far, in a form from which everything else is drawn: the living lines of a terminal, the
-//! summary of a CI job, the timeline. Time comes in as a value.
+//! The events so far, as the data for the live lines of a terminal, the summary of a CI job, and the page of
+//! `--timings`. The time is an argument.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,29 +8,28 @@ use crate::event::{Event, FunctionPhase};
 use crate::terraform::messages::{Change, Message, Operation, Phase, Progress, Summary};
 use crate::terraform::progress::Tracker;
 
-/// What has happened since the command began.
+/// The events since the command started.
 #[derive(Debug)]
 pub(super) struct Timeline {
-    begun: Instant,
-    /// The steps, in the order of their beginning.
+    started: Instant,
+    /// In the order of their start.
     pub(crate) steps: Vec<Step>,
-    /// The work on single resources and functions, in the order of its beginning.
+    /// The work on single resources and functions, in the order of its start.
     pub(crate) works: Vec<Work>,
-    /// What the plans of each layer would change.
+    /// The planned changes of each layer.
     pub(crate) changes: BTreeMap<String, Vec<Change>>,
-    /// What the applies of each layer have done.
+    /// The applied changes of each layer.
     pub(crate) applied: BTreeMap<String, Summary>,
     /// How the API that goes live differs from the one before it.
     pub(crate) api_changes: Vec<String>,
-    /// What may need attention.
     pub(crate) warnings: Vec<String>,
-    /// How far the build is: units done, units in all, what is being compiled.
+    /// The progress of the build: finished units, all units, the unit that is being compiled.
     pub(crate) units: Option<(usize, usize, String)>,
-    /// How far the applies are, by layer.
+    /// The progress of the applies, by layer.
     trackers: BTreeMap<String, Tracker>,
 }
 
-/// When something was, and how it went. Times count from the beginning of the command.
+/// Start, end and state of a step or of work. Times count from the start of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     pub(crate) start: Duration,
@@ -40,15 +39,13 @@ pub(super) struct Span {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// It is under way.
     Running,
     Done,
     Failed,
-    /// It was given up.
+    /// Stopped before its end, because something else failed.
     Stopped,
 }
 
-/// A step of the command.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(crate) name: String,
@@ -58,19 +55,19 @@ pub(super) struct Step {
 /// Work on a resource or on a function.
 #[derive(Debug)]
 pub(super) struct Work {
-    /// The step that it belongs to, as its place in the list of steps.
+    /// The index of its step.
     pub(crate) step: Option<usize>,
-    /// The layer, for a resource of Terraform's.
+    /// The layer of a resource; `None` for a function.
     pub(crate) layer: Option<String>,
     /// The resource's address, or the function's key.
     pub(crate) name: String,
-    /// What is being done, or was.
+    /// The verb that is shown before the name.
     pub(crate) doing: String,
     pub(crate) span: Span,
 }
 
 impl Span {
-    /// How long it took, or has taken.
+    /// The duration until its end, or until now.
     pub(crate) fn time(&self, now: Duration) -> Duration {
         self.end.unwrap_or(now).saturating_sub(self.start)
     }
@@ -86,10 +83,9 @@ impl Span {
 }
 
 impl Timeline {
-    /// Nothing has happened yet.
-    pub(crate) fn new(begun: Instant) -> Self {
+    pub(crate) fn new(started: Instant) -> Self {
         Self {
-            begun,
+            started,
             steps: Vec::new(),
             works: Vec::new(),
             changes: BTreeMap::new(),
@@ -101,12 +97,11 @@ impl Timeline {
         }
     }
 
-    /// The time from the beginning of the command to `now`.
+    /// The time from the start of the command to `now`.
     pub(crate) fn time(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.begun)
+        now.saturating_duration_since(self.started)
     }
 
-    /// Takes note of an event that was heard at `now`.
     pub(crate) fn record(&mut self, event: &Event<'_>, now: Instant) {
         let at = self.time(now);
         match event {
@@ -118,15 +113,15 @@ impl Timeline {
             }
             Event::StepStopped { step, .. } => self.end_step(step, at, State::Stopped),
             Event::Warning(text) => self.warnings.push(text.clone()),
-            Event::Terraform { layer, message, .. } => self.hear_terraform(layer, message, now),
+            Event::Terraform { layer, message, .. } => self.record_terraform(layer, message, now),
             Event::Units { done, total, unit } => self.units = Some((*done, *total, (*unit).to_owned())),
-            Event::Function { function, phase } => self.hear_function(function, *phase, at),
+            Event::Function { function, phase } => self.record_function(function, *phase, at),
             Event::ApiChanged { changes } => self.api_changes = changes.to_vec(),
             Event::Note(_) | Event::ProgramLine { .. } => {}
         }
     }
 
-    /// Ends what is still under way: the command is over.
+    /// Stops what is still running, at the end of the command.
     pub(crate) fn close(&mut self, now: Instant) {
         let at = self.time(now);
         let spans = self.steps.iter_mut().map(|step| &mut step.span);
@@ -137,17 +132,17 @@ impl Timeline {
         }
     }
 
-    /// How many changes of a layer are done, and how many there are.
+    /// The completed and the planned changes of a layer.
     pub(crate) fn progress(&self, layer: &str) -> Option<(usize, usize)> {
         self.trackers.get(layer).map(|tracker| (tracker.done(), tracker.planned()))
     }
 
-    /// The steps under way, in the order of their beginning, each with its place.
+    /// The running steps with their indexes, in the order of their start.
     pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &Step)> {
         self.steps.iter().enumerate().filter(|(_, step)| step.span.state == State::Running)
     }
 
-    /// The work that belongs to the step at `place`, in the order of its beginning.
+    /// The work of the step with this index, in the order of its start.
     pub(crate) fn works_of(&self, place: usize) -> impl Iterator<Item = &Work> {
         self.works.iter().filter(move |work| work.step == Some(place))
     }
@@ -163,7 +158,7 @@ impl Timeline {
         }
     }
 
-    fn hear_terraform(&mut self, layer: &str, message: &Message, now: Instant) {
+    fn record_terraform(&mut self, layer: &str, message: &Message, now: Instant) {
         let at = self.time(now);
         self.trackers.entry(layer.to_owned()).or_default().record(message);
         match message {
@@ -177,13 +172,13 @@ impl Timeline {
                 self.applied.insert(layer.to_owned(), summary.clone());
             }
             Message::Progress(progress) if progress.operation == Operation::Apply => {
-                self.hear_progress(layer, progress, at);
+                self.record_progress(layer, progress, at);
             }
             _ => {}
         }
     }
 
-    fn hear_progress(&mut self, layer: &str, progress: &Progress, at: Duration) {
+    fn record_progress(&mut self, layer: &str, progress: &Progress, at: Duration) {
         let state = match progress.phase {
             Phase::Start => {
                 let doing = progress.action.clone().unwrap_or_else(|| "change".to_owned());
@@ -203,7 +198,7 @@ impl Timeline {
         }
     }
 
-    fn hear_function(&mut self, function: &str, phase: FunctionPhase<'_>, at: Duration) {
+    fn record_function(&mut self, function: &str, phase: FunctionPhase<'_>, at: Duration) {
         let doing = match phase {
             FunctionPhase::Updating => "update",
             FunctionPhase::Publishing => "publish",
@@ -246,11 +241,11 @@ impl Timeline {
 pub(super) mod tests {
     use super::*;
 
-    /// A timeline of a release: a build and an apply beside each other, then functions.
+    /// A release: a build and a parallel apply, then functions.
     pub(crate) fn release() -> (Timeline, Instant) {
-        let begun = Instant::now();
-        let mut timeline = Timeline::new(begun);
-        let second = |second: u64| begun + Duration::from_secs(second);
+        let started = Instant::now();
+        let mut timeline = Timeline::new(started);
+        let second = |second: u64| started + Duration::from_secs(second);
         timeline.record(&Event::StepStarted { step: "build" }, second(0));
         timeline.record(&Event::Units { done: 34, total: 120, unit: "users" }, second(1));
         timeline.record(&Event::StepStarted { step: "terraform apply app" }, second(2));
@@ -278,7 +273,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_belongs_together_is_together() {
+    fn work_is_assigned_to_its_step() {
         let (mut timeline, now) = release();
         let running: Vec<&str> = timeline.running().map(|(_, step)| step.name.as_str()).collect();
         assert_eq!(running, ["build", "publish versions"]);

@@ -1,7 +1,7 @@
-//! `--timings`: the steps of a command as an HTML page that needs nothing else: no script, no font, no network.
+//! `--timings`: the steps of a command as an HTML page without scripts, fonts or network requests.
 //!
-//! It is a table, so that it can be read without seeing the bars; the bars stand in a column of their own, so that
-//! no text can run over them.
+//! The page is a table, so that a screen reader can read it. The bars have their own column, so that no text
+//! overlaps them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,10 +13,9 @@ use super::timeline::{Span, State, Timeline, Work};
 
 const STYLE: &str = include_str!("timings.css");
 
-/// What the page is about.
 #[derive(Debug)]
 pub(super) struct Title<'a> {
-    /// The command, the stage, the version, as far as they are known.
+    /// Command, version and stage, as far as they are known.
     pub(crate) headline: &'a str,
     pub(crate) outcome: &'a str,
     pub(crate) at: &'a str,
@@ -34,7 +33,7 @@ pub(super) fn write(
     std::fs::write(path, page(title, timeline, now))
 }
 
-/// The page. The timeline must be closed.
+/// The timeline must be closed.
 pub(super) fn page(title: &Title<'_>, timeline: &Timeline, now: Duration) -> String {
     let whole = now.max(Duration::from_millis(1));
     let mut rows = String::new();
@@ -61,7 +60,7 @@ pub(super) fn page(title: &Title<'_>, timeline: &Timeline, now: Duration) -> Str
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <title>{headline}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{headline}</h1>\n\
          <p>{outcome}, {at}, deployctl {version}</p>\n{totals}\
-         <table>\n<caption hidden>The steps of the command, when each began and how long it took</caption>\n\
+         <table>\n<caption hidden>The steps of the command, with their starts and durations</caption>\n\
          <colgroup><col class=\"name\"><col><col class=\"number start\"><col class=\"number\"></colgroup>\n\
          <thead><tr><th scope=\"col\">step</th><th scope=\"col\" class=\"axis\" aria-label=\"timeline\">{axis}</th>\
          <th scope=\"col\" class=\"number start\">start</th><th scope=\"col\" class=\"number\">time</th></tr></thead>\n\
@@ -83,8 +82,8 @@ fn totals(timeline: &Timeline, now: Duration) -> String {
     let mut add = |name: &str, value: &str| {
         let _ = writeln!(text, "<div><dt>{name}</dt><dd>{value}</dd></div>");
     };
-    add("in all", &seconds(now));
-    add("steps, added up", &seconds(sum));
+    add("total", &seconds(now));
+    add("sum of steps", &seconds(sum));
     if let Some(step) = slowest {
         add("longest step", &format!("{}, {}", escape(&step.name), seconds(step.span.time(now))));
     }
@@ -106,7 +105,7 @@ fn row(kind: &str, name: &str, span: Span, whole: Duration) -> String {
     let (class, state) = match span.state {
         State::Done => ("done", ""),
         State::Failed => ("failed", " <span class=\"state\">failed</span>"),
-        State::Stopped | State::Running => ("stopped", " <span class=\"state\">given up</span>"),
+        State::Stopped | State::Running => ("stopped", " <span class=\"state\">stopped</span>"),
     };
     let time = span.time(whole);
     let percent = |time: Duration| time.as_secs_f64() / whole.as_secs_f64() * 100.0;
@@ -139,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_step_resource_and_function_has_a_bar_and_nothing_comes_from_elsewhere() {
+    fn each_step_resource_and_function_has_a_bar_and_nothing_is_loaded() {
         let (mut timeline, now) = release();
         timeline.close(now);
         let title = Title { headline: "release <1> on \"dev\"", outcome: "released", at: "today" };

@@ -9,21 +9,21 @@ use crate::documents::result as document;
 use crate::error::{ErrorId, Kind};
 use crate::platform::variables;
 
-/// Says what is wrong with a command line, or the help that it asks for, as clap words it; returns the exit code.
-/// Whoever wants JSON gets a document of this failure, too.
+/// Prints clap's error or help, and returns the exit code. With `--output json`, also prints the document of
+/// the failure.
 pub(crate) fn usage(error: &clap::Error) -> u8 {
     if !error.use_stderr() {
-        let _gone = error.print();
+        let _closed = error.print();
         return 0;
     }
-    // It repeats what was typed, which in a CI job may come from anybody.
+    // It repeats the command line, which in a CI job may contain text from outside.
     let text = error.render().ansi().to_string();
     let on_github = Ci::of(|name| std::env::var(name).ok()) == Some(Ci::GitHub);
     let text = if on_github { github::inert(&text) } else { text };
-    let _gone = anstream::stderr().write_all(text.as_bytes());
+    let _closed = anstream::stderr().write_all(text.as_bytes());
     let args: Vec<String> =
         std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
-    if wants_json(&args, std::env::var(variables::OUTPUT).ok().as_deref()) {
+    if json_requested(&args, std::env::var(variables::OUTPUT).ok().as_deref()) {
         let message = error.kind().as_str().unwrap_or("the command line is not valid").to_owned();
         let rendered = error.render().to_string();
         let document = document::ErrorDocument {
@@ -46,37 +46,37 @@ pub(crate) fn usage(error: &clap::Error) -> u8 {
 }
 
 /// Whether a command line that cannot be parsed asks for JSON.
-fn wants_json(args: &[String], env: Option<&str>) -> bool {
-    let mut asked = env.map(str::to_owned);
+fn json_requested(args: &[String], env: Option<&str>) -> bool {
+    let mut output = env.map(str::to_owned);
     for (arg, next) in args.iter().zip(args.iter().skip(1).map(Some).chain([None])) {
         match arg.as_str() {
             "--" => break,
-            "--output" | "-o" => asked = next.cloned(),
+            "--output" | "-o" => output = next.cloned(),
             _ => {
                 let value = arg.strip_prefix("--output=").or_else(|| arg.strip_prefix("-o"));
-                asked = value.map(|value| value.trim_start_matches('=').to_owned()).or(asked);
+                output = value.map(|value| value.trim_start_matches('=').to_owned()).or(output);
             }
         }
     }
-    asked.as_deref() == Some("json")
+    output.as_deref() == Some("json")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::wants_json;
+    use super::json_requested;
 
     #[test]
-    fn json_is_asked_for_in_any_form() {
-        let wants = |text: &str, env| {
-            wants_json(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>(), env)
+    fn json_output_is_recognized_in_every_spelling() {
+        let requested = |text: &str, env| {
+            json_requested(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>(), env)
         };
         for yes in ["status --output json", "--output=json x", "-o json", "-ojson", "-o=json"] {
-            assert!(wants(yes, None), "{yes}");
+            assert!(requested(yes, None), "{yes}");
         }
-        assert!(wants("status", Some("json")));
+        assert!(requested("status", Some("json")));
         for no in ["status", "-o human", "terraform app -- --output json"] {
-            assert!(!wants(no, None), "{no}");
+            assert!(!requested(no, None), "{no}");
         }
-        assert!(!wants("status -o human", Some("json")), "the argument wins");
+        assert!(!requested("status -o human", Some("json")), "the argument wins");
     }
 }

@@ -1,4 +1,4 @@
-//! The clock that measures a lease's term: it continues while the machine is suspended, and cannot be set.
+//! The clock for the term of a lease. It continues while the machine is suspended, and cannot be set.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,29 +6,27 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// A clock that counts from some moment in the past, such as the boot.
+/// A clock that counts from a fixed moment, such as the boot.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<dyn Fn() -> Duration + Send + Sync>);
 
 impl Clock {
-    /// The time since the machine's boot. `std::time::Instant` stands still on Linux while the machine is suspended:
-    /// a laptop that wakes up after an hour would take an old lease for a fresh one.
+    /// The time since the boot. On Linux, `std::time::Instant` stops while the machine is suspended: after a
+    /// suspend, an expired lease would seem valid.
     pub(crate) fn since_boot() -> Self {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         const CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
-        // On macOS this clock counts the time asleep.
+        // On macOS, this clock continues during sleep.
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
-        // Without a clock no lease is ever taken for current, and every use asks the bucket.
+        // Without a clock, every lease counts as expired and is checked in the bucket.
         Self::new(|| clock_gettime(CLOCK).map_or(Duration::MAX, Duration::from))
     }
 
-    /// A clock that shows what `now` returns.
     pub(crate) fn new(now: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time that it shows.
     pub(crate) fn now(&self) -> Duration {
         (self.0)()
     }
@@ -45,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_since_boot_goes_on() {
+    fn the_time_since_boot_increases() {
         let clock = Clock::since_boot();
         let first = clock.now();
         assert!(first > Duration::ZERO && first < Duration::MAX);

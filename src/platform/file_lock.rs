@@ -4,8 +4,8 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
-/// Takes the lock on `path`, whose file is made where it is missing and stays empty; dropping the file lifts it.
-/// When another process holds it, `waiting` is called and the wait does not block the runtime.
+/// Acquires the lock on `path`, creating the file if it is missing. Dropping the returned file releases the
+/// lock. If another process holds it, calls `waiting` and waits without blocking the runtime.
 pub(crate) async fn exclusive(path: &Path, waiting: impl FnOnce()) -> io::Result<File> {
     let file = File::create(path)?;
     match file.try_lock() {

@@ -1,4 +1,5 @@
-//! What deployctl needs of the operating system: child processes, file locks, the boot clock, and process identities.
+//! The operating system: child processes, process identities, file locks, the boot clock and environment
+//! variables.
 
 pub(crate) mod clock;
 pub(crate) mod file_lock;
@@ -6,7 +7,7 @@ pub(crate) mod process;
 pub(crate) mod process_identity;
 pub(crate) mod variables;
 
-/// A random string that cannot be predicted and that no other call returns.
+/// A unique string that cannot be predicted.
 pub(crate) fn unique_id() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }

@@ -1,5 +1,5 @@
-//! The identity of a process: its number alone may belong to another process by now, so it is kept together with the
-//! moment at which its process started. What this cannot prove to be ours is never sent a signal.
+//! The identity of a process: its pid and its start time, because a pid may be reused. Signals are sent only
+//! to a process with both.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,45 +10,43 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-/// A process, told apart from all others that ever had its number.
+/// A process, distinct from earlier and later processes with the same pid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessIdentity {
     pub(crate) pid: i32,
-    /// When it started, to be compared only: on Linux, the boot's id and the clock ticks since that boot.
+    /// The start time, for comparison only: on Linux, the boot id and the clock ticks since that boot.
     pub(crate) started: String,
 }
 
 impl ProcessIdentity {
-    /// The process that has this number now; none when there is none, or only a zombie.
+    /// The current process with this pid; `None` for a zombie.
     pub(crate) fn of(pid: i32) -> Option<Self> {
         started(pid).map(|started| Self { pid, started })
     }
 
-    /// Whether that very process runs.
     pub(crate) fn is_alive(&self) -> bool {
         started(self.pid).is_some_and(|now| now == self.started)
     }
 
-    /// Sends it a signal, if it is still that very process.
     fn signal(&self, signal: Signal) {
         if self.is_alive() {
-            // It may have ended in this very moment.
+            // The process may end in between.
             let _ended = kill(Pid::from_raw(self.pid), signal);
         }
     }
 
-    /// Asks it to end, and makes it end after `grace`. Returns when it is gone.
+    /// Sends SIGTERM, and SIGKILL after `grace`. Returns when the process has ended.
     pub(crate) async fn stop(&self, grace: Duration) {
         self.signal(Signal::SIGTERM);
-        let asked = Instant::now();
+        let start = Instant::now();
         let mut killed = false;
         loop {
-            // A child of this process stays a zombie until it is waited for; for any other this does nothing.
+            // A child stays a zombie until it is waited for; for other processes this has no effect.
             let _not_a_child = waitpid(Pid::from_raw(self.pid), Some(WaitPidFlag::WNOHANG));
             if !self.is_alive() {
                 return;
             }
-            if !killed && asked.elapsed() > grace {
+            if !killed && start.elapsed() > grace {
                 killed = true;
                 self.signal(Signal::SIGKILL);
             }
@@ -57,15 +55,15 @@ impl ProcessIdentity {
     }
 }
 
-/// A process on any machine, as other machines read about it.
+/// A process on any machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MachineProcess {
-    /// The machine: the id of its boot and of the namespace in which `pid` counts.
+    /// The machine: its boot id and the pid namespace.
     pub(crate) machine: String,
-    /// The machine's name, for people.
+    /// The host name, for messages.
     pub(crate) host: String,
     pub(crate) pid: u32,
-    /// When the process started, to be compared only: a number may belong to another process by now.
+    /// The start time, for comparison only: a pid may be reused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) started: Option<String>,
 }
@@ -83,11 +81,10 @@ impl MachineProcess {
         }
     }
 
-    /// Whether this process ran on this machine, as this very namespace counts, and is gone. What cannot be seen is
-    /// not gone: /proc may hide the processes of others.
+    /// Whether this process ran on this machine, in this pid namespace, and has ended. A process that is
+    /// missing in /proc has not necessarily ended: /proc may hide processes of other users.
     pub(crate) fn is_gone(&self) -> bool {
         let here = Self::current();
-        // Without both ids nothing is known about it.
         let (boot, namespace) = here.machine.split_once(' ').unwrap_or_default();
         if boot.is_empty() || namespace.is_empty() || here.machine != self.machine {
             return false;
@@ -95,16 +92,16 @@ impl MachineProcess {
         let Ok(pid) = i32::try_from(self.pid) else { return true };
         match kill(Pid::from_raw(pid), None) {
             Err(Errno::ESRCH) => true,
-            // EPERM, too: the process exists, and belongs to another user.
+            // Also EPERM: the process exists and belongs to another user.
             _ => self.started.is_some() && started(pid).is_some_and(|now| Some(now) != self.started),
         }
     }
 }
 
-/// What is left of the session that the process `leader` once led, working inside `folder`: both together prove
-/// that it is ours, even though the leader is gone.
+/// The remaining processes of the session of `leader` that work inside `folder`. Session and folder together
+/// identify them after the leader has ended.
 #[cfg(target_os = "linux")]
-pub(crate) fn left_behind(leader: i32, folder: &Path) -> Vec<ProcessIdentity> {
+pub(crate) fn remaining_processes(leader: i32, folder: &Path) -> Vec<ProcessIdentity> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
@@ -115,9 +112,8 @@ pub(crate) fn left_behind(leader: i32, folder: &Path) -> Vec<ProcessIdentity> {
         .collect()
 }
 
-/// Other systems do not tell.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn left_behind(_leader: i32, _folder: &Path) -> Vec<ProcessIdentity> {
+pub(crate) fn remaining_processes(_leader: i32, _folder: &Path) -> Vec<ProcessIdentity> {
     Vec::new()
 }
 
@@ -133,7 +129,7 @@ fn stat(pid: i32) -> Option<Stat> {
     parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Fields 3, 6 and 22 of proc(5). The name, field 2, may hold anything, brackets and spaces included.
+/// Fields 3, 6 and 22 of proc(5). The name, field 2, may contain brackets and spaces.
 #[cfg(target_os = "linux")]
 fn parse_stat(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
@@ -151,7 +147,7 @@ fn started(pid: i32) -> Option<String> {
     if matches!(stat.state, 'Z' | 'X') {
         return None;
     }
-    // Ticks count from the boot: after a reboot, the same number at the same tick is another process.
+    // Ticks count from the boot, so the boot id distinguishes reboots.
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(format!("{}:{}", boot.trim(), stat.start))
 }
@@ -174,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_itself_and_nobody_else() {
+    fn this_process_is_alive_and_others_with_its_pid_are_not() {
         let own = ProcessIdentity::of(std::process::id().cast_signed()).unwrap();
         assert!(own.is_alive());
         assert!(!ProcessIdentity { started: "another time".to_owned(), ..own.clone() }.is_alive());
@@ -182,37 +178,37 @@ mod tests {
     }
 
     #[test]
-    fn only_a_process_that_is_known_to_have_ended_is_gone() {
+    fn only_a_process_that_has_certainly_ended_is_gone() {
         let own = MachineProcess::current();
         assert!(own.started.is_some() && !own.is_gone());
-        // The number belongs to another process by now.
+        // The pid was reused.
         assert!(MachineProcess { started: Some("another time".into()), ..own.clone() }.is_gone());
-        // An older deployctl did not write when it started; /proc may hide it.
+        // Older versions of deployctl did not store the start time.
         assert!(!MachineProcess { started: None, ..own.clone() }.is_gone());
         assert!(!MachineProcess { pid: 1, started: None, ..own.clone() }.is_gone());
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let ended = MachineProcess { pid: child.id(), started: None, ..own.clone() };
         child.wait().unwrap();
         assert!(ended.is_gone());
-        // On another machine, or where the boot is not known, nothing is.
+        // On another machine, or without a boot id, no process counts as gone.
         assert!(!MachineProcess { machine: "another machine".into(), ..ended.clone() }.is_gone());
         assert!(!MachineProcess { machine: " ".into(), ..ended }.is_gone());
     }
 
     #[tokio::test]
-    async fn a_reused_number_gets_no_signal() {
+    async fn a_reused_pid_gets_no_signal() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = child.id().cast_signed();
-        let impostor = ProcessIdentity { pid, started: "before".to_owned() };
-        impostor.stop(Duration::ZERO).await;
-        assert!(child.try_wait().unwrap().is_none(), "a process that is not ours was ended");
+        let earlier = ProcessIdentity { pid, started: "before".to_owned() };
+        earlier.stop(Duration::ZERO).await;
+        assert!(child.try_wait().unwrap().is_none(), "another process was ended");
         ProcessIdentity::of(pid).unwrap().stop(Duration::from_secs(5)).await;
         assert!(ProcessIdentity::of(pid).is_none());
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_name_with_brackets_and_spaces_is_no_trap() {
+    fn a_name_with_brackets_and_spaces_is_parsed() {
         let text = "42 (a) b (c) S 1 42 41 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 0 0";
         let stat = parse_stat(text).unwrap();
         assert_eq!((stat.state, stat.session, stat.start.as_str()), ('S', 41, "987654"));

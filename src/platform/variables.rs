@@ -1,5 +1,5 @@
-//! The environment variables of deployctl. `docs/configuration.md` describes them. Those of CI systems are read in
-//! `output`, and those of AWS by its SDK.
+//! The environment variables of deployctl. `docs/configuration.md` describes them. Those of CI systems are
+//! read in `output`, and those of AWS by its SDK.
 
 pub(crate) const STAGE: &str = "DEPLOYCTL_STAGE";
 pub(crate) const CONFIG: &str = "DEPLOYCTL_CONFIG";

@@ -9,16 +9,15 @@ use crate::project::settings::OutputName;
 use crate::release::model::{FunctionKey, MAX_FUNCTIONS};
 use crate::release::plan::Target;
 
-/// What the contract layer's output says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Contract {
-    /// The bucket of zips and ledger.
+    /// The bucket of the zips and the ledger.
     pub(crate) artifact_bucket: String,
     pub(crate) rest_api_id: String,
     pub(crate) stage_name: String,
-    /// Where AWS answers for it.
+    /// The URL of the stage on AWS.
     pub(crate) invoke_url: String,
-    /// What is released, by stage variable.
+    /// The released functions, by stage variable.
     pub(crate) functions: BTreeMap<FunctionKey, Target>,
 }
 
@@ -26,7 +25,7 @@ impl Contract {
     /// Reads the contract from the layer's outputs; `found` is the output's value.
     ///
     /// # Errors
-    /// `contract.missing` or `contract.invalid`, naming layer, output, what is there and what was expected.
+    /// `contract.missing` or `contract.invalid`, with layer, output, found and expected type.
     pub(crate) fn read(output: &OutputName, found: Option<&Value>, available: &[String]) -> Result<Self> {
         let value = found.ok_or_else(|| missing(output, available))?;
         let mut problems = Vec::new();
@@ -57,10 +56,7 @@ impl Contract {
                     }
                 }
                 if found.is_empty() || found.len() > MAX_FUNCTIONS {
-                    problems.push(format!(
-                        "functions: {} of them; a stage holds 1 to {MAX_FUNCTIONS}",
-                        found.len()
-                    ));
+                    problems.push(format!("functions: expected 1 to {MAX_FUNCTIONS}, found {}", found.len()));
                 }
             }
             other => problems.push(format!("functions: expected an object, found {}", kind(other))),
@@ -70,7 +66,7 @@ impl Contract {
                 Kind::Terraform,
                 ErrorId::ContractInvalid,
                 format!(
-                    "output {:?} of layer {:?} is not what a release needs:\n  - {}",
+                    "output {:?} of layer {:?} is not a valid contract:\n  - {}",
                     output.output,
                     output.layer,
                     problems.join("\n  - ")
@@ -86,11 +82,11 @@ const HINT: &str = "what is live is unchanged; the output must be { artifact_buc
                     invoke_url, functions = { <key> = { name, artifact } } }";
 
 fn missing(output: &OutputName, available: &[String]) -> Error {
-    let there = if available.is_empty() { "no outputs".to_owned() } else { available.join(", ") };
+    let existing = if available.is_empty() { "no outputs".to_owned() } else { available.join(", ") };
     Error::new(
         Kind::Terraform,
         ErrorId::ContractMissing,
-        format!("layer {:?} has no output {:?}; it has: {there}", output.layer, output.output),
+        format!("layer {:?} has no output {:?}; it has: {existing}", output.layer, output.output),
     )
     .hint(HINT)
 }
@@ -150,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_named_at_once() {
+    fn all_problems_are_reported_at_once() {
         let value = json!({
             "artifact_bucket": 7, "stage_name": "", "invoke_url": "u",
             "functions": { "a-b": { "name": "x", "artifact": "y" }, "ok": "text" },
@@ -169,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_output_names_the_ones_that_are_there() {
+    fn the_error_for_a_missing_output_lists_the_existing_ones() {
         let error = Contract::read(&output(), None, &["vpc_id".to_owned()]).unwrap_err();
         assert_eq!(error.message, "layer \"app\" has no output \"deployctl\"; it has: vpc_id");
     }

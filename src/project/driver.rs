@@ -12,27 +12,25 @@ use crate::release::model::Version;
 use crate::terraform::version::Feature;
 use crate::terraform::{Activity, Backend, Driver, Layer, Observer, Terraform};
 
-/// The version that layers see where nothing has been released.
+/// The value of `release_version` before the first release.
 pub(crate) const UNRELEASED: &str = "unreleased";
 
-/// What locks the states.
 pub(crate) const LOCKFILE: Feature =
     Feature { name: "use_lockfile of the S3 backend", terraform: Some((1, 10)), opentofu: Some((1, 10)) };
 
 impl Session {
-    /// The driver for work beside releases: layers see the version that is live.
+    /// The driver for commands other than releases: `var.release_version` is the live version.
     pub(crate) async fn driver_for_live(&self) -> Result<Driver> {
         let live = self.live_version().await?;
         let version = live.map_or_else(|| UNRELEASED.parse().ok(), Some);
         self.driver_for(version.as_ref()).await
     }
 
-    /// The Terraform driver for this stage.
     pub(crate) async fn driver(&self) -> Result<Driver> {
         self.driver_for(None).await
     }
 
-    /// The driver of a release: layers see its version as `var.release_version`.
+    /// The driver of a release: `var.release_version` is its version.
     pub(crate) async fn driver_for(&self, version: Option<&Version>) -> Result<Driver> {
         let work = self.settings.work_dir();
         let program =
@@ -55,7 +53,7 @@ impl Session {
         let mut env: BTreeMap<String, Option<OsString>> = BTreeMap::new();
         env.insert("AWS_REGION".into(), Some(stage.region.clone().into()));
         if let Some(profile) = &stage.profile {
-            // Keys in the environment would come first.
+            // Keys in the environment take precedence over a profile.
             let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
             env.extend(keys.map(|name| (name.to_owned(), None)));
             env.insert("AWS_PROFILE".into(), Some(profile.into()));
@@ -81,7 +79,7 @@ impl Session {
             },
             variables,
             provider_mirror: std::env::var_os(variables::PROVIDER_MIRROR).map(PathBuf::from),
-            // States are told apart by their keys. Another workspace would be another state of the same stage.
+            // In another workspace, the stage would have another state.
             workspace: Some("default".to_owned()),
             shared: self.settings.terraform.clone(),
             log_file: std::env::var_os(variables::TERRAFORM_LOG).map(PathBuf::from),
@@ -91,7 +89,6 @@ impl Session {
     }
 }
 
-/// Passes on as events what Terraform reports.
 fn observer(events: &Events) -> Observer {
     let events = events.clone();
     Observer::new(move |activity| match activity {
@@ -101,7 +98,7 @@ fn observer(events: &Events) -> Observer {
     })
 }
 
-/// Runs `init` of a layer, as a step, if anything that it depends on has changed.
+/// Runs `init` of a layer, as a step, if its inputs have changed.
 pub(crate) async fn init_if_needed(events: &Events, driver: &Driver, layer: &Layer) -> Result<()> {
     if driver.needs_init(layer)? {
         events.step(&format!("terraform init {}", layer.name), driver.init(layer)).await?;

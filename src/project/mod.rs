@@ -1,4 +1,5 @@
-//! One project and one of its stages: `deployctl.toml`, the contract with Terraform, and the session of a command.
+//! One project and one of its stages: `deployctl.toml`, the contract with Terraform, and the session of a
+//! command.
 
 pub(crate) mod contract;
 pub(crate) mod driver;

@@ -1,5 +1,5 @@
-//! What Terraform's outputs say about a stage: the artifact bucket and the contract. They are read from the state in S3,
-//! one request instead of a Terraform process.
+//! Reads the artifact bucket and the contract from Terraform's outputs in the state in S3: one request
+//! instead of a Terraform process.
 
 use crate::aws::s3::Bucket;
 use crate::aws::unreachable;
@@ -16,7 +16,7 @@ use crate::terraform::{Outputs, outputs};
 
 impl Session {
     /// A layer's outputs, read from its state: one request instead of a Terraform process. `None` before the
-    /// first apply. The local stage makes its bucket for states when it is first missed.
+    /// first apply. A local stage creates a missing state bucket.
     ///
     /// # Errors
     /// `state.missing` without a state bucket, `state.unreadable`.
@@ -25,7 +25,7 @@ impl Session {
         let Some(stored) = stored else { return Ok(None) };
         match outputs::from_state(&stored.body) {
             Ok(outputs) => Ok(Some(outputs)),
-            // Encrypted by OpenTofu, or of a later form: Terraform itself can read it.
+            // Encrypted by OpenTofu, or of a later version: Terraform itself can read it.
             Err(_) => {
                 let driver = self.driver().await?;
                 let layer = self.settings.layer(layer)?;
@@ -42,8 +42,8 @@ impl Session {
                 if self.access == Access::Read {
                     return Ok(None);
                 }
-                let made = bucket.ensure_state_bucket(&self.settings.stage.region).await;
-                made.map_err(|failure| unreadable("the bucket of the Terraform state", failure))?;
+                let created = bucket.ensure_state_bucket(&self.settings.stage.region).await;
+                created.map_err(|failure| unreadable("the bucket of the Terraform state", failure))?;
                 Ok(None)
             }
             read => read.map_err(|failure| self.no_state(failure)),
@@ -61,7 +61,7 @@ impl Session {
                 ),
             )
             .because(failure)
-            .hint(format!("nothing was changed; make it with `deployctl bootstrap --stage {name}`"));
+            .hint(format!("nothing was changed; create it with `deployctl bootstrap --stage {name}`"));
         }
         if failure.meaning == Meaning::Unreachable {
             return unreachable(failure);
@@ -71,12 +71,12 @@ impl Session {
             .hint("nothing was changed; the caller needs s3:GetObject and s3:ListBucket on the state bucket")
     }
 
-    /// The artifact bucket's name, once the layer that makes it has been applied.
+    /// The artifact bucket; `None` before its layer is applied.
     pub(crate) async fn artifact_bucket(&self) -> Result<Option<Bucket>> {
         let output = &self.settings.bucket;
         let Some(outputs) = self.outputs(&output.layer).await? else { return Ok(None) };
         if outputs.is_empty() {
-            // Destroyed, or never fully applied.
+            // The layer was destroyed, or its first apply failed.
             return Ok(None);
         }
         let name =
@@ -84,7 +84,7 @@ impl Session {
         Ok(Some(self.aws.bucket(&name)))
     }
 
-    /// The contract of a stage that has been applied.
+    /// The contract of the stage.
     ///
     /// # Errors
     /// `stage.empty` before the first release, and as [`Session::outputs`] and [`Contract::read`].
@@ -92,7 +92,7 @@ impl Session {
         self.applied_contract().await?.ok_or_else(|| crate::engine::observe::empty(&self.settings.stage.name))
     }
 
-    /// The contract, if the layer that has it was applied.
+    /// The contract; `None` before its layer is applied.
     pub(crate) async fn applied_contract(&self) -> Result<Option<Contract>> {
         let output: &OutputName = &self.settings.contract;
         let outputs = self.outputs(&output.layer).await?.filter(|outputs| !outputs.is_empty());
@@ -101,7 +101,7 @@ impl Session {
         Contract::read(output, found, &names(&outputs)).map(Some)
     }
 
-    /// The version that the stage serves, if it was released to.
+    /// The live version; `None` before the first release.
     pub(crate) async fn live_version(&self) -> Result<Option<Version>> {
         let Some(contract) = self.applied_contract().await? else { return Ok(None) };
         let aws_stage = self.aws_stage(&contract)?;

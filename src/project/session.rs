@@ -20,13 +20,12 @@ use crate::release::record::Who;
 /// What a command may do to a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Nothing: the command only reads. A local stage must be running.
+    /// Only read. A local stage must be running.
     Read,
-    /// Change it. A local stage is started where it does not run.
+    /// Change the stage. A local stage is started if it does not run.
     Change,
 }
 
-/// A command's view of its stage.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) settings: Settings,
@@ -53,12 +52,12 @@ impl Session {
         Ok(session)
     }
 
-    /// Asks AWS who we are, and refuses any account but the stage's.
+    /// Reads the caller's identity, and refuses any account but the stage's.
     pub(crate) async fn identify(&self) -> Result<Identity> {
         unless_interrupted(&self.cancel, self.aws.identify()).await
     }
 
-    /// Connects to the stage without asking who we are: enough to look at it.
+    /// Connects to the stage without reading the caller's identity: enough for commands that only read.
     pub(crate) async fn connect(
         settings: Settings,
         access: Access,
@@ -84,10 +83,11 @@ impl Session {
         Ok(Self { settings, local, aws, identity: None, access, events, cancel })
     }
 
-    /// Who does this, to which stage.
     pub(crate) fn stage_context(&self) -> Result<StageContext> {
-        let identity =
-            self.identity.as_ref().ok_or_else(|| Error::bug("a command that changes a stage is nobody"))?;
+        let identity = self
+            .identity
+            .as_ref()
+            .ok_or_else(|| Error::bug("a command changes a stage without an identity"))?;
         Ok(StageContext {
             stage: self.settings.stage.name.clone(),
             who: Who { arn: identity.arn.clone(), run_url: ci_run_url() },
@@ -117,7 +117,7 @@ impl Session {
         format!("{}/{layer}.tfstate", self.settings.stage.state_prefix(&self.settings.project))
     }
 
-    /// Where the stage answers.
+    /// The URL of the stage.
     pub(crate) fn url(&self, contract: &Contract) -> String {
         match &self.local {
             Some(local) => local.url(&contract.rest_api_id, &contract.stage_name),
@@ -130,11 +130,11 @@ impl Session {
 pub(crate) fn not_running(settings: &Settings) -> Error {
     let name = &settings.stage.name;
     Error::usage(ErrorId::LocalDown, "the local stage is not running").hint(format!(
-        "nothing was changed; `deployctl local up --stage {name}` starts it, and `deployctl release` does so, too"
+        "nothing was changed; `deployctl local up --stage {name}` starts it, and so does `deployctl release`"
     ))
 }
 
-/// Where the calls for `stage` go; `local` is the local AWS emulator where the stage is one.
+/// The AWS account or local AWS emulator of `stage`.
 pub(crate) fn target(stage: &Stage, local: Option<&LocalStage>) -> Target {
     Target {
         stage: stage.name.clone(),
@@ -148,11 +148,11 @@ pub(crate) fn target(stage: &Stage, local: Option<&LocalStage>) -> Target {
     }
 }
 
-/// How long work that notices an interrupt itself has for coming to its end.
+/// How long work that handles the interrupt itself may take to end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Does `work` until it is done, or until the command is interrupted: what waits for an answer is given up then.
-/// Not for work that must be undone.
+/// Does `work` until it is done, or until the command is interrupted: what waits for an answer is given up
+/// then. Not for work that must be undone.
 pub(crate) async fn unless_interrupted<T>(
     cancel: &CancellationToken,
     work: impl Future<Output = Result<T>>,
@@ -168,13 +168,13 @@ pub(crate) async fn unless_interrupted<T>(
     }
 }
 
-/// The page of the CI run that this command belongs to.
+/// The URL of the CI run.
 fn ci_run_url() -> Option<String> {
     let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let (Some(server), Some(repository), Some(run)) =
         (var("GITHUB_SERVER_URL"), var("GITHUB_REPOSITORY"), var("GITHUB_RUN_ID"))
     {
-        // A run that is started again keeps its number.
+        // A restarted run keeps its id.
         let attempt = var("GITHUB_RUN_ATTEMPT").filter(|attempt| attempt != "1");
         let attempt = attempt.map(|attempt| format!("/attempts/{attempt}")).unwrap_or_default();
         return Some(format!("{server}/{repository}/actions/runs/{run}{attempt}"));

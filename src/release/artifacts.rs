@@ -1,4 +1,4 @@
-//! Which zips a release has, how each is made, and where in the bucket it lies.
+//! The zips of a release: how each is built, and its key in the bucket.
 
 use crate::artifact::Recipe;
 use crate::release::model::Version;
@@ -6,19 +6,18 @@ use crate::release::model::Version;
 /// An artifact to build and upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArtifactSettings {
-    /// How it is made.
     pub(crate) recipe: Recipe,
     /// Its S3 key; `{version}` stands for the release's version.
     pub(crate) key: String,
 }
 
 impl ArtifactSettings {
-    /// Where the zip of `version` lies.
+    /// The key of the zip of `version`.
     pub(crate) fn key(&self, version: &Version) -> String {
         self.key.replace("{version}", version.as_str())
     }
 
-    /// The version whose zip would lie under `key`.
+    /// The version whose zip has this key.
     pub(crate) fn version_of(&self, key: &str) -> Option<Version> {
         let (prefix, _) = self.key.split_once("{version}")?;
         let rest = key.strip_prefix(prefix)?;

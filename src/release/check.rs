@@ -1,5 +1,5 @@
-//! The project's own checks of a release: the new versions are invoked before the switch, the stage is asked over
-//! HTTP after it. What is expected is a part of what must come: more may come with it.
+//! The project's own checks of a release: invocations of the new versions before the switch, and HTTP
+//! requests to the stage after it. An answer may contain more than what is expected.
 
 use std::collections::BTreeMap;
 
@@ -7,52 +7,49 @@ use serde_json::Value;
 
 use super::model::{FunctionKey, Version};
 
-/// How a release is recognised from outside, over HTTP.
+/// How a release is recognised over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Probe {
     /// The path to GET, below the stage's URL.
     pub(crate) path: String,
-    /// The response header that names the release which answered. Without one, any answer below 500 counts.
+    /// The response header with the version of the release. Without it, any status below 500 is accepted.
     pub(crate) release_header: Option<String>,
-    /// How long the new release may take to answer, in seconds.
+    /// The time limit for the new release to answer, in seconds.
     pub(crate) timeout_seconds: u64,
 }
 
-/// Stands for the release's version in everything that a check sends or expects.
+/// The placeholder of the release's version in what a check sends and expects.
 const VERSION: &str = "{version}";
 
 /// All checks of a project.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Checks {
-    /// Before the switch, in their order.
+    /// Run before the switch, in this order.
     pub(crate) invocations: Vec<Invocation>,
-    /// After it, in their order.
+    /// Run after the switch, in this order.
     pub(crate) requests: Vec<Request>,
 }
 
-/// An invocation of a new version, before anybody else meets it.
+/// An invocation of a new version before the switch.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Invocation {
-    /// What the check is called.
     pub(crate) name: String,
     pub(crate) function: FunctionKey,
-    /// What it is invoked with.
     pub(crate) payload: Value,
     /// What its result must contain.
     pub(crate) expect: Value,
 }
 
-/// A request to the stage, once it serves the new release.
+/// A request to the stage after the switch.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Request {
-    /// What the check is called.
     pub(crate) name: String,
-    pub(crate) ask: HttpRequest,
-    /// The status that must come.
+    pub(crate) request: HttpRequest,
+    /// The expected status.
     pub(crate) status: u16,
-    /// Headers that must come, with just these values.
+    /// The expected headers, with exactly these values.
     pub(crate) expect_headers: BTreeMap<String, String>,
-    /// What the JSON body must contain; `None` where any body will do.
+    /// What the JSON body must contain; `None` accepts any body.
     pub(crate) expect: Option<Value>,
 }
 
@@ -62,7 +59,7 @@ pub(crate) struct HttpRequest {
     pub(crate) method: String,
     /// The path below the stage's URL.
     pub(crate) path: String,
-    /// Headers; an empty value leaves out one that would be sent otherwise.
+    /// An empty value omits a header that would be sent otherwise.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Option<Value>,
 }
@@ -77,7 +74,7 @@ impl HttpRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// The headers, their names in lower case.
+    /// The headers, with names in lower case.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
 }
@@ -89,43 +86,49 @@ impl Answer {
     }
 }
 
-/// What became of an invocation.
+/// The result of an invocation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Invoked {
-    /// Lambda's word for it, where the function failed, such as `Unhandled`.
+    /// Lambda's `FunctionError`, such as `Unhandled`, if the function failed.
     pub(crate) error: Option<String>,
     /// What the function returned.
     pub(crate) result: Value,
 }
 
 impl Invocation {
-    /// What the function is invoked with, for `version`.
+    /// The payload for `version`.
     pub(crate) fn payload(&self, version: &Version) -> Value {
-        filled(&self.payload, version)
+        fill_version(&self.payload, version)
     }
 
-    /// Whether the function did what was expected of it.
+    /// Compares the result with the expected one.
+    ///
+    /// # Errors
+    /// The first difference.
     pub(crate) fn judge(&self, invoked: &Invoked, version: &Version) -> Result<(), String> {
         match &invoked.error {
-            Some(error) => Err(format!("the function failed ({error}): {}", shortened(&invoked.result))),
-            None => contains("the result", &invoked.result, &filled(&self.expect, version)),
+            Some(error) => Err(format!("the function failed ({error}): {}", truncated(&invoked.result))),
+            None => contains("the result", &invoked.result, &fill_version(&self.expect, version)),
         }
     }
 }
 
 impl Request {
-    /// What is asked, for `version`.
+    /// The HTTP request for `version`.
     pub(crate) fn http_request(&self, version: &Version) -> HttpRequest {
         let fill = |text: &String| text.replace(VERSION, version.as_str());
         HttpRequest {
-            method: self.ask.method.clone(),
-            path: fill(&self.ask.path),
-            headers: self.ask.headers.iter().map(|(name, value)| (name.clone(), fill(value))).collect(),
-            body: self.ask.body.as_ref().map(|body| filled(body, version)),
+            method: self.request.method.clone(),
+            path: fill(&self.request.path),
+            headers: self.request.headers.iter().map(|(name, value)| (name.clone(), fill(value))).collect(),
+            body: self.request.body.as_ref().map(|body| fill_version(body, version)),
         }
     }
 
-    /// Whether the answer is what was expected.
+    /// Compares the answer with the expected one.
+    ///
+    /// # Errors
+    /// The first difference.
     pub(crate) fn judge(&self, answer: &Answer, version: &Version) -> Result<(), String> {
         if answer.status != self.status {
             let body = String::from_utf8_lossy(&answer.body);
@@ -133,58 +136,59 @@ impl Request {
                 "status {} where {} was expected: {}",
                 answer.status,
                 self.status,
-                cut(&body)
+                truncate(&body)
             ));
         }
         for (name, value) in &self.expect_headers {
             let expected = value.replace(VERSION, version.as_str());
-            let found = answer.header(name);
-            if found != Some(&expected) {
-                let found = found.unwrap_or("nothing");
-                return Err(format!("header {name} is {found} where {expected} was expected"));
+            let actual = answer.header(name);
+            if actual != Some(&expected) {
+                let actual = actual.unwrap_or("missing");
+                return Err(format!("header {name} is {actual} where {expected} was expected"));
             }
         }
         let Some(expected) = &self.expect else { return Ok(()) };
-        let found: Value = serde_json::from_slice(&answer.body)
-            .map_err(|_| format!("the body is not JSON: {}", cut(&String::from_utf8_lossy(&answer.body))))?;
-        contains("the body", &found, &filled(expected, version))
+        let actual: Value = serde_json::from_slice(&answer.body).map_err(|_| {
+            format!("the body is not JSON: {}", truncate(&String::from_utf8_lossy(&answer.body)))
+        })?;
+        contains("the body", &actual, &fill_version(expected, version))
     }
 }
 
-/// Whether `found` has everything that `expected` has: objects field by field, all else as it is.
-fn contains(place: &str, found: &Value, expected: &Value) -> Result<(), String> {
-    match (found, expected) {
-        (Value::Object(found), Value::Object(expected)) => {
+/// Whether `actual` contains `expected`: objects are compared field by field, all other values for equality.
+fn contains(place: &str, actual: &Value, expected: &Value) -> Result<(), String> {
+    match (actual, expected) {
+        (Value::Object(actual), Value::Object(expected)) => {
             for (field, expected) in expected {
                 let place = format!("{place}.{field}");
-                contains(&place, found.get(field).unwrap_or(&Value::Null), expected)?;
+                contains(&place, actual.get(field).unwrap_or(&Value::Null), expected)?;
             }
             Ok(())
         }
-        _ if found == expected => Ok(()),
-        // A whole number is one whether it is written 200 or 200.0.
+        _ if actual == expected => Ok(()),
+        // 200 and 200.0 are the same number.
         (Value::Number(one), Value::Number(other)) if one.as_f64() == other.as_f64() => Ok(()),
-        _ => Err(format!("{place} is {} where {expected} was expected", shortened(found))),
+        _ => Err(format!("{place} is {} where {expected} was expected", truncated(actual))),
     }
 }
 
-fn filled(value: &Value, version: &Version) -> Value {
+fn fill_version(value: &Value, version: &Version) -> Value {
     match value {
         Value::String(text) => Value::String(text.replace(VERSION, version.as_str())),
-        Value::Array(items) => items.iter().map(|item| filled(item, version)).collect(),
+        Value::Array(items) => items.iter().map(|item| fill_version(item, version)).collect(),
         Value::Object(fields) => {
-            fields.iter().map(|(name, value)| (name.clone(), filled(value, version))).collect()
+            fields.iter().map(|(name, value)| (name.clone(), fill_version(value, version))).collect()
         }
         other => other.clone(),
     }
 }
 
-fn shortened(value: &Value) -> String {
-    cut(&value.to_string())
+fn truncated(value: &Value) -> String {
+    truncate(&value.to_string())
 }
 
-/// An answer may be megabytes, and an error message is one line.
-fn cut(text: &str) -> String {
+/// Limits an answer of any size to the length of an error message.
+fn truncate(text: &str) -> String {
     const MAX_CHARS: usize = 300;
     match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -203,9 +207,9 @@ mod tests {
 
     #[test]
     fn more_than_expected_may_come_and_less_is_named() {
-        let found = json!({"a": 1, "b": {"c": [1, 2], "d": "x"}, "e": null});
+        let actual = json!({"a": 1, "b": {"c": [1, 2], "d": "x"}, "e": null});
         for good in [json!({}), json!({"a": 1.0}), json!({"b": {"c": [1, 2]}}), json!({"missing": null})] {
-            assert_eq!(contains("the body", &found, &good), Ok(()), "{good}");
+            assert_eq!(contains("the body", &actual, &good), Ok(()), "{good}");
         }
         for (bad, why) in [
             (json!({"a": 2}), "the body.a is 1 where 2 was expected"),
@@ -213,12 +217,12 @@ mod tests {
             (json!({"b": {"z": true}}), "the body.b.z is null where true was expected"),
             (json!([]), r#"the body is {"a":1,"b":{"c":[1,2],"d":"x"},"e":null} where [] was expected"#),
         ] {
-            assert_eq!(contains("the body", &found, &bad), Err(why.to_owned()));
+            assert_eq!(contains("the body", &actual, &bad), Err(why.to_owned()));
         }
     }
 
     #[test]
-    fn an_invocation_that_failed_is_never_what_was_expected() {
+    fn a_failed_invocation_never_passes_a_check() {
         let check = Invocation {
             name: "x".into(),
             function: "users_get".parse().unwrap(),
@@ -236,7 +240,7 @@ mod tests {
     fn an_answer_is_judged_by_status_then_headers_then_body() {
         let check = Request {
             name: "x".into(),
-            ask: HttpRequest::get("/users?v={version}"),
+            request: HttpRequest::get("/users?v={version}"),
             status: 200,
             expect_headers: [("X-Release".to_owned(), "{version}".to_owned())].into(),
             expect: Some(json!({"release": "{version}"})),
@@ -260,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_long_answer_is_cut_between_characters() {
-        assert_eq!(cut(&"ü".repeat(301)), format!("{}…", "ü".repeat(300)));
-        assert_eq!(cut("short"), "short");
+        assert_eq!(truncate(&"ü".repeat(301)), format!("{}…", "ü".repeat(300)));
+        assert_eq!(truncate("short"), "short");
     }
 }

@@ -1,8 +1,7 @@
-//! The definition of an API: what a deployment freezes, in a canonical form, its fingerprint, and what
-//! changed between two of them.
+//! The definition of an API in a canonical form, its fingerprint, and the changes between two definitions.
 //!
-//! A stage is *stale* when the live definition's fingerprint is not the one that its deployment was made
-//! from. Both are compared by digest; the words for a person come from the full definitions.
+//! A deployment freezes the definition. A stage is *stale* when the current definition has another
+//! fingerprint than the frozen one. The fingerprints decide; the full definitions only show what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +10,7 @@ use serde_json::Value;
 
 use crate::artifact::Sha256;
 
-/// For how long API Gateway keeps an authorizer's result where the authorizer does not say.
+/// How long API Gateway caches an authorizer's result by default.
 pub(crate) const AUTHORIZER_TTL_SECONDS: u64 = 300;
 
 /// An API, part by part: a route such as `GET /users`, an authorizer, a model, the API's own settings.
@@ -20,24 +19,24 @@ pub(crate) const AUTHORIZER_TTL_SECONDS: u64 = 300;
 pub(crate) struct Definition(BTreeMap<String, Value>);
 
 impl Definition {
-    /// A definition of these parts, each under the name a person knows it by.
+    /// A definition of these parts, each under its displayed name.
     pub(crate) fn new(parts: BTreeMap<String, Value>) -> Self {
         Self(parts)
     }
 
-    /// The sha256 of the canonical form. Maps are sorted, so it does not depend on the order of anything.
+    /// The sha256 of the canonical form. Maps are sorted, so it does not depend on their order.
     pub(crate) fn fingerprint(&self) -> Sha256 {
         let parts = self.0.iter().map(|(name, part)| (name.clone(), part.clone())).collect();
         canonical_digest(&Value::Object(parts))
     }
 
-    /// Whether the API has a route at all: API Gateway refuses to deploy one without.
+    /// Whether the API has a route: API Gateway refuses to deploy an API without one.
     pub(crate) fn has_routes(&self) -> bool {
         self.0.keys().any(|part| part.contains(" /"))
     }
 
-    /// For how many seconds API Gateway keeps the results of these authorizers: the longest time of all, and 0 where
-    /// none are kept.
+    /// How many seconds API Gateway caches the results of these authorizers: the longest time of all, and 0
+    /// if none are cached.
     pub(crate) fn authorizer_cache_seconds(&self) -> u64 {
         let authorizers = self.0.iter().filter(|(name, _)| name.starts_with("authorizer "));
         let seconds = authorizers.map(|(_, part)| {
@@ -46,7 +45,7 @@ impl Definition {
         seconds.max().unwrap_or(0)
     }
 
-    /// What changes from `self` to `newer`, a line each, such as
+    /// The changes from `self` to `newer`, one line each, such as
     /// `PATCH /demo/users/{userId}: integration timeout 29000 -> 5000`.
     pub(crate) fn changes(&self, newer: &Self) -> Vec<String> {
         let parts: BTreeSet<&String> = self.0.keys().chain(newer.0.keys()).collect();
@@ -63,14 +62,14 @@ impl Definition {
     }
 }
 
-/// The sha256 of a JSON value, whatever the order of its fields.
+/// The sha256 of a JSON value, independent of the order of its fields.
 pub(crate) fn canonical_digest(value: &Value) -> Sha256 {
     let mut text = String::new();
     write_canonical(value, &mut text);
     Sha256::of(text.as_bytes())
 }
 
-/// serde_json keeps fields sorted only as long as no dependency switches its `preserve_order` on.
+/// serde_json sorts fields only as long as no dependency enables its `preserve_order`.
 fn write_canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(fields) => {

@@ -1,6 +1,6 @@
-//! What deployctl writes on an API Gateway deployment: its description is the only place for it that a stage
-//! carries along. It says which release the snapshot was made for and what the API looked like, and it lets a
-//! CreateDeployment whose answer was lost be found again.
+//! The description that deployctl gives an API Gateway deployment: the only field of a deployment for own
+//! data. It has the release and the fingerprint of the API, and identifies a deployment whose
+//! CreateDeployment answer was lost.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,14 +8,14 @@ use std::str::FromStr;
 use super::model::Version;
 use crate::artifact::Sha256;
 
-/// The description of a deployment that deployctl made.
+/// The description of a deployment that deployctl created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DeploymentDescription {
-    /// The release it was made for.
+    /// The release that it was created for.
     pub(crate) version: Version,
-    /// The fingerprint of the API's definition that it froze.
+    /// The fingerprint of the API definition that it froze.
     pub(crate) fingerprint: Sha256,
-    /// Unique to the call that made it.
+    /// Unique to the CreateDeployment call.
     pub(crate) nonce: String,
 }
 
@@ -25,19 +25,20 @@ impl fmt::Display for DeploymentDescription {
     }
 }
 
-/// The deployment was not made by deployctl.
+/// The deployment was not created by deployctl.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct NotOurs;
+pub(crate) struct ForeignDescription;
 
 impl FromStr for DeploymentDescription {
-    type Err = NotOurs;
+    type Err = ForeignDescription;
 
-    fn from_str(text: &str) -> Result<Self, NotOurs> {
+    fn from_str(text: &str) -> Result<Self, ForeignDescription> {
         let mut words = text.split(' ');
-        let mut field = |name: &str| words.next().and_then(|word| word.strip_prefix(name)).ok_or(NotOurs);
+        let mut field =
+            |name: &str| words.next().and_then(|word| word.strip_prefix(name)).ok_or(ForeignDescription);
         field("deployctl")?;
-        let version = field("release=")?.parse().map_err(|_| NotOurs)?;
-        let fingerprint = field("fp=")?.parse().map_err(|_| NotOurs)?;
+        let version = field("release=")?.parse().map_err(|_| ForeignDescription)?;
+        let fingerprint = field("fp=")?.parse().map_err(|_| ForeignDescription)?;
         let nonce = field("id=")?.to_owned();
         Ok(Self { version, fingerprint, nonce })
     }
@@ -48,16 +49,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_reads_back_and_other_descriptions_are_not_ours() {
-        let note = DeploymentDescription {
+    fn a_description_reads_back_and_others_are_foreign() {
+        let description = DeploymentDescription {
             version: "1.4.2".parse().unwrap(),
             fingerprint: Sha256::of(b"x"),
             nonce: "abc".into(),
         };
-        assert_eq!(note.to_string().parse::<DeploymentDescription>(), Ok(note));
+        assert_eq!(description.to_string().parse::<DeploymentDescription>(), Ok(description));
         for other in ["", "bootstrap", "deployctl", "deployctl release=1 fp=zz id=1", "deployctl release=a/b"]
         {
-            assert_eq!(other.parse::<DeploymentDescription>(), Err(NotOurs), "{other}");
+            assert_eq!(other.parse::<DeploymentDescription>(), Err(ForeignDescription), "{other}");
         }
     }
 }

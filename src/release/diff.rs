@@ -11,77 +11,77 @@ use super::model::{StageName, Version};
 use super::record::{ArtifactRecord, FunctionRecord, Git, Record};
 use crate::artifact::Sha256;
 
-/// How a release differs from another.
+/// The differences between two releases.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Diff {
-    /// The one.
+    /// The first of the two releases.
     pub(crate) from: Side,
-    /// The other.
+    /// The second of the two releases.
     pub(crate) to: Side,
-    /// Whether they differ in what they run: in bytes, functions or API.
+    /// Whether artifacts, functions or API differ.
     pub(crate) differs: bool,
     /// The zips that differ.
     pub(crate) artifacts: BTreeMap<String, Change<Bytes>>,
     /// The functions that differ.
     pub(crate) functions: BTreeMap<String, Change<Function>>,
-    /// The API.
+    /// The comparison of the API definitions.
     pub(crate) api: Api,
 }
 
-/// A release of the two.
+/// One of the two releases.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Side {
-    /// Its version.
+    /// The version of the release.
     pub(crate) version: Version,
-    /// The record that tells of it.
+    /// The number of its record in the ledger.
     pub(crate) record: u64,
-    /// When that was written.
+    /// The time of the record.
     pub(crate) at: jiff::Timestamp,
-    /// Its source.
+    /// The git commit of its source.
     pub(crate) git: Option<Git>,
-    /// The stage that its bytes were promoted from.
+    /// The stage from which its artifacts were promoted.
     pub(crate) promoted_from: Option<StageName>,
 }
 
-/// Something that only one has, or that is not the same.
+/// Something that differs; null on a side that does not have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Change<T> {
-    /// What the one has.
+    /// The value of the first release.
     pub(crate) from: Option<T>,
-    /// What the other has.
+    /// The value of the second release.
     pub(crate) to: Option<T>,
 }
 
-/// A zip.
+/// The content of a zip.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Bytes {
     /// The sha256 of its bytes.
     pub(crate) sha256: Sha256,
-    /// Its size.
+    /// The size in bytes.
     pub(crate) size: u64,
 }
 
-/// A function.
+/// A function of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Function {
-    /// Its name.
+    /// The name of the Lambda function.
     pub(crate) name: String,
-    /// The artifact it runs.
+    /// The name of the artifact with its code.
     pub(crate) artifact: String,
-    /// Its version.
+    /// The published version of the function.
     pub(crate) version: String,
-    /// Lambda's CodeSha256.
+    /// Lambda's CodeSha256: base64 of the SHA-256 of the zip.
     pub(crate) code_sha256: String,
     /// A digest of its configuration.
     pub(crate) config_sha256: Sha256,
 }
 
-/// The API of both.
+/// The comparison of the API definitions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Api {
-    /// The fingerprints.
+    /// The fingerprints of both definitions.
     pub(crate) fingerprint: Change<Sha256>,
-    /// What changed, a line each; `None` when a definition is no longer kept.
+    /// The changes, one line each; null if a definition is no longer stored.
     pub(crate) changes: Option<Vec<String>>,
 }
 

@@ -1,4 +1,4 @@
-//! The differences between a stage and the ledger.
+//! How a stage differs from its ledger.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::model::FunctionName;
 use super::record::Record;
 use crate::release::state::{Codes, StageState};
 
-/// How the stage itself differs from the ledger.
+/// The differences of the stage itself.
 pub(crate) fn of_stage(stage: &StageState, current: Option<&Record>) -> Vec<String> {
     let mut drift = Vec::new();
     if let Some(canary) = &stage.canary {
@@ -21,58 +21,60 @@ pub(crate) fn of_stage(stage: &StageState, current: Option<&Record>) -> Vec<Stri
         ));
     }
     for (name, value) in &expected.variables {
-        let found = stage.pointer.variables.get(name);
-        if found != Some(value) {
-            let found = found.map_or("nothing", String::as_str);
-            drift.push(format!("stage variable {name} is {found}, the ledger says {value}"));
+        let live = stage.pointer.variables.get(name);
+        if live != Some(value) {
+            let live = live.map_or("not set", String::as_str);
+            drift.push(format!("stage variable {name} is {live}, the ledger says {value}"));
         }
     }
     drift
 }
 
-/// What is wrong with the versions that are live.
+/// The differences of the live function versions.
 pub(crate) fn of_versions(current: &Record, codes: &BTreeMap<FunctionName, Codes>) -> Vec<String> {
     let functions = current.release.functions.values();
-    let wrong = functions.filter_map(|function| {
+    let differences = functions.filter_map(|function| {
         let (name, version) = (&function.name, &function.version);
-        let Some(found) = codes.get(name) else { return Some(format!("function {name} is gone")) };
-        match found.versions.get(version) {
-            None => Some(format!("{name}:{version}, which the live release runs, is gone")),
+        let Some(function_codes) = codes.get(name) else {
+            return Some(format!("function {name} no longer exists"));
+        };
+        match function_codes.versions.get(version) {
+            None => Some(format!("{name}:{version}, which the live release runs, no longer exists")),
             Some(code) if *code != function.code_sha256 => {
                 Some(format!("{name}:{version} runs other code than recorded: CodeSha256 {code}"))
             }
             Some(_) => None,
         }
     });
-    wrong.collect()
+    differences.collect()
 }
 
-/// The functions whose `$LATEST` has not the code of the live release, and that code. After a rollback, or a release
-/// that failed, that is as it should be: some other release brought it.
+/// The functions whose `$LATEST` has other code than the live release, and that code. After a rollback or a
+/// failed release this is expected: another release sent the code.
 pub(crate) fn of_latest(
     current: &Record,
     codes: &BTreeMap<FunctionName, Codes>,
 ) -> BTreeMap<FunctionName, String> {
     let functions = current.release.functions.values();
     let differ = functions.filter_map(|function| {
-        let found = codes.get(&function.name)?;
-        (found.latest != function.code_sha256).then(|| (function.name.clone(), found.latest.clone()))
+        let code = codes.get(&function.name)?;
+        (code.latest != function.code_sha256).then(|| (function.name.clone(), code.latest.clone()))
     });
     differ.collect()
 }
 
-/// Takes away what `record` explains.
+/// Removes the functions whose code `record` has.
 pub(crate) fn explain(latest: &mut BTreeMap<FunctionName, String>, record: &Record) {
     latest.retain(|name, code| {
-        let known = record.release.functions.values();
-        !known.into_iter().any(|function| function.name == *name && function.code_sha256 == *code)
+        let functions = record.release.functions.values();
+        !functions.into_iter().any(|function| function.name == *name && function.code_sha256 == *code)
     });
 }
 
-/// What is said of a `$LATEST` that nothing explains.
+/// The message about a `$LATEST` whose code no record has.
 pub(crate) fn unexplained(name: &FunctionName, code: &str) -> String {
     format!(
-        "the code of {name} was changed past deployctl: its $LATEST has CodeSha256 {code}, which no release of the ledger \
-         has; the stage does not run it, and the next release replaces it"
+        "the code of {name} was changed without deployctl: its $LATEST has CodeSha256 {code}, which is in no \
+         ledger record; the stage does not run it, and the next release replaces it"
     )
 }

@@ -1,5 +1,4 @@
-//! What a release is, without any I/O: its words, its plan, its record, and the definition of the API it
-//! freezes. Everything here is a function of values.
+//! A release as pure values, without I/O: its names, plan, record, and the API definition that it freezes.
 
 pub(crate) mod artifacts;
 pub(crate) mod check;

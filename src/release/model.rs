@@ -1,4 +1,4 @@
-//! The terms of a release as types. Each validates its own form when it is created.
+//! The names and ids of a release as types. Parsing checks the form, so no other module has to.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A name that does not have the form it must have.
+/// A name that violates its rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {text:?} is not valid: {rule}")]
 pub(crate) struct Malformed {
@@ -156,15 +156,15 @@ pub(crate) struct Pointer {
 }
 
 impl Pointer {
-    /// The release that this pointer names, if it names one.
+    /// The release in the stage variable, if it is set.
     pub(crate) fn release(&self) -> Option<Version> {
         self.variables.get(RELEASE_VARIABLE)?.parse().ok()
     }
 
-    /// Whether a stage that points here is where `other` put it: variables that `other` does not know may be there.
-    pub(crate) fn is_put_there_by(&self, other: &Self) -> bool {
-        self.deployment_id == other.deployment_id
-            && other.variables.iter().all(|(name, value)| self.variables.get(name) == Some(value))
+    /// Whether a stage that points here serves what `target` states. It may have further variables.
+    pub(crate) fn serves(&self, target: &Self) -> bool {
+        self.deployment_id == target.deployment_id
+            && target.variables.iter().all(|(name, value)| self.variables.get(name) == Some(value))
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_name_says_its_rule() {
+    fn the_error_for_an_invalid_name_contains_the_rule() {
         let error = "a/b".parse::<Version>().unwrap_err().to_string();
         assert!(error.starts_with(r#"version "a/b" is not valid: use 1 to 64 letters"#), "{error}");
     }

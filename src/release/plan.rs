@@ -1,4 +1,4 @@
-//! The plan of a release: computed from values alone, shown, and then carried out.
+//! The plan of a release, computed from values alone.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use super::record::{ArtifactRecord, Record};
 use crate::artifact::Architecture;
 use crate::release::state::{Code, FunctionState, StageState};
 
-/// What is to be live.
+/// The release that is to be live.
 #[derive(Debug, Clone)]
 pub(crate) struct Desired {
     pub(crate) version: Version,
@@ -19,12 +19,10 @@ pub(crate) struct Desired {
     pub(crate) functions: BTreeMap<FunctionKey, Target>,
 }
 
-/// A zip in the bucket and what it runs on.
+/// A zip in the bucket and its architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Zip {
-    /// Where it lies and what it is.
     pub(crate) record: ArtifactRecord,
-    /// What it was built for.
     pub(crate) architecture: Architecture,
 }
 
@@ -40,31 +38,29 @@ pub(crate) struct Target {
 pub(crate) struct Observed {
     pub(crate) functions: BTreeMap<FunctionKey, FunctionState>,
     pub(crate) stage: StageState,
-    /// The record of what is live, if there is one.
+    /// The record of the live release.
     pub(crate) current: Option<Record>,
 }
 
-/// What a release will do before the switch.
+/// The steps of a release before the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// The version to be live.
     pub(crate) version: Version,
     /// A step for each function.
     pub(crate) functions: BTreeMap<FunctionKey, Step>,
 }
 
-/// What happens to one function.
+/// The step of one function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// Which function and artifact.
     pub(crate) target: Target,
     pub(crate) work: Work,
 }
 
-/// Why a function whose code is there gets another version.
+/// Why a function that already has its code gets a new version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WhyPublish {
-    /// The live release does not have the function, or has it under another name.
+    /// The live release does not have the function, or has another function for its stage variable.
     New,
     CodeSent,
     ConfigurationChanged,
@@ -80,7 +76,7 @@ impl fmt::Display for WhyPublish {
     }
 }
 
-/// What is done to a function.
+/// The change of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Work {
     Update {
@@ -88,39 +84,37 @@ pub(crate) enum Work {
         /// The function must still be at this revision.
         revision: String,
     },
-    /// The code is there, and no published version has this code and this configuration.
+    /// The function has the code, and no published version has this code and configuration.
     Publish {
         /// The function must still be at this revision.
         revision: String,
         why: WhyPublish,
     },
-    /// The live version is just this.
+    /// The live version has this code and configuration.
     Keep(FunctionVersion),
 }
 
-/// Why there is no plan.
+/// Why a release cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// A canary is in progress.
     #[error("a canary is in progress on the stage (deployment {0})")]
     Canary(String),
-    /// More functions than API Gateway has stage variables for.
     #[error("{0} functions are more than the {MAX_FUNCTIONS} that fit into a stage's variables")]
     TooMany(usize),
     #[error("the contract names no function")]
     NoFunctions,
-    /// The contract names an artifact that deployctl.toml does not.
-    #[error("function {key} runs artifact {artifact:?}, which deployctl.toml does not have")]
+    #[error("function {key} runs artifact {artifact:?}, which is not in deployctl.toml")]
     UnknownArtifact { key: FunctionKey, artifact: String },
-    /// A check of a function that the contract does not have.
-    #[error("check {check:?} invokes function {key}, which the contract does not have")]
+    #[error("check {check:?} invokes function {key}, which is not in the contract")]
     UnknownFunction { check: String, key: FunctionKey },
-    /// The artifact would not run there.
     #[error("function {key} is {function}, but artifact {artifact:?} is built for {built}")]
     Architecture { key: FunctionKey, function: Architecture, artifact: String, built: Architecture },
 }
 
-/// Checks what can be checked before anything is read from Lambda.
+/// Checks what needs no read of AWS.
+///
+/// # Errors
+/// The first reason to refuse the release.
 pub(crate) fn check(desired: &Desired) -> Result<(), Refusal> {
     if desired.functions.is_empty() {
         return Err(Refusal::NoFunctions);
@@ -136,7 +130,10 @@ pub(crate) fn check(desired: &Desired) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks that what is to be invoked will be released.
+/// Checks that each function to be invoked is released.
+///
+/// # Errors
+/// The first check of a function that the contract does not have.
 pub(crate) fn check_invocations(desired: &Desired, invocations: &[Invocation]) -> Result<(), Refusal> {
     let unknown = invocations.iter().find(|check| !desired.functions.contains_key(&check.function));
     match unknown {
@@ -147,7 +144,10 @@ pub(crate) fn check_invocations(desired: &Desired, invocations: &[Invocation]) -
     }
 }
 
-/// Decides what a release does.
+/// Plans a release.
+///
+/// # Errors
+/// The first reason to refuse the release.
 pub(crate) fn plan(desired: &Desired, observed: &Observed) -> Result<Plan, Refusal> {
     check(desired)?;
     if let Some(canary) = &observed.stage.canary {
@@ -180,7 +180,7 @@ fn work(
     state: &FunctionState,
     current: Option<&Record>,
 ) -> Work {
-    // A failed update left the old code running behind the new hash: it must be sent again.
+    // After a failed update, Lambda shows the new hash but runs the old code, so it must be sent again.
     if state.code_sha256 != zip.record.sha256.base64() || state.failed.is_some() {
         let code = Code {
             key: zip.record.key.clone(),
@@ -200,7 +200,7 @@ fn work(
 }
 
 impl Plan {
-    /// Whether no function changes. A release still makes a new API deployment.
+    /// Whether no function changes. A release still creates a new API deployment.
     pub(crate) fn keeps_all(&self) -> bool {
         self.functions.values().all(|step| matches!(step.work, Work::Keep(_)))
     }

@@ -1,9 +1,9 @@
-//! What may be deleted: decided from values alone, shown, and then obeyed.
+//! The plan of a prune, computed from values alone.
 //!
-//! A release holds on to its API deployment, its function versions, its zips and the definition of its API. Kept are
-//! the live release, the last ones, the targets of a rollback, whatever any stage or canary of the API points to, and all that the
-//! ledgers of other stages in the bucket can still go back to. What is newer than everything that is kept is left
-//! alone, too: it may belong to a release that is being prepared.
+//! A release references its API deployment, its function versions, its zips and the definition of its API.
+//! Kept are the live release, the last ones, the target of a rollback, whatever a stage or canary of the API
+//! points to, and what the ledgers of the other stages in the bucket can still restore. Whatever is newer
+//! than everything kept stays, too: it may belong to a release in progress.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -16,55 +16,56 @@ use super::record::{Outcome, Record, Release};
 use crate::artifact::Sha256;
 use crate::release::state::{Deployment, Object, StageUse, VersionState};
 
-/// What the ledgers say.
+/// What the ledgers have recorded.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Known {
+pub(crate) struct Recorded {
     /// The records of the stage, oldest first.
     pub(crate) records: Vec<Record>,
-    /// The numbers of those that earlier prunes gave up.
+    /// The numbers of the records that earlier prunes deleted.
     pub(crate) pruned: BTreeSet<u64>,
-    /// What the other stages in the bucket can still go back to.
+    /// The restorable releases of the other stages in the bucket.
     pub(crate) others: Vec<Release>,
     /// The API, and its stage.
     pub(crate) api: (String, String),
 }
 
+/// What exists in AWS.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Found {
+pub(crate) struct Existing {
     /// The deployments of the API.
     pub(crate) deployments: Vec<Deployment>,
     pub(crate) stages: Vec<StageUse>,
-    /// The published versions of the functions, as far as those are there.
+    /// The published versions of the functions that exist.
     pub(crate) versions: BTreeMap<FunctionName, Vec<VersionState>>,
-    /// Objects that are zips of this project.
+    /// The zips of this project.
     pub(crate) zips: Vec<Object>,
-    /// The kept definitions of the stage's API.
+    /// The stored definitions of the stage's API.
     pub(crate) definitions: Vec<(Sha256, Object)>,
 }
 
 /// What is kept and what is deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Prune {
-    /// The releases that can still be gone back to, newest first.
+    /// The releases that can still be restored, newest first.
     pub(crate) kept: Vec<Version>,
-    /// The numbers of the records that cannot be gone back to any more.
+    /// The numbers of the records whose releases can no longer be restored.
     pub(crate) pruned_records: BTreeSet<u64>,
     /// The API deployments to delete.
     pub(crate) deployments: BTreeSet<DeploymentId>,
     /// The function versions to delete.
     pub(crate) versions: BTreeSet<OldVersion>,
-    /// The zips and kept definitions to delete.
+    /// The zips and stored definitions to delete.
     pub(crate) objects: BTreeSet<Object>,
-    /// Stages of the API whose ledger is not in this bucket: nobody knows what they could go back to.
+    /// Stages of the API without a ledger in this bucket: it is unknown what they need.
     pub(crate) unmanaged_stages: BTreeSet<String>,
 }
 
 /// A function version to delete.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 pub(crate) struct OldVersion {
-    /// The function.
+    /// The name of the Lambda function.
     pub(crate) function: FunctionName,
-    /// The version.
+    /// The published version of the function.
     pub(crate) version: FunctionVersion,
     /// The size of its zip.
     pub(crate) bytes: u64,
@@ -76,7 +77,7 @@ impl Prune {
         self.deployments.is_empty() && self.versions.is_empty() && self.objects.is_empty()
     }
 
-    /// Only what is in `shown` as well: nothing is deleted that was not shown.
+    /// The part of this plan that is in `shown` as well: nothing is deleted that was not shown.
     #[must_use]
     pub(crate) fn within(self, shown: &Self) -> Self {
         Self {
@@ -87,7 +88,7 @@ impl Prune {
         }
     }
 
-    /// The bytes that are gained: in Lambda's storage, and in the bucket.
+    /// The bytes that are freed: in Lambda's storage, and in the bucket.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         (
             self.versions.iter().map(|version| version.bytes).sum(),
@@ -96,17 +97,17 @@ impl Prune {
     }
 }
 
-/// All that must stay.
+/// Everything that must not be deleted.
 #[derive(Debug, Default)]
-struct Held<'a> {
+struct Kept<'a> {
     deployments: BTreeSet<&'a str>,
     versions: BTreeSet<(&'a str, &'a str)>,
     keys: BTreeSet<&'a str>,
     fingerprints: BTreeSet<Sha256>,
 }
 
-impl<'a> Held<'a> {
-    fn hold(&mut self, release: &'a Release, api: &str) {
+impl<'a> Kept<'a> {
+    fn add(&mut self, release: &'a Release, api: &str) {
         if release.api.id == api {
             self.deployments.insert(release.api.deployment_id.as_str());
         }
@@ -116,6 +117,7 @@ impl<'a> Held<'a> {
         self.versions.extend(versions.map(|function| (function.name.as_str(), function.version.as_str())));
     }
 
+    /// Whether the release can be restored.
     fn has(&self, release: &Release) -> bool {
         let versions = &self.versions;
         self.deployments.contains(release.api.deployment_id.as_str())
@@ -126,121 +128,118 @@ impl<'a> Held<'a> {
     }
 }
 
-/// Decides what may go, when the live release and `keep` releases in all are to stay.
-pub(crate) fn plan(keep: NonZeroUsize, known: &Known, found: &Found) -> Prune {
-    let (api, stage) = (&known.api.0, &known.api.1);
-    let alive = |record: &&Record| record.outcome == Outcome::Live && !known.pruned.contains(&record.number);
-    let live: Vec<&Record> = known.records.iter().rev().filter(alive).collect();
-    let mut held = Held::default();
-    let mut kept: Vec<Version> = Vec::new();
-    for record in &live {
+/// Decides what to delete when `keep` releases stay, the live one included.
+pub(crate) fn plan(keep: NonZeroUsize, recorded: &Recorded, existing: &Existing) -> Prune {
+    let (api, stage) = (&recorded.api.0, &recorded.api.1);
+    let is_restorable =
+        |record: &&Record| record.outcome == Outcome::Live && !recorded.pruned.contains(&record.number);
+    let restorable: Vec<&Record> = recorded.records.iter().rev().filter(is_restorable).collect();
+    let mut kept = Kept::default();
+    let mut kept_versions: Vec<Version> = Vec::new();
+    for record in &restorable {
         let version = &record.release.version;
-        if kept.len() < keep.get() && !kept.contains(version) {
-            kept.push(version.clone());
-            held.hold(&record.release, api);
+        if kept_versions.len() < keep.get() && !kept_versions.contains(version) {
+            kept_versions.push(version.clone());
+            kept.add(&record.release, api);
         }
     }
-    // The target of a rollback: after a redeploy it is the same version with the API before.
-    if let Some(current) = live.first() {
-        let back = live.iter().find(|record| Some(record.number) == current.before.record);
-        held.hold(&current.release, api);
-        if let Some(back) = back {
-            held.hold(&back.release, api);
-            if !kept.contains(&back.release.version) {
-                kept.push(back.release.version.clone());
+    // The target of a rollback: after a redeploy it is the same version with the previous API deployment.
+    if let Some(current) = restorable.first() {
+        let target = restorable.iter().find(|record| Some(record.number) == current.before.record);
+        kept.add(&current.release, api);
+        if let Some(target) = target {
+            kept.add(&target.release, api);
+            if !kept_versions.contains(&target.release.version) {
+                kept_versions.push(target.release.version.clone());
             }
         }
     }
-    for release in &known.others {
-        held.hold(release, api);
+    for release in &recorded.others {
+        kept.add(release, api);
     }
-    hold_stages(&mut held, known, found);
+    keep_stages(&mut kept, recorded, existing);
     let pruned_records: BTreeSet<u64> = {
-        let gone = live.iter().filter(|record| !held.has(&record.release));
-        gone.map(|record| record.number).collect()
+        let pruned = restorable.iter().filter(|record| !kept.has(&record.release));
+        pruned.map(|record| record.number).collect()
     };
-    // What shares all it runs with a kept one can come back as well, so its zips stay with it.
-    for record in live.iter().filter(|record| !pruned_records.contains(&record.number)) {
-        held.hold(&record.release, api);
+    // A release whose versions and deployment are all kept can be restored as well, so its zips stay, too.
+    for record in restorable.iter().filter(|record| !pruned_records.contains(&record.number)) {
+        kept.add(&record.release, api);
     }
-    let unmanaged_stages = unmanaged_stages(known, found, stage);
-    let own = Own::of(known, unmanaged_stages.is_empty());
-    let (deployments, fingerprints) = deployments(&held, &own, found);
-    held.fingerprints.extend(fingerprints);
+    let unmanaged_stages = unmanaged_stages(recorded, existing, stage);
+    let owned = Owned::of(recorded, unmanaged_stages.is_empty());
+    let (deployments, fingerprints) = deployments(&kept, &owned, existing);
+    kept.fingerprints.extend(fingerprints);
     let definitions =
-        found.definitions.iter().filter(|(fingerprint, _)| !held.fingerprints.contains(fingerprint));
-    let objects =
-        definitions.map(|(_, object)| object.clone()).chain(zips(&held, &own, live.first(), found)).collect();
-    Prune {
-        kept,
-        pruned_records,
-        deployments,
-        versions: versions(&held, &own, found),
-        objects,
-        unmanaged_stages,
-    }
+        existing.definitions.iter().filter(|(fingerprint, _)| !kept.fingerprints.contains(fingerprint));
+    let objects = definitions
+        .map(|(_, object)| object.clone())
+        .chain(zips(&kept, &owned, restorable.first(), existing))
+        .collect();
+    let versions = versions(&kept, &owned, existing);
+    Prune { kept: kept_versions, pruned_records, deployments, versions, objects, unmanaged_stages }
 }
 
-/// Whatever a stage or a canary of the API uses now, whoever put it there.
-fn hold_stages<'a>(held: &mut Held<'a>, known: &'a Known, found: &'a Found) {
-    let all = known.records.iter().map(|record| &record.release).chain(&known.others);
+/// Keeps whatever a stage or a canary of the API uses now, even without a record.
+fn keep_stages<'a>(kept: &mut Kept<'a>, recorded: &'a Recorded, existing: &'a Existing) {
+    let all = recorded.records.iter().map(|record| &record.release).chain(&recorded.others);
     let names: BTreeSet<(&str, &str)> = all
         .flat_map(|release| &release.functions)
         .map(|(key, function)| (key.as_str(), function.name.as_str()))
         .collect();
-    for stage in &found.stages {
-        held.deployments.extend(stage.deployments.iter().map(DeploymentId::as_str));
+    for stage in &existing.stages {
+        kept.deployments.extend(stage.deployments.iter().map(DeploymentId::as_str));
         for (variable, value) in &stage.variables {
             let named = names.iter().filter(|(key, _)| key == variable);
-            held.versions.extend(named.map(|(_, name)| (*name, value.as_str())));
+            kept.versions.extend(named.map(|(_, name)| (*name, value.as_str())));
         }
     }
 }
 
-/// The stages of the API that no ledger in this bucket tells of.
-fn unmanaged_stages(known: &Known, found: &Found, stage: &str) -> BTreeSet<String> {
-    let known_names: BTreeSet<&str> = known
+/// The stages of the API without a ledger in this bucket.
+fn unmanaged_stages(recorded: &Recorded, existing: &Existing, stage: &str) -> BTreeSet<String> {
+    let managed: BTreeSet<&str> = recorded
         .others
         .iter()
-        .filter(|release| release.api.id == known.api.0)
+        .filter(|release| release.api.id == recorded.api.0)
         .map(|release| release.api.stage.as_str())
         .chain([stage])
         .collect();
-    let names = found.stages.iter().map(|stage| stage.name.clone());
-    names.filter(|name| !known_names.contains(name.as_str())).collect()
+    let names = existing.stages.iter().map(|stage| stage.name.clone());
+    names.filter(|name| !managed.contains(name.as_str())).collect()
 }
 
-/// What is this stage's to delete.
-struct Own<'a> {
+/// What the ledger of this stage has recorded, and may therefore be deleted.
+struct Owned<'a> {
     deployments: BTreeSet<&'a str>,
     versions: BTreeSet<(&'a str, &'a str)>,
-    /// The first version of each function that deployctl knows: those before were published by others.
+    /// The first recorded version of each function: earlier ones were not published by deployctl.
     first: BTreeMap<&'a str, u64>,
     keys: BTreeSet<&'a str>,
-    /// Whether also what no ledger knows is, left by releases that failed.
-    leftovers: bool,
+    /// Whether what is in no record may be deleted, too: failed releases leave it.
+    unrecorded: bool,
 }
 
-impl<'a> Own<'a> {
-    fn of(known: &'a Known, leftovers: bool) -> Self {
-        let mut own = Self {
+impl<'a> Owned<'a> {
+    fn of(recorded: &'a Recorded, unrecorded: bool) -> Self {
+        let mut owned = Self {
             deployments: BTreeSet::new(),
             versions: BTreeSet::new(),
             first: BTreeMap::new(),
             keys: BTreeSet::new(),
-            leftovers,
+            unrecorded,
         };
-        for release in known.records.iter().map(|record| &record.release) {
-            own.deployments.insert(release.api.deployment_id.as_str());
-            own.keys.extend(release.artifacts.values().map(|artifact| artifact.key.as_str()));
+        for release in recorded.records.iter().map(|record| &record.release) {
+            owned.deployments.insert(release.api.deployment_id.as_str());
+            owned.keys.extend(release.artifacts.values().map(|artifact| artifact.key.as_str()));
             for function in release.functions.values() {
                 let (name, version) = (function.name.as_str(), &function.version);
-                own.versions.insert((name, version.as_str()));
-                let first = own.first.entry(name).or_insert(u64::MAX);
+                owned.versions.insert((name, version.as_str()));
+                let first = owned.first.entry(name).or_insert(u64::MAX);
                 *first = (*first).min(number(version));
             }
         }
-        own
+        owned
     }
 }
 
@@ -248,38 +247,42 @@ fn number(version: &FunctionVersion) -> u64 {
     version.as_str().parse().unwrap_or(u64::MAX)
 }
 
-/// The deployments to delete, and the fingerprints of all that stay. Terraform's own, and those made by hand, have no
-/// note of deployctl, and stay.
-fn deployments(held: &Held<'_>, own: &Own<'_>, found: &Found) -> (BTreeSet<DeploymentId>, Vec<Sha256>) {
-    let is_held = |deployment: &&Deployment| held.deployments.contains(deployment.id.as_str());
-    let newest = found.deployments.iter().filter(is_held).map(|deployment| deployment.created).max();
+/// The deployments to delete, and the fingerprints of those that stay. Deployments that deployctl did not
+/// create have another description, and stay.
+fn deployments(
+    kept: &Kept<'_>,
+    owned: &Owned<'_>,
+    existing: &Existing,
+) -> (BTreeSet<DeploymentId>, Vec<Sha256>) {
+    let is_kept = |deployment: &&Deployment| kept.deployments.contains(deployment.id.as_str());
+    let newest = existing.deployments.iter().filter(is_kept).map(|deployment| deployment.created).max();
     let mut old = BTreeSet::new();
     let mut fingerprints = Vec::new();
-    for deployment in &found.deployments {
-        let Ok(note) = deployment.description.parse::<DeploymentDescription>() else { continue };
-        let ours = own.leftovers || own.deployments.contains(deployment.id.as_str());
-        if ours && !is_held(&deployment) && Some(deployment.created) <= newest {
+    for deployment in &existing.deployments {
+        let Ok(description) = deployment.description.parse::<DeploymentDescription>() else { continue };
+        let is_owned = owned.unrecorded || owned.deployments.contains(deployment.id.as_str());
+        if is_owned && !is_kept(&deployment) && Some(deployment.created) <= newest {
             old.insert(deployment.id.clone());
         } else {
-            fingerprints.push(note.fingerprint);
+            fingerprints.push(description.fingerprint);
         }
     }
     (old, fingerprints)
 }
 
-fn versions(held: &Held<'_>, own: &Own<'_>, found: &Found) -> BTreeSet<OldVersion> {
+fn versions(kept: &Kept<'_>, owned: &Owned<'_>, existing: &Existing) -> BTreeSet<OldVersion> {
     let mut old = BTreeSet::new();
-    for (name, versions) in &found.versions {
-        let is_held =
-            |state: &&VersionState| held.versions.contains(&(name.as_str(), state.version.as_str()));
-        let newest = versions.iter().filter(is_held).map(|state| number(&state.version)).max();
-        let Some(first) = own.first.get(name.as_str()) else { continue };
-        for state in versions.iter().filter(|state| !is_held(state) && !state.aliased) {
-            let known = own.versions.contains(&(name.as_str(), state.version.as_str()));
+    for (name, versions) in &existing.versions {
+        let is_kept =
+            |state: &&VersionState| kept.versions.contains(&(name.as_str(), state.version.as_str()));
+        let newest = versions.iter().filter(is_kept).map(|state| number(&state.version)).max();
+        let Some(first) = owned.first.get(name.as_str()) else { continue };
+        for state in versions.iter().filter(|state| !is_kept(state) && !state.aliased) {
+            let is_recorded = owned.versions.contains(&(name.as_str(), state.version.as_str()));
             let number = number(&state.version);
-            // A function that no kept release has any more keeps none.
-            let settled = newest.is_none_or(|newest| number < newest);
-            if settled && (known || own.leftovers && number >= *first) {
+            // Of a function that no kept release has, all versions are old.
+            let is_old = newest.is_none_or(|newest| number < newest);
+            if is_old && (is_recorded || owned.unrecorded && number >= *first) {
                 let (function, version) = (name.clone(), state.version.clone());
                 old.insert(OldVersion { function, version, bytes: state.bytes });
             }
@@ -289,20 +292,21 @@ fn versions(held: &Held<'_>, own: &Own<'_>, found: &Found) -> BTreeSet<OldVersio
 }
 
 fn zips<'a>(
-    held: &'a Held<'_>,
-    own: &'a Own<'_>,
+    kept: &'a Kept<'_>,
+    owned: &'a Owned<'_>,
     current: Option<&'a &Record>,
-    found: &'a Found,
+    existing: &'a Existing,
 ) -> impl Iterator<Item = Object> + 'a {
     let current: BTreeSet<&str> = current
         .into_iter()
         .flat_map(|record| record.release.artifacts.values().map(|artifact| artifact.key.as_str()))
         .collect();
-    let live = found.zips.iter().filter(move |object| current.contains(object.key.as_str()));
+    let live = existing.zips.iter().filter(move |object| current.contains(object.key.as_str()));
     let since = live.map(|object| object.modified).min();
     let old = move |object: &&Object| {
         let key = object.key.as_str();
-        !held.keys.contains(key) && (own.keys.contains(key) || own.leftovers && Some(object.modified) < since)
+        !kept.keys.contains(key)
+            && (owned.keys.contains(key) || owned.unrecorded && Some(object.modified) < since)
     };
-    found.zips.iter().filter(old).cloned()
+    existing.zips.iter().filter(old).cloned()
 }

@@ -1,5 +1,4 @@
-//! A record of the ledger: one thing that was done to a stage, with all that is needed to do it again or to
-//! undo it.
+//! A record of the ledger: one operation on a stage, with everything needed to repeat or undo it.
 
 use std::collections::BTreeMap;
 
@@ -13,95 +12,95 @@ use super::model::{
 use crate::artifact::Sha256;
 use crate::event::StepTime;
 
-/// The form of the records that this tool writes, and the newest it reads.
+/// The schema version that this tool writes, and the newest it reads.
 pub(crate) const SCHEMA: u32 = 1;
 
 /// One entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Record {
-    /// The form of this record.
+    /// The version of this record's schema.
     pub(crate) schema: u32,
-    /// Its place in the ledger: 1 for the first, without gaps.
+    /// The number of the record: 1 for the first, without gaps.
     pub(crate) number: u64,
-    /// What was done.
+    /// The operation that was recorded.
     pub(crate) action: Action,
-    /// How it ended.
+    /// The outcome of the operation.
     pub(crate) outcome: Outcome,
-    /// The release that the stage was moved to, or was to be.
+    /// The release that the stage was to serve.
     pub(crate) release: Release,
-    /// Where the stage points when it serves that release.
+    /// The deployment and variables of the stage when it serves that release.
     pub(crate) pointer: Pointer,
     /// What the stage served before.
     pub(crate) before: Before,
-    /// When it was done.
+    /// The time of the operation.
     pub(crate) at: Timestamp,
-    /// Who did it.
+    /// The identity that ran the command.
     pub(crate) who: Who,
     /// The version of deployctl.
     pub(crate) tool: String,
-    /// How long its steps took.
+    /// The steps of the command and their durations.
     pub(crate) steps: Vec<StepTime>,
-    /// Set when a later command found that this had happened and wrote it down.
+    /// Whether a later command wrote this record, because the command itself was interrupted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) recovered: bool,
 }
 
 impl Record {
-    /// Whether both tell of one and the same operation, however much of it each knows.
+    /// Whether both record the same operation, even if their outcomes or steps differ.
     pub(crate) fn is_same_operation(&self, other: &Self) -> bool {
         (self.at, &self.who, &self.release) == (other.at, &other.who, &other.release)
     }
 }
 
-/// What was done to a stage.
+/// An operation on a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
-    /// A release.
+    /// A release of new artifacts.
     Release,
-    /// A new deployment of the API under the same functions.
+    /// A new deployment of the API with the same function versions.
     Redeploy,
-    /// A move to an earlier release.
+    /// A return to an earlier release.
     Rollback,
-    /// A release of the bytes that another stage runs.
+    /// A release of the artifacts of another stage.
     Promote,
 }
 
-/// How it ended.
+/// The outcome of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     /// The stage serves the release.
     Live,
-    /// The stage was moved, did not pass its checks, and was moved back.
+    /// The release failed its checks, and the switch was undone.
     SwitchedBack,
-    /// The stage could not be moved back.
+    /// The switch could not be undone.
     Stuck,
-    /// The stage was moved, and another command moved it on before this one had come to its end.
+    /// Another command changed the stage before this one had ended.
     Superseded,
 }
 
-/// One immutable set that goes live as a whole.
+/// The artifacts, function versions and API deployment that go live together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Release {
-    /// Its version.
+    /// The version that was released.
     pub(crate) version: Version,
-    /// The source it was built from, where that was a git repository.
+    /// The git commit of the source; null if it was not in a git repository.
     pub(crate) git: Option<Git>,
-    /// The stage that ran these bytes before, where they were promoted and not built.
+    /// The stage from which the artifacts were promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) promoted_from: Option<StageName>,
-    /// The zips.
+    /// The zips, by the name of the artifact.
     pub(crate) artifacts: BTreeMap<String, ArtifactRecord>,
-    /// The function versions.
+    /// The function versions, by the function's key.
     pub(crate) functions: BTreeMap<FunctionKey, FunctionRecord>,
-    /// The API deployment.
+    /// The deployment of the API.
     pub(crate) api: ApiRecord,
 }
 
 impl Release {
-    /// Where a stage points that serves this release. Variables that are neither this release's nor `former`'s
-    /// are not deployctl's, and stay as they are in `from`.
+    /// The pointer of a stage that serves this release. Variables of `from` that belong neither to this
+    /// release nor to `former` are kept.
     pub(crate) fn pointer(&self, from: &Pointer, former: Option<&Release>) -> Pointer {
         let mut variables = from.variables.clone();
         for key in former.into_iter().flat_map(|release| release.functions.keys()) {
@@ -115,21 +114,21 @@ impl Release {
     }
 }
 
-/// The state of the source.
+/// The git state of the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Git {
-    /// The commit.
+    /// The hash of the commit.
     pub(crate) commit: String,
-    /// Whether the work tree differed from it.
+    /// Whether files differed from the commit.
     pub(crate) dirty: bool,
 }
 
-/// A zip in the bucket.
+/// A zip in the artifact bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ArtifactRecord {
-    /// Its key.
+    /// The S3 key of the zip.
     pub(crate) key: String,
-    /// Its S3 version.
+    /// The S3 version id; null if the bucket has no versioning.
     pub(crate) s3_version: Option<String>,
     /// The sha256 of its bytes.
     pub(crate) sha256: Sha256,
@@ -137,14 +136,14 @@ pub(crate) struct ArtifactRecord {
     pub(crate) size: u64,
 }
 
-/// A version of a function.
+/// A published version of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct FunctionRecord {
-    /// The function.
+    /// The name of the Lambda function.
     pub(crate) name: FunctionName,
-    /// The artifact it runs.
+    /// The name of the artifact with its code.
     pub(crate) artifact: String,
-    /// The version.
+    /// The published version of the function.
     pub(crate) version: FunctionVersion,
     /// Lambda's CodeSha256: base64 of the sha256 of the zip.
     pub(crate) code_sha256: String,
@@ -155,34 +154,34 @@ pub(crate) struct FunctionRecord {
 /// The API's part of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ApiRecord {
-    /// The REST API.
+    /// The id of the REST API.
     pub(crate) id: String,
-    /// Its API Gateway stage.
+    /// The name of the API Gateway stage.
     pub(crate) stage: String,
-    /// The snapshot.
+    /// The id of the deployment.
     pub(crate) deployment_id: DeploymentId,
-    /// The fingerprint of the definition that it froze.
+    /// The fingerprint of the deployed definition.
     pub(crate) fingerprint: Sha256,
-    /// For how many seconds API Gateway keeps the results of its authorizers: the longest time of all, 0 where none
-    /// are kept. Records of older versions do not say.
+    /// How many seconds API Gateway caches the results of the authorizers: the longest time of all, 0
+    /// if none are cached. Absent in records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) authorizer_cache_seconds: Option<u64>,
 }
 
-/// What a stage served before: enough to go back to it in one call.
+/// What the stage served before: enough to restore it in one call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Before {
-    /// Where the stage pointed.
+    /// The deployment and variables of the stage.
     pub(crate) pointer: Pointer,
-    /// The record that had put it there; `None` before the first release, or when nobody knows.
+    /// The number of the record of that release; null before the first release, or if it is not known.
     pub(crate) record: Option<u64>,
 }
 
-/// Who did it.
+/// The identity that ran a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Who {
-    /// The AWS identity.
+    /// The ARN of the AWS identity.
     pub(crate) arn: String,
-    /// The page of the CI run, where there is one.
+    /// The URL of the CI run, if there was one.
     pub(crate) run_url: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Functions, API and artifact bucket as they were read: what a plan, a check for drift and a prune are made from.
+//! Functions, API and artifact bucket as they were read: the input of plans, drift checks and prunes.
 
 use std::collections::BTreeMap;
 
@@ -10,28 +10,27 @@ use crate::release::model::{DeploymentId, FunctionVersion, Pointer};
 /// One version of an object in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 pub(crate) struct Object {
-    /// Its key.
+    /// The S3 key of the object.
     pub(crate) key: String,
-    /// Its S3 version, where the bucket keeps them.
+    /// The S3 version id; null if the bucket has no versioning.
     pub(crate) s3_version: Option<String>,
-    /// Its size.
+    /// The size in bytes.
     pub(crate) bytes: u64,
     /// When it was written, in seconds since 1970.
     #[serde(skip)]
     pub(crate) modified: i64,
 }
 
-/// A function as Lambda shows it: its `$LATEST`, settled.
+/// The `$LATEST` of a function, without an update in progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FunctionState {
     /// Base64 of the sha256 of the zip.
     pub(crate) code_sha256: String,
-    /// A digest of everything but the code that publishing freezes into a version.
+    /// A digest of everything that publishing freezes into a version, except the code.
     pub(crate) config_sha256: Sha256,
-    /// What it runs on.
     pub(crate) architecture: Option<Architecture>,
     pub(crate) revision: String,
-    /// Lambda's reason, where the last update failed: the code must be sent again.
+    /// Lambda's reason if the last update failed: the code must be sent again.
     pub(crate) failed: Option<String>,
 }
 
@@ -41,7 +40,7 @@ pub(crate) struct Code {
     pub(crate) key: String,
     /// Its S3 version, where the bucket keeps them.
     pub(crate) s3_version: Option<String>,
-    /// What Lambda must find there.
+    /// The hash that Lambda must report.
     pub(crate) sha256: Sha256,
 }
 
@@ -53,7 +52,7 @@ pub(crate) struct Published {
     pub(crate) code_sha256: String,
 }
 
-/// A stage as API Gateway shows it.
+/// A stage of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StageState {
     pub(crate) pointer: Pointer,
@@ -63,26 +62,26 @@ pub(crate) struct StageState {
     pub(crate) cached: bool,
 }
 
-/// What a stage remembers of answers, and may go on giving after a switch.
+/// The caches of a stage, which may hold old answers after a switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Caches {
-    /// For how many seconds results of authorizers are kept; 0 where there is no authorizer that keeps them.
+    /// How many seconds results of authorizers are cached; 0 if none are.
     pub(crate) authorizer_seconds: u64,
     /// Whether responses are cached.
     pub(crate) responses: bool,
 }
 
-/// A deployment as API Gateway shows it.
+/// A deployment of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Deployment {
     pub(crate) id: DeploymentId,
-    /// Our note on it, if it is ours.
+    /// A `DeploymentDescription`, if deployctl created it.
     pub(crate) description: String,
-    /// When it was made, in seconds since 1970.
+    /// When it was created, in seconds since 1970.
     pub(crate) created: i64,
 }
 
-/// What a stage of the API uses, its canary included.
+/// The deployments and variables of a stage, its canary included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StageUse {
     pub(crate) name: String,
@@ -92,13 +91,13 @@ pub(crate) struct StageUse {
     pub(crate) variables: Vec<(String, String)>,
 }
 
-/// A published version of a function, as Lambda keeps it.
+/// A published version of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VersionState {
     pub(crate) version: FunctionVersion,
     /// The size of its zip.
     pub(crate) bytes: u64,
-    /// Whether an alias points to it: Lambda does not delete it then.
+    /// Whether an alias points to it: then Lambda does not delete it.
     pub(crate) aliased: bool,
 }
 
@@ -106,6 +105,6 @@ pub(crate) struct VersionState {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Codes {
     pub(crate) latest: String,
-    /// That of each published version.
+    /// The code of each published version.
     pub(crate) versions: BTreeMap<FunctionVersion, String>,
 }

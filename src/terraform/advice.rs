@@ -17,31 +17,42 @@ impl fmt::Display for Failure {
                 write!(f, "{} is neither Terraform nor OpenTofu", program.display())
             }
             Reason::TooOld { found, .. } => write!(f, "version {found} is too old"),
-            Reason::OptionTooNew { option, found, .. } => write!(f, "version {found} does not have {option}"),
+            Reason::OptionTooNew { option, found, .. } => {
+                write!(f, "version {found} does not support {option}")
+            }
             Reason::BadFolder(dir) => write!(f, "{} has no .tf or .tofu files", dir.display()),
             Reason::UnknownLayer(name) => write!(f, "there is no layer {name:?}"),
-            Reason::BadLayerName(name) => write!(f, "{name:?} cannot be the name of a layer"),
+            Reason::BadLayerName(name) => write!(f, "{name:?} is not a valid layer name"),
             Reason::LayerCycle(names) => {
-                write!(f, "the layers {} depend on each other in a circle", names.join(", "))
+                write!(f, "the layers {} form a dependency cycle", names.join(", "))
             }
-            Reason::SecretInBackend(name) => write!(f, "the backend setting {name} is a secret"),
+            Reason::SecretInBackend(name) => {
+                write!(
+                    f,
+                    "refused: the backend setting {name} is a secret, and would be visible to every user"
+                )
+            }
             Reason::StateLocked(LockInfo { who, created, operation, .. }) => {
                 write!(f, "the state is locked by {who} since {created} ({operation})")
             }
-            Reason::StalePlan => f.write_str("the state changed after the plan was made"),
+            Reason::StalePlan => f.write_str("the state has changed since the plan"),
             Reason::MissingVariables(names) => write!(f, "no value for {}", names.join(", ")),
             Reason::NotInitialised => f.write_str("the layer is not initialised"),
-            Reason::BackendChanged => f.write_str("the backend's settings have changed"),
+            Reason::BackendChanged => f.write_str("the backend configuration has changed"),
             Reason::NotInstallable => f.write_str("failed to install a provider or a module"),
             Reason::RegistryUnreachable => f.write_str("failed to reach the provider registry"),
-            Reason::LockFileOutdated => f.write_str(".terraform.lock.hcl does not cover what is needed here"),
-            Reason::BackendUnreachable => f.write_str("failed to reach the state"),
-            Reason::Authentication => f.write_str("AWS does not accept the credentials"),
+            Reason::LockFileOutdated => {
+                f.write_str(".terraform.lock.hcl lacks a provider, or its checksums for this platform")
+            }
+            Reason::BackendUnreachable => f.write_str("failed to access the Terraform state"),
+            Reason::Authentication => {
+                f.write_str("AWS does not accept the credentials, or they lack a permission")
+            }
             Reason::Throttled => f.write_str("AWS throttled the calls, or a quota is exhausted"),
             Reason::VersionConstraint => f.write_str("a version constraint is not met"),
-            Reason::ResourceCycle => f.write_str("resources depend on each other in a circle"),
+            Reason::ResourceCycle => f.write_str("the resources form a dependency cycle"),
             Reason::DiskFull => f.write_str("the disk is full"),
-            Reason::PlanNotWritten => f.write_str("the plan file is not whole: the disk is perhaps full"),
+            Reason::PlanNotWritten => f.write_str("the plan file is incomplete: the disk may be full"),
             Reason::Format { what, problem } => write!(f, "failed to read {what}: {problem}"),
             Reason::Interrupted { killed: false } => f.write_str("interrupted"),
             Reason::Interrupted { killed: true } => {
@@ -51,7 +62,7 @@ impl fmt::Display for Failure {
             Reason::Failed(process) => match (self.diagnostics.first(), process) {
                 (Some(first), _) => f.write_str(&first.summary),
                 (None, Some(process)) => write!(f, "{process}"),
-                (None, None) => f.write_str("failed without saying why"),
+                (None, None) => f.write_str("failed without an error message"),
             },
         }
     }
@@ -72,7 +83,6 @@ impl Failure {
         }
     }
 
-    /// The failure's stable name.
     const fn id(reason: &Reason) -> ErrorId {
         match reason {
             Reason::NotFound(_) => ErrorId::TerraformNotFound,
@@ -106,48 +116,47 @@ impl Failure {
         }
     }
 
-    /// What to do next.
     fn hint(&self) -> Option<String> {
         let layer = self.layer.as_deref().unwrap_or("<layer>");
         let stage = self.stage.as_deref().unwrap_or("<stage>");
         let by_hand = |args: &str| format!("deployctl terraform {layer} --stage {stage} -- {args}");
         let hint = match &*self.reason {
-            Reason::NotFound(_) => "install Terraform or OpenTofu, or name it with DEPLOYCTL_TERRAFORM",
-            Reason::NotTerraform(_) => "DEPLOYCTL_TERRAFORM must name a terraform or tofu program",
+            Reason::NotFound(_) => "install Terraform or OpenTofu, or set DEPLOYCTL_TERRAFORM to its path",
+            Reason::NotTerraform(_) => "set DEPLOYCTL_TERRAFORM to a terraform or tofu program",
             Reason::BadFolder(_) => "correct the layer's path in deployctl.toml",
             Reason::UnknownLayer(_) => "correct depends_on in deployctl.toml, or the layer's name",
-            Reason::BadLayerName(_) => "use letters, digits, '-' and '_', each name once",
-            Reason::LayerCycle(_) => "remove one depends_on of the circle in deployctl.toml",
+            Reason::BadLayerName(_) => "use letters, digits, '-' and '_'; each name must be unique",
+            Reason::LayerCycle(_) => "remove one depends_on of the cycle from deployctl.toml",
             Reason::SecretInBackend(_) => {
                 "pass credentials in the environment (AWS_PROFILE, AWS_ACCESS_KEY_ID, …)"
             }
-            Reason::StalePlan => "run the command again: it makes a new plan",
-            Reason::NotInitialised => "run the command again: it starts with init",
+            Reason::StalePlan => "run the command again; it creates a new plan",
+            Reason::NotInitialised => "run the command again; it runs init first",
             Reason::NotInstallable => {
                 "check the sources and versions in required_providers and module blocks"
             }
             Reason::RegistryUnreachable => {
-                "check network and proxy, or set DEPLOYCTL_PROVIDER_MIRROR to a folder that \
-                 `terraform providers mirror` has filled"
+                "check network and proxy, or set DEPLOYCTL_PROVIDER_MIRROR to a folder \
+                 filled by `terraform providers mirror`"
             }
             Reason::BackendUnreachable => {
-                "check the bucket's name, region and credentials; `deployctl bootstrap` makes the bucket"
+                "check the bucket's name, region and credentials; `deployctl bootstrap` creates the bucket"
             }
-            Reason::Authentication => "check the credentials, and what they are allowed to do",
-            Reason::Throttled => "run it again later, or ask AWS for a higher quota",
+            Reason::Authentication => "check the credentials and their permissions",
+            Reason::Throttled => "run the command again later, or request a higher quota",
             Reason::VersionConstraint => {
                 "install a version that meets the constraint, or change the constraint"
             }
-            Reason::ResourceCycle => "break the circle between the resources named above",
-            Reason::DiskFull | Reason::PlanNotWritten => "free some space and run it again",
-            Reason::Format { .. } => "this Terraform is perhaps too new for this deployctl",
+            Reason::ResourceCycle => "remove a reference between the resources named above",
+            Reason::DiskFull | Reason::PlanNotWritten => "free disk space, and run the command again",
+            Reason::Format { .. } => "this version of Terraform may be too new for this version of deployctl",
             Reason::TooOld { minimum, .. } => return Some(format!("install version {minimum} or later")),
             Reason::OptionTooNew { since, .. } => {
                 return Some(format!("use {since} or later, or leave it out"));
             }
             Reason::StateLocked(lock) => {
                 let unlock = by_hand(&format!("force-unlock {}", lock.id));
-                return Some(format!("wait for it to end; if it has died: {unlock}"));
+                return Some(format!("wait until that command has ended; if it was killed: {unlock}"));
             }
             Reason::MissingVariables(names) => {
                 let first = names.first().map_or("<name>", String::as_str);
@@ -159,7 +168,7 @@ impl Failure {
             Reason::BackendChanged => {
                 let (migrate, reconfigure) = (by_hand("init -migrate-state"), by_hand("init -reconfigure"));
                 return Some(format!(
-                    "to move the state: {migrate}; to use the one that is there: {reconfigure}"
+                    "to move the state: {migrate}; to use the state at the new location: {reconfigure}"
                 ));
             }
             Reason::LockFileOutdated => {
@@ -169,39 +178,42 @@ impl Failure {
             Reason::Interrupted { killed: true } => {
                 let unlock = by_hand("force-unlock <id>");
                 return Some(format!(
-                    "what is live is unchanged; a lock may be left: the next run tells its id, and {unlock} removes it"
+                    "what is live is unchanged; the state may still be locked: the next run reports the id of the lock, \
+                     and {unlock} removes it"
                 ));
             }
             Reason::Interrupted { killed: false } => {
-                "what is live is unchanged; what Terraform had done by then is in its state, and the next run goes on from there"
+                "what is live is unchanged; completed changes are in the Terraform state, and the next run continues \
+                 from there"
             }
-            Reason::Failed(_) => return Some(self.unknown(&by_hand)),
+            Reason::Failed(_) => return Some(self.unrecognised(&by_hand)),
             Reason::Io { .. } => return None,
         };
         Some(hint.to_owned())
     }
 
-    /// What can be said of a failure of which nothing else is known.
-    fn unknown(&self, by_hand: &dyn Fn(&str) -> String) -> String {
-        let done = "no traffic was moved; what Terraform has done so far is in its state";
+    fn unrecognised(&self, by_hand: &dyn Fn(&str) -> String) -> String {
+        let done = "no traffic was moved; completed changes are in the Terraform state";
         let Some(address) = self.exists_already() else {
             return format!("{done}; fix the cause, and run the command again");
         };
         let import = by_hand(&format!("import '{address}' <id>"));
         format!(
-            "{done}; {address} is there and not in the state: {import} takes it in, or delete it; then run the command again"
+            "{done}; {address} exists, but not in the state: import it with {import}, or delete it; then run the \
+             command again"
         )
     }
 
-    /// The resource that could not be created because it exists: created elsewhere, or by a call whose answer was lost.
+    /// The resource that could not be created because it exists: created elsewhere, or by a call whose
+    /// response was lost.
     fn exists_already(&self) -> Option<&str> {
-        let says_so = |diagnostic: &&Diagnostic| {
+        let reports_existing = |diagnostic: &&Diagnostic| {
             let Diagnostic { summary, detail, .. } = diagnostic;
             [summary, detail]
                 .iter()
                 .any(|text| ["AlreadyExists", "already exists"].iter().any(|words| text.contains(words)))
         };
-        self.diagnostics.iter().find(says_so)?.address.as_deref()
+        self.diagnostics.iter().find(reports_existing)?.address.as_deref()
     }
 }
 
@@ -216,7 +228,6 @@ impl From<Failure> for Error {
     }
 }
 
-/// A diagnostic as people read it: summary, place, detail.
 fn format_diagnostic(diagnostic: &Diagnostic) -> String {
     let Diagnostic { summary, detail, address, range, .. } = diagnostic;
     let mut text = summary.clone();
@@ -245,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_locked_state_tells_who_holds_it_and_how_to_unlock_it() {
+    fn a_locked_state_names_its_holder_and_how_to_unlock_it() {
         let failure = recorded("locked");
         let Reason::StateLocked(lock) = &*failure.reason else { panic!("{failure:?}") };
         assert_eq!((lock.who.as_str(), lock.operation.as_str()), ("root@vm", "apply"));
@@ -268,17 +279,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_already_can_be_taken_in() {
+    fn an_existing_resource_can_be_imported() {
         let line = r#"{"@level":"error","@message":"","type":"diagnostic","diagnostic":{"severity":"error","summary":"creating CloudWatch Logs Log Group (/aws/lambda/f): ResourceAlreadyExistsException: The specified log group already exists","detail":"","address":"aws_cloudwatch_log_group.function[\"f\"]"}}"#;
         let found = Message::parse(line).unwrap().error().cloned();
         let error = Error::from(Failure::from_run(found.into_iter().collect(), None).at("app", "dev"));
         assert_eq!(error.id, ErrorId::TerraformFailed);
-        let import = r#"deployctl terraform app --stage dev -- import 'aws_cloudwatch_log_group.function["f"]' <id> takes it in"#;
+        let import = r#"deployctl terraform app --stage dev -- import 'aws_cloudwatch_log_group.function["f"]' <id>, or delete it"#;
         assert!(error.hint.as_ref().unwrap().contains(import), "{error:?}");
     }
 
     #[test]
-    fn what_is_not_recognised_keeps_its_diagnostics() {
+    fn an_unrecognised_error_keeps_its_diagnostics() {
         let error = Error::from(recorded("sigint"));
         assert_eq!(error.to_string(), "terraform app: local-exec provisioner error");
         assert!(error.causes()[0].contains("(main.tf:2) in terraform_data.slow: Error running command"));

@@ -1,15 +1,14 @@
-//! From Terraform's diagnostics to a reason. Summaries are few and stable, details are prose of Terraform, of
-//! providers and of AWS: whatever is not recognised stays what it is.
+//! Maps Terraform's diagnostics to a reason. Summaries are few and stable; details are free text of
+//! Terraform, of providers and of AWS. An unrecognised error keeps its text.
 
 use super::failure::{Failure, LockInfo, Reason};
 use super::messages::Diagnostic;
 use crate::platform::process::{self, ProcessError};
 
 impl Failure {
-    /// What the errors of a run come to.
     pub(crate) fn from_run(diagnostics: Vec<Diagnostic>, process: Option<ProcessError>) -> Self {
-        let last_words = process.as_ref().map(ToString::to_string).unwrap_or_default();
-        let reason = classify(&diagnostics, &last_words).unwrap_or(Reason::Failed(process));
+        let process_error = process.as_ref().map(ToString::to_string).unwrap_or_default();
+        let reason = classify(&diagnostics, &process_error).unwrap_or(Reason::Failed(process));
         Self { diagnostics, ..Self::new(reason) }
     }
 }
@@ -25,7 +24,7 @@ impl From<ProcessError> for Failure {
 }
 
 impl LockInfo {
-    /// Reads the `Lock Info` of Terraform's message; `None` where there is none.
+    /// Reads the `Lock Info` of Terraform's message, if it has one.
     fn parse(detail: &str) -> Option<Self> {
         let (_, info) = detail.split_once("Lock Info:")?;
         let field = |name: &str| {
@@ -38,10 +37,10 @@ impl LockInfo {
     }
 }
 
-/// The reason that all errors of a run come down to; `None` where they are nothing special.
-fn classify(diagnostics: &[Diagnostic], last_words: &str) -> Option<Reason> {
+/// The reason of a run's errors; `None` if they are not recognised.
+fn classify(diagnostics: &[Diagnostic], process_error: &str) -> Option<Reason> {
     let summary = |text: &str| diagnostics.iter().find(|diagnostic| diagnostic.summary.contains(text));
-    // Comes together with others, which are not to be trusted before it is cured.
+    // The errors beside it are often its consequences.
     if summary("Inconsistent dependency lock file").is_some() {
         return Some(Reason::NotInitialised);
     }
@@ -60,7 +59,7 @@ fn classify(diagnostics: &[Diagnostic], last_words: &str) -> Option<Reason> {
         .iter()
         .map(|diagnostic| format!("{}\n{}\n", diagnostic.summary, diagnostic.detail))
         .collect();
-    text.push_str(last_words);
+    text.push_str(process_error);
     let has = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
     let reason = if has(&["Saved plan is stale"]) {
         Reason::StalePlan
@@ -124,7 +123,7 @@ const THROTTLED: &[&str] = &[
     "Rate exceeded",
     "RequestLimitExceeded",
     "SlowDown",
-    // S3 answers HEAD requests without a body, and so without a code.
+    // S3 responds to HEAD requests without a body, and so without an error code.
     "StatusCode: 429",
     "StatusCode: 503",
 ];

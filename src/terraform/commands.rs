@@ -1,7 +1,7 @@
-//! Every Terraform command as data: what it is for, and its arguments.
+//! Every Terraform command as data: its purpose and its arguments.
 //!
-//! Nothing here runs anything. An option that the program at hand does not have is refused here, with the
-//! versions that have it, and not by a usage text in the middle of a release.
+//! Nothing is run here. An option that the installed version does not support is refused with the versions
+//! that support it. Otherwise a release would end with Terraform's usage text.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,60 +10,60 @@ use std::time::Duration;
 use super::failure::Failure;
 use super::version::{Feature, Terraform};
 
-/// Options that several commands share.
+/// Options of several commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shared {
-    /// How long to wait for a state lock that another process holds.
+    /// How long to wait for a state lock held by another process, in whole seconds. `None`: no wait.
     pub lock_timeout: Option<Duration>,
-    /// How many resources are worked on at once.
+    /// How many resources are processed at once. `None`: Terraform's default, 10.
     pub parallelism: Option<u16>,
 }
 
 /// The options of `terraform init`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Init {
-    /// The backend's settings that are not in the configuration. Never a secret.
+    /// Backend settings that are not in the configuration, as name and value. They must not contain secrets.
     pub backend: Vec<(String, String)>,
-    /// What happens to the state when the backend's settings have changed.
+    /// What to do with the state if the backend settings have changed.
     pub backend_change: BackendChange,
-    /// Whether `.terraform.lock.hcl` may not be changed.
+    /// Fail instead of changing `.terraform.lock.hcl`.
     pub lock_file_readonly: bool,
-    /// Whether newer providers and modules are looked for.
+    /// Install the newest allowed versions of providers and modules.
     pub upgrade: bool,
 }
 
-/// What happens to the state when the backend's settings have changed.
+/// What to do with the state if the backend settings have changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BackendChange {
-    /// It is an error, which a person must resolve.
+    /// Fail with [`Reason::BackendChanged`](super::Reason::BackendChanged).
     #[default]
     Refuse,
-    /// The state that is at the new place is used.
+    /// Use the state at the new location.
     Reconfigure,
-    /// The state is copied to the new place.
+    /// Copy the state to the new location.
     MigrateState,
 }
 
 /// The options of `terraform plan`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlanOptions {
-    /// What the plan is for.
+    /// The planning mode.
     pub mode: PlanMode,
-    /// Plan from the state as it is recorded, without refreshing it.
+    /// Plan from the recorded state, without reading the resources.
     pub skip_refresh: bool,
-    /// Only these resources and what they depend on.
+    /// Addresses of resources to plan, together with their dependencies. Empty: all.
     pub targets: Vec<String>,
-    /// All but these resources (OpenTofu).
+    /// Addresses of resources to leave out. OpenTofu only.
     pub excludes: Vec<String>,
     /// The addresses of resources to replace.
     pub replace: Vec<String>,
-    /// Files with values of variables.
+    /// Files with values of variables, absolute or relative to the layer.
     pub var_files: Vec<PathBuf>,
-    /// Where to write configuration for resources that `import` blocks name.
+    /// The file for generated configuration of resources in `import` blocks.
     pub generate_config: Option<PathBuf>,
 }
 
-/// What a plan is for.
+/// The planning mode.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PlanMode {
     /// Create, change and delete resources as the configuration says.
@@ -71,7 +71,7 @@ pub enum PlanMode {
     Normal,
     /// Plan to destroy every resource.
     Destroy,
-    /// Only take note of what others have changed.
+    /// Only update the state with changes made outside Terraform.
     RefreshOnly,
 }
 
@@ -153,26 +153,26 @@ pub enum Subcommand {
     Test {
         filters: Vec<String>,
     },
-    /// Anything else, word for word.
+    /// Any other command, as its arguments.
     Raw(Vec<OsString>),
 }
 
-/// `init -json`. Before it, `init` speaks prose only.
+/// `init -json`. Older versions print text only.
 pub const INIT_JSON: Feature =
     Feature { name: "init -json", terraform: Some((1, 9)), opentofu: Some((1, 7)) };
 const TEST: Feature = Feature { name: "test", terraform: Some((1, 6)), opentofu: Some((1, 6)) };
 const EXCLUDE: Feature = Feature { name: "plan -exclude", terraform: None, opentofu: Some((1, 9)) };
 
 impl Subcommand {
-    /// Why it is run, as it fits into "failed to …".
+    /// The purpose of the command; it completes "failed to …".
     pub const fn purpose(&self) -> &'static str {
         match self {
-            Self::Version => "find out which Terraform this is",
+            Self::Version => "read the version of Terraform",
             Self::Init(_) => "initialise Terraform",
             Self::Get { .. } => "fetch Terraform modules",
             Self::Validate => "validate the Terraform configuration",
             Self::Fmt { .. } => "format the Terraform configuration",
-            Self::Plan { .. } => "make a Terraform plan",
+            Self::Plan { .. } => "create a Terraform plan",
             Self::Apply { .. } => "apply a Terraform plan",
             Self::Show { .. } => "read a Terraform plan or state",
             Self::Output { .. } => "read Terraform outputs",
@@ -195,7 +195,8 @@ impl Subcommand {
         }
     }
 
-    /// Whether it is about the workspace that is selected: those that select one, and a person's own commands.
+    /// Whether the command uses the selected workspace instead of
+    /// [`Driver::workspace`](super::Driver::workspace).
     pub const fn chooses_workspace(&self) -> bool {
         matches!(
             self,
@@ -208,15 +209,18 @@ impl Subcommand {
         )
     }
 
-    /// Its arguments for this program.
+    /// The arguments for this version of Terraform.
+    ///
+    /// # Errors
+    /// [`Reason::OptionTooNew`](super::Reason::OptionTooNew) for an option that this version does not
+    /// support.
     pub fn args(&self, terraform: &Terraform, shared: &Shared) -> Result<Vec<OsString>, Failure> {
         let args = Args::default();
         let args = match self {
             Self::Version => args.add("version"),
             Self::Init(init) => {
-                // Without -json it speaks prose, and then without colours.
-                let form = if terraform.has(INIT_JSON) { "-json" } else { "-no-color" };
-                init.args(args.add("init").add("-input=false").add(form), shared)
+                let format = if terraform.has(INIT_JSON) { "-json" } else { "-no-color" };
+                init.args(args.add("init").add("-input=false").add(format), shared)
             }
             Self::Get { update } => args.add("get").add("-no-color").flag(*update, "-update"),
             Self::Validate => args.add("validate").add("-json"),
@@ -246,7 +250,7 @@ impl Subcommand {
             Self::StateRm { addresses } => args.add("state").add("rm").locked(shared).each(addresses),
             Self::StatePull => args.add("state").add("pull"),
             Self::StatePush { file } => args.add("state").add("push").locked(shared).add(file),
-            // There is no terminal on which its question could be answered.
+            // There is no terminal for the confirmation.
             Self::ForceUnlock { id } => args.add("force-unlock").add("-force").add(id),
             Self::WorkspaceList => args.add("workspace").add("list"),
             Self::WorkspaceNew { name } => args.add("workspace").add("new").locked(shared).add(name),
@@ -262,7 +266,7 @@ impl Subcommand {
                 terraform.require(TEST)?;
                 args.add("test").add("-json").options("-filter", filters)
             }
-            Self::Raw(words) => args.each(words),
+            Self::Raw(raw) => args.each(raw),
         };
         Ok(args.0)
     }
@@ -357,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_release_runs() {
+    fn the_commands_of_a_release() {
         let init = Init {
             backend: vec![("bucket".into(), "state".into()), ("key".into(), "dev/app".into())],
             lock_file_readonly: true,
@@ -444,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_version_does_not_have() {
+    fn unsupported_options_are_refused() {
         let init = Subcommand::Init(Init::default());
         assert_eq!(
             line(Flavour::Terraform, 8, &init).unwrap(),

@@ -1,7 +1,7 @@
-//! Runs Terraform in a layer: `init` when it is needed, `plan` to a file, `apply` of that file, `output`.
+//! Runs Terraform in a layer: `init` if it is needed, `plan` to a file, `apply` of that file, `output`.
 //!
-//! A driver is a value: program, stage, environment, backend and variables are fixed when it is made, so that
-//! two layers can be worked on at once. Every line of Terraform's goes out as an event; its errors come back
+//! A driver is a value: program, stage, environment, backend and variables are fixed when it is created, so
+//! that several layers can be processed at once. The observer receives every line of output; errors are
 //! typed.
 
 use std::collections::BTreeMap;
@@ -26,31 +26,32 @@ use super::version::Terraform;
 use super::{init, mirror, validation};
 use crate::platform::process::{Command, Stream};
 
-/// Everything that running Terraform for a stage takes.
+/// Everything that is needed to run Terraform for a stage.
 #[derive(Clone)]
 pub struct Driver {
     /// The program that is run.
     pub terraform: Terraform,
-    /// The stage's name, for messages.
+    /// The stage's name, used in messages.
     pub stage: String,
-    /// Where layers keep their `TF_DATA_DIR`s, each under its name; a folder of this stage alone.
+    /// The folder of the layers' `TF_DATA_DIR`s, each named after its layer. Every stage needs its own
+    /// folder.
     pub data_root: PathBuf,
-    /// Changes to the inherited environment: credentials, endpoints.
+    /// Changes to the inherited environment, such as credentials and endpoints.
     pub env: Environment,
-    /// Where states are stored.
+    /// Where the states are stored.
     pub backend: Backend,
-    /// Values of Terraform variables. Each layer takes those that it declares.
+    /// Values of Terraform variables, by name. A layer ignores variables that it does not declare.
     pub variables: BTreeMap<String, Value>,
-    /// A folder to install providers from (`DEPLOYCTL_PROVIDER_MIRROR`). `None`: the registry, and a mirror
-    /// only where the registry cannot be reached.
+    /// A folder to install providers from. `None`: the registry, or a mirror on this machine if the registry
+    /// is unreachable.
     pub provider_mirror: Option<PathBuf>,
-    /// The workspace that every command means; `None` for the one that is selected (`Subcommand::WorkspaceSelect`).
+    /// The workspace of every command. `None`: the selected workspace ([`Subcommand::WorkspaceSelect`]).
     pub workspace: Option<String>,
-    /// How long to wait for a state lock, and how much to do at once.
+    /// Lock timeout and parallelism.
     pub shared: Shared,
-    /// Where Terraform's own log goes, if it is wanted.
+    /// The file for Terraform's own log (`TF_LOG_PATH`). `None`: no log.
     pub log_file: Option<PathBuf>,
-    /// Hears what Terraform reports.
+    /// Receives what Terraform reports.
     pub observer: Observer,
     /// Cancelling it interrupts the running program.
     pub cancel: CancellationToken,
@@ -59,21 +60,21 @@ pub struct Driver {
 /// Where states are stored: settings of the `backend` block that differ from stage to stage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backend {
-    /// Settings for all layers, such as bucket and region. No secrets: those belong into the environment.
+    /// Settings of all layers, such as bucket and region. Secrets belong in the environment.
     pub settings: BTreeMap<String, String>,
-    /// The `key` of a layer's state, with `{layer}` for the layer's name.
+    /// The `key` of a layer's state; `{layer}` stands for the layer's name.
     pub key: Option<String>,
 }
 
 impl Backend {
-    /// The settings for one layer.
+    /// The settings of one layer, as name and value.
     pub fn for_layer(&self, layer: &str) -> Vec<(String, String)> {
         let settings = self.settings.iter().map(|(name, value)| (name.clone(), value.clone()));
         let key = self.key.iter().map(|key| ("key".to_owned(), key.replace("{layer}", layer)));
         settings.chain(key).collect()
     }
 
-    /// Refuses secrets: they would end up in argv, and in a file under `TF_DATA_DIR`.
+    /// Refuses secrets: Terraform takes them as arguments and writes them to a file in `TF_DATA_DIR`.
     fn check(&self) -> Result<(), Failure> {
         let secret =
             |name: &&String| ["access_key", "secret_key", "token", "password"].contains(&name.as_str());
@@ -84,7 +85,7 @@ impl Backend {
     }
 }
 
-/// Values of variables and of the environment may be secrets: only their names are shown.
+/// Shows only the names of variables: their values may be secrets.
 impl std::fmt::Debug for Driver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Driver")
@@ -97,24 +98,25 @@ impl std::fmt::Debug for Driver {
     }
 }
 
-/// What a plan comes to.
+/// The result of a plan.
 #[derive(Debug)]
 pub enum PlanOutcome {
-    /// The resources are as the configuration says.
+    /// The resources match the configuration.
     NoChanges,
-    /// There is something to do.
+    /// There are changes to apply.
     Changes(PlannedLayer),
 }
 
-/// A plan that can be applied. The file goes when this does.
+/// A plan that can be applied. Dropping it deletes the plan file.
 #[derive(Debug)]
 pub struct PlannedLayer {
-    /// What it would do.
+    /// The planned changes.
     pub plan: Plan,
     file: PlanFile,
 }
 
-/// A plan file, which holds secrets: 0600 in a folder that only we can enter, gone when dropped.
+/// A plan file. It contains secrets: its mode is 0600, its folder's 0700, and both are deleted when it is
+/// dropped.
 #[derive(Debug)]
 struct PlanFile {
     folder: tempfile::TempDir,
@@ -127,7 +129,7 @@ impl PlanFile {
             let folder =
                 tempfile::Builder::new().prefix("plan-").permissions(private).tempdir_in(data_dir)?;
             let file = Self { folder };
-            // Terraform writes into a file that exists without changing its mode.
+            // Terraform keeps the mode of an existing file.
             let mut options = std::fs::OpenOptions::new();
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
             options.write(true).create_new(true).open(file.path())?;
@@ -140,8 +142,8 @@ impl PlanFile {
         self.folder.path().join("plan")
     }
 
-    /// Whether the file ends as a zip archive does, with its directory.
-    fn is_whole(&self) -> bool {
+    /// Whether the file, a zip archive, ends with the end record of its directory.
+    fn is_complete(&self) -> bool {
         const DIRECTORY_END: &[u8; 4] = b"PK\x05\x06";
         const LENGTH: usize = 22;
         let bytes = std::fs::read(self.path()).unwrap_or_default();
@@ -151,8 +153,8 @@ impl PlanFile {
 }
 
 impl Driver {
-    /// A driver with nothing but a place to work in: the inherited environment, the backend that the layers themselves
-    /// name, no values for variables, no observer. Set its fields for the rest.
+    /// A driver with defaults: the inherited environment, the backend settings of the layers, no variables,
+    /// no observer. Set its fields to change them.
     pub fn new(terraform: Terraform, stage: impl Into<String>, data_root: impl Into<PathBuf>) -> Self {
         Self {
             terraform,
@@ -170,7 +172,7 @@ impl Driver {
         }
     }
 
-    /// Runs `init` if anything that it depends on has changed since the last time. Tells whether it did.
+    /// Runs `init` if one of its inputs has changed since the last successful `init`. Returns whether it ran.
     pub async fn init_if_needed(&self, layer: &Layer) -> Result<bool, Failure> {
         let needed = self.needs_init(layer)?;
         if needed {
@@ -179,7 +181,7 @@ impl Driver {
         Ok(needed)
     }
 
-    /// Whether anything that `init` depends on has changed since the last time.
+    /// Whether an input of `init` has changed since the last successful `init`.
     pub fn needs_init(&self, layer: &Layer) -> Result<bool, Failure> {
         init::is_needed(self, layer).map_err(|failure| failure.at(&layer.name, &self.stage))
     }
@@ -189,7 +191,10 @@ impl Driver {
         self.with_layer_context(layer, init::run(self, layer)).await
     }
 
-    /// Plans a layer. The layer must be initialised.
+    /// Plans a layer.
+    ///
+    /// # Errors
+    /// [`Reason::NotInitialised`] before `init`, and any other [`Reason`] that Terraform reports.
     pub async fn plan(&self, layer: &Layer, options: PlanOptions) -> Result<PlanOutcome, Failure> {
         self.with_layer_context(layer, self.plan_to_file(layer, options)).await
     }
@@ -199,22 +204,26 @@ impl Driver {
         let plan = Subcommand::Plan { options, out: file.path() };
         let code = self.stream(layer, &plan, |code| code == 0 || code == 2).await.inspect_err(|failure| {
             if matches!(*failure.reason, Reason::NotInitialised) {
-                // What init left behind is gone or broken: the next run starts with init.
+                // The data folder was deleted or damaged.
                 init::forget(&self.data_dir(layer));
             }
         })?;
         if code == 0 {
             return Ok(PlanOutcome::NoChanges);
         }
-        // Terraform does not look whether what it wrote arrived.
-        if !file.is_whole() {
+        // On a full disk, Terraform reports success all the same.
+        if !file.is_complete() {
             return Err(Failure::new(Reason::PlanNotWritten));
         }
         let json = self.read(layer, &Subcommand::Show { plan: Some(file.path()) }).await?;
         Ok(PlanOutcome::Changes(PlannedLayer { plan: Plan::parse(json.as_bytes())?, file }))
     }
 
-    /// Applies exactly what was planned.
+    /// Applies a plan: these changes and no others.
+    ///
+    /// # Errors
+    /// [`Reason::StalePlan`] if the state changed after the plan, and any other [`Reason`] that Terraform
+    /// reports.
     pub async fn apply(&self, layer: &Layer, planned: PlannedLayer) -> Result<(), Failure> {
         let apply = Subcommand::Apply { plan: planned.file.path() };
         self.with_layer_context(layer, self.stream(layer, &apply, |code| code == 0)).await.map(drop)
@@ -229,8 +238,8 @@ impl Driver {
         self.with_layer_context(layer, read).await
     }
 
-    /// What is wrong with a layer's configuration, warnings included: a configuration that is not valid is an
-    /// answer, not a failure. The layer must be initialised.
+    /// The errors and warnings in a layer's configuration. An invalid configuration is a result, not a
+    /// failure. The layer must be initialised.
     pub async fn validate(&self, layer: &Layer) -> Result<Vec<Diagnostic>, Failure> {
         let validate = async {
             let command = self.command(layer, &Subcommand::Validate)?;
@@ -249,8 +258,9 @@ impl Driver {
         self.with_layer_context(layer, validate).await
     }
 
-    /// Runs a layer's tests (`*.tftest.hcl`), all of them or those in the files `filters`: a result for each run block,
-    /// each file, and the whole. A test that fails is an answer, not a failure; why it does is an event.
+    /// Runs a layer's tests (`*.tftest.hcl`): all, or those in the files `filters`. Returns a result for each
+    /// run block, for each file, and for the whole run. A failed test is a result, not a failure; the
+    /// observer receives its diagnostics.
     pub async fn test(&self, layer: &Layer, filters: Vec<String>) -> Result<Vec<TestResult>, Failure> {
         let mut results = Vec::new();
         let mut on_message = |message: &Message| {
@@ -262,19 +272,20 @@ impl Driver {
         let code = self
             .with_layer_context(layer, self.stream_to(layer, &test, |code| code <= 1, &mut on_message))
             .await?;
-        // Without a result, it was not the tests that failed.
+        // Without a result, no test has run.
         if code == 1 && results.is_empty() {
             return Err(Failure::from_run(Vec::new(), None).at(&layer.name, &self.stage));
         }
         Ok(results)
     }
 
-    /// Runs any command that has nothing typed to say, and returns what it wrote to its standard output.
+    /// Runs any command and returns its standard output as text.
     pub async fn run(&self, layer: &Layer, subcommand: &Subcommand) -> Result<String, Failure> {
         self.with_layer_context(layer, self.read(layer, subcommand)).await
     }
 
-    /// Runs a command attached to this process's terminal, and returns how it ended. Terraform may ask questions.
+    /// Runs a command on the terminal of this process and returns its exit status. Terraform may ask
+    /// questions.
     pub async fn run_attached(
         &self,
         layer: &Layer,
@@ -285,15 +296,13 @@ impl Driver {
         Ok(command.run_attached(&self.cancel).await?)
     }
 
-    /// The command line and environment of `subcommand` in `layer`: for printing, for running it attached to
-    /// a terminal, and for what everything above runs.
     fn command(&self, layer: &Layer, subcommand: &Subcommand) -> Result<Command, Failure> {
         let data_dir = self.data_dir(layer);
         let cli_config = mirror::configuration(&self.data_root);
         let parts = Parts {
             given: &self.env,
             variables: &self.variables,
-            // Commands about workspaces, and those of a person, deal with the one that is selected.
+            // Workspace commands and raw commands use the selected workspace.
             workspace: self.workspace.as_deref().filter(|_| !subcommand.chooses_workspace()),
             data_dir: &data_dir,
             cli_config: cli_config.as_deref(),
@@ -313,7 +322,7 @@ impl Driver {
         root.join(&layer.name)
     }
 
-    /// Where providers come from when the registry cannot be reached.
+    /// Where providers are installed from if the registry is unreachable.
     pub(super) fn mirrors(&self) -> Mirrors<'_> {
         Mirrors {
             data_root: &self.data_root,
@@ -324,7 +333,7 @@ impl Driver {
         }
     }
 
-    /// The data folder, there and private, without plan files of runs that were killed.
+    /// Creates the data folder with mode 0700 and deletes plan files of killed runs.
     pub(super) fn prepared_data_dir(&self, layer: &Layer) -> Result<PathBuf, Failure> {
         let dir = self.data_dir(layer);
         let prepare = || {
@@ -336,34 +345,33 @@ impl Driver {
         Ok(dir)
     }
 
-    /// The arguments of `init` for a layer.
     pub(super) fn init_command(&self, layer: &Layer) -> Result<Subcommand, Failure> {
         self.backend.check()?;
         Ok(Subcommand::Init(Init {
             backend: self.backend.for_layer(&layer.name),
-            // What was chosen once is used everywhere; it changes on purpose only.
+            // Every machine and every run installs the same versions.
             lock_file_readonly: layer.dir.join(".terraform.lock.hcl").exists(),
             ..Init::default()
         }))
     }
 
-    /// Runs a command that speaks JSON lines, and passes them on. `is_fine` tells which exit codes are no
-    /// failure.
+    /// Runs a command that prints JSON lines and passes them to the observer. `is_success` selects the exit
+    /// codes of success.
     pub(super) async fn stream(
         &self,
         layer: &Layer,
         subcommand: &Subcommand,
-        is_fine: impl Fn(i32) -> bool,
+        is_success: impl Fn(i32) -> bool,
     ) -> Result<i32, Failure> {
-        self.stream_to(layer, subcommand, is_fine, &mut |_| {}).await
+        self.stream_to(layer, subcommand, is_success, &mut |_| {}).await
     }
 
-    /// As [`Driver::stream`], and lets `on_message` on_message every message, too.
+    /// As [`Driver::stream`]; also passes every message to `on_message`.
     async fn stream_to(
         &self,
         layer: &Layer,
         subcommand: &Subcommand,
-        is_fine: impl Fn(i32) -> bool,
+        is_success: impl Fn(i32) -> bool,
         on_message: &mut impl FnMut(&Message),
     ) -> Result<i32, Failure> {
         let command = self.command(layer, subcommand)?;
@@ -381,9 +389,9 @@ impl Driver {
                     unknown_format = Some(ui.clone());
                 }
                 on_message(&message);
-                // An init that fails may be tried again or in another way; if not, the failure tells its errors.
-                let may_pass = matches!(subcommand, Subcommand::Init(_)) && message.error().is_some();
-                if !may_pass {
+                // A failed init may be retried. If it is not, the failure contains its errors.
+                let is_deferred = matches!(subcommand, Subcommand::Init(_)) && message.error().is_some();
+                if !is_deferred {
                     self.observer.notify(&Activity::Message {
                         layer: &layer.name,
                         dir: &layer.dir,
@@ -399,11 +407,11 @@ impl Driver {
             })
             .await?;
         if let Some(ui) = unknown_format {
-            let problem = format!("its format is {ui}, only 1.x is known");
+            let problem = format!("format {ui} is not supported, only 1.x");
             return Err(Failure::new(Reason::Format { what: "Terraform's messages", problem }));
         }
         match exit.status.code() {
-            Some(code) if is_fine(code) => Ok(code),
+            Some(code) if is_success(code) => Ok(code),
             _ => Err(Failure::from_run(errors, command.success(exit).err())),
         }
     }
@@ -411,7 +419,7 @@ impl Driver {
     /// Runs a command and returns its standard output.
     async fn read(&self, layer: &Layer, subcommand: &Subcommand) -> Result<String, Failure> {
         let mut command = self.command(layer, subcommand)?;
-        command.longest_line = MAX_JSON_BYTES;
+        command.max_line = MAX_JSON_BYTES;
         Ok(command.output(&self.cancel).await?)
     }
 
@@ -430,20 +438,20 @@ impl Driver {
     }
 }
 
-/// How many errors are kept of a run.
+/// Further errors of a run are dropped.
 const MAX_ERRORS: usize = 100;
 
-/// The longest plan, state or output that is read.
+/// The limit for the size of a plan, a state or outputs.
 const MAX_JSON_BYTES: usize = 1024 * 1024 * 1024;
 
-/// A plan folder this old belongs to a run that was killed.
-const OLD: Duration = Duration::from_secs(24 * 60 * 60);
+/// A plan folder of this age was left behind by a killed run.
+const ABANDONED_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn remove_old_plans(data_dir: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(data_dir)?.flatten() {
         let is_plan = entry.file_name().to_string_lossy().starts_with("plan-");
         let age = entry.metadata().and_then(|file| file.modified()).ok().and_then(|time| time.elapsed().ok());
-        if is_plan && age.is_some_and(|age| age > OLD) {
+        if is_plan && age.is_some_and(|age| age > ABANDONED_AGE) {
             std::fs::remove_dir_all(entry.path())?;
         }
     }

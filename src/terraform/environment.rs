@@ -1,5 +1,5 @@
-//! The environment of Terraform: inherited, but for the variables that would silently change
-//! what it does. Each of those is ours, with its reason.
+//! The environment of Terraform: inherited, except for variables that would change its behaviour. Each of
+//! those is set or removed here, with the reason.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -7,44 +7,42 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// Changes to an environment: variables set, or removed.
+/// Changes to the inherited environment: `Some` sets a variable, `None` removes it.
 pub type Environment = BTreeMap<String, Option<OsString>>;
 
-/// What the environment is made of.
 pub(super) struct Parts<'a> {
-    /// What the caller wants passed on: credentials, endpoints.
+    /// The caller's variables, such as credentials and endpoints.
     pub given: &'a Environment,
-    /// The values of Terraform's variables.
+    /// The values of Terraform variables.
     pub variables: &'a BTreeMap<String, Value>,
-    /// The workspace, where the command must not use the selected one.
+    /// The workspace, unless the command uses the selected one.
     pub workspace: Option<&'a str>,
     /// The layer's folder for providers, modules and the backend's settings.
     pub data_dir: &'a Path,
-    /// A CLI configuration of our own, where one is needed.
+    /// deployctl's own CLI configuration, if there is one.
     pub cli_config: Option<&'a Path>,
-    /// Where Terraform's log goes, if it is wanted.
+    /// The file for Terraform's log.
     pub log_file: Option<&'a Path>,
 }
 
-/// The changes to the inherited environment.
 pub(super) fn changes(parts: &Parts<'_>, inherited: &BTreeMap<OsString, OsString>) -> Environment {
     let Parts { given, variables, workspace, data_dir, cli_config, log_file } = parts;
     let mut changes = (*given).clone();
     let mut set = |name: &str, value: &OsStr| changes.insert(name.to_owned(), Some(value.to_owned()));
-    // No advice to people on what to type next.
+    // Terraform's own hints on what to type next do not apply.
     set("TF_IN_AUTOMATION", "1".as_ref());
-    // There is no terminal for questions.
+    // Without a terminal, a question would wait forever.
     set("TF_INPUT", "0".as_ref());
-    // Terraform would ask HashiCorp for news with every process.
+    // Otherwise every process checks for a new version over the network.
     set("CHECKPOINT_DISABLE", "1".as_ref());
     // Each stage and layer has its own, so that switching between them needs no `init`.
     set("TF_DATA_DIR", data_dir.as_os_str());
     if let Some(workspace) = workspace {
-        // A workspace that was selected by hand stays selected, in a file that no plan mentions.
+        // A workspace that was selected by hand stays selected in a file of the data folder.
         set("TF_WORKSPACE", workspace.as_ref());
     }
     for (name, value) in *variables {
-        // Not in argv, which every user of the machine can read.
+        // Every user of the machine can read arguments.
         set(&format!("TF_VAR_{name}"), variable(value).as_ref());
     }
     if let Some(file) = cli_config {
@@ -58,22 +56,22 @@ pub(super) fn changes(parts: &Parts<'_>, inherited: &BTreeMap<OsString, OsString
     let names = inherited.keys().filter_map(|name| name.to_str());
     let given_names: Vec<String> = given.keys().cloned().collect();
     for name in names.chain(given_names.iter().map(String::as_str)) {
-        let unwanted = match name {
-            // They would add hidden arguments, such as `-auto-approve`.
+        let is_removed = match name {
+            // They add arguments, such as `-auto-approve`.
             "TF_CLI_ARGS" => true,
             _ if name.starts_with("TF_CLI_ARGS_") => true,
             // The stage decides which state is used.
             "TF_WORKSPACE" => workspace.is_none(),
-            // Would mix the log, which holds secrets, into the output.
+            // They write the log, which contains secrets, to the output.
             "TF_LOG" | "TF_LOG_PATH" => log_file.is_none(),
             "TF_LOG_CORE" | "TF_LOG_PROVIDER" => log_file.is_none(),
-            // Terraform only warns about a file that is not there, once per process.
+            // With a missing file, every process prints a warning.
             "TF_CLI_CONFIG_FILE" => {
                 cli_config.is_none() && inherited.get(OsStr::new(name)).is_none_or(is_missing)
             }
             _ => false,
         };
-        if unwanted {
+        if is_removed {
             changes.insert(name.to_owned(), None);
         }
     }
@@ -84,8 +82,7 @@ fn is_missing(file: &OsString) -> bool {
     !Path::new(file).exists()
 }
 
-/// A value as `TF_VAR_…` takes it: strings as they are, anything else as JSON, which is an HCL expression
-/// too.
+/// A value for `TF_VAR_…`: a string unchanged, anything else as JSON, which is also an HCL expression.
 fn variable(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -127,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ours_is_set_and_the_rest_is_left_alone() {
+    fn own_variables_are_set_and_all_others_are_kept() {
         assert_eq!(
             shown(&changed(&[("PATH", "/bin"), ("AWS_PROFILE", "dev")], None, None)),
             [
@@ -143,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_change_terraform_behind_our_back_is_removed() {
+    fn variables_that_change_the_behaviour_of_terraform_are_removed() {
         let inherited = [
             ("TF_CLI_ARGS", "-no-color"),
             ("TF_CLI_ARGS_apply", "-auto-approve"),
@@ -159,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_wanted_goes_to_a_file() {
+    fn the_log_goes_to_a_file() {
         let changed = changed(&[("TF_LOG", "TRACE"), ("TF_LOG_CORE", "INFO")], None, Some(Path::new("/log")));
         assert_eq!(changed["TF_LOG"].as_deref(), Some("TRACE".as_ref()));
         assert_eq!(changed["TF_LOG_PATH"].as_deref(), Some("/log".as_ref()));
@@ -167,11 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cli_configuration_that_exists_is_kept_and_ours_comes_first() {
+    fn an_existing_cli_configuration_is_kept_unless_deployctl_has_one() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let inherited = [("TF_CLI_CONFIG_FILE", file.path().to_str().unwrap())];
         assert_eq!(changed(&inherited, None, None).get("TF_CLI_CONFIG_FILE"), None);
-        let ours = changed(&inherited, Some(Path::new("/ours")), None);
-        assert_eq!(ours["TF_CLI_CONFIG_FILE"].as_deref(), Some("/ours".as_ref()));
+        let own = changed(&inherited, Some(Path::new("/own")), None);
+        assert_eq!(own["TF_CLI_CONFIG_FILE"].as_deref(), Some("/own".as_ref()));
     }
 }

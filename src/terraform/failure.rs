@@ -1,8 +1,8 @@
-//! What can go wrong with Terraform, typed.
+//! Typed failures.
 //!
-//! Terraform's own failures are read from the `-json` diagnostics: their summaries are few and stable, their
-//! details are for people. What is not recognised keeps its diagnostics, and is never guessed at. A
-//! [`Failure`] knows the layer and the stage, so that its hint is a command line that can be pasted.
+//! The reason is read from Terraform's `-json` diagnostics. An unrecognised failure is [`Reason::Failed`] and
+//! keeps its diagnostics. A [`Failure`] contains the layer and the stage, so that its hint is a complete
+//! command line.
 
 use std::path::PathBuf;
 
@@ -11,38 +11,38 @@ use semver::Version;
 use super::messages::Diagnostic;
 use crate::platform::process::ProcessError;
 
-/// A failure of Terraform, or of deployctl on its way there.
+/// A failure of Terraform, or of the driver before or after running it. `Display` is a message of one line.
 #[derive(Debug)]
 pub struct Failure {
     /// Why it failed, as a type to match on.
     pub reason: Box<Reason>,
-    /// The layer it happened in, where there is one.
+    /// The name of the layer, if the failure belongs to one.
     pub layer: Option<String>,
-    /// The stage it happened on, where there is one.
+    /// The name of the stage, if the failure belongs to one.
     pub stage: Option<String>,
-    /// The errors that Terraform reported.
+    /// The errors that Terraform reported, in its order.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 /// Why Terraform, or the driver, failed.
 #[derive(Debug)]
 pub enum Reason {
-    /// There is no such program.
+    /// The program does not exist.
     NotFound(PathBuf),
-    /// The program is not Terraform or OpenTofu, or does not say which.
+    /// The program is neither Terraform nor OpenTofu.
     NotTerraform(PathBuf),
-    /// The program is older than the driver works with.
+    /// The driver does not support this old version.
     TooOld {
         /// The version of the program.
         found: Version,
-        /// The first version that will do.
+        /// The oldest supported version.
         minimum: Version,
     },
-    /// An option that this version does not have.
+    /// The installed version does not support an option.
     OptionTooNew {
         /// The option or command.
         option: &'static str,
-        /// Which versions have it.
+        /// The versions that support it.
         since: String,
         /// The version of the program.
         found: Version,
@@ -51,85 +51,85 @@ pub enum Reason {
     BadFolder(PathBuf),
     /// A layer depends on one that does not exist.
     UnknownLayer(String),
-    /// Two layers have the same name, or one that cannot be the name of a folder.
+    /// Two layers have this name, or it is not a valid layer name.
     BadLayerName(String),
-    /// Layers that depend on each other in a circle.
+    /// These layers form a dependency cycle.
     LayerCycle(Vec<String>),
-    /// A backend setting is a secret, and would be visible to every user of the machine.
+    /// This backend setting is a secret. As an argument, every user of the machine could read it.
     SecretInBackend(String),
-    /// Another process holds the state's lock.
+    /// Another process holds the lock of the state.
     StateLocked(LockInfo),
     /// The state changed between plan and apply.
     StalePlan,
-    /// Variables without a value.
+    /// These variables have no value.
     MissingVariables(Vec<String>),
-    /// `init` has to be run first.
+    /// `init` must run first.
     NotInitialised,
-    /// The backend's settings are not those of the last `init`.
+    /// The backend settings have changed since the last `init`.
     BackendChanged,
     /// A provider or a module could not be installed.
     NotInstallable,
-    /// The registry cannot be reached, and no mirror was found.
+    /// The registry is unreachable, and no mirror was found.
     RegistryUnreachable,
-    /// The lock file does not have what the configuration needs.
+    /// The lock file lacks a provider, or its checksums for this platform.
     LockFileOutdated,
-    /// The state's storage cannot be reached or read.
+    /// The backend is unreachable, or the state in it unreadable.
     BackendUnreachable,
-    /// No valid credentials, or not allowed.
+    /// The credentials are invalid or lack a permission.
     Authentication,
     /// A quota is exhausted, or calls were throttled.
     Throttled,
-    /// A version constraint that this Terraform, or a provider, does not meet.
+    /// Terraform, a provider or a module does not meet a version constraint.
     VersionConstraint,
-    /// Resources that depend on each other in a circle.
+    /// Resources form a dependency cycle.
     ResourceCycle,
     /// The disk is full.
     DiskFull,
-    /// Terraform said that it wrote a plan, but the file is not whole.
+    /// Terraform reported success, but the plan file is incomplete.
     PlanNotWritten,
-    /// JSON that cannot be read, or of a format that this version does not know.
+    /// Terraform printed invalid JSON, or an unsupported format version.
     Format {
-        /// What was being read.
+        /// What was read, such as "the plan".
         what: &'static str,
-        /// What is wrong with it.
+        /// The problem, with line and column. It contains no values.
         problem: String,
     },
-    /// deployctl was interrupted. `killed`: Terraform did not stop by itself and may have left a lock.
+    /// The command was interrupted.
     Interrupted {
-        /// Whether it had to be killed.
+        /// Whether Terraform was killed, because it did not end in time. It may have left a lock.
         killed: bool,
     },
-    /// A file of deployctl's own could not be read or written.
+    /// A file of the driver could not be read or written.
     Io {
-        /// What it was needed for, as it fits into "cannot …".
+        /// The operation; it completes "failed to …".
         purpose: String,
         /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Anything else that Terraform reported, or a program that could not be run.
+    /// Any other error of Terraform, or a program that could not be run.
     Failed(Option<ProcessError>),
 }
 
-/// Who holds a state's lock.
+/// The lock of a state. A field that Terraform did not print is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LockInfo {
-    /// What `force-unlock` wants to hear.
+    /// The id for `force-unlock`.
     pub id: String,
     /// The user and the machine that hold the lock.
     pub who: String,
     /// When the lock was taken, as Terraform prints it.
     pub created: String,
-    /// What is being done.
+    /// The command that holds it, such as `apply`.
     pub operation: String,
 }
 
 impl Failure {
-    /// A failure for `reason`, not yet placed.
+    /// A failure without layer, stage and diagnostics.
     pub fn new(reason: Reason) -> Self {
         Self { reason: Box::new(reason), layer: None, stage: None, diagnostics: Vec::new() }
     }
 
-    /// Says where it happened, unless that is known already.
+    /// Sets the layer and the stage, unless they are set already.
     #[must_use]
     pub fn at(mut self, layer: &str, stage: &str) -> Self {
         self.layer.get_or_insert_with(|| layer.to_owned());
@@ -137,18 +137,17 @@ impl Failure {
         self
     }
 
-    /// JSON that cannot be read. What it says is not repeated: it may hold secrets.
+    /// Invalid JSON. Its content is not repeated, because it may contain secrets.
     pub(crate) fn json(what: &'static str, error: &serde_json::Error) -> Self {
         let problem = match error.classify() {
-            serde_json::error::Category::Eof => "it ends too early",
-            serde_json::error::Category::Data => "something is not of the expected type",
-            serde_json::error::Category::Syntax | serde_json::error::Category::Io => "it is not JSON",
+            serde_json::error::Category::Eof => "it ends unexpectedly",
+            serde_json::error::Category::Data => "a value has an unexpected type",
+            serde_json::error::Category::Syntax | serde_json::error::Category::Io => "it is not valid JSON",
         };
         let problem = format!("{problem} (line {}, column {})", error.line(), error.column());
         Self::new(Reason::Format { what, problem })
     }
 
-    /// A file of our own could not be read or written.
     pub(crate) fn io(purpose: impl Into<String>, source: std::io::Error) -> Self {
         match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {

@@ -1,16 +1,16 @@
-//! The guard between plan and apply: what a plan may not do without being asked.
+//! The guard between plan and apply: refuses plans with changes that are not allowed.
 //!
-//! *Ownership*: Terraform owns what exists, deployctl owns what runs. A plan that would move a stage or
-//! replace a function's code would undo a release silently, so it is refused with the line that cures it.
-//! *Protection*: what holds data or an address that others know is not destroyed unless its address is
-//! allowed. All objections are found at once.
+//! *Ownership*: releases set the deployment of a stage and the code of a function. A plan that changes them
+//! would undo a release, so it is refused with the `ignore_changes` to add. *Protection*: a resource that
+//! holds data, or an address that clients use, is destroyed only if `allow_destroy` lists it. All objections
+//! are reported at once.
 
 use std::fmt;
 
 use super::plan::{Action, Plan, ResourceChange};
 use crate::error::{Error, ErrorId, Kind};
 
-/// The attributes that deployctl owns, by resource type.
+/// The attributes that releases set, by resource type.
 pub(crate) const OWNED: &[(&str, &[&str])] = &[
     ("aws_api_gateway_stage", &["deployment_id", "variables", "canary_settings"]),
     (
@@ -19,8 +19,8 @@ pub(crate) const OWNED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Resource types that hold data, or an address that others know; and functions and stages, which serve until the
-/// switch and are needed for a rollback, while Terraform destroys them before it.
+/// Resource types that hold data or an address that clients use; and functions and stages: Terraform would
+/// destroy them before the switch, while they serve requests, and a rollback needs them.
 const PROTECTED: &[&str] = &[
     "aws_api_gateway_domain_name",
     "aws_api_gateway_rest_api",
@@ -34,19 +34,19 @@ const PROTECTED: &[&str] = &[
     "aws_s3_bucket",
 ];
 
-/// What Terraform may not do without being asked.
+/// Which changes are refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuardSettings {
     /// Resource types that are not destroyed or replaced.
     pub protected: Vec<String>,
-    /// How many resources a plan may destroy or replace; `None`: any number.
+    /// How many resources a plan may destroy or replace. `None`: any number.
     pub max_destroys: Option<usize>,
-    /// Addresses that may be destroyed all the same.
+    /// Addresses that may be destroyed; without an index, all instances.
     pub allow_destroy: Vec<String>,
 }
 
 impl GuardSettings {
-    /// Settings with the default protected types where none are given.
+    /// `protected`: `None` for the default types, those with data or with an address that clients use.
     pub fn new(
         protected: Option<Vec<String>>,
         max_destroys: Option<usize>,
@@ -56,7 +56,6 @@ impl GuardSettings {
         Self { protected: protected.unwrap_or_else(default), max_destroys, allow_destroy }
     }
 
-    /// Whether the destruction of `address` was asked for. Allowing a resource allows all its instances.
     fn allows(&self, address: &str) -> bool {
         self.allow_destroy.iter().any(|allowed| {
             address
@@ -72,19 +71,19 @@ impl Default for GuardSettings {
     }
 }
 
-/// One thing that a plan may not do.
+/// A change that is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Objection {
-    /// Terraform would change what deployctl owns.
+    /// Terraform would change attributes that releases set.
     Owned {
         /// The address of the resource.
         address: String,
         /// The attributes that would change.
         attributes: Vec<String>,
-        /// All attributes of this type that deployctl owns.
+        /// All attributes of this type that releases set.
         ignore: Vec<&'static str>,
     },
-    /// Something protected would be destroyed or replaced.
+    /// A protected resource would be destroyed or replaced.
     Protected {
         /// The address of the resource.
         address: String,
@@ -93,23 +92,23 @@ pub enum Objection {
         /// The attributes that force a replacement.
         because: Vec<String>,
     },
-    /// More would be destroyed than is allowed.
+    /// More resources would be destroyed than allowed.
     TooManyDestroys {
         /// How many resources would be destroyed.
         count: usize,
-        /// How many are allowed.
+        /// The number that is allowed.
         max: usize,
     },
 }
 
-/// A plan that is refused, with every reason.
+/// A refused plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuardRefusal {
-    /// What it may not do.
+    /// All reasons for the refusal.
     pub objections: Vec<Objection>,
 }
 
-/// Refuses a plan that does what it may not.
+/// Refuses a plan with objections.
 pub fn check(plan: &Plan, settings: &GuardSettings) -> Result<(), GuardRefusal> {
     let mut objections: Vec<Objection> = plan.changes.iter().filter_map(owned).collect();
     let destroyed = || plan.changes.iter().filter(|c| c.action.destroys() && !settings.allows(&c.address));
@@ -127,11 +126,11 @@ pub fn check(plan: &Plan, settings: &GuardSettings) -> Result<(), GuardRefusal> 
     if objections.is_empty() { Ok(()) } else { Err(GuardRefusal { objections }) }
 }
 
-/// An update of what deployctl owns. Making and destroying the whole resource is Terraform's business.
+/// An update of attributes that releases set. Terraform creates and destroys the resource as a whole.
 fn owned(change: &ResourceChange) -> Option<Objection> {
     let (_, ignore) = OWNED.iter().find(|(resource_type, _)| *resource_type == change.resource_type)?;
-    let touched = |name: &&&str| change.attributes.contains_key(**name);
-    let attributes: Vec<String> = ignore.iter().filter(touched).map(|&name| name.to_owned()).collect();
+    let is_changed = |name: &&&str| change.attributes.contains_key(**name);
+    let attributes: Vec<String> = ignore.iter().filter(is_changed).map(|&name| name.to_owned()).collect();
     if change.action != Action::Update || attributes.is_empty() {
         return None;
     }
@@ -156,12 +155,12 @@ impl fmt::Display for Objection {
                 }
                 write!(
                     f,
-                    ": if that is wanted, pass --allow-destroy {}",
+                    ": to allow this, pass --allow-destroy {}",
                     crate::platform::process::quoted(address)
                 )
             }
             Self::TooManyDestroys { count, max } => {
-                write!(f, "{count} resources would be destroyed or replaced, {max} at most are allowed")
+                write!(f, "{count} resources would be destroyed or replaced, but at most {max} are allowed")
             }
         }
     }
@@ -183,7 +182,7 @@ impl From<GuardRefusal> for Error {
             ErrorId::TerraformGuard,
             "refused: this plan would change what deployctl manages, and was not applied",
         )
-        .hint("the lines above say what to change, or what to allow")
+        .hint("nothing was applied; the lines above name what to change or to allow")
         .because(refusal)
     }
 }
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn moving_a_stage_is_refused_with_the_line_that_cures_it() {
+    fn a_changed_deployment_is_refused_with_the_ignore_changes_to_add() {
         let moved =
             change("aws_api_gateway_stage.live", Action::Update, &["deployment_id", "tags", "variables"]);
         assert_eq!(
@@ -241,17 +240,17 @@ mod tests {
             change("aws_api_gateway_stage.live", Action::Create, &["deployment_id"]),
         ];
         assert_eq!(refusal(fine, &settings), "");
-        let gone = change("aws_lambda_function.h", Action::Delete, &["s3_key"]);
-        assert!(refusal(vec![gone], &settings).contains("--allow-destroy"), "the live release calls it");
+        let deleted = change("aws_lambda_function.h", Action::Delete, &["s3_key"]);
+        assert!(refusal(vec![deleted], &settings).contains("--allow-destroy"), "the live release calls it");
     }
 
     #[test]
-    fn what_is_protected_is_destroyed_only_by_its_address() {
+    fn a_protected_resource_is_destroyed_only_if_its_address_is_allowed() {
         let mut bucket = change("aws_s3_bucket.data[\"eu\"]", Action::Replace, &["bucket"]);
         bucket.replace_paths = vec!["bucket".into()];
         assert_eq!(
             refusal(vec![bucket.clone()], &GuardSettings::default()),
-            "aws_s3_bucket.data[\"eu\"] would be replaced because of bucket: if that is wanted, pass \
+            "aws_s3_bucket.data[\"eu\"] would be replaced because of bucket: to allow this, pass \
              --allow-destroy 'aws_s3_bucket.data[\"eu\"]'"
         );
         let allow = |address: &str| GuardSettings::new(None, None, vec![address.into()]);
@@ -261,26 +260,26 @@ mod tests {
     }
 
     #[test]
-    fn an_action_that_is_not_known_counts_as_a_destruction() {
+    fn an_unknown_action_counts_as_a_destruction() {
         let strange = change("aws_s3_bucket.data", Action::Unknown, &[]);
         assert_ne!(refusal(vec![strange], &GuardSettings::default()), "");
     }
 
     #[test]
     fn too_many_destroys_are_refused_but_those_allowed_do_not_count() {
-        let gone = |name: &str| change(&format!("aws_iam_role.{name}"), Action::Delete, &[]);
+        let deleted = |name: &str| change(&format!("aws_iam_role.{name}"), Action::Delete, &[]);
         let settings = GuardSettings::new(None, Some(1), Vec::new());
-        assert_eq!(refusal(vec![gone("a")], &settings), "");
+        assert_eq!(refusal(vec![deleted("a")], &settings), "");
         assert_eq!(
-            refusal(vec![gone("a"), gone("b")], &settings),
-            "2 resources would be destroyed or replaced, 1 at most are allowed"
+            refusal(vec![deleted("a"), deleted("b")], &settings),
+            "2 resources would be destroyed or replaced, but at most 1 are allowed"
         );
         let settings = GuardSettings::new(None, Some(1), vec!["aws_iam_role.b".into()]);
-        assert_eq!(refusal(vec![gone("a"), gone("b")], &settings), "");
+        assert_eq!(refusal(vec![deleted("a"), deleted("b")], &settings), "");
     }
 
     #[test]
-    fn all_objections_come_at_once() {
+    fn all_objections_are_reported_at_once() {
         let changes = vec![
             change("aws_api_gateway_stage.live", Action::Update, &["canary_settings"]),
             change("aws_s3_bucket.data", Action::Delete, &[]),

@@ -1,8 +1,8 @@
-//! `init`, only when something that it depends on has changed.
+//! Runs `init` only if its inputs have changed.
 //!
-//! Its inputs are the lock file, the `terraform` and `module` blocks of the layer and of the local modules it
-//! uses, the backend's settings, the program and the place that providers come from. Their hash is kept in
-//! the layer's data folder, beside what `init` made of them.
+//! The inputs are the lock file, the `terraform` and `module` blocks of the layer and of its local modules,
+//! the backend settings, the version of the program, and the CLI configuration. Their hash is stored in the
+//! layer's data folder.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,13 +21,13 @@ use super::layers::{Layer, is_configuration};
 use super::mirror;
 use super::source::literal;
 
-/// Holds the hash, in the layer's data folder.
-const MARK: &str = "deployctl-init";
+/// The file with the hash, in the layer's data folder.
+const MARKER: &str = "deployctl-init";
 
-/// Waiting times before `init` is tried again after an error of the network.
-const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+/// The delays before `init` is retried after a network error.
+const RETRY_DELAYS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
-/// Errors that go away by themselves, as terragrunt's users have collected them.
+/// Network errors that are worth a retry; from terragrunt's list.
 const TRANSIENT: &[&str] = &[
     "TLS handshake timeout",
     "connection reset by peer",
@@ -40,45 +40,44 @@ const TRANSIENT: &[&str] = &[
     "504 Gateway Timeout",
 ];
 
-/// Whether anything that `init` depends on has changed since the last time.
 pub(super) fn is_needed(driver: &Driver, layer: &Layer) -> Result<bool, Failure> {
     layer.check()?;
-    let mark = driver.prepared_data_dir(layer)?.join(MARK);
+    let marker = driver.prepared_data_dir(layer)?.join(MARKER);
     mirror::use_given(&driver.mirrors())?;
-    Ok(std::fs::read_to_string(&mark).map_or(true, |known| known != fingerprint(driver, layer)))
+    Ok(std::fs::read_to_string(&marker).map_or(true, |hash| hash != fingerprint(driver, layer)))
 }
 
-/// Runs `init`, and takes down what it was run for.
+/// Runs `init`, and stores the hash of its inputs.
 pub(super) async fn run(driver: &Driver, layer: &Layer) -> Result<(), Failure> {
     let data_dir = driver.prepared_data_dir(layer)?;
-    // Invalidate the marker: what a failed init leaves behind must not be used.
+    // A failed init must not be reused.
     forget(&data_dir);
     init(driver, layer).await?;
-    // The first init writes the lock file: the hash is that of what is there now.
+    // Computed afterwards, because the first init writes the lock file.
     let hash = fingerprint(driver, layer);
-    let mark = data_dir.join(MARK);
-    std::fs::write(&mark, hash).map_err(|e| Failure::io(format!("write {}", mark.display()), e))
+    let marker = data_dir.join(MARKER);
+    std::fs::write(&marker, hash).map_err(|e| Failure::io(format!("write {}", marker.display()), e))
 }
 
 /// Makes the next run start with `init`.
 pub(super) fn forget(data_dir: &Path) {
-    // There may be none, and a folder that cannot be written is an error a little later.
-    drop(std::fs::remove_file(data_dir.join(MARK)));
+    // The file may be missing. If the folder is not writable, the next write reports it.
+    drop(std::fs::remove_file(data_dir.join(MARKER)));
 }
 
 async fn init(driver: &Driver, layer: &Layer) -> Result<(), Failure> {
-    let mut pauses = PAUSES.into_iter();
+    let mut delays = RETRY_DELAYS.into_iter();
     loop {
         let command = driver.init_command(layer)?;
         let Err(failure) = driver.stream(layer, &command, |code| code == 0).await else {
             return Ok(());
         };
         if is_transient(&failure)
-            && let Some(pause) = pauses.next()
+            && let Some(delay) = delays.next()
         {
-            driver.observer.note(format!("terraform {}: init will be tried again: {failure}", layer.name));
+            driver.observer.note(format!("terraform {}: retrying init: {failure}", layer.name));
             tokio::select! {
-                () = tokio::time::sleep(pause) => continue,
+                () = tokio::time::sleep(delay) => continue,
                 () = driver.cancel.cancelled() => return Err(Failure::new(Reason::Interrupted { killed: false })),
             }
         }
@@ -91,15 +90,15 @@ async fn init(driver: &Driver, layer: &Layer) -> Result<(), Failure> {
 
 fn is_transient(failure: &Failure) -> bool {
     let text = |d: &super::messages::Diagnostic| format!("{} {}", d.summary, d.detail);
-    let said: Vec<String> = failure.diagnostics.iter().map(text).chain([failure.to_string()]).collect();
-    TRANSIENT.iter().any(|sign| said.iter().any(|said| said.contains(sign)))
+    let texts: Vec<String> = failure.diagnostics.iter().map(text).chain([failure.to_string()]).collect();
+    TRANSIENT.iter().any(|error| texts.iter().any(|text| text.contains(error)))
 }
 
-/// The hash of everything that `init` depends on.
+/// The hash of all inputs of `init`.
 fn fingerprint(driver: &Driver, layer: &Layer) -> String {
     let mut hash = Sha256::new();
     let mut add = |name: &str, bytes: &[u8]| {
-        // Lengths keep neighbours apart.
+        // With the lengths, different inputs cannot give the same bytes.
         hash.update(format!("{name} {}\n", bytes.len()));
         hash.update(bytes);
     };
@@ -121,11 +120,11 @@ fn fingerprint(driver: &Driver, layer: &Layer) -> String {
 /// The configuration files of a module and of the local modules that it uses.
 fn configuration(root: &Path) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut visited = BTreeSet::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         let folder = folder.canonicalize().unwrap_or(folder);
-        if !seen.insert(folder.clone()) {
+        if !visited.insert(folder.clone()) {
             continue;
         }
         let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
@@ -141,8 +140,8 @@ fn configuration(root: &Path) -> Vec<(PathBuf, String)> {
     files
 }
 
-/// What `init` reads of a file: its `terraform` and `module` blocks, without comments and layout; the whole
-/// file where it cannot be parsed here, which costs an `init` too many and never one too few.
+/// The part of a file that `init` depends on: the `terraform` and `module` blocks, without comments and
+/// layout. The whole file if it cannot be parsed: an `init` too many does no harm.
 fn relevant(path: &Path, text: &str) -> String {
     let is_hcl = path.extension().is_some_and(|ending| ending == "tf" || ending == "tofu");
     match parse_body(text) {
@@ -157,7 +156,7 @@ fn relevant(path: &Path, text: &str) -> String {
     }
 }
 
-/// The tokens of a block, one a line: the same for the same configuration, whatever its comments and layout.
+/// The tokens of a block, one per line; independent of comments and layout.
 struct Tokens(String);
 
 impl Tokens {
@@ -165,7 +164,6 @@ impl Tokens {
         self.0.push_str(&format!("{token:?}\n"));
     }
 
-    /// What `visit` adds, in brackets that tell where it begins and ends.
     fn nested(&mut self, visit: impl FnOnce(&mut Self)) {
         self.0.push_str("(\n");
         visit(self);
@@ -227,7 +225,7 @@ impl Visit for Tokens {
     }
 }
 
-/// The folders of modules that are part of the same source tree.
+/// The folders of local modules, relative to the calling module.
 fn local_modules(text: &str) -> Vec<String> {
     let Ok(body) = parse_body(text) else { return Vec::new() };
     let modules = body.blocks().filter(|block| block.ident.as_str() == "module");
@@ -238,7 +236,7 @@ fn local_modules(text: &str) -> Vec<String> {
     modules.filter_map(source).collect()
 }
 
-/// The providers that a layer asks for, as `namespace/type`, as far as they come from the usual registry.
+/// The providers of a layer that come from the public registry, as `namespace/type`.
 fn required_providers(root: &Path) -> BTreeSet<String> {
     let mut providers = BTreeSet::new();
     for (_, text) in configuration(root) {

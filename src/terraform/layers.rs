@@ -8,19 +8,22 @@ use super::failure::{Failure, Reason};
 /// A Terraform root module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// Its name: part of the state's key, and of folder names.
+    /// Letters, digits, `-` and `_`. Part of the key of the state and of the path of the data folder.
     pub name: String,
-    /// Where its files are.
+    /// The folder with its `.tf` or `.tofu` files.
     pub dir: PathBuf,
-    /// The layers whose outputs it reads.
+    /// The names of the layers that are applied before it.
     pub depends_on: Vec<String>,
 }
 
 impl Layer {
-    /// Refuses a name that cannot be a folder's, and a folder without configuration.
+    /// Checks the name and the folder.
+    ///
+    /// # Errors
+    /// [`Reason::BadLayerName`], and [`Reason::BadFolder`] for a folder without configuration.
     pub fn check(&self) -> Result<(), Failure> {
-        let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if self.name.is_empty() || !self.name.chars().all(of_a_name) {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if self.name.is_empty() || !self.name.chars().all(is_allowed) {
             return Err(Failure::new(Reason::BadLayerName(self.name.clone())));
         }
         let has_configuration = std::fs::read_dir(&self.dir).is_ok_and(|entries| {
@@ -39,8 +42,11 @@ pub(super) fn is_configuration(file_name: &str) -> bool {
     ENDINGS.iter().any(|ending| file_name.ends_with(ending)) && !file_name.starts_with('.')
 }
 
-/// The layers in waves: each wave depends on earlier ones only, so its layers can be worked on at once.
-/// Destroying goes through them backwards.
+/// The layers in waves: each wave depends on earlier waves only, so its layers can be applied at once.
+/// Destroy them in reverse order.
+///
+/// # Errors
+/// [`Reason::UnknownLayer`], [`Reason::LayerCycle`], [`Reason::BadLayerName`] and [`Reason::BadFolder`].
 pub fn waves(layers: &[Layer]) -> Result<Vec<Vec<&Layer>>, Failure> {
     let mut waiting: BTreeMap<&str, &Layer> = BTreeMap::new();
     for layer in layers {
@@ -103,12 +109,12 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_order_is_refused() {
+    fn layers_without_an_order_are_refused() {
         assert!(
             matches!(refused(&[("a", &["b"]), ("b", &["a"]), ("c", &[])]), Reason::LayerCycle(names) if names == ["a", "b"])
         );
         assert!(matches!(refused(&[("a", &["a"])]), Reason::LayerCycle(_)));
-        assert!(matches!(refused(&[("a", &["nobody"])]), Reason::UnknownLayer(name) if name == "nobody"));
+        assert!(matches!(refused(&[("a", &["missing"])]), Reason::UnknownLayer(name) if name == "missing"));
         assert!(matches!(refused(&[("a", &[]), ("a", &[])]), Reason::BadLayerName(_)));
         assert!(matches!(refused(&[("../a", &[])]), Reason::BadLayerName(_)));
     }

@@ -1,8 +1,8 @@
-//! Where providers come from when the registry cannot be reached: a filesystem mirror, given or found.
+//! Installs providers from a filesystem mirror: from `DEPLOYCTL_PROVIDER_MIRROR`, or from a mirror on this
+//! machine if the registry is unreachable.
 //!
-//! Terraform is told about it by a CLI configuration of our own, in the stage's data folder and for our
-//! processes only. Being there, it is used by all later commands too, which therefore need not try the
-//! registry again.
+//! A CLI configuration in the stage's data folder names the mirror. Only the driver's processes use it. It
+//! stays, so that later commands do not wait for the registry again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
@@ -16,34 +16,33 @@ use super::failure::Failure;
 use super::observer::Observer;
 use super::version::Flavour;
 
-/// What the search for a mirror needs of a driver.
 pub(super) struct Mirrors<'a> {
-    /// Where the CLI configuration lies.
+    /// The folder of the CLI configuration.
     pub data_root: &'a Path,
-    /// The mirror that the user names.
+    /// The mirror in `DEPLOYCTL_PROVIDER_MIRROR`.
     pub given: Option<&'a Path>,
     pub flavour: Flavour,
     pub observer: &'a Observer,
     pub cancel: &'a CancellationToken,
 }
 
-/// The CLI configuration, in the stage's data folder.
+/// The name of the CLI configuration in the stage's data folder.
 const FILE: &str = "terraform.rc";
 
-/// Bounds of the search: a mirror is near the root, as packages and images put it.
+/// Limits of the search: packages and images have their mirror near the root.
 const MAX_DEPTH: usize = 6;
 const MAX_SEARCH_TIME: Duration = Duration::from_secs(15);
 
-/// Folders that hold no mirror, but very many other things.
+/// Large folders without mirrors.
 const SKIPPED: &[&str] = &["proc", "sys", "dev", "run", "node_modules", ".git", ".terraform", "target"];
 
-/// Our CLI configuration, where there is one.
+/// The CLI configuration, if it exists.
 pub(super) fn configuration(data_root: &Path) -> Option<PathBuf> {
     let file = std::path::absolute(data_root.join(FILE)).ok()?;
     file.exists().then_some(file)
 }
 
-/// Writes the configuration for a mirror that was named by the user.
+/// Writes the CLI configuration for the mirror in `DEPLOYCTL_PROVIDER_MIRROR`.
 pub(super) fn use_given(mirrors: &Mirrors<'_>) -> Result<(), Failure> {
     match mirrors.given {
         Some(path) => write(mirrors, path),
@@ -51,14 +50,15 @@ pub(super) fn use_given(mirrors: &Mirrors<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Looks for a mirror that has `needed`, and uses it. Tells whether there is a new one.
+/// Searches for a mirror with the providers `needed` and writes its CLI configuration. Returns whether it
+/// found one.
 pub(super) async fn use_found(mirrors: &Mirrors<'_>, needed: BTreeSet<String>) -> Result<bool, Failure> {
     if mirrors.given.is_some() || configuration(mirrors.data_root).is_some() {
-        // It was used, and did not help.
+        // The failed init used it.
         return Ok(false);
     }
     let host = host(mirrors.flavour);
-    // Reading folders blocks; an interrupt must not wait for it.
+    // Reading folders blocks, and an interrupt must not wait for it.
     let search = tokio::task::spawn_blocking(move || find(Path::new("/"), host, &needed));
     let found = tokio::select! {
         found = search => found.ok().flatten(),
@@ -66,7 +66,7 @@ pub(super) async fn use_found(mirrors: &Mirrors<'_>, needed: BTreeSet<String>) -
     };
     let Some(path) = found else { return Ok(false) };
     write(mirrors, &path)?;
-    let note = format!("the provider registry cannot be reached: providers come from {}", path.display());
+    let note = format!("the provider registry is unreachable: installing providers from {}", path.display());
     mirrors.observer.note(note);
     Ok(true)
 }
@@ -80,8 +80,7 @@ const fn host(flavour: Flavour) -> &'static str {
 
 /// The folder nearest to `root` that is a mirror of `host` and has all `needed` providers.
 ///
-/// A provider is a program that will run with the stage's credentials: a folder into which anybody else could
-/// write is never entered.
+/// A provider runs with the stage's credentials: the search skips folders that other users can write to.
 fn find(root: &Path, host: &str, needed: &BTreeSet<String>) -> Option<PathBuf> {
     let start = Instant::now();
     let device = std::fs::metadata(root).ok()?.dev();
@@ -94,7 +93,7 @@ fn find(root: &Path, host: &str, needed: &BTreeSet<String>) -> Option<PathBuf> {
         let mut children: Vec<_> = entries.flatten().collect();
         children.sort_by_key(std::fs::DirEntry::file_name);
         for entry in children {
-            // Not through links, which may lead in circles.
+            // Links are not followed: they may form cycles.
             let Ok(metadata) = entry.metadata() else { continue };
             let name = entry.file_name();
             let name = name.to_string_lossy();
@@ -107,7 +106,7 @@ fn find(root: &Path, host: &str, needed: &BTreeSet<String>) -> Option<PathBuf> {
             }
             // The `providers` folder of a TF_DATA_DIR looks like a mirror, but may be deleted at any time.
             let is_data_dir = folder.file_name().is_some_and(|name| name == "providers");
-            if name == host && !is_data_dir && needed.is_subset(&held(&entry.path())) {
+            if name == host && !is_data_dir && needed.is_subset(&providers(&entry.path())) {
                 return Some(folder);
             }
             if depth < MAX_DEPTH {
@@ -119,31 +118,30 @@ fn find(root: &Path, host: &str, needed: &BTreeSet<String>) -> Option<PathBuf> {
 }
 
 fn is_trusted(folder: &std::fs::Metadata) -> bool {
-    let ours = folder.uid() == 0 || folder.uid() == nix::unistd::geteuid().as_raw();
-    ours && folder.mode() & 0o002 == 0
+    let is_owned = folder.uid() == 0 || folder.uid() == nix::unistd::geteuid().as_raw();
+    is_owned && folder.mode() & 0o002 == 0
 }
 
-/// The providers below a mirror's folder of a host, as `namespace/type`.
-fn held(host: &Path) -> BTreeSet<String> {
+/// The providers in a mirror's folder for a host, as `namespace/type`.
+fn providers(host: &Path) -> BTreeSet<String> {
     let names = |folder: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     };
-    let of_namespace = |namespace: String| {
+    let in_namespace = |namespace: String| {
         let types = names(&host.join(&namespace));
         types.into_iter().map(move |provider| format!("{namespace}/{provider}"))
     };
-    names(host).into_iter().flat_map(of_namespace).collect()
+    names(host).into_iter().flat_map(in_namespace).collect()
 }
 
 fn write(mirrors: &Mirrors<'_>, mirror: &Path) -> Result<(), Failure> {
     let file = mirrors.data_root.join(FILE);
     let host = host(mirrors.flavour);
-    let text = text(mirror, host, &held(&mirror.join(host)));
+    let text = text(mirror, host, &providers(&mirror.join(host)));
     let write = || {
         std::fs::create_dir_all(mirrors.data_root)?;
-        // The same again is left alone: init depends on it.
-        if std::fs::read_to_string(&file).is_ok_and(|there| there == text) {
+        if std::fs::read_to_string(&file).is_ok_and(|existing| existing == text) {
             return Ok(());
         }
         let mut options = std::fs::OpenOptions::new();
@@ -153,9 +151,9 @@ fn write(mirrors: &Mirrors<'_>, mirror: &Path) -> Result<(), Failure> {
     write().map_err(|e| Failure::io(format!("write {}", file.display()), e))
 }
 
-/// What the mirror holds comes from there, and everything else from where it usually does.
-fn text(mirror: &Path, host: &str, held: &BTreeSet<String>) -> String {
-    let names: Vec<String> = held.iter().map(|name| format!("{:?}", format!("{host}/{name}"))).collect();
+/// The mirror's providers are installed from the mirror, all others from the registry.
+fn text(mirror: &Path, host: &str, providers: &BTreeSet<String>) -> String {
+    let names: Vec<String> = providers.iter().map(|name| format!("{:?}", format!("{host}/{name}"))).collect();
     let names = names.join(", ");
     let path = mirror.to_string_lossy();
     format!(
@@ -177,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_is_found_by_what_it_holds() {
+    fn a_mirror_is_found_by_its_providers() {
         let root = tempfile::tempdir().unwrap();
         let make = |path: &str| std::fs::create_dir_all(root.path().join(path)).unwrap();
         make("opt/mirror/registry.example/hashicorp/aws/5.0.0");
@@ -188,13 +186,13 @@ mod tests {
         let found = |name: &str| find(root.path(), "registry.example", &needed(name));
         assert_eq!(found("hashicorp/aws"), Some(root.path().join("opt/mirror")));
         assert_eq!(found("hashicorp/null"), Some(root.path().join("a")));
-        assert_eq!(found("hashicorp/random"), None, "somebody's data folder");
-        assert_eq!(found("hashicorp/time"), None, "anybody may write there");
+        assert_eq!(found("hashicorp/random"), None, "a Terraform data folder");
+        assert_eq!(found("hashicorp/time"), None, "other users can write to it");
         assert_eq!(found("hashicorp/tls"), None);
     }
 
     #[test]
-    fn the_configuration_names_what_the_mirror_holds() {
+    fn the_configuration_lists_the_providers_of_the_mirror() {
         let text = text(Path::new("/a \"b\""), "registry.example", &needed("hashicorp/aws"));
         let body = hcl::parse(&text).unwrap();
         assert_eq!(body.blocks().count(), 1);

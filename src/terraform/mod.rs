@@ -1,24 +1,24 @@
-//! The Terraform driver: everything that deployctl knows about running Terraform or OpenTofu.
+//! Runs Terraform or OpenTofu and returns typed results.
 //!
 //! ```text
-//! Layer ─► init (only when its inputs changed) ─► plan ─┬─► no changes: one process, done
-//!                                                        └─► Plan as data ─► guard ─► apply of that very file
+//! Layer ─► init (if its inputs changed) ─► plan ─┬─► no changes: one process
+//!                                                └─► Plan as data ─► guard ─► apply of the same plan file
 //! ```
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`version`] | finding the program, its version, what it can do |
-//! | [`commands`] | each command's arguments, as data |
-//! | `environment` | the variables we own, each with its reason |
-//! | [`driver`], [`observer`] | running it: what it reports while it runs, typed failures back |
-//! | `init`, `mirror` | when `init` is needed, and where providers come from |
+//! | [`version`] | the program, its version and its features |
+//! | [`commands`] | the arguments of each command, as data |
+//! | `environment` | the variables that the driver sets or removes, with reasons |
+//! | [`driver`], [`observer`] | running commands: messages while they run, typed failures |
+//! | `init`, `mirror` | when `init` is needed, and where providers are installed from |
 //! | [`messages`] | the `-json` stream |
-//! | [`plan`], [`guard`] | a plan as data, and what it may not do |
-//! | `render`, `progress` | a plan for people, and how far an apply is |
-//! | `source` | what the files say, with places, for `init` and `doctor` |
-//! | [`outputs`] | a layer's outputs, secrets kept secret |
+//! | [`plan`], [`guard`] | a plan as data, and the changes that are refused |
+//! | `render`, `progress` | a plan as text and Markdown, and the progress of an apply |
+//! | `source` | parsed `.tf` files with positions, for `init` and `doctor` |
+//! | [`outputs`] | a layer's outputs; sensitive values are hidden |
 //! | [`layers`] | dependency order |
-//! | [`failure`], `classify`, `advice` | what can go wrong, how it is recognised, what to do about it |
+//! | [`failure`], `classify`, `advice` | reasons for failures, how they are recognised, and hints |
 
 mod advice;
 mod classify;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::messages::Message;
 
-/// Something that a run of Terraform reports.
+/// A report of a running Terraform.
 #[derive(Debug)]
 pub enum Activity<'a> {
     /// A message of the `-json` stream.
@@ -18,20 +18,20 @@ pub enum Activity<'a> {
         /// The message, parsed as [`Message`].
         message: &'a Message,
     },
-    /// Any other line that Terraform wrote, without its end.
+    /// Any other line of Terraform's output, without the line break.
     Line(&'a str),
-    /// What the driver does about a problem, such as another attempt of `init`.
+    /// A decision of the driver, such as a retry of `init`.
     Note(String),
 }
 
 type Listener = dyn Fn(&Activity<'_>) + Send + Sync;
 
-/// Hears what Terraform reports, in order and while it runs. Cloning is cheap; clones share the listener.
+/// Receives what Terraform reports, in order and while it runs. Clones share the listener.
 #[derive(Clone)]
 pub struct Observer(Arc<Listener>);
 
 impl Observer {
-    /// Calls `listener` with everything that Terraform reports.
+    /// Calls `listener` with every report.
     pub fn new(listener: impl Fn(&Activity<'_>) + Send + Sync + 'static) -> Self {
         Self(Arc::new(listener))
     }

@@ -1,7 +1,7 @@
 //! The outputs of a layer.
 //!
-//! Values marked sensitive are secrets: they can be asked for by name, but nothing prints or serialises them
-//! by accident, because neither `Debug` nor `Serialize` shows them.
+//! `Debug` and `Serialize` replace sensitive values with [`MASK`], so that they are not printed by accident.
+//! [`Output::value`] returns them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,31 +12,30 @@ use serde_json::Value;
 
 use super::failure::{Failure, Reason};
 
-/// What is shown instead of a secret.
+/// Replaces a sensitive value in `Debug` and `Serialize`.
 pub const MASK: &str = "(sensitive)";
 
-/// The outputs of a layer, by name.
+/// The outputs of a layer, by name. As JSON, an object of names and values.
 #[derive(Clone, Default, PartialEq)]
 pub struct Outputs(BTreeMap<String, Output>);
 
 /// One output of a layer.
 #[derive(Clone, PartialEq, Deserialize)]
 pub struct Output {
-    /// Its value, secret or not.
+    /// The value as JSON, even if it is sensitive.
     pub value: Value,
-    /// Whether the value is a secret.
+    /// Whether Terraform marks the value as sensitive.
     #[serde(default)]
     pub sensitive: bool,
 }
 
 impl Output {
-    /// The value, or [`MASK`] where it is a secret.
+    /// The value, or [`MASK`] if it is sensitive.
     pub fn shown(&self) -> Value {
         if self.sensitive { Value::from(MASK) } else { self.value.clone() }
     }
 }
 
-/// The part of a state that is read.
 #[derive(Deserialize)]
 struct State {
     version: u64,
@@ -45,7 +44,10 @@ struct State {
 }
 
 impl Outputs {
-    /// Reads `terraform output -json`.
+    /// Parses the output of `terraform output -json`.
+    ///
+    /// # Errors
+    /// [`Reason::Format`].
     pub fn from_output(json: &[u8]) -> Result<Self, Failure> {
         serde_json::from_slice(json).map(Self).map_err(|e| Failure::json("outputs", &e))
     }
@@ -55,7 +57,7 @@ impl Outputs {
         self.0.get(name)
     }
 
-    /// All outputs, in the order of their names.
+    /// All outputs, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Output)> {
         self.0.iter().map(|(name, output)| (name.as_str(), output))
     }
@@ -66,14 +68,17 @@ impl Outputs {
     }
 }
 
-/// Reads the outputs out of a state, as Terraform stores it: no process needed. A state of another version is
-/// an error, so that the caller can ask Terraform instead.
+/// Reads the outputs from a stored state, without running Terraform.
+///
+/// # Errors
+/// [`Reason::Format`] for another state version than 4, and for an encrypted state. `terraform output` may
+/// still read it.
 pub fn from_state(json: &[u8]) -> Result<Outputs, Failure> {
     let state: State = serde_json::from_slice(json).map_err(|e| Failure::json("the state", &e))?;
     match state.version {
         4 => Ok(Outputs(state.outputs)),
         other => {
-            let problem = format!("its version is {other}, only 4 is known");
+            let problem = format!("version {other} is not supported, only 4");
             Err(Failure::new(Reason::Format { what: "the state", problem }))
         }
     }
@@ -109,7 +114,7 @@ mod tests {
     const STATE: &[u8] = include_bytes!("../../tests/fixtures/terraform/state.json");
 
     #[test]
-    fn the_state_and_the_program_tell_the_same() {
+    fn the_state_and_the_output_of_terraform_agree() {
         let outputs = Outputs::from_output(OUTPUT).unwrap();
         assert_eq!(outputs, from_state(STATE).unwrap());
         assert_eq!(outputs.get("name").unwrap().value, "x");
@@ -118,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_there_but_never_shown() {
+    fn a_sensitive_value_is_returned_but_not_printed() {
         let outputs = from_state(STATE).unwrap();
         assert_eq!(outputs.get("secret").unwrap().value, "hunter2");
         for shown in [
@@ -131,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_is_not_understood_is_an_error_without_its_contents() {
+    fn the_error_for_an_unsupported_state_does_not_contain_its_values() {
         for bad in [
             &br#"{"version":5,"outputs":{"a":"hunter2"}}"#[..],
             br#"{"version":3}"#,

@@ -1,7 +1,7 @@
-//! A plan as data: what `terraform show -json` says about a plan file.
+//! A plan as data, from `terraform show -json` of a plan file.
 //!
-//! Secrets are masked while it is read, so that nothing further on can show them. An attribute is listed
-//! where its value differs or will only be known after the apply.
+//! Sensitive values are masked by the parser, so that no later code can print them. An attribute is listed if
+//! its value changes or is known only after the apply.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,39 +11,39 @@ use serde_json::{Map, Value};
 use super::failure::{Failure, Reason};
 use super::outputs::MASK;
 
-/// What is shown instead of a value that does not exist yet.
+/// Replaces a value that is known only after the apply.
 pub const UNKNOWN: &str = "(known after apply)";
 
 /// What Terraform would do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Plan {
-    /// Resources that would be touched, in Terraform's order.
+    /// The changes to resources, in Terraform's order.
     pub changes: Vec<ResourceChange>,
-    /// Resources that others have changed, as far as it matters to the plan.
+    /// Changes made outside Terraform, as far as they affect the plan.
     pub drift: Vec<ResourceChange>,
     /// Outputs whose values would change.
     pub outputs: BTreeMap<String, ValueChange>,
 }
 
-/// What happens to a resource.
+/// What an apply does to a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// It is made.
+    /// The resource is created.
     Create,
-    /// It is changed in place.
+    /// The resource is changed in place.
     Update,
-    /// It is destroyed.
+    /// The resource is destroyed.
     Delete,
-    /// It is destroyed and made again.
+    /// The resource is destroyed and created again.
     Replace,
-    /// It is read during the apply (data sources).
+    /// The data source is read during the apply.
     Read,
-    /// It is no longer managed, but goes on to exist.
+    /// The resource is no longer managed, and continues to exist.
     Forget,
-    /// Only its address, or its place in the state, changes.
+    /// Only its address or its place in the state changes.
     NoOp,
-    /// An action that this version does not know.
+    /// An action that this version of deployctl does not know.
     Unknown,
 }
 
@@ -62,7 +62,7 @@ impl Action {
         }
     }
 
-    /// Whether the thing that is there now ceases to exist.
+    /// Whether the existing resource is destroyed. An unknown action counts as a destruction.
     pub const fn destroys(self) -> bool {
         matches!(self, Self::Delete | Self::Replace | Self::Unknown)
     }
@@ -71,19 +71,19 @@ impl Action {
 /// A change to one resource.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ResourceChange {
-    /// The resource's address.
+    /// The address of the resource.
     pub address: String,
-    /// Its type.
+    /// The type, such as `aws_lambda_function`.
     pub resource_type: String,
-    /// What happens to it.
+    /// What an apply does to the resource.
     pub action: Action,
-    /// Why, in Terraform's words, such as `replace_because_cannot_update`.
+    /// Terraform's reason, such as `replace_because_cannot_update`.
     pub reason: Option<String>,
     /// The attributes that force a replacement.
     pub replace_paths: Vec<String>,
-    /// Where it was before, if it moves.
+    /// The earlier address, if the resource moves.
     pub previous_address: Option<String>,
-    /// Whether an existing thing is taken over.
+    /// Whether an existing resource is imported.
     pub import: bool,
     /// The attributes that differ.
     pub attributes: BTreeMap<String, ValueChange>,
@@ -92,19 +92,22 @@ pub struct ResourceChange {
 /// A value before and after; `None` where there is none. Secrets are [`MASK`], unknown values [`UNKNOWN`].
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ValueChange {
-    /// What it is now.
+    /// The current value.
     pub before: Option<Value>,
-    /// What it will be.
+    /// The planned value.
     pub after: Option<Value>,
 }
 
 impl Plan {
-    /// Reads `terraform show -json` of a plan file.
+    /// Parses the output of `terraform show -json` for a plan file.
+    ///
+    /// # Errors
+    /// [`Reason::Format`] for invalid JSON, and for another format version than 1.x.
     pub fn parse(json: &[u8]) -> Result<Self, Failure> {
-        // The format first: what a future one holds need not look like this one.
+        // First the version alone: another version may have other fields.
         let format: WireFormat = read(json)?;
         if !format.format_version.starts_with("1.") {
-            let problem = format!("its format is {}, only 1.x is known", format.format_version);
+            let problem = format!("format {} is not supported, only 1.x", format.format_version);
             return Err(Failure::new(Reason::Format { what: PLAN, problem }));
         }
         let wire: WirePlan = read(json)?;
@@ -119,8 +122,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Hides copies of secrets: Terraform does not mark all of them, such as the `output` of a
-    /// `terraform_data` whose `input` is marked.
+    /// Masks copies of sensitive values that Terraform does not mark, such as the `output` of a
+    /// `terraform_data` with a sensitive `input`.
     fn hide(&mut self, secrets: &BTreeSet<String>) {
         let resources = self.changes.iter_mut().chain(&mut self.drift);
         let attributes = resources.flat_map(|change| change.attributes.values_mut());
@@ -131,12 +134,12 @@ impl Plan {
         }
     }
 
-    /// The number of resources that `action` happens to.
+    /// The number of resources with this action.
     pub fn count(&self, action: Action) -> usize {
         self.changes.iter().filter(|change| change.action == action).count()
     }
 
-    /// Whether applying it would change nothing at all.
+    /// Whether the plan changes neither resources nor outputs.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.outputs.is_empty()
     }
@@ -164,7 +167,8 @@ struct WirePlan {
 }
 
 impl WirePlan {
-    /// The texts that are marked as sensitive anywhere. Short ones are common words, and no secrets.
+    /// All strings that are marked as sensitive. Short strings are skipped: masking every `true` or `eu`
+    /// would hide the plan.
     fn secrets(&self) -> BTreeSet<String> {
         let resources =
             self.resource_changes.iter().chain(&self.resource_drift).map(|resource| &resource.change);
@@ -238,7 +242,7 @@ struct WireChange {
 }
 
 impl WireResource {
-    /// The change; `None` where nothing happens to the resource, not even to its address.
+    /// The change; `None` if neither the resource nor its address changes.
     fn into_change(self) -> Option<ResourceChange> {
         let Self { address, resource_type, previous_address, action_reason, change } = self;
         let action = Action::from_words(&change.actions);
@@ -264,7 +268,7 @@ impl WireChange {
         Action::from_words(&self.actions) != Action::NoOp
     }
 
-    /// Before and after as a whole, masked.
+    /// The whole value before and after, masked.
     fn whole(&self) -> ValueChange {
         ValueChange {
             before: shown(&self.before, &self.before_sensitive, &Value::Null),
@@ -272,7 +276,7 @@ impl WireChange {
         }
     }
 
-    /// Before and after for every attribute that differs, masked.
+    /// The changed attributes, masked.
     fn attributes(&self) -> BTreeMap<String, ValueChange> {
         let empty = Map::new();
         let object = |value: &'_ Value| value.as_object().cloned().unwrap_or_else(|| empty.clone());
@@ -297,7 +301,7 @@ impl WireChange {
     }
 }
 
-/// The marks of one attribute. A mark on the whole counts for each part.
+/// The marks of one attribute. A mark on the whole value applies to each attribute.
 fn mark<'a>(marks: &'a Value, name: &str) -> &'a Value {
     match marks {
         Value::Bool(_) => marks,
@@ -314,7 +318,7 @@ fn marks_anything(marks: &Value) -> bool {
     }
 }
 
-/// `value` with what is secret or unknown replaced; `None` for null.
+/// `value` with sensitive and unknown parts replaced; `None` for null.
 fn shown(value: &Value, sensitive: &Value, unknown: &Value) -> Option<Value> {
     match masked(value, sensitive, unknown) {
         Value::Null => None,
@@ -348,13 +352,13 @@ fn masked(value: &Value, sensitive: &Value, unknown: &Value) -> Value {
             };
             names.map(item).collect::<Map<_, _>>().into()
         }
-        // Something unknown inside of something that is not there yet.
+        // A part of a value that does not exist yet is unknown.
         Value::Null if marks_anything(unknown) => Value::from(UNKNOWN),
         scalar => scalar.clone(),
     }
 }
 
-/// A path as people write it: `tags.Name`, `ingress[0].cidr`.
+/// A path in HCL notation: `tags.Name`, `ingress[0].cidr`.
 fn dotted(path: &[Value]) -> String {
     let mut text = String::new();
     for step in path {
@@ -393,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_survives_the_reading() {
+    fn sensitive_values_are_masked() {
         let plan = Plan::parse(REPLAN).unwrap();
         assert!(!format!("{plan:?}").contains("hunter2"));
         assert!(!serde_json::to_string(&plan).unwrap().contains("hunter2"));
@@ -411,9 +415,9 @@ mod tests {
     }
 
     #[test]
-    fn another_format_is_refused_and_so_is_half_a_plan() {
+    fn another_format_and_an_incomplete_plan_are_refused() {
         let future = br#"{"format_version":"2.0","resource_changes":{}}"#;
-        assert!(Plan::parse(future).unwrap_err().to_string().contains("its format is 2.0"));
+        assert!(Plan::parse(future).unwrap_err().to_string().contains("format 2.0 is not supported"));
         for end in [0, 1, REPLAN.len() / 2, REPLAN.len() - 3] {
             assert!(matches!(*Plan::parse(&REPLAN[..end]).unwrap_err().reason, Reason::Format { .. }));
         }

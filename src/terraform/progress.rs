@@ -1,13 +1,13 @@
-//! How far an apply is, from the messages so far: how many steps there are, and how many have ended.
+//! The progress of an apply, from its messages: the number of planned steps, and of steps that have ended.
 
 use std::collections::BTreeMap;
 
 use super::messages::{Change, Message, Operation, Phase};
 
-/// How far an apply is.
+/// The progress of an apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tracker {
-    /// By address: the stream of an apply tells what is planned once more.
+    /// Steps by address: the stream of an apply repeats the planned changes.
     planned: BTreeMap<String, usize>,
     done: usize,
 }
@@ -28,12 +28,12 @@ impl Tracker {
         }
     }
 
-    /// How many steps there are: a replacement is two, a destruction and a creation.
+    /// The number of planned steps. A replacement counts as two: destroy and create.
     pub(crate) fn planned(&self) -> usize {
         self.planned.values().sum()
     }
 
-    /// How many steps have ended, successfully or not.
+    /// The number of steps that have ended, with or without an error.
     pub(crate) const fn done(&self) -> usize {
         self.done
     }
@@ -58,12 +58,12 @@ mod tests {
     }
 
     #[test]
-    fn an_apply_is_followed_from_its_messages() {
+    fn the_steps_of_an_apply_are_counted() {
         assert_eq!(tracked(include_str!("../../tests/fixtures/terraform/apply.jsonl")), (2, 2));
     }
 
     #[test]
-    fn a_replacement_is_two_steps_and_a_failure_is_an_end() {
+    fn a_replacement_is_two_steps_and_a_failed_step_has_ended() {
         assert_eq!(tracked(include_str!("../../tests/fixtures/terraform/sigint.jsonl")), (1, 1));
         assert_eq!(tracked(include_str!("../../tests/fixtures/terraform/replan.jsonl")), (3, 0));
     }

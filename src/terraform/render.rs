@@ -1,4 +1,4 @@
-//! A plan for people: a short text for the terminal, and Markdown for a pull request. (As JSON, a plan is itself.)
+//! A plan as text for the terminal, and as Markdown for a pull request. [`Plan`] itself serialises to JSON.
 
 use std::fmt::Write;
 
@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use super::plan::{Action, Plan, ResourceChange, ValueChange};
 
-/// Values longer than this are cut: a policy document does not fit into a summary.
-const LONGEST_VALUE: usize = 60;
+/// Longer values are cut: a policy document does not fit into a summary.
+const MAX_VALUE_CHARS: usize = 60;
 
-/// Attributes beyond this number are only counted.
+/// Further attributes are only counted.
 const MAX_ATTRIBUTES: usize = 8;
 
-/// The numbers, such as `1 to add, 2 to change, 1 to destroy`. A replacement is one to add and one to destroy.
+/// The numbers, such as `1 to add, 2 to change, 1 to destroy`. A replacement is one to add and one to
+/// destroy.
 pub(crate) fn numbers(plan: &Plan) -> String {
     let replaced = plan.count(Action::Replace);
     let (add, destroy) = (plan.count(Action::Create) + replaced, plan.count(Action::Delete) + replaced);
@@ -21,7 +22,7 @@ pub(crate) fn numbers(plan: &Plan) -> String {
     if add + change + destroy > 0 {
         parts.push(format!("{add} to add, {change} to change, {destroy} to destroy"));
     }
-    for (action, words) in [(Action::Forget, "to forget"), (Action::Unknown, "of an unknown kind")] {
+    for (action, words) in [(Action::Forget, "to forget"), (Action::Unknown, "with an unknown action")] {
         let count = plan.count(action);
         parts.extend((count > 0).then(|| format!("{count} {words}")));
     }
@@ -38,7 +39,7 @@ pub(crate) fn summary(plan: &Plan) -> String {
     let mut text = String::new();
     for change in plan.changes.iter().filter(|change| change.action != Action::Read) {
         line(&mut text, format_args!("{} {}", sign(change.action), headline(change)));
-        // What is made or destroyed is all new or all gone: its attributes are not news.
+        // All attributes of a created or destroyed resource change.
         if matches!(change.action, Action::Update | Action::Replace) {
             attributes(&mut text, change);
         }
@@ -83,7 +84,7 @@ fn headline(change: &ResourceChange) -> String {
         Action::Read => format!("read {address}"),
         Action::Forget => format!("forget {address}"),
         Action::NoOp => format!("keep {address}"),
-        Action::Unknown => format!("do something unknown to {address}"),
+        Action::Unknown => format!("unknown action on {address}"),
     };
     if !replace_paths.is_empty() {
         write_to(&mut text, format_args!(" because of {}", replace_paths.join(", ")));
@@ -118,7 +119,7 @@ fn arrow(change: &ValueChange) -> String {
 
 fn short(value: &Value) -> String {
     let text = value.to_string();
-    match text.char_indices().nth(LONGEST_VALUE) {
+    match text.char_indices().nth(MAX_VALUE_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_tells_what_changes_and_why() {
+    fn a_summary_lists_changes_with_reasons() {
         assert_eq!(
             summary(&replan()),
             "! update terraform_data.one\n\
@@ -167,8 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn no_value_is_too_long_and_none_is_cut_inside_a_character() {
+    fn long_values_are_cut_between_characters() {
         let value = Value::from("ä".repeat(1000));
-        assert_eq!(short(&value).chars().count(), LONGEST_VALUE + 1);
+        assert_eq!(short(&value).chars().count(), MAX_VALUE_CHARS + 1);
     }
 }

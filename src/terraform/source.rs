@@ -1,7 +1,6 @@
-//! Terraform's source as it is written: blocks with their places in the text, so that it can be asked, and changed
-//! without touching the rest.
+//! Parsed Terraform source with positions, so that single expressions can be read and replaced.
 //!
-//! Nothing is evaluated. What a person would see by reading is found; what only Terraform could tell is not guessed.
+//! Nothing is evaluated: values that depend on variables or resources are expressions.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use hcl_edit::visit::Visit;
 
 use super::layers::is_configuration;
 
-/// A file that could be parsed.
+/// A parsed file.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceFile {
     pub(crate) path: PathBuf,
@@ -26,22 +25,21 @@ pub(crate) struct SourceFile {
 pub(crate) struct Module {
     pub(crate) dir: PathBuf,
     pub(crate) files: Vec<SourceFile>,
-    /// Files that could not be parsed, and why.
+    /// The files that were not parsed, with the reason. JSON files are never parsed.
     pub(crate) unreadable: Vec<(PathBuf, String)>,
 }
 
 /// A `resource`, `data` or `module` block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found<'a> {
-    /// The file that it stands in.
     pub(crate) file: &'a SourceFile,
     pub(crate) block: &'a Block,
-    /// Its type; empty for a module.
+    /// The resource type; empty for a module.
     pub(crate) kind: &'a str,
     pub(crate) name: &'a str,
 }
 
-/// How many there are of a resource or of a module.
+/// The meta-argument that repeats a resource or module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
     Once,
@@ -56,7 +54,7 @@ pub(crate) enum Ignored {
 }
 
 impl Ignored {
-    /// Those of `attributes` that are not ignored.
+    /// The `attributes` that are not ignored.
     pub(crate) fn missing<'a>(&self, attributes: &[&'a str]) -> Vec<&'a str> {
         match self {
             Self::All => Vec::new(),
@@ -76,7 +74,7 @@ pub(crate) enum Step<'a> {
 }
 
 impl Module {
-    /// Reads the files of `dir`. A folder that cannot be read has none.
+    /// Reads the files of `dir`. An unreadable folder gives an empty module.
     pub(crate) fn read(dir: &Path) -> Self {
         let mut module = Self { dir: dir.to_owned(), files: Vec::new(), unreadable: Vec::new() };
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
@@ -85,7 +83,7 @@ impl Module {
         paths.sort();
         for path in paths {
             if path.extension().is_some_and(|ending| ending == "json") {
-                module.unreadable.push((path, "it is JSON, which is not looked into".to_owned()));
+                module.unreadable.push((path, "JSON files are not read".to_owned()));
                 continue;
             }
             let parsed = std::fs::read_to_string(&path).map_err(|error| error.to_string()).and_then(|text| {
@@ -93,13 +91,12 @@ impl Module {
             });
             match parsed {
                 Ok((body, text)) => module.files.push(SourceFile { path, text, body }),
-                Err(why) => module.unreadable.push((path, why)),
+                Err(reason) => module.unreadable.push((path, reason)),
             }
         }
         module
     }
 
-    /// Whether there is anything of Terraform in it.
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty() && self.unreadable.is_empty()
     }
@@ -109,17 +106,15 @@ impl Module {
         self.files.iter().flat_map(move |file| file.body.get_blocks(ident).map(move |block| (file, block)))
     }
 
-    /// The resources of a type.
     pub(crate) fn resources<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = Found<'a>> {
         self.labelled("resource", kind)
     }
 
-    /// The data sources of a type.
     pub(crate) fn data<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = Found<'a>> {
         self.labelled("data", kind)
     }
 
-    /// The modules that are called.
+    /// The `module` blocks.
     pub(crate) fn calls(&self) -> impl Iterator<Item = Found<'_>> {
         self.blocks("module").filter_map(|(file, block)| {
             let name = block.labels.first()?.as_str();
@@ -127,18 +122,17 @@ impl Module {
         })
     }
 
-    /// The folder of a called module that is part of this source tree.
+    /// The folder of a called module with a relative `source`.
     pub(crate) fn local_source(&self, call: &Found<'_>) -> Option<PathBuf> {
         let source = literal(&call.block.body.get_attribute("source")?.value)?;
         source.starts_with('.').then(|| self.dir.join(source).canonicalize().ok()).flatten()
     }
 
-    /// Whether a variable is declared.
     pub(crate) fn declares(&self, variable: &str) -> bool {
         self.blocks("variable").any(|(_, block)| block.labels.first().is_some_and(|l| l.as_str() == variable))
     }
 
-    /// The value of a local, and the file that it stands in.
+    /// The value of a local, and its file.
     pub(crate) fn local(&self, name: &str) -> Option<(&SourceFile, &Expression)> {
         self.blocks("locals").find_map(|(file, block)| Some((file, &block.body.get_attribute(name)?.value)))
     }
@@ -154,12 +148,10 @@ impl Module {
 }
 
 impl<'a> Found<'a> {
-    /// The value of an attribute.
     pub(crate) fn attribute(&self, name: &str) -> Option<&'a Expression> {
         self.block.body.get_attribute(name).map(|attribute| &attribute.value)
     }
 
-    /// How many there are.
     pub(crate) fn repeat(&self) -> Repeat {
         match (self.attribute("for_each"), self.attribute("count")) {
             (Some(_), _) => Repeat::ForEach,
@@ -168,7 +160,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Its address in the module.
+    /// The address inside the module, without indices.
     pub(crate) fn address(&self) -> String {
         if self.kind.is_empty() {
             format!("module.{}", self.name)
@@ -177,7 +169,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// What `lifecycle` says that Terraform ignores.
+    /// The `ignore_changes` of its `lifecycle` block.
     pub(crate) fn ignored(&self) -> Ignored {
         let lifecycle = self.block.body.get_blocks("lifecycle").next();
         let list = lifecycle.and_then(|block| Some(&block.body.get_attribute("ignore_changes")?.value));
@@ -192,23 +184,22 @@ impl<'a> Found<'a> {
 }
 
 impl SourceFile {
-    /// The text of an expression.
     pub(crate) fn text_of(&self, expression: &Expression) -> &str {
         expression.span().and_then(|span| self.text.get(span)).unwrap_or_default().trim()
     }
 }
 
-/// The name that an element of `ignore_changes` begins with.
+/// The attribute name in an element of `ignore_changes`.
 fn attribute_name(element: &Expression) -> Option<String> {
     match element {
         Expression::Variable(name) => Some(name.as_str().to_owned()),
-        // As it was written before Terraform 0.12.
+        // The syntax before Terraform 0.12.
         Expression::String(name) => Some(name.as_str().to_owned()),
         _ => None,
     }
 }
 
-/// A string without anything to fill in.
+/// The text of a string without interpolation.
 pub(crate) fn literal(expression: &Expression) -> Option<&str> {
     match expression {
         Expression::String(text) => Some(text.as_str()),
@@ -216,7 +207,7 @@ pub(crate) fn literal(expression: &Expression) -> Option<&str> {
     }
 }
 
-/// A reference as its steps, the first of which is a name: `["aws_lambda_function", "this", …]`.
+/// The steps of a reference, such as `aws_lambda_function`, `this` and `arn`. `None` for other expressions.
 pub(crate) fn steps(expression: &Expression) -> Option<Vec<Step<'_>>> {
     match expression {
         Expression::Variable(name) => Some(vec![Step::Attribute(name.as_str())]),
@@ -226,20 +217,19 @@ pub(crate) fn steps(expression: &Expression) -> Option<Vec<Step<'_>>> {
     }
 }
 
-/// The steps of a reference.
 pub(crate) fn traversal_steps(traversal: &Traversal) -> Option<Vec<Step<'_>>> {
-    let mut found = steps(&traversal.expr)?;
-    found.extend(traversal.operators.iter().map(|operator| match &**operator {
+    let mut path = steps(&traversal.expr)?;
+    path.extend(traversal.operators.iter().map(|operator| match &**operator {
         TraversalOperator::GetAttr(name) => Step::Attribute(name.as_str()),
         TraversalOperator::Index(index) => Step::Index(index),
         TraversalOperator::LegacyIndex(_)
         | TraversalOperator::AttrSplat(_)
         | TraversalOperator::FullSplat(_) => Step::Splat,
     }));
-    Some(found)
+    Some(path)
 }
 
-/// All references in an expression, wherever in it they are.
+/// All references in an expression, including nested ones.
 pub(crate) fn references(expression: &Expression) -> Vec<Traversal> {
     struct All(Vec<Traversal>);
     impl Visit for All {
@@ -253,32 +243,33 @@ pub(crate) fn references(expression: &Expression) -> Vec<Traversal> {
     all.0
 }
 
-/// All folders of Terraform source below `root`, but for what tools keep for themselves.
+/// All folders with Terraform files in and below `root`, sorted by path. Skips hidden folders, `target`,
+/// `node_modules` and `vendor`.
 pub(crate) fn find(root: &Path) -> Vec<Module> {
-    let mut found = Vec::new();
+    let mut modules = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         let module = Module::read(&folder);
         if !module.is_empty() {
-            found.push(module);
+            modules.push(module);
         }
         let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
         folders.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).filter_map(
             |entry| {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let of_a_tool =
+                let is_skipped =
                     name.starts_with('.') || matches!(name.as_str(), "target" | "node_modules" | "vendor");
-                (!of_a_tool).then(|| entry.path())
+                (!is_skipped).then(|| entry.path())
             },
         ));
     }
-    found.sort_by(|a, b| a.dir.cmp(&b.dir));
-    found
+    modules.sort_by(|a, b| a.dir.cmp(&b.dir));
+    modules
 }
 
 fn first_line(error: &hcl_edit::parser::Error) -> String {
-    let place = error.location();
-    format!("line {}, column {}: {}", place.line(), place.column(), error.message())
+    let location = error.location();
+    format!("line {}, column {}: {}", location.line(), location.column(), error.message())
 }
 
 #[cfg(test)]
@@ -293,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn resources_know_their_name_number_and_what_is_ignored() {
+    fn resources_have_an_address_a_repetition_and_ignored_changes() {
         let (_dir, module) = module(
             "resource \"aws_lambda_function\" \"a\" {\n  for_each = local.x\n  lifecycle {\n    ignore_changes = [s3_key, \
              tags[\"x\"]] # why\n  }\n}\nresource \"aws_lambda_function\" \"b\" {\n  lifecycle {\n    ignore_changes = \
@@ -327,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_parsed_is_named_with_its_place() {
+    fn an_unparsable_file_is_listed_with_its_line() {
         let (_dir, module) = module("resource \"a\" {\n  x = \n}\n");
         assert!(module.files.is_empty());
         assert!(module.unreadable[0].1.starts_with("line 2"), "{:?}", module.unreadable);

@@ -1,14 +1,10 @@
-//! What `terraform validate -json` prints.
+//! Parses the output of `terraform validate -json`.
 
 use serde::Deserialize;
 
 use super::failure::{Failure, Reason};
 use super::messages::{Diagnostic, null_is_empty};
 
-/// Reads `terraform validate -json`.
-///
-/// # Errors
-/// A format that is not known, or no JSON.
 pub(super) fn diagnostics(json: &[u8]) -> Result<Vec<Diagnostic>, Failure> {
     #[derive(Deserialize)]
     struct Validation {
@@ -22,6 +18,6 @@ pub(super) fn diagnostics(json: &[u8]) -> Result<Vec<Diagnostic>, Failure> {
     if format_version.starts_with("1.") {
         return Ok(diagnostics);
     }
-    let problem = format!("its format is {format_version}, only 1.x is known");
+    let problem = format!("format {format_version} is not supported, only 1.x");
     Err(Failure::new(Reason::Format { what: WHAT, problem }))
 }

@@ -1,7 +1,7 @@
-//! Which program is run, and what it can do.
+//! The Terraform program, its version and its features.
 //!
-//! Asking Terraform for its version costs a process on every run, so the answer is kept in the cache folder
-//! for as long as the program file has the same path, size and modification time.
+//! The version is cached while the program file keeps its path, size and modification time: `terraform
+//! version` would cost a process on every run.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::failure::{Failure, Reason};
 use crate::platform::process::Command;
 
-/// Terraform, or its open-source sibling.
+/// Terraform or OpenTofu.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavour {
@@ -32,17 +32,17 @@ impl fmt::Display for Flavour {
     }
 }
 
-/// The version that `text` is, with or without a leading `v`, without what its build adds.
+/// Parses a version with or without a leading `v`; build metadata is dropped.
 fn parse(text: &str) -> Option<Version> {
     let text = text.trim();
     let version = Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()?;
     Some(Version { build: semver::BuildMetadata::EMPTY, ..version })
 }
 
-/// The program that is run as Terraform.
+/// A Terraform or OpenTofu program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terraform {
-    /// Where it is, absolute.
+    /// The path of the program.
     pub program: PathBuf,
     /// Whether it is Terraform or OpenTofu.
     pub flavour: Flavour,
@@ -50,24 +50,28 @@ pub struct Terraform {
     pub version: Version,
 }
 
-/// Something that not every version has. `None`: that flavour does not have it at all.
+/// A feature that some versions do not support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Feature {
-    /// How it is written on a command line.
+    /// The feature as it appears in messages, such as `init -json`.
     pub name: &'static str,
-    /// The first Terraform that has it, as major and minor.
+    /// The first version of Terraform with it, as major and minor. `None`: no version.
     pub terraform: Option<(u64, u64)>,
-    /// The first OpenTofu that has it.
+    /// The first version of OpenTofu with it, as major and minor. `None`: no version.
     pub opentofu: Option<(u64, u64)>,
 }
 
 impl Terraform {
-    /// Below these the `-json` streams, `terraform_data` or the state format differ from what is read here:
-    /// Terraform 1.5 has them all, and OpenTofu began with 1.6.
+    /// Older versions differ in the `-json` streams, `terraform_data` or the state format. OpenTofu starts at
+    /// 1.6.
     const OLDEST: [(Flavour, Version); 2] =
         [(Flavour::Terraform, Version::new(1, 5, 0)), (Flavour::OpenTofu, Version::new(1, 6, 0))];
 
-    /// Finds `program` (a path, or a name on PATH) and its version. An unchanged program costs no process.
+    /// Finds `program` (a path, or a name on `PATH`) and its version, which is cached in a file in
+    /// `cache_dir`.
+    ///
+    /// # Errors
+    /// [`Reason::NotFound`], [`Reason::NotTerraform`], [`Reason::TooOld`] and [`Reason::Interrupted`].
     pub async fn locate(
         program: &Path,
         cache_dir: &Path,
@@ -76,29 +80,29 @@ impl Terraform {
         let path = which::which(program).map_err(|_| Failure::new(Reason::NotFound(program.to_owned())))?;
         let cache = cache_dir.join("terraform-version.json");
         let stamp = Stamp::of(&path);
-        let known =
+        let cached =
             std::fs::read(&cache).ok().and_then(|bytes| serde_json::from_slice::<Cached>(&bytes).ok());
-        let terraform = match known {
-            Some(known) if known.terraform.program == path && Some(&known.stamp) == stamp.as_ref() => {
-                known.terraform
+        let terraform = match cached {
+            Some(cached) if cached.terraform.program == path && Some(&cached.stamp) == stamp.as_ref() => {
+                cached.terraform
             }
             _ => {
-                let terraform = Self::ask(path, cancel).await?;
+                let terraform = Self::run_version(path, cancel).await?;
                 if let Some(stamp) = stamp {
-                    // A cache that cannot be written costs a process next time, no more.
+                    // Without the cache, the next run starts a process again.
                     drop(Cached { stamp, terraform: terraform.clone() }.write(&cache));
                 }
                 terraform
             }
         };
-        terraform.not_too_old()
+        terraform.supported()
     }
 
-    /// Asks the program itself. The text is asked for, not `-json`: OpenTofu's JSON calls itself Terraform.
-    async fn ask(program: PathBuf, cancel: &CancellationToken) -> Result<Self, Failure> {
-        let text = Command::new(&program, "find out which Terraform this is")
+    /// Reads the text and not the JSON: in JSON, OpenTofu has the name Terraform.
+    async fn run_version(program: PathBuf, cancel: &CancellationToken) -> Result<Self, Failure> {
+        let text = Command::new(&program, "read the version of Terraform")
             .arg("version")
-            // Without it, the program asks HashiCorp for news.
+            // Otherwise the program checks for a new version over the network.
             .env("CHECKPOINT_DISABLE", "1")
             .env("TF_IN_AUTOMATION", "1")
             .env_remove("TF_LOG")
@@ -121,7 +125,7 @@ impl Terraform {
         Ok(Self { program, flavour, version })
     }
 
-    fn not_too_old(self) -> Result<Self, Failure> {
+    fn supported(self) -> Result<Self, Failure> {
         let oldest = Self::OLDEST.into_iter().find(|(flavour, _)| *flavour == self.flavour);
         match oldest {
             Some((_, minimum)) if self.version < minimum => {
@@ -131,7 +135,7 @@ impl Terraform {
         }
     }
 
-    /// Whether this version has `feature`.
+    /// Whether this version supports `feature`.
     pub fn has(&self, feature: Feature) -> bool {
         let since = match self.flavour {
             Flavour::Terraform => feature.terraform,
@@ -140,7 +144,10 @@ impl Terraform {
         since.is_some_and(|(major, minor)| (self.version.major, self.version.minor) >= (major, minor))
     }
 
-    /// Refuses what this version does not have, naming the versions that do.
+    /// Refuses a feature that this version does not support.
+    ///
+    /// # Errors
+    /// [`Reason::OptionTooNew`] with the versions that support it.
     pub fn require(&self, feature: Feature) -> Result<(), Failure> {
         if self.has(feature) {
             return Ok(());
@@ -164,7 +171,7 @@ impl Cached {
     fn write(&self, path: &Path) -> std::io::Result<()> {
         let dir = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(dir)?;
-        // Written beside it and renamed, so that no process reads half of it.
+        // A rename: other processes never read an incomplete file.
         let file = tempfile::NamedTempFile::new_in(dir)?;
         serde_json::to_writer(&file, self)?;
         file.persist(path)?;
@@ -172,7 +179,7 @@ impl Cached {
     }
 }
 
-/// What tells one program file from another.
+/// Changes when the program file is replaced.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stamp {
     size: u64,
@@ -192,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_and_ordered() {
+    fn versions_are_parsed_and_compared() {
         let version = |text| parse(text).unwrap();
         assert_eq!(version("v1.11.4"), Version::new(1, 11, 4));
         assert!(version("1.9.0") < version("1.10.0-beta1"));
@@ -204,18 +211,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_new_is_refused_with_the_versions_that_have_it() {
+    fn an_unsupported_feature_is_refused_with_the_versions_that_support_it() {
         let feature = Feature { name: "init -json", terraform: Some((1, 9)), opentofu: Some((1, 7)) };
         let terraform = |flavour, version| Terraform { program: "terraform".into(), flavour, version };
         assert!(terraform(Flavour::OpenTofu, Version::new(1, 7, 0)).require(feature).is_ok());
         let refused = terraform(Flavour::Terraform, Version::new(1, 8, 5)).require(feature).unwrap_err();
         let error = crate::error::Error::from(refused);
-        assert_eq!(error.to_string(), "version 1.8.5 does not have init -json");
+        assert_eq!(error.to_string(), "version 1.8.5 does not support init -json");
         assert_eq!(error.hint.unwrap(), "use Terraform 1.9 or OpenTofu 1.7 or later, or leave it out");
     }
 
     #[tokio::test]
-    async fn an_unchanged_program_is_asked_once() {
+    async fn the_version_of_an_unchanged_program_is_cached() {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("fake");
         let script = |version: &str| {

@@ -101,7 +101,7 @@ async fn the_same_source_gives_the_same_zip_anywhere_without_a_trace_of_the_mach
 }
 
 #[tokio::test]
-async fn code_that_does_not_compile_shows_the_compilers_words() {
+async fn code_that_does_not_compile_shows_the_compilers_errors() {
     let dir = project("fn main() { let _: u8 = \"text\"; }\n");
     let failed = build(dir.path(), PACKAGE).await.exit(10);
     assert!(!failed.stderr.contains("\"reason\""), "JSON for programs was passed on: {}", failed.stderr);
@@ -130,7 +130,7 @@ async fn arm_is_built_or_refused_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_or_not_a_program_is_named() {
+async fn a_missing_or_invalid_program_is_an_error_with_its_path() {
     let dir = project(MAIN);
     build(dir.path(), "path = \"dist/bootstrap\"").await.exit(10).says(&["dist/bootstrap"]);
     build(dir.path(), "path = \"src/main.rs\"").await.exit(10).says(&["error [artifact.not_elf]"]);

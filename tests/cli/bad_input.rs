@@ -177,8 +177,15 @@ async fn credentials_that_are_missing_or_of_another_account() {
     let project = MinimalProject::new();
     let dev = ["release", "--version", "1.0.0", "--stage", "dev"];
     let start = Instant::now();
-    refused(&project, &project.program, &dev, 10, "aws.credentials", &["or there are none", "AWS_PROFILE"])
-        .await;
+    refused(
+        &project,
+        &project.program,
+        &dev,
+        10,
+        "aws.credentials",
+        &["or none are configured", "AWS_PROFILE"],
+    )
+    .await;
     // Nobody is to wait for a network that holds no credentials.
     assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
 
@@ -187,7 +194,7 @@ async fn credentials_that_are_missing_or_of_another_account() {
     let foreign = foreign
         .with("AWS_ACCESS_KEY_ID", "222222222222")
         .with("AWS_SECRET_ACCESS_KEY", sdk::secret(&endpoint));
-    let accounts = ["the credentials are for account 222222222222, but stage dev lives in 111111111111"];
+    let accounts = ["the credentials are for account 222222222222, but stage dev is in 111111111111"];
     for command in [&dev[..], &["status", "--stage", "dev"], &["rollback", "--stage", "dev"]] {
         refused(&project, &foreign, command, 10, "aws.wrong_account", &accounts).await;
     }
@@ -341,7 +348,7 @@ async fn a_bucket_that_keeps_no_versions() {
     let endpoint = local(&project).await;
     let bucket = store(&endpoint, "000000000000");
     bucket.create_bucket().bucket("small-artifacts").send().await.unwrap();
-    let texts = ["small-artifacts keeps no versions", "aws_s3_bucket_versioning", "nothing was uploaded"];
+    let texts = ["small-artifacts is not versioned", "aws_s3_bucket_versioning", "nothing was uploaded"];
     let first = project.run(&RELEASE).await.exit(10).says(&["error [bucket.unversioned]: "]).says(&texts);
     assert_eq!(first.stdout, "");
     // By now the layer has been applied, and the bucket is known from the start.

@@ -104,7 +104,7 @@ async fn deployctl_takes_every_command_line_that_is_shown() {
 
 /// The test above would see a command line that is not understood.
 #[tokio::test]
-async fn a_command_line_that_is_not_understood_is_seen() {
+async fn invalid_arguments_on_github() {
     let dir = tempfile::tempdir().unwrap();
     for args in [["release", "--versoin", "1"], ["relaese", "--version", "1"]] {
         let said = Program::new(dir.path()).run(&args).await.exit(2).stderr;
@@ -136,7 +136,7 @@ fn prose_is_at_most_100_columns_wide() {
 
 /// The picture of the modules is `ls src`, and the table of changes has a file for each of the 25 most common ones.
 #[test]
-fn the_architecture_is_what_is_there() {
+fn the_modules_in_the_architecture_page_are_those_of_src() {
     let page = std::fs::read_to_string(markdown::root().join("docs/architecture.md")).unwrap();
     let section = |heading: &str| {
         let start = page.find(heading).unwrap_or_else(|| panic!("no {heading}"));

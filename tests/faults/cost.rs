@@ -15,7 +15,7 @@ const NEVER: usize = usize::MAX;
 const MOST: usize = 99;
 
 #[tokio::test]
-async fn what_commands_cost() {
+async fn requests_and_processes_of_each_command() {
     let site = CountedStage::new().await;
     site.fake.create_functions(7).await;
     site.release("1.0.0").await;

@@ -43,7 +43,7 @@ fn ask(proxy: &Proxy, line: &'static str) -> JoinHandle<String> {
 }
 
 #[tokio::test]
-async fn the_proxy_holds_stops_and_conflicts_as_it_is_told() {
+async fn the_proxy_injects_holds_stops_and_conflicts() {
     let proxy = Proxy::start(server().await).await;
     proxy.hold(2);
     assert!(ask(&proxy, "GET /1").await.unwrap().ends_with("yes"));

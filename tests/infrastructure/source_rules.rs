@@ -38,7 +38,7 @@ fn ignored(resource: &Block) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_deployctl_owns_is_left_alone() {
+fn terraform_keeps_the_values_that_deployctl_sets() {
     let owned: [(&str, &str, &[&str]); 3] = [
         ("app", "aws_api_gateway_stage", &["deployment_id", "variables", "canary_settings"]),
         (
@@ -99,7 +99,7 @@ fn every_variable_is_described_typed_and_documented() {
 }
 
 #[test]
-fn what_deployctl_sets_is_checked_alike_in_every_layer() {
+fn the_guard_is_the_same_in_every_layer() {
     let rule = |block: &Block| {
         let validation = block.body.blocks().find(|block| block.identifier.as_str() == "validation");
         hcl::to_string(&validation.expect("a validation").body).unwrap()

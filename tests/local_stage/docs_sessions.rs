@@ -29,7 +29,7 @@ impl Drop for Project {
 }
 
 #[tokio::test]
-async fn sessions_show_what_happens() {
+async fn the_sessions_in_the_docs_are_real() {
     let dir = tempfile::tempdir().unwrap();
     // What the project is built from is compiled once per checkout, in the versions of this workspace.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book");

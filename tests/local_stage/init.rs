@@ -146,7 +146,12 @@ const PROJECTS: &[Expected] = &[
             ("terraform/modules/function/deployctl.tf", "output \"deployctl_function_name\""),
             ("terraform/api/deployctl.tf", "resource \"aws_api_gateway_stage\" \"deployctl\""),
         ],
-        &["no Cargo.lock", "s3://acme-terraform/orders", "made the stage", "variable \\\"environment\\\""],
+        &[
+            "Cargo.lock is missing",
+            "s3://acme-terraform/orders",
+            "created the stage",
+            "variable \\\"environment\\\"",
+        ],
     ),
     (
         "layers",
@@ -161,7 +166,7 @@ const PROJECTS: &[Expected] = &[
             ("deployctl.toml", "bucket_output = \"code_bucket\""),
             ("deployctl.toml", "architecture = \"arm64\""),
         ],
-        &["it cannot be told what it runs", "s3://acme-state/shop/app.tfstate"],
+        &["the source does not show what it runs", "s3://acme-state/shop/app.tfstate"],
     ),
     (
         "openapi",
@@ -171,7 +176,7 @@ const PROJECTS: &[Expected] = &[
             ("deployctl.tf", "functions       = local.deployctl_functions"),
             ("deployctl.toml", "dist/pets.zip"),
         ],
-        &["described by a document", "stageVariables.pets", "aws_iam_role.deployctl_invoke.arn"],
+        &["an OpenAPI document as its body", "stageVariables.pets", "aws_iam_role.deployctl_invoke.arn"],
     ),
     (
         "no-api",
@@ -207,7 +212,7 @@ async fn projects_are_set_up_by_a_patch_that_applies_and_is_complete() {
         assert_eq!(by_hand.is_empty(), advice.is_empty(), "{name}: {advice}");
         // What it has written, it reads; and once it has been applied, there is nothing left to change.
         assert_eq!(found.layers().await.len(), layers.len(), "{name}");
-        let again = found.program.run(&["init"]).await.exit(0).says(&["nothing is to be changed"]);
+        let again = found.program.run(&["init"]).await.exit(0).says(&["files need no change"]);
         assert_eq!(again.stdout, "", "{name}");
     }
 }
@@ -327,7 +332,7 @@ async fn without_credentials_the_rest_is_checked_all_the_same() {
     let document = found.program.run(&["doctor", "--stage", "dev", "--output", "json"]).await.exit(10).json();
     assert_eq!(severity(&document, "account", "AWS does not accept the credentials"), "problem");
     assert_eq!(severity(&document, "tools-terraform", "Terraform"), "ok");
-    assert_eq!(severity(&document, "artifacts", "there is no worker.zip"), "problem");
+    assert_eq!(severity(&document, "artifacts", "worker.zip does not exist"), "problem");
     assert_eq!(severity(&document, "contract-source", "has no output \"deployctl\""), "problem");
 }
 
@@ -357,7 +362,7 @@ async fn from_init_to_a_release_and_a_diagnosis() {
     let found = Found::in_git("flat");
     found.set_up().await;
     let before = doctor(&found.program, &[], 0).await;
-    assert_eq!(severity(&before, "local-stage", "does not run"), "unchecked");
+    assert_eq!(severity(&before, "local-stage", "is not running"), "unchecked");
     let released =
         found.program.run(&["release", "--version", "1.0.0", "--output", "json"]).await.exit(0).json();
     let url = released["url"].as_str().unwrap();
@@ -415,8 +420,8 @@ async fn a_bucket_without_its_protection(found: &Found, config: &aws_types::SdkC
     versioning("Suspended").await;
     s3.delete_public_access_block().bucket(bucket).send().await.unwrap();
     let ill = doctor(&found.program, &[], 10).await;
-    assert_eq!(severity(&ill, "bucket-artifacts", "keeps no old versions"), "warning");
-    assert_eq!(severity(&ill, "bucket-artifacts", "can be made public"), "problem");
+    assert_eq!(severity(&ill, "bucket-artifacts", "is not versioned"), "warning");
+    assert_eq!(severity(&ill, "bucket-artifacts", "does not block public access"), "problem");
     versioning("Enabled").await;
 }
 

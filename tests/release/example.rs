@@ -573,7 +573,7 @@ impl Story {
         let program = self.project.program.clone().with("DEPLOYCTL_PROBE_AUTHORIZATION", ALL);
         let args = ["release", "--version", "1.3.0", "--stage", "next", "--output", "json"];
         let released = program.run(&args).await.exit(0);
-        assert!(!released.stderr.contains("asks for credentials"), "{}", released.stderr);
+        assert!(!released.stderr.contains("requires credentials"), "{}", released.stderr);
         let released = released.json();
         assert_eq!(released["functions"].as_object().unwrap().len(), 7);
         Guarded::at(released["url"].as_str().unwrap(), redis)

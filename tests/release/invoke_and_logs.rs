@@ -181,7 +181,7 @@ impl Follower {
 }
 
 #[tokio::test]
-async fn what_needs_no_stage() {
+async fn commands_that_need_no_stage() {
     let project = MinimalProject::new();
     project.settings("[stages.dev]", "[stages.production]");
     project.run(&["status", "-s", "prodution"]).await.exit(2).says(&["did you mean \"production\"?"]);

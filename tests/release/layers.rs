@@ -112,8 +112,7 @@ async fn the_first_plan_names_what_cannot_be_planned_yet() {
     let plan = layers.run(&["plan"]).await.exit(0);
     assert!(plan.stdout.contains("base"), "{plan:?}");
     for layer in ["app", "logs"] {
-        let line =
-            format!("layer {layer} cannot be planned yet: it reads the outputs of base, not applied so far");
+        let line = format!("layer {layer} cannot be planned: it reads the outputs of base, not applied yet");
         assert!(plan.stdout.contains(&line), "{plan:?}");
     }
     let plan = layers.run(&["plan", "--exit-code", "--output", "json"]).await.exit(3).json();

@@ -215,7 +215,10 @@ async fn code_that_is_changed_by_hand_is_drift() {
     let drift = status["drift"].as_array().unwrap();
     assert_eq!(drift.len(), 1, "{drift:#?}");
     assert!(
-        drift[0].as_str().unwrap().starts_with("the code of small-1 was changed past deployctl: its $LATEST")
+        drift[0]
+            .as_str()
+            .unwrap()
+            .starts_with("the code of small-1 was changed without deployctl: its $LATEST")
     );
     // Nobody is served that code, and the next release brings its own.
     stage.release("1.3.0").await;
@@ -244,8 +247,11 @@ async fn a_lease_whose_holder_died_is_freed_by_whoever_types_the_stage() {
     };
     assert!(held().await, "nobody held it");
     let shown = stage.typed("unlock", "lokal\n").await.exit(2);
-    for text in ["user/ann", "free stage local? Type its name: ", "error [unlock.unconfirmed]: not confirmed"]
-    {
+    for text in [
+        "user/ann",
+        "release the lock of stage local? Type its name: ",
+        "error [unlock.unconfirmed]: refused: this is not the name",
+    ] {
         assert!(shown.stdout.contains(text), "{text:?}: {shown:?}");
     }
     let shown = stage.typed("unlock", "\u{3}").await.exit(130);
@@ -256,7 +262,7 @@ async fn a_lease_whose_holder_died_is_freed_by_whoever_types_the_stage() {
         .run(&["unlock"])
         .await
         .exit(2)
-        .says(&["refused: stdin is not a terminal, so nothing can be confirmed", "--yes"]);
+        .says(&["refused: stdin is not a terminal; confirm with --yes", "--yes"]);
     assert!(!held().await, "it was freed");
     let shown = stage.typed("unlock", "local\n").await.exit(0);
     assert!(shown.stdout.contains("stage local is free now"), "{shown:?}");
@@ -285,9 +291,10 @@ async fn a_prune_deletes_what_no_kept_release_needs() {
     snapshot::settings().bind(|| insta::assert_snapshot!("prune_asks", asked.stderr));
     assert_eq!((stage.deployments().await, stage.zips().await), (deployments.clone(), zips), "only shown");
     stage.fake.project.run(&["prune", "--keep", "0"]).await.exit(2);
-    for (keys, code, text) in
-        [("\u{3}", 130, "nothing was changed"), ("yes\n", 2, "error [prune.unconfirmed]: not confirmed")]
-    {
+    for (keys, code, text) in [
+        ("\u{3}", 130, "nothing was changed"),
+        ("yes\n", 2, "error [prune.unconfirmed]: refused: this is not the name"),
+    ] {
         let shown = stage.typed("prune --keep 3", keys).await.exit(code);
         assert!(
             shown.stdout.contains("Type the stage's name (local): ") && shown.stdout.contains(text),
@@ -329,7 +336,7 @@ async fn a_prune_deletes_what_no_kept_release_needs() {
     let refused =
         stage.fake.project.run(&["rollback", "--to", "1.0.1", "--output", "json"]).await.exit(10).json();
     assert_eq!(refused["error"]["id"], "rollback.gone", "{refused:#}");
-    assert!(refused["error"]["hint"].as_str().unwrap().contains("still there: 1.2.0;"), "{refused:#}");
+    assert!(refused["error"]["hint"].as_str().unwrap().contains("restorable: 1.2.0;"), "{refused:#}");
     let history = stage.fake.project.run(&["history"]).await.exit(0).stdout;
     assert_eq!(history.lines().filter(|line| line.contains(" pruned ")).count(), 5, "{history}");
     // What was kept can be gone back to, and what was pruned can still be compared, but for its routes.
@@ -346,8 +353,8 @@ async fn a_version_that_is_deleted_by_hand_is_drift() {
     stage.fake.lambda.delete_function().function_name("small-0").qualifier(&live).send().await.unwrap();
     stage.fake.lambda.delete_function().function_name("small-1").send().await.unwrap();
     let status = stage.fake.project.run(&["status", "--exit-code", "--output", "json"]).await.exit(3).json();
-    let gone = format!("small-0:{live}, which the live release runs, is gone");
-    assert_eq!(status["drift"], json!([gone, "function small-1 is gone"]));
+    let gone = format!("small-0:{live}, which the live release runs, no longer exists");
+    assert_eq!(status["drift"], json!([gone, "function small-1 no longer exists"]));
     let refused =
         stage.fake.project.run(&["release", "--version", "1.3.0", "--output", "json"]).await.exit(10).json();
     assert_eq!(refused["error"]["id"], "function.missing", "{refused:#}");

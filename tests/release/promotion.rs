@@ -29,7 +29,7 @@ async fn to_another_account_and_region() {
 
     // The account of `prd` may not read the zips of `dev`. That is seen before anything is changed.
     cloud.settings("profile");
-    let told = ["promote.denied", "small-dev/*", "let account 222222222222 do s3:GetObject"];
+    let told = ["promote.denied", "small-dev/*", "allow account 222222222222 s3:GetObject"];
     cloud.promote(&cloud.profiles, "1.0.0").await.exit(10).says(&told);
     let states = cloud.keys(PRD, "small-prd-tfstate-222222222222").await;
     assert_eq!(states, [""; 0], "Terraform was not begun");
@@ -79,7 +79,7 @@ async fn bytes_are_those_of_the_release_or_it_is_refused() {
     assert_eq!(cloud.zip(PRD, "1.2.0").await, zip);
     // And what is deleted for good cannot be promoted.
     cloud.deletes("hello/1.1.0.zip").await;
-    cloud.promote(&role, "1.1.0").await.exit(10).says(&["promote.gone", "cannot be found or read"]);
+    cloud.promote(&role, "1.1.0").await.exit(10).says(&["promote.gone", "does not exist or cannot be read"]);
     assert_eq!(cloud.program.run(&["history", "--stage", "prd"]).await.code, Some(10), "without credentials");
     assert_eq!(role.run(&["history", "--stage", "prd"]).await.exit(0).stdout.lines().count(), 2);
 }

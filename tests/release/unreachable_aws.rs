@@ -74,14 +74,14 @@ async fn a_host_that_cannot_be_reached_is_named_at_once() {
         let said = ended.json();
         assert_eq!(said["error"]["id"], "aws.unreachable", "{command:?}: {said:#}");
         let message = said["error"]["message"].as_str().unwrap();
-        assert!(message.starts_with(&format!("cannot reach 127.0.0.1:{port}: ")), "{message}");
+        assert!(message.starts_with(&format!("failed to reach 127.0.0.1:{port}: ")), "{message}");
         assert!(message.contains("refused"), "{message}");
     });
     futures::future::join_all(runs).await;
 }
 
 #[tokio::test]
-async fn who_gets_no_answer_says_so_within_its_bound() {
+async fn every_command_ends_in_time_without_an_answer() {
     let project = MinimalProject::new();
     let program = against(&project, silent(false).await).with("DEPLOYCTL_CALL_TIMEOUT", "2");
     let runs = COMMANDS[..7].iter().map(async |command| {

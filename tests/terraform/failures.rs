@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::project::{CONFIGURATION, Project, pretend};
 
 #[tokio::test]
-async fn a_plan_that_the_world_has_overtaken_is_stale() {
+async fn a_plan_made_before_another_apply_is_stale() {
     let mut project = Project::ready(CONFIGURATION).await;
     project.set("name", "x");
     let first = project.planned().await;
@@ -25,7 +25,7 @@ async fn a_missing_variable_is_named() {
 }
 
 #[tokio::test]
-async fn a_broken_configuration_is_told_with_file_and_line() {
+async fn an_invalid_configuration_is_reported_with_file_and_line() {
     let project = Project::ready("").await;
     std::fs::write(project.layer.dir.join("more.tf"), "\noutput \"x\" { value = nothing.here }\n").unwrap();
     let error = deployctl::error::Error::from(project.plan().await.unwrap_err());
@@ -33,7 +33,7 @@ async fn a_broken_configuration_is_told_with_file_and_line() {
 }
 
 #[tokio::test]
-async fn a_terraform_that_dies_half_way_is_a_failure_with_its_last_words() {
+async fn a_terraform_that_is_killed_is_a_failure_with_its_last_lines() {
     let project = Project::ready(CONFIGURATION).await;
     pretend(
         &project,
@@ -45,7 +45,7 @@ async fn a_terraform_that_dies_half_way_is_a_failure_with_its_last_words() {
 }
 
 #[tokio::test]
-async fn a_stream_of_another_format_and_half_a_plan_are_refused() {
+async fn another_format_and_a_truncated_plan_are_refused() {
     let project = Project::ready(CONFIGURATION).await;
     pretend(&project, r#"echo '{"type":"version","terraform":"2.0.0","ui":"2.0"}'; exit 2"#);
     let failure = project.plan().await.unwrap_err();
@@ -57,7 +57,7 @@ async fn a_stream_of_another_format_and_half_a_plan_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_json_and_not_even_utf_8_is_passed_on() {
+async fn lines_that_are_not_json_or_not_utf_8_are_passed_on() {
     let project = Project::ready(CONFIGURATION).await;
     pretend(&project, r#"printf 'hello \377\n{"type":"log"'; head -c 1048576 /dev/zero | tr '\0' x; exit 0"#);
     assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges));
@@ -130,7 +130,7 @@ impl Drop for Server {
 }
 
 #[tokio::test]
-async fn what_the_backend_answers_is_told_apart() {
+async fn a_missing_state_and_an_unreachable_backend_differ() {
     // Credentials are checked with STS, the state is read from S3.
     let cases = [
         ("Authentication", "sts", "403 Forbidden", "ExpiredToken"),

@@ -29,7 +29,7 @@ async fn started(project: &Project) {
 }
 
 #[tokio::test]
-async fn a_state_that_is_locked_by_another_process_is_told_with_its_holder() {
+async fn the_error_for_a_locked_state_names_the_holder() {
     let project = Project::ready(SLOW).await;
     let planned = project.planned().await;
     let meanwhile = async {

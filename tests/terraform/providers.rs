@@ -41,7 +41,7 @@ async fn providers_come_from_the_mirror_that_is_given() {
 }
 
 #[tokio::test]
-async fn a_registry_that_cannot_be_reached_is_told_with_what_to_do() {
+async fn an_unreachable_registry_is_an_error_with_a_hint() {
     let mut project = Project::new(PROVIDER).await;
     for name in ["HTTPS_PROXY", "https_proxy"] {
         project.driver.env.insert(name.into(), Some("http://127.0.0.1:1".into()));
@@ -53,7 +53,7 @@ async fn a_registry_that_cannot_be_reached_is_told_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_plan_without_init_says_so_and_the_next_run_initialises() {
+async fn a_plan_without_init_fails_and_the_next_run_initialises() {
     let mut project = Project::ready(CONFIGURATION).await;
     std::fs::write(project.layer.dir.join("more.tf"), PROVIDER).unwrap();
     project.set("name", "x");

@@ -21,7 +21,7 @@ async fn a_run_without_changes_costs_one_process() {
 }
 
 #[tokio::test]
-async fn init_runs_again_when_what_it_depends_on_changes_and_only_then() {
+async fn init_runs_again_only_when_one_of_its_inputs_changes() {
     let mut project = Project::ready(CONFIGURATION).await;
     let file = project.layer.dir.join("main.tf");
     let with = |text: &str| std::fs::write(&file, format!("{CONFIGURATION}\n{text}")).unwrap();
@@ -44,7 +44,7 @@ async fn init_runs_again_when_what_it_depends_on_changes_and_only_then() {
 }
 
 #[tokio::test]
-async fn a_plan_file_is_private_and_goes_with_the_plan() {
+async fn a_plan_file_is_private_and_deleted_with_the_plan() {
     use std::os::unix::fs::PermissionsExt;
     let mut project = Project::ready(CONFIGURATION).await;
     project.set("name", "x");
@@ -102,7 +102,7 @@ async fn a_configuration_is_validated_without_a_plan() {
 }
 
 #[tokio::test]
-async fn what_the_tests_of_a_layer_say() {
+async fn the_results_of_a_layers_tests() {
     let project = Project::ready(CONFIGURATION).await;
     let test = "run \"right\" {\n  command = plan\n  variables { name = \"x\" }\n  assert {\n    \
                 condition = terraform_data.one.input == \"x\"\n    error_message = \"no\"\n  }\n}\n";
@@ -137,7 +137,7 @@ async fn everything_can_be_destroyed_again() {
 }
 
 #[tokio::test]
-async fn a_workspace_that_somebody_selected_is_not_a_releases_workspace() {
+async fn a_selected_workspace_does_not_change_the_workspace_of_a_release() {
     let mut project = Project::ready(CONFIGURATION).await;
     project.set("name", "x");
     project.apply().await;

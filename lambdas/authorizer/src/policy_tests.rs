@@ -171,7 +171,7 @@ fn a_longer_right_is_not_taken_away_by_a_shorter_one() {
 }
 
 #[test]
-fn what_is_no_methods_arn_has_no_policy() {
+fn an_arn_that_is_not_of_a_method_has_no_policy() {
     assert_eq!(stage_of(&format!("{STAGE}/GET/")), Some(STAGE));
     assert_eq!(
         stage_of("arn:aws-cn:execute-api:cn-north-1:1:api/test-invoke-stage/GET/a/b"),

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_and_what_is_no_route_are_refused() {
+    fn wildcards_and_invalid_routes_are_refused() {
         for path in [
             "",
             "demo",

@@ -92,7 +92,7 @@ mod tests {
     const SALT: &[u8; 16] = b"0123456789abcdef";
 
     #[test]
-    fn a_hash_says_its_costs_and_proves_its_secret_only() -> Result<(), SecretError> {
+    fn a_hash_contains_its_cost_and_matches_its_secret_only() -> Result<(), SecretError> {
         let stored = hash("s3cret", SALT)?;
         assert!(stored.starts_with("$argon2id$v=19$m=7168,t=5,p=1$"), "{stored}");
         assert!(verify("s3cret", &stored)?);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_costs_what_a_real_user_costs() -> Result<(), SecretError> {
+    fn an_unknown_user_takes_as_long_as_a_known_one() -> Result<(), SecretError> {
         assert!(!verify_unknown_user("s3cret")?);
         let costs = |text: &str| text.split('$').nth(3).map(str::to_owned);
         assert_eq!(costs(UNKNOWN_USER_HASH), costs(&hash("x", SALT)?));

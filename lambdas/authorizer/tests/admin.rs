@@ -77,7 +77,7 @@ fn without_redis_the_command_for_it_is_printed() -> TestResult {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_and_nothing_is_stored() -> TestResult {
+fn an_invalid_body_is_refused_and_nothing_is_stored() -> TestResult {
     let redis = RedisServer::start()?;
     for (arguments, secret, why) in [
         (&[][..], "s3cret", "usage"),

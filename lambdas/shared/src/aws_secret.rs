@@ -282,7 +282,7 @@ mod tests {
     const SECRET: &str = "arn:aws:secretsmanager:eu-west-1:111111111111:secret:redis-AbCdEf";
 
     #[test]
-    fn an_arn_says_service_and_region() {
+    fn service_and_region_are_read_from_the_arn() {
         let parsed = SecretArn::parse(SECRET);
         assert_eq!(parsed.as_ref().map(|arn| arn.operation().1), Some("secretsmanager.GetSecretValue"));
         assert_eq!(parsed.map(|arn| arn.region), Some("eu-west-1".to_owned()));
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_the_text_or_says_why_not() {
+    fn a_response_is_the_secret_or_an_error() {
         let read = |status, body: &str| {
             parse_response(status, body.as_bytes()).map(|secret| secret.0).map_err(|e| e.to_string())
         };

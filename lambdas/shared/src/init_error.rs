@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_report_reaches_the_runtime_api_whole() -> std::io::Result<()> {
+    fn the_runtime_api_receives_the_complete_report() -> std::io::Result<()> {
         let api = std::net::TcpListener::bind("127.0.0.1:0")?;
         let address = api.local_addr()?.to_string();
         let text = request(&address, "unknown handler 'x'");

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_values_are_omitted() {
         let log_context = LogContext::for_invocation("", Some("Self=1"));
         assert_eq!(log_context, LogContext::default());
         let text = log_context.line(jiff::Timestamp::UNIX_EPOCH, Level::Info, "x", json!({}));

@@ -38,7 +38,7 @@ fn the_examples_of_rfc_7396_hold() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 #[test]
-fn what_the_patch_does_not_name_keeps_its_very_text() -> TestResult {
+fn members_that_are_not_in_the_patch_keep_their_text() -> TestResult {
     let stored = r#"{"big": 123456789012345678901234567890, "empty": [], "e": 1.10e2, "text": "\u00e4\/"}"#;
     let user = patched(stored, r#"{"x": 0.1000000000000000055511151231257827}"#)?;
     for kept in [

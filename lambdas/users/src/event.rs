@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_is_given_twice_is_known() {
+    fn a_parameter_that_is_given_twice_is_recognized() {
         let duplicate = |values: &str| {
             let event = format!(r#"{{"httpMethod":"GET","multiValueQueryStringParameters":{values}}}"#);
             Request::from_event(&event).map(|request| request.query.duplicate).ok()

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_leads_to_where_it_was_made() {
+    fn a_cursor_continues_where_its_page_ended() {
         let cursor = cursor_after(b"7f8a");
         assert_eq!(
             page(None, Some(&cursor)),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_limit_or_cursor_is_refused() {
+    fn an_invalid_limit_or_cursor_is_refused() {
         for bad in ["0", "1001", "-1", "+1", "1.0", "", "ten", "99999999999999999999"] {
             assert_eq!(page(Some(bad), None), Err(400), "{bad}");
         }

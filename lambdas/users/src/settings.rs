@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_misspelt_fails_the_start_with_its_name() {
+    fn a_misspelt_setting_fails_the_start_with_its_name() {
         let with = |name, value| settings(&[("_HANDLER", "user_get"), ("REDIS_DNS", "r"), (name, value)]);
         let origin = |value| with("CORS_ALLOW_ORIGIN", value).map(|settings| settings.cors_origin);
         assert_eq!(origin(""), Ok(None));

@@ -1,43 +1,42 @@
-//! What an installed set consists of, compared each time it is used: a file that was changed, half written or added
-//! since is not run.
+//! The files of an installed set, compared before each use: a set with changed, incomplete or additional
+//! files is not run.
 //!
-//! Names, sizes and times of change are compared, and not the bytes: that costs some 40 ms for 3,000 files, and whoever
-//! can forge all three can write as this user anyway. Python may add what it compiles beside its sources, but what pip
-//! compiled when the set was installed must be as it was.
+//! Names, sizes and modification times are compared, not the bytes: this takes about 40 ms for 3,000 files,
+//! and changing a file without changing these needs the rights of this user. Python may add compiled files
+//! beside its sources.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// Why a set is not used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Untrusted {
-    /// Another user owns the folder, or may write into it.
+    /// Another user owns the folder or can write to it.
     OpenToOthers,
-    /// A file cannot be read, or is not as it was installed.
+    /// A file is unreadable, or differs from the installed one.
     Changed,
 }
 
-/// All files below `dir`, a line each: name, size and time of change.
+/// All files below `dir`, one per line: name, size and modification time.
 pub(super) fn list(dir: &Path) -> std::io::Result<String> {
     let mut list = String::new();
     collect(dir, dir, &mut list)?;
     Ok(list)
 }
 
-/// Whether `dir` is as it was when its list was `expected`, and no other user may change it.
+/// Checks that `dir` has the list `expected`, and that no other user can change it.
 pub(super) fn verify(dir: &Path, expected: &str) -> Result<(), Untrusted> {
     let metadata = dir.metadata().map_err(|_| Untrusted::Changed)?;
     let owner = metadata.uid();
-    let ours = owner == nix::unistd::geteuid().as_raw() || owner == 0;
-    if !ours || metadata.mode() & 0o022 != 0 {
+    let is_owned = owner == nix::unistd::geteuid().as_raw() || owner == 0;
+    if !is_owned || metadata.mode() & 0o022 != 0 {
         return Err(Untrusted::OpenToOthers);
     }
     let found = list(dir).map_err(|_| Untrusted::Changed)?;
     let mut missing: HashSet<&str> = expected.lines().collect();
-    let known = found.lines().all(|line| missing.remove(line) || line.contains("/__pycache__/"));
-    if known && missing.is_empty() { Ok(()) } else { Err(Untrusted::Changed) }
+    let all_known = found.lines().all(|line| missing.remove(line) || line.contains("/__pycache__/"));
+    if all_known && missing.is_empty() { Ok(()) } else { Err(Untrusted::Changed) }
 }
 
 fn collect(root: &Path, dir: &Path, list: &mut String) -> std::io::Result<()> {

@@ -1,12 +1,11 @@
-//! Tools that deployctl brings along: Python packages at fixed versions and hashes, each set in a virtual
-//! environment of its own in the user's cache folder.
+//! Tools that deployctl installs: Python packages with fixed versions and hashes, each set in a virtual
+//! environment in the user's cache folder.
 //!
-//! A set is installed once per machine and shared by all projects. Its folder is named by the hash of its
-//! requirements and of the Python it was made with, so that an upgrade of either makes a new one. A virtual
-//! environment holds its own path and cannot be moved: it is made in place under a lock, and counts only once
-//! the marker `ready` is there, which is written last. So a half-made one is never used, and commands that run
-//! at the same time install once. The marker also says what was installed: a set that has changed since, or that
-//! others may change, is installed anew.
+//! A set is installed once per machine and shared by all projects. The name of its folder contains the hash
+//! of its requirements and the version of Python. A virtual environment contains its own path and cannot be
+//! moved, so it is created in place, under a lock, and its marker (`….ready`) is written last: an incomplete
+//! environment is never used. The marker also lists the installed files: a set that has changed, or that
+//! other users can change, is installed again.
 
 mod contents;
 
@@ -25,10 +24,10 @@ use crate::platform::variables;
 /// The oldest Python that the pinned packages run on.
 const OLDEST_PYTHON: (u32, u32) = (3, 10);
 
-/// Names to look for on PATH, in this order: what the user calls Python first, then versions by name.
+/// The names to search on PATH, in this order.
 const PYTHONS: [&str; 6] = ["python3", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
 
-/// Prints what must be known about a Python, or why it cannot be used.
+/// Prints version, path and missing module of a Python.
 const PROBE: &str = "import sys\n\
     try:\n    import venv, ensurepip; missing = ''\nexcept ImportError as error: missing = error.name\n\
     print(*sys.version_info[:2], sys.executable, missing, sep='\\n')";
@@ -36,7 +35,7 @@ const PROBE: &str = "import sys\n\
 /// A set of packages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Requirements {
-    /// What the set is for, in a word.
+    /// The name of the set, in file names and messages.
     pub(crate) name: &'static str,
     /// pip's requirements file: exact versions, each with its hashes.
     pub(crate) text: &'static str,
@@ -48,19 +47,19 @@ pub(crate) struct Venv {
 }
 
 impl Venv {
-    /// The Python that sees the packages.
+    /// The Python with the packages.
     pub(crate) fn python(&self) -> PathBuf {
         self.program("python")
     }
 
-    /// A program that a package of the set has installed.
+    /// A program from a package of the set.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.dir.join("bin").join(name)
     }
 
     /// A file inside an installed package, such as `ziglang/zig`.
     pub(crate) fn package_file(&self, path: &str) -> Option<PathBuf> {
-        // lib/python3.11/site-packages: one folder, named by the version.
+        // lib/python3.11/site-packages
         let versions = std::fs::read_dir(self.dir.join("lib")).ok()?;
         versions
             .flatten()
@@ -69,14 +68,13 @@ impl Venv {
     }
 }
 
-/// The folder of all sets.
 #[derive(Debug, Clone)]
 pub(crate) struct PythonTools {
     dir: PathBuf,
 }
 
 impl PythonTools {
-    /// The user's: `DEPLOYCTL_CACHE_DIR`, else `$XDG_CACHE_HOME/deployctl`, else `~/.cache/deployctl`.
+    /// In `DEPLOYCTL_CACHE_DIR`, else `$XDG_CACHE_HOME/deployctl`, else `~/.cache/deployctl`.
     pub(crate) fn from_env() -> Result<Self, PythonToolsError> {
         let absolute =
             |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -87,61 +85,60 @@ impl PythonTools {
             .ok_or(PythonToolsError::NoCacheDir)
     }
 
-    /// In `dir`, which need not exist yet.
     pub(crate) fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
     }
 
-    /// A folder of the cache for what a tool itself wants to keep.
+    /// A folder for the cache of a tool.
     pub(crate) fn cache(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// The set, installed first where it is not there yet: some seconds and a download, once per machine.
+    /// Returns the set. Installs it if it is missing: a download once per machine.
     pub(crate) async fn venv(
         &self,
         requirements: Requirements,
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<Venv, PythonToolsError> {
-        let wanted = Sha256::of(requirements.text.as_bytes()).short();
+        let hash = Sha256::of(requirements.text.as_bytes()).short();
         let root = self.dir.join("venv");
-        let pointer = root.join(format!("{}-{wanted}.ready", requirements.name));
-        // The usual case costs a look at the files: no Python is started.
-        if let Some(venv) = ready(&pointer) {
+        let marker = root.join(format!("{}-{hash}.ready", requirements.name));
+        // Usually this is enough, and no Python is started.
+        if let Some(venv) = ready(&marker) {
             return Ok(venv);
         }
         std::fs::create_dir_all(&root).map_err(|e| io(&root, e))?;
-        let _lock = lock(&root.join(format!("{}-{wanted}.lock", requirements.name)), events).await?;
-        if let Some(venv) = ready(&pointer) {
+        let _lock = lock(&root.join(format!("{}-{hash}.lock", requirements.name)), events).await?;
+        if let Some(venv) = ready(&marker) {
             return Ok(venv);
         }
         let python = find_python(cancel).await?;
         let dir =
-            root.join(format!("{}-{wanted}-py{}.{}", requirements.name, python.version.0, python.version.1));
+            root.join(format!("{}-{hash}-py{}.{}", requirements.name, python.version.0, python.version.1));
         let step = format!("install {}", requirements.name);
         events.step(&step, install(&python, &dir, requirements, events, cancel)).await?;
         let installed = contents::list(&dir).map_err(|e| io(&dir, e))?;
-        write(&pointer, format!("{}\n{installed}", dir.display()).as_bytes())?;
+        write(&marker, format!("{}\n{installed}", dir.display()).as_bytes())?;
         Ok(Venv { dir })
     }
 
     /// Whether the set is installed.
     pub(crate) fn has(&self, requirements: Requirements) -> bool {
-        let wanted = Sha256::of(requirements.text.as_bytes()).short();
-        ready(&self.dir.join("venv").join(format!("{}-{wanted}.ready", requirements.name))).is_some()
+        let hash = Sha256::of(requirements.text.as_bytes()).short();
+        ready(&self.dir.join("venv").join(format!("{}-{hash}.ready", requirements.name))).is_some()
     }
 }
 
-/// The Python that sets would be installed with, and its version.
+/// The Python that sets are installed with, and its version.
 pub(crate) async fn python(cancel: &CancellationToken) -> Result<(PathBuf, String), PythonToolsError> {
     let Python { path, version: (major, minor) } = find_python(cancel).await?;
     Ok((path, format!("{major}.{minor}")))
 }
 
-/// The environment that the marker names, unless it, or the Python below it, has been removed or changed since.
-fn ready(pointer: &Path) -> Option<Venv> {
-    let text = std::fs::read_to_string(pointer).ok()?;
+/// The environment that the marker names, unless it or its Python was removed or changed.
+fn ready(marker: &Path) -> Option<Venv> {
+    let text = std::fs::read_to_string(marker).ok()?;
     let (dir, installed) = text.split_once('\n')?;
     let venv = Venv { dir: PathBuf::from(dir) };
     (venv.python().exists() && contents::verify(&venv.dir, installed).is_ok()).then_some(venv)
@@ -155,19 +152,19 @@ async fn install(
     cancel: &CancellationToken,
 ) -> Result<(), PythonToolsError> {
     let purpose = format!("install the tools for {} ({})", requirements.name, dir.display());
-    // What an interrupted run has left is not trusted, and no other user may write here, whatever the umask.
-    writable_by_us(dir).map_err(|e| io(dir, e))?;
-    let make = Command::new(&python.path, &purpose).args(["-I", "-m", "venv", "--clear"]).arg(dir);
-    run(&make, events, cancel).await?;
+    // Whatever the umask, no other user can write here. `--clear` removes the files of an interrupted run.
+    create_private(dir).map_err(|e| io(dir, e))?;
+    let create = Command::new(&python.path, &purpose).args(["-I", "-m", "venv", "--clear"]).arg(dir);
+    run(&create, events, cancel).await?;
     let list = dir.join("requirements.txt");
     write(&list, requirements.text.as_bytes())?;
     run(&pip(dir, &list, &purpose), events, cancel).await
 }
 
-/// pip of the environment in `dir`, told to install what `list` names.
+/// The pip of the environment in `dir`, installing the requirements in `list`.
 fn pip(dir: &Path, list: &Path, purpose: &str) -> Command {
     Command::new(dir.join("bin/python"), purpose)
-        // Isolated: neither the working folder nor the user's Python settings supply a module named pip.
+        // Isolated: the working folder and the user's Python settings could contain another module named pip.
         .args(["-I", "-m", "pip", "install", "--require-hashes", "--no-deps", "--only-binary", ":all:"])
         .args([
             "--no-input",
@@ -178,7 +175,7 @@ fn pip(dir: &Path, list: &Path, purpose: &str) -> Command {
         ])
         .args(["--quiet", "-r"])
         .arg(list)
-        // Nor do pip's own settings install elsewhere.
+        // These would install to another folder.
         .env_remove("PIP_TARGET")
         .env_remove("PIP_PREFIX")
         .env_remove("PIP_USER")
@@ -199,20 +196,20 @@ struct Python {
 }
 
 async fn find_python(cancel: &CancellationToken) -> Result<Python, PythonToolsError> {
-    let mut seen = Vec::new();
+    let mut rejected = Vec::new();
     let mut without_venv = None;
     for name in PYTHONS {
         let probe = Command::new(name, "look for Python").args(["-I", "-c", PROBE]);
         match probe.output(cancel).await {
             Ok(text) => match parse_probe(&text) {
                 Some((python, _)) if python.version < OLDEST_PYTHON => {
-                    seen.push(format!("{name} is {}.{}", python.version.0, python.version.1));
+                    rejected.push(format!("{name} is {}.{}", python.version.0, python.version.1));
                 }
                 Some((python, missing)) if missing.is_empty() => return Ok(python),
                 Some((python, missing)) => {
                     without_venv.get_or_insert((python, missing));
                 }
-                None => seen.push(format!("{name} answers strangely")),
+                None => rejected.push(format!("{name} prints no version")),
             },
             Err(ProcessError { failure: Failure::Interrupted { .. }, purpose, command }) => {
                 return Err(PythonToolsError::Install(ProcessError {
@@ -221,7 +218,7 @@ async fn find_python(cancel: &CancellationToken) -> Result<Python, PythonToolsEr
                     failure: Failure::Interrupted { killed: false },
                 }));
             }
-            // A version manager's shim that stands for nothing fails: as good as absent.
+            // For example, a shim of a version manager without a Python behind it.
             Err(_) => {}
         }
     }
@@ -229,7 +226,7 @@ async fn find_python(cancel: &CancellationToken) -> Result<Python, PythonToolsEr
         Some((python, module)) => {
             PythonToolsError::NoVenvModule { python: python.path, version: python.version, module }
         }
-        None => PythonToolsError::NoPython { seen },
+        None => PythonToolsError::NoPython { rejected },
     })
 }
 
@@ -242,12 +239,12 @@ fn parse_probe(text: &str) -> Option<(Python, String)> {
 }
 
 async fn lock(path: &Path, events: &Events) -> Result<File, PythonToolsError> {
-    let waiting = || events.note("waiting for another deployctl that installs the same tools");
+    let waiting = || events.note("waiting for another deployctl process that installs the same tools");
     file_lock::exclusive(path, waiting).await.map_err(|e| io(path, e))
 }
 
-/// Makes `dir` a folder that only this user can write into.
-fn writable_by_us(dir: &Path) -> std::io::Result<()> {
+/// Creates a folder that only this user can write to.
+fn create_private(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(dir)?;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))
@@ -261,37 +258,34 @@ fn io(path: &Path, source: std::io::Error) -> PythonToolsError {
     PythonToolsError::Io { path: path.to_owned(), source }
 }
 
-/// Tools that could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PythonToolsError {
-    /// There is no place to keep them.
     #[error(
-        "there is no cache folder: neither DEPLOYCTL_CACHE_DIR, XDG_CACHE_HOME nor HOME is an absolute path"
+        "failed to find a cache folder: none of DEPLOYCTL_CACHE_DIR, XDG_CACHE_HOME and HOME is an absolute path"
     )]
     NoCacheDir,
     /// No Python, or only old ones.
-    #[error("no Python {}.{} or newer on PATH{}", OLDEST_PYTHON.0, OLDEST_PYTHON.1, listed(.seen))]
+    #[error("failed to find Python {}.{} or newer on PATH{}", OLDEST_PYTHON.0, OLDEST_PYTHON.1, listed(.rejected))]
     NoPython {
-        /// What was found instead.
-        seen: Vec<String>,
+        /// The unsuitable programs, with reasons.
+        rejected: Vec<String>,
     },
-    /// Debian ships Python without what makes virtual environments.
-    #[error("{} cannot make virtual environments: it has no module {module}", python.display())]
+    /// Debian has a separate package for virtual environments.
+    #[error("failed to create a virtual environment: {} has no module {module}", python.display())]
     NoVenvModule { python: PathBuf, version: (u32, u32), module: String },
-    /// Making the environment or installing into it failed.
+    /// Creating the environment or installing into it failed.
     #[error(transparent)]
     Install(ProcessError),
-    /// A file of the cache cannot be read or written.
-    #[error("failed to use the cache {}: {source}", path.display())]
+    /// A file of the cache is not readable or writable.
+    #[error("failed to read or write the cache {}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
 }
 
-fn listed(seen: &[String]) -> String {
-    if seen.is_empty() { String::new() } else { format!(" ({})", seen.join(", ")) }
+fn listed(rejected: &[String]) -> String {
+    if rejected.is_empty() { String::new() } else { format!(" ({})", rejected.join(", ")) }
 }
 
 impl PythonToolsError {
-    /// Whether the user has stopped it.
     pub(crate) fn is_interrupted(&self) -> bool {
         matches!(self, Self::Install(process) if matches!(process.failure, Failure::Interrupted { .. }))
     }
@@ -303,7 +297,7 @@ impl From<PythonToolsError> for Error {
         match error {
             _ if error.is_interrupted() => {
                 Self::new(Kind::Interrupted, ErrorId::Interrupted, "interrupted while installing tools")
-                    .hint("nothing was changed: what is live stays live")
+                    .hint("nothing was changed; what is live is unchanged")
             }
             PythonToolsError::NoCacheDir => Self::preflight(ErrorId::ToolboxCache, message).hint("set DEPLOYCTL_CACHE_DIR"),
             PythonToolsError::NoPython { .. } => Self::preflight(ErrorId::ToolboxPython, message).hint(
@@ -312,9 +306,9 @@ impl From<PythonToolsError> for Error {
             PythonToolsError::NoVenvModule { version: (major, minor), .. } => Self::preflight(ErrorId::ToolboxVenv, message)
                 .hint(format!("install it: apt-get install python{major}.{minor}-venv (or python3-venv)")),
             PythonToolsError::Install(_) => Self::preflight(ErrorId::ToolboxInstall, message)
-                .hint("the packages come from pip's index (PyPI, or PIP_INDEX_URL); run again once it can be reached"),
+                .hint("check access to the package index (PyPI, or PIP_INDEX_URL), and run the command again"),
             PythonToolsError::Io { .. } => Self::preflight(ErrorId::ToolboxCache, message)
-                .hint("make it writable, or name another folder in DEPLOYCTL_CACHE_DIR"),
+                .hint("make the folder writable, or set DEPLOYCTL_CACHE_DIR to another folder"),
         }
     }
 }
@@ -324,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_probe_is_understood_and_nonsense_is_not() {
+    fn the_output_of_the_probe_is_parsed() {
         let (python, missing) = parse_probe("3\n11\n/usr/bin/python3\nensurepip\n").unwrap();
         assert_eq!((python.version, missing.as_str()), ((3, 11), "ensurepip"));
         assert_eq!(python.path, Path::new("/usr/bin/python3"));
@@ -335,12 +329,12 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_without_its_environment_does_not_count() {
+    fn a_marker_without_its_environment_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
-        let pointer = dir.path().join("x.ready");
-        assert_eq!(ready(&pointer), None);
-        std::fs::write(&pointer, dir.path().join("gone").to_string_lossy().as_bytes()).unwrap();
-        assert_eq!(ready(&pointer), None);
+        let marker = dir.path().join("x.ready");
+        assert_eq!(ready(&marker), None);
+        std::fs::write(&marker, dir.path().join("gone").to_string_lossy().as_bytes()).unwrap();
+        assert_eq!(ready(&marker), None);
     }
 
     #[test]
@@ -350,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_debian_lacks_is_named() {
+    fn the_missing_debian_package_is_named() {
         let error: Error = PythonToolsError::NoVenvModule {
             python: "/usr/bin/python3".into(),
             version: (3, 11),

@@ -10,7 +10,6 @@ use crate::release::artifacts::ArtifactSettings;
 
 const CHECK: &str = "artifacts";
 
-/// Every artifact, as far as there is something to look at.
 pub(crate) fn built(settings: &Settings) -> Vec<Finding> {
     settings.artifacts.iter().map(|artifact| examine(settings, artifact)).collect()
 }
@@ -26,7 +25,7 @@ fn examine(settings: &Settings, artifact: &ArtifactSettings) -> Finding {
         return match &recipe.origin {
             Origin::Path(path) => Finding::problem(
                 CHECK,
-                format!("{name}: there is no {}", path.display()),
+                format!("{name}: {} does not exist", path.display()),
                 "build it, or correct its `path` in deployctl.toml",
             ),
             Origin::Package(_) => {
@@ -51,20 +50,19 @@ fn examine(settings: &Settings, artifact: &ArtifactSettings) -> Finding {
             )
         }
         Ok(Err(error)) => Finding::of(CHECK, Severity::Problem, &error.into()),
-        Err(why) => Finding::unchecked(CHECK, format!("{name}: {} cannot be read: {why}", file.display())),
+        Err(why) => Finding::unchecked(CHECK, format!("{name}: failed to read {}: {why}", file.display())),
     }
 }
 
-/// The zip that was made last.
 fn newest(folder: &Path, name: &str) -> Option<PathBuf> {
-    let of_it = |path: &PathBuf| {
+    let is_zip_of_it = |path: &PathBuf| {
         let file = path.file_name()?.to_str()?;
         // `<name>-<hash>.zip`: the name of another artifact may begin with this one's.
         let hash = file.strip_prefix(name)?.strip_prefix('-')?.strip_suffix(".zip")?;
         hash.chars().all(|c| c.is_ascii_hexdigit()).then_some(())
     };
     let entries = std::fs::read_dir(folder).ok()?.flatten();
-    let made =
+    let modified =
         |path: &PathBuf| path.metadata().and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-    entries.map(|entry| entry.path()).filter(|path| of_it(path).is_some()).max_by_key(made)
+    entries.map(|entry| entry.path()).filter(|path| is_zip_of_it(path).is_some()).max_by_key(modified)
 }

@@ -16,15 +16,17 @@ pub(crate) async fn state(session: &Session) -> Vec<Finding> {
             let bootstrap = format!("deployctl bootstrap --stage {}", stage.name);
             if !facts.versioned {
                 let message =
-                    format!("{name} keeps no old versions: a damaged Terraform state could not be restored");
+                    format!("{name} is not versioned: a damaged Terraform state could not be restored");
                 findings.push(Finding::warning(CHECK, message, bootstrap.as_str()));
             }
             if !facts.encrypted {
-                let message = format!("{name} does not say how it encrypts; Terraform states hold secrets");
+                let message =
+                    format!("{name} has no default encryption, and Terraform states contain secrets");
                 findings.push(Finding::warning(CHECK, message, bootstrap.as_str()));
             }
             if !facts.private {
-                let message = format!("{name} can be made public, and Terraform states hold secrets");
+                let message =
+                    format!("{name} does not block public access, and Terraform states contain secrets");
                 findings.push(Finding::problem(CHECK, message, bootstrap.as_str()));
             }
             if findings.is_empty() {
@@ -33,13 +35,13 @@ pub(crate) async fn state(session: &Session) -> Vec<Finding> {
             findings
         }
         Err(failure) if failure.meaning == Meaning::NotFound && session.local.is_some() => {
-            vec![Finding::ok(CHECK, format!("{name} is made by the first release"))]
+            vec![Finding::ok(CHECK, format!("the first release creates {name}"))]
         }
         Err(failure) if failure.meaning == Meaning::NotFound => {
             let remedy = format!("deployctl bootstrap --stage {}", stage.name);
             vec![Finding::problem(
                 CHECK,
-                format!("there is no bucket {name} for the Terraform state"),
+                format!("bucket {name} for the Terraform state does not exist"),
                 remedy,
             )]
         }
@@ -47,14 +49,14 @@ pub(crate) async fn state(session: &Session) -> Vec<Finding> {
     }
 }
 
-/// The bucket of zips and ledger.
+/// The bucket of the zips and the ledger.
 pub(crate) async fn artifacts(session: &Session, name: &str) -> Vec<Finding> {
     const CHECK: &str = "bucket-artifacts";
     let facts = match session.aws.bucket_facts(name).await {
         Ok(facts) => facts,
         Err(failure) if failure.meaning == Meaning::NotFound => {
-            let message = format!("there is no bucket {name}, which the Terraform output names");
-            return vec![Finding::problem(CHECK, message, "apply the layer that makes it")];
+            let message = format!("bucket {name} of the Terraform output does not exist");
+            return vec![Finding::problem(CHECK, message, "apply the layer that creates it")];
         }
         Err(failure) => return vec![unread(CHECK, &failure)],
     };
@@ -62,26 +64,27 @@ pub(crate) async fn artifacts(session: &Session, name: &str) -> Vec<Finding> {
     let region = &session.settings.stage.region;
     if let Some(other) = facts.region.as_ref().filter(|other| *other != region) {
         let message = format!(
-            "{name} is in {other}, the functions are in {region}: Lambda takes code from its own region only"
+            "{name} is in {other}, but the functions are in {region}: Lambda reads code only from its own \
+             region"
         );
-        findings.push(Finding::problem(CHECK, message, "make the bucket in the stage's region"));
+        findings.push(Finding::problem(CHECK, message, "create the bucket in the stage's region"));
     }
     if !facts.versioned {
         let message = format!(
-            "{name} keeps no old versions: an artifact or a ledger record that is overwritten would be lost"
+            "{name} is not versioned: an overwritten artifact or ledger record could not be restored"
         );
-        let remedy = "aws_s3_bucket_versioning with status = \"Enabled\" in the layer that makes it";
+        let remedy = "aws_s3_bucket_versioning with status = \"Enabled\" in the layer that creates it";
         findings.push(Finding::warning(CHECK, message, remedy));
     }
     if !facts.encrypted {
-        let remedy = "aws_s3_bucket_server_side_encryption_configuration in the layer that makes it";
-        findings.push(Finding::warning(CHECK, format!("{name} does not say how it encrypts"), remedy));
+        let remedy = "aws_s3_bucket_server_side_encryption_configuration in the layer that creates it";
+        findings.push(Finding::warning(CHECK, format!("{name} has no default encryption"), remedy));
     }
     if !facts.private {
-        let remedy = "aws_s3_bucket_public_access_block with all four set, in the layer that makes it";
+        let remedy = "aws_s3_bucket_public_access_block with all four settings, in the layer that creates it";
         findings.push(Finding::problem(
             CHECK,
-            format!("{name} can be made public, and it holds what runs"),
+            format!("{name} does not block public access, and it contains the code that runs"),
             remedy,
         ));
     }

@@ -21,8 +21,8 @@ use crate::project::session::{Access, Session};
 use crate::project::settings::Settings;
 use crate::release::deployment_description::DeploymentDescription;
 
-/// How long all of it may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For all checks together.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn check(settings: &Settings, events: &Events, cancel: &CancellationToken) -> Vec<Finding> {
     let session = match session(settings, events, cancel).await {
@@ -70,7 +70,8 @@ pub(crate) async fn check(settings: &Settings, events: &Events, cancel: &Cancell
             }
         };
         if contract.is_none() {
-            let message = "what runs was not checked: nothing has been released here yet, or its outputs cannot be read";
+            let message = "functions and API were not checked: nothing has been released yet, or the \
+                           outputs cannot be read";
             findings.push(Finding::unchecked("stage", message));
         }
         let running = async {
@@ -87,19 +88,19 @@ pub(crate) async fn check(settings: &Settings, events: &Events, cancel: &Cancell
         findings
     };
     let both = async { futures::join!(Box::pin(rest), clock) };
-    match tokio::time::timeout(PATIENCE, both).await {
+    match tokio::time::timeout(TIMEOUT, both).await {
         Ok((mut findings, clock)) => {
             findings.push(clock);
             findings
         }
         Err(_) => {
-            let seconds = PATIENCE.as_secs();
+            let seconds = TIMEOUT.as_secs();
             vec![Finding::unchecked("account", format!("AWS did not answer within {seconds} s"))]
         }
     }
 }
 
-/// A session that starts nothing.
+/// A session that does not start the local stage.
 async fn session(
     settings: &Settings,
     events: &Events,
@@ -136,15 +137,15 @@ fn not_running(settings: &Settings) -> Finding {
     match local::dead_parts(&settings.root) {
         Some(dead) if !dead.is_empty() => Finding::problem(
             CHECK,
-            format!("the local stage runs no more: {} has died", dead.join(" and ")),
-            "the next command on it starts an empty one; `.deployctl/local` has the logs",
+            format!("the local stage is down: {} has died", dead.join(" and ")),
+            "`deployctl local up` starts an empty one; the logs are in `.deployctl/local`",
         ),
-        _ => Finding::unchecked(CHECK, "the local stage does not run; what it holds was not checked")
+        _ => Finding::unchecked(CHECK, "the local stage is not running, so its content was not checked")
             .remedy("deployctl local up"),
     }
 }
 
-/// Functions, API and stage.
+/// Checks functions, API and stage.
 async fn running(session: &Session, contract: &Contract) -> Vec<Finding> {
     let functions = futures::future::join_all(contract.functions.values().map(|target| {
         let name = target.name.to_string();
@@ -161,8 +162,8 @@ async fn running(session: &Session, contract: &Contract) -> Vec<Finding> {
             Ok(facts) => findings.extend(function(&name, &facts)),
             Err(failure) if failure.meaning == Meaning::NotFound => findings.push(Finding::problem(
                 "functions",
-                format!("there is no function {name}, which the Terraform output names"),
-                "apply the layer that makes it",
+                format!("function {name} of the Terraform output does not exist"),
+                "apply the layer that creates it",
             )),
             Err(failure) => findings.push(unread("functions", &failure)),
         }
@@ -170,7 +171,7 @@ async fn running(session: &Session, contract: &Contract) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(Finding::ok(
             "functions",
-            format!("{} of them, ready for an update", contract.functions.len()),
+            format!("{} functions, ready for an update", contract.functions.len()),
         ));
     }
     match calls {
@@ -212,14 +213,14 @@ fn function(name: &str, facts: &crate::aws::inspect::FunctionFacts) -> Vec<Findi
     if let Some(trouble) = &facts.trouble {
         findings.push(Finding::warning(
             CHECK,
-            format!("{name}: its last update failed: {trouble}"),
-            "release again; the update is repeated",
+            format!("the last update of {name} failed: {trouble}"),
+            "release again: the update is repeated",
         ));
     }
     findings
 }
 
-/// Calls that do not take their version from a stage variable, or from one that no function sets.
+/// Integrations and authorizers without a stage variable, or with one that no function sets.
 fn unpinned(calls: &[Call], contract: &Contract) -> Vec<Finding> {
     const CHECK: &str = "ownership-api";
     let keys: BTreeSet<String> = contract.functions.keys().map(ToString::to_string).collect();
@@ -233,26 +234,36 @@ fn unpinned(calls: &[Call], contract: &Contract) -> Vec<Finding> {
             Some(name) if keys.contains(name) => {}
             Some(name) => findings.push(Finding::problem(
                 CHECK,
-                format!("{from} takes its version from the stage variable {name}, which no function of the contract sets"),
-                format!("add {name} to `functions` of the output; it has: {}", keys.iter().cloned().collect::<Vec<_>>().join(", ")),
+                format!(
+                    "{from} takes its version from the stage variable {name}, which no function of the \
+                         contract sets"
+                ),
+                format!(
+                    "add {name} to `functions` of the output; it has: {}",
+                    keys.iter().cloned().collect::<Vec<_>>().join(", ")
+                ),
             )),
             None => findings.push(Finding::problem(
                 CHECK,
-                format!("{from} calls {uri}: no release moves it, and new code answers before the switch"),
-                "name the version by a stage variable: `…:function:NAME:${stageVariables.KEY}/invocations`; `deployctl init` prints the patch",
+                format!(
+                    "{from} calls {uri} without a stage variable: a release does not switch it, and \
+                         new code runs before the switch"
+                ),
+                "name the version by a stage variable: \
+                 `…:function:NAME:${stageVariables.KEY}/invocations`; `deployctl init` prints the patch",
             )),
         }
     }
     if findings.is_empty() {
         findings.push(Finding::ok(
             CHECK,
-            format!("{} calls of functions, each by a stage variable", calls.len()),
+            format!("{} calls of functions, each with a stage variable", calls.len()),
         ));
     }
     findings
 }
 
-/// What the stage points to.
+/// Checks the deployment that the stage serves.
 async fn pointer(session: &Session, contract: &Contract) -> Vec<Finding> {
     const CHECK: &str = "stage";
     let aws_stage = match session.aws_stage(contract) {
@@ -276,12 +287,13 @@ async fn pointer(session: &Session, contract: &Contract) -> Vec<Finding> {
     let deployment = &stage.pointer.deployment_id;
     match aws_stage.deployment(deployment).await {
         Ok(Some(found)) if found.description.parse::<DeploymentDescription>().is_ok() => {
-            vec![Finding::ok(CHECK, format!("serves {version}, by a deployment of deployctl's"))]
+            vec![Finding::ok(CHECK, format!("serves {version}, with a deployment of deployctl"))]
         }
         Ok(_) => vec![Finding::warning(
             CHECK,
             format!(
-                "serves {version}, but deployment {deployment} was not made by deployctl: the stage was moved without it"
+                "serves {version}, but deployment {deployment} was not created by deployctl: the stage was \
+                 changed outside deployctl"
             ),
             "deployctl redeploy",
         )],
@@ -289,7 +301,8 @@ async fn pointer(session: &Session, contract: &Contract) -> Vec<Finding> {
     }
 }
 
-/// AWS refuses requests whose time is more than five minutes off, and the lease goes by the clock.
+/// AWS refuses requests with a time that differs by more than five minutes, and the lease depends on the
+/// clock.
 async fn clock(session: &Session) -> Finding {
     const CHECK: &str = "clock";
     let region = &session.settings.stage.region;
@@ -305,11 +318,11 @@ async fn clock(session: &Session) -> Finding {
     };
     let date = answer.and_then(|answer| {
         let date = answer.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok());
-        let date = date.ok_or_else(|| format!("{url} does not tell the time"))?;
+        let date = date.ok_or_else(|| format!("{url} sends no date"))?;
         jiff::fmt::rfc2822::parse(date).map_err(|error| error.to_string())
     });
     match date {
-        Ok(theirs) => skew(Timestamp::now().as_second() - theirs.timestamp().as_second()),
+        Ok(aws_time) => skew(Timestamp::now().as_second() - aws_time.timestamp().as_second()),
         Err(why) => Finding::unchecked(CHECK, format!("the clocks were not compared: {why}")),
     }
 }
@@ -318,14 +331,14 @@ fn skew(seconds: i64) -> Finding {
     const CHECK: &str = "clock";
     let remedy = "set the clock, for instance by NTP";
     match seconds.abs() {
-        0..=30 => Finding::ok(CHECK, format!("{seconds} s apart from AWS")),
+        0..=30 => Finding::ok(CHECK, format!("differs from AWS's by {seconds} s")),
         31..=240 => {
-            Finding::warning(CHECK, format!("this machine's clock is {seconds} s apart from AWS's"), remedy)
+            Finding::warning(CHECK, format!("this machine's clock differs from AWS's by {seconds} s"), remedy)
         }
         _ => Finding::problem(
             CHECK,
             format!(
-                "this machine's clock is {seconds} s apart from AWS's, which refuses requests from 300 s on"
+                "this machine's clock differs from AWS's by {seconds} s; AWS refuses requests from 300 s on"
             ),
             remedy,
         ),

@@ -5,7 +5,6 @@ use crate::aws::inspect::LambdaLimits;
 use crate::documents::doctor::{Finding, Severity};
 use crate::project::session::Session;
 
-/// Lambda's storage, and the rates of requests.
 pub(crate) async fn check(session: &Session) -> Vec<Finding> {
     let (lambda, gateway) = futures::join!(session.aws.lambda_limits(), session.aws.gateway_throttle());
     let mut findings = Vec::new();
@@ -16,7 +15,7 @@ pub(crate) async fn check(session: &Session) -> Vec<Finding> {
     findings.push(match gateway {
         Ok(Some((rate, burst))) => Finding::ok(
             "limits-api_gateway",
-            format!("the account answers {rate} requests per second, with bursts of {burst}"),
+            format!("the account's throttle is {rate} requests per second, with bursts of {burst}"),
         ),
         Ok(None) => Finding::ok("limits-api_gateway", "the account has no throttle of its own"),
         Err(failure) => unread("limits-api_gateway", &failure),
@@ -28,12 +27,12 @@ fn storage(limits: &LambdaLimits) -> Finding {
     const CHECK: &str = "limits-lambda";
     let LambdaLimits { code_used, code_limit, concurrency } = *limits;
     if code_limit <= 0 {
-        return Finding::unchecked(CHECK, "Lambda does not tell how much code may be stored");
+        return Finding::unchecked(CHECK, "Lambda returned no limit for stored code");
     }
     let percent = code_used.saturating_mul(100) / code_limit;
     let mebibytes = |bytes: i64| bytes / (1024 * 1024);
     let message = format!(
-        "{} of {} MiB of code are stored ({percent} %); {concurrency} functions may run at the same time",
+        "{} of {} MiB of code storage are used ({percent} %); the concurrency limit is {concurrency}",
         mebibytes(code_used),
         mebibytes(code_limit)
     );
@@ -50,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn storage_that_runs_out_is_told_in_time() {
+    fn storage_that_is_almost_full_is_a_finding() {
         let severity =
             |code_used| storage(&LambdaLimits { code_used, code_limit: 1000, concurrency: 10 }).severity;
         assert_eq!([100, 800, 950].map(severity), [Severity::Ok, Severity::Warning, Severity::Problem]);

@@ -1,7 +1,7 @@
-//! What stands in the way of a release, before one is tried: `deployctl doctor`.
+//! `deployctl doctor`: finds what would prevent a release.
 //!
-//! Every check gives findings: fine, a warning, a problem, or that it could not be made and why. All of them are made,
-//! at the same time; one that cannot be made stops no other. Nothing is changed, and nothing is started.
+//! Every check returns findings: ok, a warning, a problem, or not checked and why. The checks run at the same
+//! time, and a check that fails does not stop the others. Nothing is changed, and nothing is started.
 
 mod artifacts;
 mod buckets;
@@ -20,7 +20,7 @@ use crate::output::diagnosis;
 use crate::project::settings::Settings;
 use tokio_util::sync::CancellationToken;
 
-/// Runs it and returns the exit code.
+/// Returns the exit code.
 pub(super) async fn run(context: &Context) -> Result<u8> {
     let settings = context.settings()?;
     let diagnosis = examine(&settings, &context.events, &context.cancel).await;

@@ -25,9 +25,7 @@ pub(crate) fn in_source(settings: &Settings) -> Vec<Finding> {
     let mut findings: Vec<Finding> = modules
         .iter()
         .flat_map(|module| &module.unreadable)
-        .map(|(path, why)| {
-            Finding::unchecked(CHECK, format!("{} was not looked into: {why}", path.display()))
-        })
+        .map(|(path, why)| Finding::unchecked(CHECK, format!("failed to read {}: {why}", path.display())))
         .collect();
     let mut checked = 0;
     for module in &modules {
@@ -49,12 +47,12 @@ pub(crate) fn in_source(settings: &Settings) -> Vec<Finding> {
         findings.push(Finding::problem(
             "contract-source",
             format!("layer {} has no output {:?}", layer.name, contract.output),
-            "`deployctl init` prints it, with what it needs",
+            "`deployctl init` prints it, with everything it needs",
         ));
     }
     if findings.is_empty() {
         let message =
-            format!("Terraform leaves what runs to deployctl ({checked} resources in layer {})", layer.name);
+            format!("Terraform ignores what deployctl manages ({checked} resources in layer {})", layer.name);
         findings.push(Finding::ok(CHECK, message));
     }
     findings
@@ -74,11 +72,11 @@ fn with_called(root: Module) -> Vec<Module> {
 }
 
 fn missing(settings: &Settings, found: &Found<'_>, owned: &[&str]) -> Option<Finding> {
-    // What a stage does not set, Terraform would take away; what a function does not set, it leaves alone.
+    // Terraform removes attributes that a stage does not set, but keeps those that a function does not set.
     let is_stage = found.kind == "aws_api_gateway_stage";
-    let at_stake: Vec<&str> =
+    let managed: Vec<&str> =
         owned.iter().copied().filter(|name| is_stage || found.attribute(name).is_some()).collect();
-    let missing = found.ignored().missing(&at_stake);
+    let missing = found.ignored().missing(&managed);
     if missing.is_empty() {
         return None;
     }
@@ -91,12 +89,12 @@ fn missing(settings: &Settings, found: &Found<'_>, owned: &[&str]) -> Option<Fin
     );
     let remedy = format!(
         "lifecycle {{ ignore_changes = [{}] }}; `deployctl init` prints the patch",
-        at_stake.join(", ")
+        managed.join(", ")
     );
     Some(Finding::problem(CHECK, message, remedy))
 }
 
-/// A deployment with `triggers` is replaced, and with it goes the one that a stage may still serve.
+/// A deployment with `triggers` is replaced, and Terraform deletes the one that the stage may still serve.
 fn replaced(found: &Found<'_>) -> Option<Finding> {
     let triggers =
         found.attribute("triggers").is_some() && !found.ignored().missing(&["triggers"]).is_empty();
@@ -104,10 +102,10 @@ fn replaced(found: &Found<'_>) -> Option<Finding> {
         Finding::warning(
             CHECK,
             format!(
-                "{} is replaced whenever its triggers change; deployctl makes the deployments",
+                "{} is replaced when its triggers change, but deployctl creates the deployments",
                 found.address()
             ),
-            "take `triggers` away where the stage is new, or `lifecycle { ignore_changes = [triggers] }`",
+            "remove `triggers` if the stage is new, otherwise add `lifecycle { ignore_changes = [triggers] }`",
         )
     })
 }

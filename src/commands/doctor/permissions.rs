@@ -1,6 +1,7 @@
-//! What the caller may do: simulated by IAM where it may be asked, else tried by writes that cannot succeed.
+//! Checks the caller's permissions: simulated by IAM if the caller may do that, otherwise tried with writes
+//! that cannot succeed.
 //!
-//! Only deployctl's own calls are meant. Terraform's depend on what the layers make, and show in a plan.
+//! Only deployctl's own calls are checked. Terraform's calls depend on the layers; a plan shows them.
 
 use super::unread::unread;
 use crate::aws::Identity;
@@ -11,43 +12,41 @@ use crate::project::session::Session;
 
 const CHECK: &str = "permissions";
 
-/// What deployctl would do, and to what: actions, and the resource that they are about.
+/// Actions, and the ARN of their resource.
 pub(crate) type PermissionCheck = (Vec<&'static str>, String);
 
-/// The resources of a stage, by their names.
 #[derive(Debug, Clone)]
 pub(crate) struct Resources {
     pub(crate) partition: &'static str,
     pub(crate) region: String,
     pub(crate) account: String,
-    /// The bucket of the states.
     pub(crate) state_bucket: String,
-    /// Where the states lie in it.
+    /// The key prefix of the states.
     pub(crate) state_prefix: String,
-    /// The bucket of the zips, once it is there, and the keys of zips in it.
+    /// The artifact bucket, once it exists, and keys of zips.
     pub(crate) artifacts: Option<(String, Vec<String>)>,
     pub(crate) functions: Vec<String>,
-    /// The API and its stage, once they are there.
+    /// The API and its stage, once they exist.
     pub(crate) api: Option<(String, String)>,
 }
 
 impl Resources {
-    /// What a release does. `tests/fixtures/doctor-permissions.json` has it for the
-    /// minimal project; `tests/release/pipeline` compares that with the rights of the deploy role.
+    /// The calls of a release. `tests/fixtures/doctor-permissions.json` contains those of the minimal
+    /// project, which `tests/release/pipeline` compares with the permissions of the deploy role.
     pub(crate) fn release(&self) -> Vec<PermissionCheck> {
         let Self { state_bucket, state_prefix, .. } = self;
         let bucket = |name: &str| format!("arn:{}:s3:::{name}", self.partition);
         let state = format!("{}/{state_prefix}/doctor.tfstate", bucket(state_bucket));
-        let mut questions = vec![
+        let mut checks = vec![
             (vec!["s3:GetObject", "s3:PutObject"], state.clone()),
             (vec!["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], format!("{state}.tflock")),
             (vec!["s3:ListBucket"], bucket(state_bucket)),
         ];
         if let Some((name, keys)) = &self.artifacts {
-            questions.push((vec!["s3:ListBucket", "s3:GetBucketVersioning"], bucket(name)));
+            checks.push((vec!["s3:ListBucket", "s3:GetBucketVersioning"], bucket(name)));
             for key in keys.iter().map(String::as_str).chain(["deployctl/doctor"]) {
                 let object = format!("{}/{key}", bucket(name));
-                questions.push((vec!["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"], object));
+                checks.push((vec!["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"], object));
             }
         }
         for name in &self.functions {
@@ -57,38 +56,38 @@ impl Resources {
                 "lambda:PublishVersion",
                 "lambda:InvokeFunction",
             ];
-            questions.push((actions, self.function(name)));
+            checks.push((actions, self.function(name)));
         }
         if let Some((api, stage)) = &self.api {
-            // Lambda lists all functions or none.
-            questions.push((vec!["lambda:ListFunctions"], "*".to_owned()));
-            questions.push((vec!["apigateway:GET"], self.of_api(api, "resources")));
-            questions.push((vec!["apigateway:POST"], self.of_api(api, "deployments")));
-            questions.push((vec!["apigateway:PATCH"], self.of_api(api, &format!("stages/{stage}"))));
+            // lambda:ListFunctions has no resource.
+            checks.push((vec!["lambda:ListFunctions"], "*".to_owned()));
+            checks.push((vec!["apigateway:GET"], self.of_api(api, "resources")));
+            checks.push((vec!["apigateway:POST"], self.of_api(api, "deployments")));
+            checks.push((vec!["apigateway:PATCH"], self.of_api(api, &format!("stages/{stage}"))));
             let cache = format!("stages/{stage}/cache/authorizers");
-            questions.push((vec!["apigateway:DELETE"], self.of_api(api, &cache)));
+            checks.push((vec!["apigateway:DELETE"], self.of_api(api, &cache)));
         }
-        questions
+        checks
     }
 
-    /// What `prune` does beside that. Releases do not need it.
+    /// The calls that only `prune` makes.
     pub(crate) fn prune(&self) -> Vec<PermissionCheck> {
-        let mut questions = Vec::new();
+        let mut checks = Vec::new();
         if let Some((name, keys)) = &self.artifacts {
             for key in keys {
                 let object = format!("arn:{}:s3:::{name}/{key}", self.partition);
-                questions.push((vec!["s3:DeleteObject", "s3:DeleteObjectVersion"], object));
+                checks.push((vec!["s3:DeleteObject", "s3:DeleteObjectVersion"], object));
             }
         }
         for name in &self.functions {
             let actions =
                 vec!["lambda:ListVersionsByFunction", "lambda:ListAliases", "lambda:DeleteFunction"];
-            questions.push((actions, self.function(name)));
+            checks.push((actions, self.function(name)));
         }
         if let Some((api, _)) = &self.api {
-            questions.push((vec!["apigateway:DELETE"], self.of_api(api, "deployments/doctor")));
+            checks.push((vec!["apigateway:DELETE"], self.of_api(api, "deployments/doctor")));
         }
-        questions
+        checks
     }
 
     fn function(&self, name: &str) -> String {
@@ -107,16 +106,16 @@ pub(crate) async fn check(
     bucket: Option<&str>,
 ) -> Vec<Finding> {
     if session.local.is_some() {
-        return vec![Finding::ok(CHECK, "the local stage allows everybody everything")];
+        return vec![Finding::ok(CHECK, "the local stage does not check permissions")];
     }
     if identity.arn.ends_with(":root") {
-        let remedy = "use a role that may do what a release does, and no more";
-        return vec![Finding::warning(CHECK, "the credentials are those of the account's root user", remedy)];
+        let remedy = "use a role with only the permissions of a release";
+        return vec![Finding::warning(CHECK, "the credentials belong to the account's root user", remedy)];
     }
     let resources = resources(session, contract, bucket);
     let principal = principal(session, &identity.arn).await;
     let (release, prune) = (resources.release(), resources.prune());
-    match futures::join!(ask(session, &principal, &release), ask(session, &principal, &prune)) {
+    match futures::join!(simulate(session, &principal, &release), simulate(session, &principal, &prune)) {
         (Ok(denied), pruning) => {
             let mut findings: Vec<Finding> = denied
                 .iter()
@@ -128,7 +127,8 @@ pub(crate) async fn check(
             if findings.is_empty() {
                 let count: usize = release.iter().map(|(actions, _)| actions.len()).sum();
                 let message = format!(
-                    "IAM allows a release's own calls ({count} simulated); Terraform's show in a plan"
+                    "IAM allows deployctl's calls of a release ({count} simulated); a plan shows whether \
+                     Terraform's calls are allowed"
                 );
                 findings.push(Finding::ok(CHECK, message));
             }
@@ -142,26 +142,28 @@ pub(crate) async fn check(
             findings
         }
         (Err(failure), _) => {
-            let mut findings = by_trying(session, contract, bucket).await;
+            let mut findings = try_writes(session, contract, bucket).await;
             findings.push(Finding::unchecked(
                 CHECK,
-                format!("IAM was not asked ({failure}); apigateway:POST and apigateway:PATCH show in a release only"),
+                format!(
+                    "permissions were not simulated ({failure}): only a release shows whether \
+                         apigateway:POST and apigateway:PATCH are allowed"
+                ),
             ));
             findings
         }
     }
 }
 
-/// What IAM does not allow: the actions, the resource, and IAM's word for it.
-async fn ask(
+/// The denied actions, their resource, and IAM's decision.
+async fn simulate(
     session: &Session,
     principal: &str,
-    questions: &[PermissionCheck],
+    checks: &[PermissionCheck],
 ) -> Result<Vec<(String, String, String)>, Failure> {
-    let asked =
-        questions.iter().map(|(actions, resource)| session.aws.simulate(principal, actions, resource));
+    let asked = checks.iter().map(|(actions, resource)| session.aws.simulate(principal, actions, resource));
     let answers = futures::future::try_join_all(asked).await?;
-    let denied = answers.into_iter().zip(questions).filter(|(verdicts, _)| !verdicts.is_empty());
+    let denied = answers.into_iter().zip(checks).filter(|(verdicts, _)| !verdicts.is_empty());
     let findings = denied.map(|(verdicts, (_, resource))| {
         let actions: Vec<&str> = verdicts.iter().map(|verdict| verdict.action.as_str()).collect();
         (actions.join(", "), resource.clone(), verdicts[0].decision.clone())
@@ -172,7 +174,7 @@ async fn ask(
 fn resources(session: &Session, contract: Option<&Contract>, bucket: Option<&str>) -> Resources {
     let settings = &session.settings;
     let stage = &settings.stage;
-    // China and GovCloud have names of their own.
+    // China and GovCloud are separate partitions.
     let partition = match stage.region.split('-').next() {
         Some("cn") => "aws-cn",
         _ if stage.region.starts_with("us-gov-") => "aws-us-gov",
@@ -193,26 +195,26 @@ fn resources(session: &Session, contract: Option<&Contract>, bucket: Option<&str
     }
 }
 
-/// IAM is asked about a role, not about the session that has taken it.
+/// IAM simulates a role, not an assumed-role session.
 async fn principal(session: &Session, arn: &str) -> String {
     let Some((head, rest)) = arn.split_once(":assumed-role/") else { return arn.to_owned() };
     let name = rest.split('/').next().unwrap_or(rest);
     match session.aws.role_arn(name).await {
         Ok(arn) if !arn.is_empty() => arn,
-        // Without its path, if it has one.
+        // Wrong for a role with a path, which is not part of the session's ARN.
         _ => format!("{}:role/{name}", head.replace(":sts:", ":iam:")),
     }
 }
 
-/// Writes whose conditions cannot hold. The reads are made by the other checks.
-async fn by_trying(session: &Session, contract: Option<&Contract>, bucket: Option<&str>) -> Vec<Finding> {
+/// Tries writes with conditions that are never true. The other checks try the reads.
+async fn try_writes(session: &Session, contract: Option<&Contract>, bucket: Option<&str>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let state = session.settings.stage.state_bucket.as_str();
     for name in [Some(state), bucket].into_iter().flatten() {
         let key = if name == state { session.state_key("doctor") } else { "deployctl/doctor".to_owned() };
         findings.push(match session.aws.may_put(name, &key).await {
             Ok(true) => {
-                Finding::ok(CHECK, format!("s3:PutObject on {name}, tried by a write that cannot succeed"))
+                Finding::ok(CHECK, format!("s3:PutObject on {name}, tried with a write that cannot succeed"))
             }
             Ok(false) => {
                 Finding::problem(CHECK, format!("s3:PutObject on {name} is denied"), "allow it to the caller")
@@ -227,7 +229,7 @@ async fn by_trying(session: &Session, contract: Option<&Contract>, bucket: Optio
         findings.push(match session.aws.may_update_code(&name, bucket).await {
             Ok(true) => Finding::ok(
                 CHECK,
-                format!("lambda:UpdateFunctionCode on {name}, tried by an update that cannot succeed"),
+                format!("lambda:UpdateFunctionCode on {name}, tried with an update that cannot succeed"),
             ),
             Ok(false) => Finding::problem(
                 CHECK,

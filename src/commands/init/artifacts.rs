@@ -13,14 +13,14 @@ use crate::terraform::source::{Found, Module, Step, literal, references, travers
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     Package(Package),
-    /// A finished file, relative to the project.
+    /// A bootstrap or zip that exists, relative to the project.
     File(PathBuf),
 }
 
-/// The attributes that say where a function's code comes from.
+/// The attributes of a function's code.
 const CODE: [&str; 5] = ["filename", "source_code_hash", "s3_bucket", "s3_key", "s3_object_version"];
 
-/// Gives each function its artifact, and returns all artifacts by their names.
+/// Assigns an artifact to each function, and returns all artifacts by name.
 pub(crate) fn assign(
     survey: &Survey,
     functions: &mut [Function<'_>],
@@ -30,7 +30,7 @@ pub(crate) fn assign(
     let mut artifacts: BTreeMap<String, Source> =
         packages.iter().map(|package| (package.name.clone(), Source::Package(package.clone()))).collect();
     for function in functions {
-        let texts = said_of(function);
+        let texts = candidates(function);
         if let Some(package) = best(packages, &texts) {
             function.artifact.clone_from(&package.name);
             continue;
@@ -39,7 +39,8 @@ pub(crate) fn assign(
             function.artifact.clone_from(&package.name);
             let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
             let text = format!(
-                "{}: it cannot be told which of {} it runs; the patch says {}, in local.deployctl_functions",
+                "{}: the source does not show which of {} it runs; the patch uses {}, in \
+                 local.deployctl_functions",
                 function.address(),
                 names.join(", "),
                 package.name
@@ -59,8 +60,8 @@ pub(crate) fn assign(
         }
         let path = file.unwrap_or_else(|| {
             advice.push(Advice::new(format!(
-                "{}: it cannot be told what it runs; put its `bootstrap`, or a zip that holds one, to dist/{name}.zip, or \
-                 name another file in deployctl.toml",
+                "{}: the source does not show what it runs; write its `bootstrap`, or a zip that contains \
+                 one, to dist/{name}.zip, or name another file in deployctl.toml",
                 function.address()
             )));
             PathBuf::from(format!("dist/{name}.zip"))
@@ -71,17 +72,17 @@ pub(crate) fn assign(
     artifacts
 }
 
-/// The artifacts whose functions say that they run on arm64.
+/// The artifacts of functions that run on arm64.
 pub(crate) fn on_arm64(functions: &[Function<'_>]) -> BTreeSet<String> {
-    let says = |function: &&Function<'_>| {
+    let is_arm64 = |function: &&Function<'_>| {
         let list = function.block.attribute("architectures");
         list.is_some_and(|list| function.block.file.text_of(list).contains("\"arm64\""))
     };
-    functions.iter().filter(says).map(|function| function.artifact.clone()).collect()
+    functions.iter().filter(is_arm64).map(|function| function.artifact.clone()).collect()
 }
 
-/// What a person would look at to tell what a function runs.
-fn said_of(function: &Function<'_>) -> Vec<String> {
+/// The values that can contain the name of a function's artifact, most specific first.
+fn candidates(function: &Function<'_>) -> Vec<String> {
     let value = |found: &Found<'_>, name: &str| Some(found.file.text_of(found.attribute(name)?).to_owned());
     let mut texts: Vec<String> =
         ["filename", "s3_key"].iter().filter_map(|name| value(&function.block, name)).collect();
@@ -96,14 +97,14 @@ fn said_of(function: &Function<'_>) -> Vec<String> {
     texts
 }
 
-/// The package that is named, the only one, or none.
+/// The package that a text names; otherwise the only package, if there is one.
 fn best<'p>(packages: &'p [Package], texts: &[String]) -> Option<&'p Package> {
-    let squashed = |text: &str| text.replace('_', "-");
+    let normalized = |text: &str| text.replace('_', "-");
     for text in texts {
-        let text = squashed(text);
+        let text = normalized(text);
         let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
         let mut named: Vec<&Package> =
-            packages.iter().filter(|package| words.contains(&squashed(&package.name).as_str())).collect();
+            packages.iter().filter(|package| words.contains(&normalized(&package.name).as_str())).collect();
         named.sort_by_key(|package| std::cmp::Reverse(package.name.len()));
         if let Some(package) = named.first() {
             return Some(package);
@@ -122,7 +123,7 @@ fn file(survey: &Survey, function: &Function<'_>, value: &hcl_edit::expr::Expres
             matches!(traversal_steps(found).as_deref(), Some([Step::Attribute("var"), Step::Attribute(var)]) if *var == name)
         })
     };
-    // In a module, the file is often the caller's to name.
+    // A module often takes the file as a variable.
     if let (Some(call), None) = (&function.call, literal(value)) {
         let given = call.block.body.attributes().find(|attribute| is_variable(attribute.key.as_str()))?;
         return relative(survey, &call_dir(survey, call), call.file.text_of(&given.value));
@@ -134,7 +135,7 @@ fn call_dir(survey: &Survey, call: &Found<'_>) -> PathBuf {
     call.file.path.parent().unwrap_or(&survey.root).to_owned()
 }
 
-/// A path as it is written in Terraform, relative to the project.
+/// A path in Terraform code, as a path relative to the project.
 fn relative(survey: &Survey, dir: &Path, text: &str) -> Option<PathBuf> {
     let text = text.strip_prefix('"')?.strip_suffix('"')?;
     let text = text.replace("${path.module}", ".").replace("${path.root}", ".").replace("${path.cwd}", ".");
@@ -152,7 +153,8 @@ fn relative(survey: &Survey, dir: &Path, text: &str) -> Option<PathBuf> {
     whole.strip_prefix(&survey.root).ok().map(Path::to_owned)
 }
 
-/// Makes functions be created from what deployctl has uploaded: `bucket` is the expression of the bucket in the layer.
+/// Changes functions to be created from zips that deployctl has uploaded. `bucket` is the bucket's expression
+/// in the layer.
 pub(crate) fn from_the_bucket(
     layer: &Module,
     function: &Function<'_>,
@@ -171,15 +173,19 @@ pub(crate) fn from_the_bucket(
             == call.attribute("source").and_then(literal)
     });
     if function.module.declares(bucket_name) || function.module.declares(key_name) {
-        advice.push(Advice::new(format!(
-            "{}: its module has variables {bucket_name} or {key_name} already; let it create the function from these",
-            function.address()
-        )).write(format!("s3_bucket = {bucket}\ns3_key    = {key}")));
+        advice.push(
+            Advice::new(format!(
+                "{}: its module already has a variable {bucket_name} or {key_name}; create the function from \
+             these values",
+                function.address()
+            ))
+            .write(format!("s3_bucket = {bucket}\ns3_key    = {key}")),
+        );
         return;
     }
     let lines = [format!("{bucket_name} = {bucket}"), format!("{key_name}    = {key}")];
     edits.append(call.file, call.block, &lines, true);
-    // The module itself is changed with the first of its calls.
+    // Several calls share the module: change it once.
     if calls.map(|call| call.name).next() == Some(call.name) {
         code(&function.block, "var.artifact_bucket", "var.artifact_key", edits);
         edits.create(&function.module.dir.join("deployctl.tf"), VARIABLES);
@@ -191,19 +197,7 @@ pub(crate) fn key(artifact: &str) -> String {
     format!("{artifact}/{artifact}-{{version}}.zip")
 }
 
-const VARIABLES: &str = "\
-# Where a function is created from. deployctl updates the code of those that exist.
-
-variable \"artifact_bucket\" {
-  description = \"Bucket that deployctl uploads artifacts to.\"
-  type        = string
-}
-
-variable \"artifact_key\" {
-  description = \"Key of the artifact.\"
-  type        = string
-}
-";
+const VARIABLES: &str = include_str!("templates/module_variables.tf.in");
 
 fn code(block: &Found<'_>, bucket: &str, key: &str, edits: &mut Edits) {
     let mut present =
@@ -221,7 +215,7 @@ fn code(block: &Found<'_>, bucket: &str, key: &str, edits: &mut Edits) {
     }
 }
 
-/// What an artifact's entry in `deployctl.toml` says.
+/// The key and the value of an artifact's source in `deployctl.toml`.
 pub(crate) fn origin(source: &Source) -> (&'static str, String) {
     match source {
         Source::Package(package) => ("package", package.name.clone()),

@@ -1,4 +1,4 @@
-//! The files that the patch makes: the contract with deployctl, and a layer for the artifact bucket.
+//! The files that the patch creates: the contract, and a layer for the artifact bucket.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::terraform::source::{Module, Repeat};
 /// The role that API Gateway calls functions with.
 pub(crate) const ROLE: &str = "aws_iam_role.deployctl_invoke.arn";
 
-/// The variables that deployctl sets for every layer, and what they are for.
+/// The variables that deployctl sets for every layer, with their descriptions.
 const VARIABLES: [(&str, &str); 6] = [
     ("project", "Name of the project."),
     ("stage", "Name of the stage."),
@@ -18,28 +18,25 @@ const VARIABLES: [(&str, &str); 6] = [
     ("state_prefix", "Key prefix of the Terraform states: layer L has the key <state_prefix>/L.tfstate."),
 ];
 
-/// The first lines of every file that is made.
-const HEAD: &str = "# Written by `deployctl init`; it is yours now.\n";
+/// The first line of every created file.
+const HEAD: &str = "# Created by `deployctl init`. Change it as you like.\n";
 
-/// What a layer's `deployctl.tf` holds.
+/// The content of a layer's `deployctl.tf`.
 #[derive(Debug, Default)]
 pub(crate) struct Additions {
     /// Variables of deployctl that the layer uses.
     pub(crate) variables: BTreeSet<&'static str>,
-    /// Whether the layer needs a backend, and has no `terraform` block to put it into.
+    /// Whether the layer needs a backend, but has no `terraform` block that could contain it.
     pub(crate) backend: bool,
     pub(crate) blocks: Vec<String>,
 }
 
 impl Additions {
-    /// The text of the file; empty where the layer needs nothing.
+    /// The text of the file; empty if the layer needs nothing.
     pub(crate) fn text(&self, layer: &Module) -> String {
         let mut parts = Vec::new();
         if self.backend {
-            parts.push(
-                "terraform {\n  # deployctl passes bucket, key and region, so that one code serves every stage.\n  backend \"s3\" {}\n}\n"
-                    .to_owned(),
-            );
+            parts.push(include_str!("templates/backend.tf.in").to_owned());
         }
         let undeclared =
             VARIABLES.iter().filter(|(name, _)| self.variables.contains(name) && !layer.declares(name));
@@ -53,24 +50,17 @@ impl Additions {
 }
 
 fn variable(name: &str, about: &str) -> String {
-    format!("variable \"{name}\" {{\n  description = \"{about}\"\n  type        = string\n}}\n")
+    filled(include_str!("templates/variable.tf.in"), &[("NAME", name), ("DESCRIPTION", about)])
 }
 
-/// Reads the outputs of the layer that has the artifact bucket.
+/// Reads the outputs of the layer with the artifact bucket.
 pub(crate) fn read_bucket_layer(name: &str) -> String {
-    format!(
-        "# The artifact bucket is made by a layer that is applied before this one.\ndata \"terraform_remote_state\" \
-         \"deployctl\" {{\n  backend = \"s3\"\n\n  config = {}\n}}\n",
-        state_config(name, "  ")
-    )
+    filled(include_str!("templates/remote_state.tf.in"), &[("CONFIG", &state_config(name))])
 }
 
-/// Where deployctl keeps a layer's state.
-pub(crate) fn state_config(layer: &str, indent: &str) -> String {
-    format!(
-        "{{\n{indent}  bucket = var.state_bucket\n{indent}  key    = \"${{var.state_prefix}}/{layer}.tfstate\"\n{indent}  \
-         region = var.region\n{indent}}}"
-    )
+/// The S3 object of a layer's state.
+pub(crate) fn state_config(layer: &str) -> String {
+    filled(include_str!("templates/remote_state_config.tf.in").trim_end(), &[("LAYER", layer)])
 }
 
 /// The functions, the role that API Gateway calls them with, and the output that deployctl reads.
@@ -129,10 +119,7 @@ fn locals(functions: &[Function<'_>]) -> String {
             format!("merge(\n{}\n  )", all.join(",\n"))
         }
     };
-    format!(
-        "# What a release is made of. Each key is the stage variable that holds the function's version.\nlocals {{\n  \
-         deployctl_functions = {value}\n}}\n"
-    )
+    filled(include_str!("templates/functions.tf.in"), &[("FUNCTIONS", &value)])
 }
 
 /// The attribute, or the output of its module, that gives a function's name.
@@ -143,27 +130,24 @@ fn name_attribute(function: &Function<'_>) -> String {
     }
 }
 
-/// The output that is added to a module without one for the name.
+/// Added to a module without an output for the function's name.
 pub(crate) const NAME_OUTPUT: &str = "deployctl_function_name";
 
-/// The output for a module whose callers cannot tell the function's name.
+/// `None` if the callers of the module can read the function's name.
 pub(crate) fn name_output(function: &Function<'_>) -> Option<String> {
     function.call.as_ref()?;
     if output_with(function, "function_name").is_some() {
         return None;
     }
-    Some(format!(
-        "output \"{NAME_OUTPUT}\" {{\n  description = \"Name of the function, for deployctl.\"\n  value       = \
-         {}.function_name\n}}\n",
-        function.block.address()
-    ))
+    let values = [("OUTPUT", NAME_OUTPUT), ("FUNCTION", &function.block.address())];
+    Some(filled(include_str!("templates/name_output.tf.in"), &values))
 }
 
-/// A layer that has nothing but the artifact bucket.
+/// A layer that contains only the artifact bucket.
 pub(crate) fn bucket_layer(provider_version: Option<&str>) -> String {
     let version = provider_version.map(|text| format!("\n      version = {text}")).unwrap_or_default();
     let text = filled(BUCKET_LAYER, &[("VERSION", &version)]);
-    // As `terraform fmt` wants it.
+    // The alignment of `terraform fmt`.
     if version.is_empty() { text.replace("source  = ", "source = ") } else { text }
 }
 

@@ -1,6 +1,6 @@
-//! Changes to source files as values, and as the patch that `git apply` and `patch -p1` take.
+//! Changes to source files as values, and as a patch for `git apply` and `patch -p1`.
 //!
-//! A change replaces a range of the text and leaves every other byte alone, comments and layout included.
+//! A change replaces a range of the text and keeps every other byte, including comments and layout.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -32,7 +32,7 @@ impl Edits {
         self.replace_in(&file.path, &file.text, range, with);
     }
 
-    /// Replaces a range of any file, whose text is known.
+    /// Replaces a range of any file with this text.
     pub(crate) fn replace_in(
         &mut self,
         path: &Path,
@@ -45,13 +45,13 @@ impl Edits {
             .entry(path.to_owned())
             .or_insert_with(|| Changed { text: text.to_owned(), edits: Vec::new() });
         let edit = (range, with.into());
-        // A module that two layers call is asked for twice.
+        // A module that two layers call is changed twice, in the same way.
         if !changed.edits.contains(&edit) {
             changed.edits.push(edit);
         }
     }
 
-    /// Makes a file, or adds to one that was made.
+    /// Creates a file, or appends to a created one.
     pub(crate) fn create(&mut self, path: &Path, text: &str) {
         let file = self.new.entry(path.to_owned()).or_default();
         if !file.is_empty() {
@@ -60,7 +60,7 @@ impl Edits {
         file.push_str(text);
     }
 
-    /// Adds to a file that is made, unless it says so already.
+    /// The same, unless the file already contains the text.
     pub(crate) fn create_once(&mut self, path: &Path, text: &str) {
         if !self.new.get(path).is_some_and(|known| known.contains(text)) {
             self.create(path, text);
@@ -74,14 +74,14 @@ impl Edits {
         }
     }
 
-    /// Takes an attribute away, with its lines.
+    /// Removes the lines of an attribute.
     pub(crate) fn remove(&mut self, file: &SourceFile, attribute: &Attribute) {
         if let Some(range) = attribute.span() {
             self.replace(file, lines(&file.text, &range), "");
         }
     }
 
-    /// Puts an attribute below another one, its `=` in the same column where it can be.
+    /// Inserts an attribute below another one, with the `=` in the same column if possible.
     pub(crate) fn below(&mut self, file: &SourceFile, attribute: &Attribute, name: &str, value: &str) {
         let Some(range) = attribute.span() else { return };
         let whole = lines(&file.text, &range);
@@ -90,7 +90,7 @@ impl Edits {
         self.replace(file, whole.end..whole.end, line);
     }
 
-    /// Puts lines at the end of a block, without their indentation and set apart by a blank line.
+    /// Appends lines without indentation to a block; `apart` adds a blank line before them.
     pub(crate) fn append(&mut self, file: &SourceFile, block: &Block, text: &[String], apart: bool) {
         let Some(range) = block.span() else { return };
         let outer = indent(&file.text, range.start);
@@ -113,20 +113,20 @@ impl Edits {
         }
     }
 
-    /// What the text of a file becomes.
+    /// The new text of a file.
     fn apply(changed: &Changed) -> String {
         let mut edits: Vec<&(Range<usize>, String)> = changed.edits.iter().collect();
-        // Stable: what goes to the same place stays in the order that it was asked for.
+        // Stable: insertions at the same place keep their order.
         edits.sort_by_key(|(range, _)| (range.start, range.end));
-        let windows = changed.text.contains("\r\n");
+        let crlf = changed.text.contains("\r\n");
         let (mut text, mut at) = (String::new(), 0);
         for (range, with) in edits {
-            // One that reaches into the one before it has been done by that one.
+            // The edit before it has already replaced this range.
             if range.start < at {
                 continue;
             }
             text.push_str(changed.text.get(at..range.start).unwrap_or_default());
-            if windows {
+            if crlf {
                 text.push_str(&with.replace('\n', "\r\n"))
             } else {
                 text.push_str(with)
@@ -159,17 +159,17 @@ fn diff(before: &str, after: &str, from: &str, to: &str) -> String {
     TextDiff::from_lines(before, after).unified_diff().context_radius(3).header(from, to).to_string()
 }
 
-/// The white space before a place, from the start of its line.
+/// The indentation of the line at `at`.
 pub(crate) fn indent(text: &str, at: usize) -> String {
     let before = text.get(..at).unwrap_or_default();
     let line = before.rfind('\n').map_or(0, |end| end + 1);
     before[line..].chars().take_while(|c| *c == ' ' || *c == '\t').collect()
 }
 
-/// The whole lines that a range lies on.
+/// The whole lines of a range.
 fn lines(text: &str, range: &Range<usize>) -> Range<usize> {
     let start = text.get(..range.start).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
-    // A place may already include the end of its line.
+    // A span may include the line break.
     if text.get(..range.end).is_some_and(|before| before.ends_with('\n')) {
         return start..range.end;
     }
@@ -178,7 +178,7 @@ fn lines(text: &str, range: &Range<usize>) -> Range<usize> {
     start..end
 }
 
-/// A name as wide as that of a neighbour, with the neighbour's own padding.
+/// A name, padded to the width of a neighbour's name.
 pub(crate) fn padded(file: &SourceFile, neighbour: &Attribute, name: &str) -> String {
     let width = neighbour
         .span()
@@ -194,7 +194,7 @@ mod tests {
     use crate::terraform::source::Module;
 
     #[test]
-    fn a_change_leaves_the_rest_alone_and_makes_a_patch_that_git_takes() {
+    fn a_change_keeps_the_rest_and_its_patch_can_be_applied_by_git() {
         let dir = tempfile::tempdir().unwrap();
         let before =
             "# top\nresource \"a\" \"b\" {\n  uri   = x.y # why\n  other = 1\n}\n\nresource \"a\" \"c\" {}";
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_of_windows_stay() {
+    fn windows_line_breaks_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("main.tf"), "resource \"a\" \"b\" {\r\n  x = 1\r\n}\r\n").unwrap();
         let module = Module::read(dir.path());

@@ -5,26 +5,24 @@ use hcl_edit::expr::{Expression, ObjectKey};
 use super::survey::Survey;
 use crate::terraform::source::{Found, Module, Repeat, Step, literal, references, traversal_steps};
 
-/// A function, or as many as `for_each` or `count` make.
+/// A function, or all instances of `for_each` or `count`.
 #[derive(Debug, Clone)]
 pub(crate) struct Function<'a> {
     pub(crate) block: Found<'a>,
-    /// The module that the block stands in.
+    /// The module of the block.
     pub(crate) module: &'a Module,
-    /// The call of that module, where it is not the layer itself.
+    /// The call of that module, if it is not the layer itself.
     pub(crate) call: Option<Found<'a>>,
-    /// What its key is, or begins with.
+    /// Its key, or the prefix of its keys.
     pub(crate) group: String,
-    /// Whether the group is part of the key: it is where several groups could have the same keys.
+    /// Whether the group is part of the key, because several groups could have the same keys.
     pub(crate) prefixed: bool,
-    /// Whether every key of `for_each` can be a stage variable as it is.
+    /// Whether every key of `for_each` is a valid name of a stage variable.
     pub(crate) plain_keys: bool,
-    /// The artifact that it runs.
     pub(crate) artifact: String,
 }
 
 impl<'a> Function<'a> {
-    /// How many there are.
     pub(crate) fn repeat(&self) -> Repeat {
         self.call.as_ref().map_or_else(|| self.block.repeat(), Found::repeat)
     }
@@ -34,8 +32,7 @@ impl<'a> Function<'a> {
         self.call.as_ref().unwrap_or(&self.block).address()
     }
 
-    /// The stage variable, as the inside of a template: of the instance `index`, an expression where there are
-    /// several.
+    /// The stage variable of the instance `index`, as the content of a template.
     pub(crate) fn key(&self, index: Option<&str>) -> String {
         let index = match (self.repeat(), index) {
             (Repeat::Once, _) => return self.group.clone(),
@@ -43,14 +40,14 @@ impl<'a> Function<'a> {
             (_, Some(index)) => match index.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
                 Some(text) if !text.contains("${") => key_of(text),
                 _ if index.chars().all(|c| c.is_ascii_digit()) => index.to_owned(),
-                _ => format!("${{{}}}", self.sane(index)),
+                _ => format!("${{{}}}", self.sanitized(index)),
             },
         };
         if self.prefixed { format!("{}_{index}", self.group) } else { index }
     }
 
-    /// An expression for a key that can be a stage variable.
-    fn sane(&self, index: &str) -> String {
+    /// An expression for a valid name of a stage variable.
+    fn sanitized(&self, index: &str) -> String {
         if self.plain_keys {
             index.to_owned()
         } else {
@@ -59,19 +56,19 @@ impl<'a> Function<'a> {
     }
 }
 
-/// All functions of a layer, in its own files and in the modules of this source tree that it calls. The second
-/// value names those that cannot be released as they are, and why.
+/// All functions of a layer and of the local modules that it calls. The second value contains those that
+/// cannot be released, and why.
 pub(crate) fn find<'a>(
     survey: &'a Survey,
     layer: &'a Module,
 ) -> (Vec<Function<'a>>, Vec<(String, &'static str)>) {
     let mut functions = Vec::new();
     let mut refused = Vec::new();
-    let mut take = |block: Found<'a>, module: &'a Module, call: Option<Found<'a>>, has_others: bool| {
+    let mut add = |block: Found<'a>, module: &'a Module, call: Option<Found<'a>>, has_others: bool| {
         let outer = call.as_ref().unwrap_or(&block);
         let address = outer.address();
         if is_image(&block) {
-            refused.push((address, "it is a container image, and deployctl releases zips"));
+            refused.push((address, "it is a container image, but deployctl releases zips"));
             return;
         }
         if has_others {
@@ -79,7 +76,7 @@ pub(crate) fn find<'a>(
             return;
         }
         if call.is_some() && block.repeat() != Repeat::Once {
-            refused.push((address, "its module makes several functions with `for_each` or `count`"));
+            refused.push((address, "its module creates several functions with `for_each` or `count`"));
             return;
         }
         let (group, repeat) = (key_of(outer.name), outer.repeat());
@@ -99,13 +96,13 @@ pub(crate) fn find<'a>(
         });
     };
     for block in layer.resources("aws_lambda_function") {
-        take(block, layer, None, false);
+        add(block, layer, None, false);
     }
     for call in layer.calls() {
         let Some(module) = layer.local_source(&call).and_then(|dir| survey.module(&dir)) else { continue };
         let mut blocks = module.resources("aws_lambda_function");
         if let Some(block) = blocks.next() {
-            take(block, module, Some(call), blocks.next().is_some());
+            add(block, module, Some(call), blocks.next().is_some());
         }
     }
     if functions.len() > 1 {
@@ -116,13 +113,13 @@ pub(crate) fn find<'a>(
     (functions, refused)
 }
 
-/// The attribute of the function that an output of its module gives.
+/// The attribute of the function that an output of its module returns.
 pub(crate) fn output_of(function: &Function<'_>, output: &str) -> Option<String> {
     let value = outputs(function.module).find(|(name, _)| *name == output)?.1;
     attribute_in(function, value)
 }
 
-/// The output of a function's module that gives `attribute`.
+/// The output of a function's module that returns `attribute`.
 pub(crate) fn output_with<'a>(function: &Function<'a>, attribute: &str) -> Option<&'a str> {
     let mut all = outputs(function.module);
     all.find(|(_, value)| attribute_in(function, value).as_deref() == Some(attribute)).map(|(name, _)| name)
@@ -134,7 +131,7 @@ fn outputs(module: &Module) -> impl Iterator<Item = (&str, &Expression)> {
     })
 }
 
-/// `value` is `aws_lambda_function.<this>.<attribute>`, perhaps in a template.
+/// The attribute in `aws_lambda_function.<this>.<attribute>`, also inside a template.
 fn attribute_in(function: &Function<'_>, value: &Expression) -> Option<String> {
     references(value).iter().find_map(|found| match traversal_steps(found)?.as_slice() {
         [Step::Attribute("aws_lambda_function"), Step::Attribute(name), .., Step::Attribute(attribute)]
@@ -151,12 +148,12 @@ fn is_image(block: &Found<'_>) -> bool {
     block.attribute("image_uri").is_some() || package_type == Some("Image")
 }
 
-/// Text as it can be a stage variable.
+/// `text` as a valid name of a stage variable.
 pub(crate) fn key_of(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
 }
 
-/// Whether all keys of a `for_each` are written down and can be stage variables.
+/// Whether all keys of a `for_each` are literals and valid names of stage variables.
 fn are_plain(module: &Module, keys: &Expression, depth: usize) -> bool {
     let is_plain = |text: &str| key_of(text) == text;
     match keys {

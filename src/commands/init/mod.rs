@@ -1,13 +1,14 @@
-//! The first five minutes: what `deployctl init` finds in a project, and what it says to change.
+//! `deployctl init`: examines a project, writes `deployctl.toml`, and prints the other changes as a patch.
 //!
 //! ```text
 //! folder ─► survey: layers, functions, API, packages ─► rewrite: edits ─┬─► patch (git apply)
 //!                                                                       ├─► deployctl.toml
-//!                                                                       └─► what is left to do by hand
+//!                                                                       └─► advice: what to do by hand
 //! ```
 //!
-//! Only source is read: no Terraform is run, no AWS is asked. What cannot be told from the source is not guessed, but
-//! said, with what to write. [`example`] is the other way to begin: a whole project in an empty folder.
+//! It reads only the source, and runs neither Terraform nor calls to AWS. What the source does not show is
+//! not guessed: an advice says what to write. [`example`] writes a whole project into an empty folder
+//! instead.
 
 mod artifacts;
 mod contract;
@@ -34,33 +35,32 @@ use crate::documents::init::{Document, SettingsFile};
 use crate::error::{Error, ErrorId, Result};
 use crate::project::settings::{FILE, Overrides, Settings};
 
-/// Set deployctl up in a Terraform project: write deployctl.toml, print what to change as a patch
+/// Set deployctl up in a Terraform project: write deployctl.toml and print a patch of all other changes
 ///
-/// Nothing but deployctl.toml is written, and that only where there is none. The patch goes to stdout, what was
-/// found and what is left to do by hand to stderr.
+/// Writes only deployctl.toml, and only if it does not exist. The patch goes to stdout; what was found and
+/// what to do by hand go to stderr.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  deployctl init                     see what would change\n  deployctl init | git apply         change it\n  deployctl init --example users     a whole project in an empty folder"
+    after_help = "Examples:\n  deployctl init                     show what would change\n  deployctl init | git apply         change it\n  deployctl init --example users     write an example project"
 )]
 pub(crate) struct Args {
-    /// Write the users API, a project that can be released at once, into DIR, which must be empty
+    /// Write an example project, the users API, into DIR, which must be empty
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".", conflicts_with_all = ["patch", "force"])]
     pub(super) example: Option<PathBuf>,
     /// Write the patch to FILE instead of stdout
     #[arg(long, value_name = "FILE")]
     pub(super) patch: Option<PathBuf>,
-    /// Replace a deployctl.toml that is there
+    /// Replace an existing deployctl.toml
     #[arg(long)]
     pub(super) force: bool,
 }
 
-/// Runs it in the current folder, or writes the example.
 pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     if let Some(folder) = &args.example {
         return write_example(context, folder);
     }
     let (patch, force) = (args.patch.as_deref(), args.force);
-    let root = here()?;
+    let root = current_dir()?;
     let path = context.overrides.config.clone().unwrap_or_else(|| settings_path(&root));
     let proposal = propose(&root, &context.cancel).await?;
     let written = force || !path.exists();
@@ -71,7 +71,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     if let Some(file) = patch {
         write(file, &proposal.patch)?;
     }
-    tell(context, &proposal, &path, written, patch);
+    print_proposal(context, &proposal, &path, written, patch);
     let document = Document {
         settings: Some(SettingsFile { path: &path, text: &proposal.settings, written }),
         found: Some(&proposal.found),
@@ -81,13 +81,12 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
         ..Document::empty(if written { "written" } else { "kept" })
     };
     let document = serde_json::to_value(&document).map_err(|error| Error::bug(error.to_string()))?;
-    // The patch as it is: nothing of it may be taken for a colour, or be cut.
+    // On stdout, so that it can be piped into `git apply`.
     context.report.show(&document, if patch.is_some() { "" } else { &proposal.patch });
     Ok(())
 }
 
-/// What was found, what to do by hand, and what to do next.
-fn tell(context: &Context, proposal: &Proposal, path: &Path, written: bool, patch: Option<&Path>) {
+fn print_proposal(context: &Context, proposal: &Proposal, path: &Path, written: bool, patch: Option<&Path>) {
     let events = &context.events;
     for line in summary(&proposal.found).lines() {
         events.note(line);
@@ -98,11 +97,11 @@ fn tell(context: &Context, proposal: &Proposal, path: &Path, written: bool, patc
     }
     events.note(match written {
         true => format!("{} was written", path.display()),
-        false => format!("{} is there and was kept (--force replaces it)", path.display()),
+        false => format!("{} exists and was kept (--force replaces it)", path.display()),
     });
     let root = proposal.patch_root.display();
     events.note(match (proposal.patch.is_empty(), patch) {
-        (true, _) => "nothing is to be changed in the project's files".to_owned(),
+        (true, _) => "the project's files need no change".to_owned(),
         (false, None) => format!("the patch is for `deployctl init | git apply`, or `patch -p1` in {root}"),
         (false, Some(file)) => {
             format!("the patch is for `git apply {0}`, or `patch -p1 < {0}` in {root}", file.display())
@@ -128,7 +127,7 @@ fn write_example(context: &Context, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What is written must be what the other commands can read.
+/// Checks that the other commands can read the proposed `deployctl.toml`.
 fn check(proposal: &Proposal) -> Result<()> {
     let folder = tempfile::tempdir().map_err(|error| {
         Error::usage(ErrorId::InitWrite, "failed to create a temporary folder").because(error)
@@ -146,32 +145,38 @@ fn write(path: &Path, text: &str) -> Result<()> {
     })
 }
 
-fn here() -> Result<PathBuf> {
+fn current_dir() -> Result<PathBuf> {
     std::env::current_dir().map_err(|source| {
         Error::usage(ErrorId::ConfigMissing, "failed to find the current folder").because(source)
     })
 }
 
-/// Looks at the project in `root` and says how deployctl could release it.
+/// Examines the project in `root` and proposes how deployctl can release it.
 ///
 /// # Errors
-/// `init.no_terraform` where there is nothing to begin with.
+/// `init.no_terraform` if there is no Terraform code.
 pub(crate) async fn propose(root: &Path, cancel: &CancellationToken) -> Result<Proposal> {
     let survey = Survey::of(root, cancel).await;
     if survey.layers.is_empty() {
-        return Err(Error::usage(ErrorId::InitNoTerraform, format!("there is no Terraform code in {}", root.display()))
-            .hint("run it in the project's folder; or let `deployctl init --example DIR` write a whole project into an empty one"));
+        return Err(Error::usage(
+            ErrorId::InitNoTerraform,
+            format!("there is no Terraform code in {}", root.display()),
+        )
+        .hint(
+            "nothing was written; run it in the project's folder, or write an example project with \
+                   `deployctl init --example DIR`",
+        ));
     }
     let patch_root = repository(root);
     Ok(rewrite::rewrite(survey, patch_root))
 }
 
-/// The folder that `git apply` takes a patch's paths to be relative to: that of the repository, else the project's.
+/// The folder that the paths of a patch are relative to: the repository, as `git apply` expects, or the
+/// project.
 fn repository(root: &Path) -> PathBuf {
     root.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(root).to_owned()
 }
 
-/// Where the settings of a project are written.
 pub(crate) fn settings_path(root: &Path) -> PathBuf {
     root.join(FILE)
 }

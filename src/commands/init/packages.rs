@@ -9,14 +9,11 @@ use crate::artifact::build::PROFILE;
 use crate::documents::init::{Advice, Package};
 use crate::platform::process::Command;
 
-/// The packages of a project, and what they lack.
 #[derive(Debug, Default)]
 pub(crate) struct Packages {
-    /// Those that are Lambda functions.
     pub(crate) lambdas: Vec<Package>,
-    /// What to do by hand.
     pub(crate) advice: Vec<Advice>,
-    /// The workspace's manifest and its text, where it has no profile for Lambda.
+    /// The workspace's manifest and its text, if it has no profile for Lambda.
     pub(crate) without_profile: Option<(PathBuf, String)>,
 }
 
@@ -46,28 +43,28 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// Crates that a function in Rust begins with.
+/// A package that depends on one of these is a Lambda function.
 const RUNTIMES: [&str; 3] = ["lambda_runtime", "lambda_http", "lambda-extension"];
 
 impl Packages {
-    /// Asks cargo about the workspace in `root`.
+    /// Reads the packages of the workspace in `root` with `cargo metadata`.
     pub(crate) async fn find(root: &Path, cancel: &CancellationToken) -> Self {
         let mut packages = Self::default();
         let manifest = root.join("Cargo.toml");
         if !manifest.is_file() {
-            packages.look_below(root);
+            packages.advise_on_nested_projects(root);
             return packages;
         }
-        let asked = Command::new("cargo", "ask cargo for the packages")
+        let output = Command::new("cargo", "ask cargo for the packages")
             .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
             .dir(root)
             .output(cancel)
             .await;
-        let metadata = asked.map_err(|error| error.to_string());
+        let metadata = output.map_err(|error| error.to_string());
         let metadata = metadata
             .and_then(|text| serde_json::from_str::<Metadata>(&text).map_err(|error| error.to_string()));
         match metadata {
-            Ok(metadata) => packages.take(root, metadata),
+            Ok(metadata) => packages.add(root, metadata),
             Err(why) => packages.advice.push(
                 Advice::new(format!("failed to list the project's cargo packages: {why}"))
                     .write("[artifacts.NAME]\npackage = \"NAME\"\nkey = \"NAME/NAME-{version}.zip\""),
@@ -76,7 +73,7 @@ impl Packages {
         packages
     }
 
-    fn take(&mut self, root: &Path, metadata: Metadata) {
+    fn add(&mut self, root: &Path, metadata: Metadata) {
         for package in metadata.packages {
             let has_runtime = package
                 .dependencies
@@ -92,11 +89,15 @@ impl Packages {
                 let found = bootstrap.map_or("none", |target| target.name.as_str()).to_owned();
                 self.advice.push(
                     Advice::new(format!(
-                        "package {} has no binary of its own name (it has {found}): deployctl builds the binary called \
-                         {} and puts it into the zip as `bootstrap`",
+                        "package {} has no binary of its own name (it has {found}): deployctl builds the \
+                         binary called {} and puts it into the zip as `bootstrap`",
                         package.name, package.name
                     ))
-                    .write(format!("# {}\n[[bin]]\nname = \"{}\"\npath = \"src/main.rs\"", package.manifest_path.display(), package.name)),
+                    .write(format!(
+                        "# {}\n[[bin]]\nname = \"{}\"\npath = \"src/main.rs\"",
+                        package.manifest_path.display(),
+                        package.name
+                    )),
                 );
             }
             let folder = package.manifest_path.parent().unwrap_or(root);
@@ -115,21 +116,21 @@ impl Packages {
         }
         if !metadata.workspace_root.join("Cargo.lock").is_file() {
             self.advice.push(
-                Advice::new("there is no Cargo.lock: artifacts are built from locked dependencies only")
+                Advice::new("Cargo.lock is missing, and artifacts are built from locked dependencies")
                     .write("cargo generate-lockfile && git add Cargo.lock"),
             );
         }
     }
 
-    /// deployctl builds in the folder of its settings.
-    fn look_below(&mut self, root: &Path) {
+    /// deployctl builds only in the folder of `deployctl.toml`.
+    fn advise_on_nested_projects(&mut self, root: &Path) {
         let below = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
         for folder in below.filter(|path| path.join("Cargo.toml").is_file()) {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             self.advice.push(
                 Advice::new(format!(
-                    "there is a cargo project in {name}/, but deployctl builds in the folder of deployctl.toml: give that \
-                     folder a workspace, or name finished files with `path`"
+                    "there is a cargo project in {name}/, but deployctl builds in the folder of \
+                     deployctl.toml: create a workspace there, or name existing files with `path`"
                 ))
                 .write(format!(
                     "# Cargo.toml\n[workspace]\nmembers = [\"{name}\"]\nresolver = \"3\"\n\n{PROFILE_LINES}"
@@ -146,7 +147,7 @@ fn has_profile(manifest: &str) -> bool {
 
 /// The profile that Lambda binaries are built with.
 pub(crate) const PROFILE_LINES: &str = "\
-# What runs on Lambda: small and quick to start.
+# Lambda binaries: small, for a short cold start.
 [profile.lambda]
 inherits = \"release\"
 opt-level = \"s\"

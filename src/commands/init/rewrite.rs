@@ -13,7 +13,6 @@ use crate::documents::init::{Advice, AdviceKind, FunctionFound, Inventory, Layer
 use crate::project::settings::OutputName;
 use crate::terraform::source::{Found, Module, Repeat, Step, steps};
 
-/// What `deployctl init` has to say about a project.
 #[derive(Debug)]
 pub(crate) struct Proposal {
     pub(crate) found: Inventory,
@@ -23,7 +22,7 @@ pub(crate) struct Proposal {
     pub(crate) patch: String,
     /// The folder that the paths in the patch are relative to.
     pub(crate) patch_root: PathBuf,
-    /// What a person has to do or to decide.
+    /// What to do by hand.
     pub(crate) by_hand: Vec<Advice>,
 }
 
@@ -32,22 +31,20 @@ pub(crate) struct Proposal {
 pub(crate) struct BucketPlace {
     /// The layer and its output.
     pub(crate) output: OutputName,
-    /// What it is called in the layer of the contract.
+    /// Its expression in the layer with the contract.
     pub(crate) expression: String,
-    /// Whether the patch makes the layer, and where.
+    /// The path of the layer, if the patch creates it.
     pub(crate) new: Option<PathBuf>,
 }
 
-/// Everything that is collected on the way.
+/// The proposal while it is being collected.
 pub(crate) struct Work {
     pub(crate) edits: Edits,
-    /// What is left to do by hand.
     pub(crate) advice: Vec<Advice>,
     additions: BTreeMap<String, Additions>,
     found: Inventory,
 }
 
-/// Proposes how the project could be released.
 pub(crate) fn rewrite(survey: Survey, patch_root: PathBuf) -> Proposal {
     let mut work = Work {
         edits: Edits::default(),
@@ -64,7 +61,7 @@ pub(crate) fn rewrite(survey: Survey, patch_root: PathBuf) -> Proposal {
     }
     let artifacts = artifacts::assign(&survey, &mut functions, &mut work.advice);
     if has_output(&layer.module) {
-        // The contract says which.
+        // The existing contract names the artifacts.
         work.advice.retain(|advice| advice.kind != AdviceKind::UnknownArtifact);
     }
     let bucket = bucket(&survey, layer, &functions);
@@ -103,7 +100,7 @@ pub(crate) fn rewrite(survey: Survey, patch_root: PathBuf) -> Proposal {
     Proposal { found, settings, patch: edits.patch(&patch_root), patch_root, by_hand: advice }
 }
 
-/// The layer that has the stage, else the API, else functions, else the last one.
+/// The layer with the stage; otherwise the one with the API, the first with functions, or the last one.
 fn contract_layer(survey: &Survey) -> &Layer {
     let has = |kind: &str| survey.layers.iter().find(|layer| layer.module.resources(kind).next().is_some());
     has("aws_api_gateway_stage")
@@ -112,7 +109,8 @@ fn contract_layer(survey: &Survey) -> &Layer {
         .unwrap_or_else(|| survey.layers.last().unwrap_or(&survey.layers[0]))
 }
 
-/// The artifact bucket: where functions come from already, if that is another layer's output; else one of its own.
+/// The artifact bucket: the one that functions already use, if it is an output of another layer; otherwise a
+/// new one.
 fn bucket(survey: &Survey, layer: &Layer, functions: &[Function<'_>]) -> BucketPlace {
     for function in functions {
         let block = function.call.as_ref().unwrap_or(&function.block);
@@ -139,14 +137,14 @@ fn bucket(survey: &Survey, layer: &Layer, functions: &[Function<'_>]) -> BucketP
             .blocks("output")
             .any(|(_, block)| block.labels.first().is_some_and(|l| l.as_str() == output))
     };
-    let made = survey.layers.iter().filter(|other| other.name != layer.name).find(has_output);
-    let name = match made {
-        Some(made) => made.name.clone(),
+    let existing = survey.layers.iter().filter(|other| other.name != layer.name).find(has_output);
+    let name = match existing {
+        Some(existing) => existing.name.clone(),
         None if survey.layer("base").is_none() => "base".to_owned(),
         None => "artifacts".to_owned(),
     };
-    let new = made.is_none().then(|| match layer.path.parent() {
-        // Beside the layer, or below it where that is the whole project.
+    let new = existing.is_none().then(|| match layer.path.parent() {
+        // Beside the layer; below it, if the layer is the project's folder.
         Some(parent) if !layer.path.as_os_str().is_empty() => parent.join(&name),
         _ => PathBuf::from("terraform").join(&name),
     });
@@ -157,7 +155,7 @@ fn bucket(survey: &Survey, layer: &Layer, functions: &[Function<'_>]) -> BucketP
     }
 }
 
-/// The remote state and its output that a value comes from, perhaps by a local.
+/// The remote state and the output that a value reads, directly or through a local.
 fn read_from(layer: &Module, value: &hcl_edit::expr::Expression) -> Option<(String, String)> {
     let found = steps(value)?;
     if let Some((data, output)) = remote_output(&found) {
@@ -178,12 +176,12 @@ fn read_from(layer: &Module, value: &hcl_edit::expr::Expression) -> Option<(Stri
 }
 
 impl Work {
-    /// What the layer's `deployctl.tf` will hold.
+    /// The content of the layer's `deployctl.tf`.
     pub(crate) fn additions(&mut self, layer: &Layer) -> &mut Additions {
         self.additions.entry(layer.name.clone()).or_default()
     }
 
-    /// The API, its stage and its deployment, the URIs, and the contract.
+    /// Changes the API, its stage, its deployment and its URIs, and adds the contract.
     fn api(&mut self, layer: &Layer, functions: &[Function<'_>], bucket: &BucketPlace) {
         let module = &layer.module;
         let apis: Vec<Found<'_>> = module.resources("aws_api_gateway_rest_api").collect();
@@ -224,7 +222,7 @@ impl Work {
                     Repeat::ForEach => format!("{}[\"STAGE\"]", found.address()),
                 }
             }
-            None => self.make_stage(layer, api, deployment.as_ref()),
+            None => self.add_stage(layer, api, deployment.as_ref()),
         };
         self.found.stage = Some(stage_address.clone());
         uris::rewrite(module, functions, &mut self.edits, &mut self.advice);
@@ -234,7 +232,7 @@ impl Work {
         if api.repeat() != Repeat::Once || stage_address.contains("STAGE") {
             self.advice.push(
                 Advice::new(format!(
-                    "{} or its stage has several instances: name the one that is released in the output",
+                    "{} or its stage has several instances: name the released one in the output",
                     api.address()
                 ))
                 .write(contract::output(&bucket.expression, &api.address(), &stage_address)),
@@ -253,11 +251,13 @@ impl Work {
         let http = layer.module.resources("aws_apigatewayv2_api").next();
         let what = match http {
             Some(found) => format!(
-                "{} is an HTTP or WebSocket API: it has no stage variables in its deployments, and deployctl cannot release it",
+                "{} is an HTTP or WebSocket API: deployctl cannot release it, because its deployments have \
+                 no stage variables",
                 found.address()
             ),
             None => format!(
-                "layer {} has no aws_api_gateway_rest_api: deployctl releases functions behind a REST API, in one call on its stage",
+                "layer {} has no aws_api_gateway_rest_api: deployctl releases functions behind a REST API, \
+                 by one call to its stage",
                 layer.name
             ),
         };
@@ -268,8 +268,8 @@ impl Work {
         )));
     }
 
-    /// A stage where there is none; returns its address.
-    fn make_stage(&mut self, layer: &Layer, api: &Found<'_>, deployment: Option<&Found<'_>>) -> String {
+    /// Adds a stage and returns its address.
+    fn add_stage(&mut self, layer: &Layer, api: &Found<'_>, deployment: Option<&Found<'_>>) -> String {
         let address = "aws_api_gateway_stage.deployctl".to_owned();
         if let Some(block) = deployment
             .and_then(|found| stage::of_its_own(&layer.name, found, &mut self.edits, &mut self.advice))
@@ -297,12 +297,12 @@ impl Work {
         address
     }
 
-    /// Functions: their code is deployctl's, and new ones are created from the bucket.
+    /// Functions: Terraform ignores their code, and creates new ones from the bucket.
     fn code(&mut self, layer: &Layer, functions: &[Function<'_>], bucket: &BucketPlace) {
         for function in functions {
             let block = function.call.as_ref().unwrap_or(&function.block);
-            let said = block.block.body.attributes().map(|attribute| block.file.text_of(&attribute.value));
-            if !said.into_iter().any(|text| text.contains("var.release_version")) {
+            let values = block.block.body.attributes().map(|attribute| block.file.text_of(&attribute.value));
+            if !values.into_iter().any(|text| text.contains("var.release_version")) {
                 artifacts::from_the_bucket(
                     &layer.module,
                     function,
@@ -312,7 +312,7 @@ impl Work {
                 );
                 self.additions(layer).variables.insert("release_version");
             }
-            // Below what says where the code comes from.
+            // After the edits of the code's source, so that `lifecycle` is below it.
             stage::release_code(&function.block, &mut self.edits);
             if let Some(output) = contract::name_output(function) {
                 self.edits.create_once(&function.module.dir.join("deployctl.tf"), &output);
@@ -342,16 +342,16 @@ impl Work {
         self.found.layers.insert(0, LayerFound { name, path, depends_on: Vec::new(), new: true });
     }
 
-    /// Keeps the files of deployctl and Terraform out of git.
+    /// Adds the working files of deployctl and Terraform to `.gitignore`.
     fn ignored_by_git(&mut self, survey: &Survey) {
         let path = survey.root.join(".gitignore");
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let wanted = ["/.deployctl", ".terraform/"];
-        let is_there = |name: &str| {
+        let is_ignored = |name: &str| {
             text.lines().any(|line| line.trim().trim_matches(['/', '*']) == name.trim_matches('/'))
         };
         let missing: String =
-            wanted.iter().filter(|name| !is_there(name)).map(|name| format!("{name}\n")).collect();
+            wanted.iter().filter(|name| !is_ignored(name)).map(|name| format!("{name}\n")).collect();
         if missing.is_empty() {
             return;
         }
@@ -371,7 +371,7 @@ impl Work {
                 let file = layer.module.dir.join("deployctl.tf");
                 let known = layer.module.files.iter().find(|source| source.path == file);
                 match known {
-                    // It was applied once, and something has been added to the project since.
+                    // An earlier patch created the file.
                     Some(source) => {
                         let end = source.text.len();
                         self.edits.replace(source, end..end, format!("\n{text}"));

@@ -9,7 +9,7 @@ use crate::documents::init::{Advice, Inventory};
 use crate::project::settings::OutputName;
 use crate::terraform::source::{Module, literal};
 
-/// What deployctl passes to every layer.
+/// The variables that deployctl sets for every layer.
 const GIVEN: [&str; 6] = ["project", "stage", "region", "release_version", "state_bucket", "state_prefix"];
 
 pub(crate) fn text(
@@ -26,7 +26,8 @@ pub(crate) fn text(
         text.push('\n');
     };
     line(
-        "# What deployctl releases, and where to. `deployctl init` wrote this from what it found; it is yours now.",
+        "# The settings of deployctl. Created by `deployctl init` from the project's source; change them \
+         as you like.",
     );
     line("");
     line("# Part of the names of buckets, and the TF_VAR_project of every layer.");
@@ -35,9 +36,7 @@ pub(crate) fn text(
     line("default_stage = \"local\"");
     line("");
     stages(&mut line, survey, found, advice);
-    line(
-        "# Terraform's root modules. Those that do not depend on each other are worked on at the same time.",
-    );
+    line("# Terraform's root modules. Layers that do not depend on each other are applied at the same time.");
     for layer in &found.layers {
         line(&format!("[layers.{}]", layer.name));
         let path = layer.path.to_string_lossy();
@@ -52,7 +51,8 @@ pub(crate) fn text(
     terraform(&mut line, bucket, contract_layer);
     write_artifacts(&mut line, sources, arm64);
     line(
-        "# How a release is recognised from outside. Any answer below 500 counts, unless a header names the release:",
+        "# The request that checks a new release. Any status below 500 passes, unless a header names the \
+         release:",
     );
     line("# release_header = \"x-release\"");
     line("[probe]");
@@ -60,21 +60,21 @@ pub(crate) fn text(
     text
 }
 
-/// The local stage, and how a real one is written.
+/// The local stage, and an example of a stage on AWS.
 fn stages(line: &mut impl FnMut(&str), survey: &Survey, found: &Inventory, advice: &mut Vec<Advice>) {
     line("# The local AWS emulator (MiniStack): no account needed.");
     line("[stages.local]");
     line("local = true");
     let region = region(survey);
     if let Some(region) = &region {
-        line("# The region that the provider names.");
+        line("# The region of the provider block.");
         line(&format!("region = {}", quoted(region)));
     }
     line("");
     line("# Terraform variables of this stage, as TF_VAR_…");
     line("[stages.local.variables]");
     if found.layers.iter().any(|layer| layer.new) {
-        line("# A sandbox goes away with all it holds.");
+        line("# The local stage is deleted with its content.");
         line("artifact_bucket_force_destroy = true");
     }
     for (layer, name) in required(survey) {
@@ -88,7 +88,7 @@ fn stages(line: &mut impl FnMut(&str), survey: &Survey, found: &Inventory, advic
         );
     }
     line("");
-    line("# A real account. deployctl refuses credentials of any other.");
+    line("# A stage on AWS. deployctl refuses the credentials of other accounts.");
     line("# [stages.dev]");
     line("# account = \"111111111111\"");
     line(&format!("# region = {}", quoted(region.as_deref().unwrap_or("eu-west-1"))));
@@ -97,7 +97,7 @@ fn stages(line: &mut impl FnMut(&str), survey: &Survey, found: &Inventory, advic
         Backend::Local | Backend::Other(_) => None,
     });
     if let Some(name) = bucket_name {
-        line("# Where the Terraform states are; without it <project>-<stage>-tfstate-<account>.");
+        line("# The bucket of the Terraform states; by default <project>-<stage>-tfstate-<account>.");
         line(&format!("# state_bucket = {}", quoted(&name)));
     }
     line("");
@@ -108,7 +108,7 @@ fn terraform(line: &mut impl FnMut(&str), bucket: &OutputName, contract_layer: &
     if standard {
         return;
     }
-    line("# Which layers' outputs tell the artifact bucket, and what there is to release.");
+    line("# The layers whose outputs name the artifact bucket and the contract.");
     line("[terraform]");
     line(&format!("bucket_layer = {}", quoted(&bucket.layer)));
     line(&format!("bucket_output = {}", quoted(&bucket.output)));
@@ -133,14 +133,14 @@ fn write_artifacts(
             Source::Package(_) => {
                 "# The cargo package, whose binary of the same name becomes the zip's `bootstrap`."
             }
-            Source::File(_) => "# A finished `bootstrap`, or a zip that holds one.",
+            Source::File(_) => "# An existing `bootstrap`, or a zip that contains one.",
         });
         line(&format!("{kind} = {}", quoted(&value)));
         if arm64.contains(name) {
-            line("# What its functions run on; x86_64 where nothing is said.");
+            line("# The architecture of its functions; by default x86_64.");
             line("architecture = \"arm64\"");
         }
-        line("# Where it is uploaded to in the artifact bucket.");
+        line("# Its key in the artifact bucket.");
         line(&format!("key = {}", quoted(&artifacts::key(name))));
         line("");
     }
@@ -150,7 +150,7 @@ fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// The project's name: that of its folder, as far as it can be part of a bucket's.
+/// The folder's name, reduced to characters that are valid in bucket names.
 fn project(survey: &Survey) -> String {
     let name = survey.root.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let mut clean = String::new();
@@ -166,7 +166,7 @@ fn project(survey: &Survey) -> String {
     if clean.is_empty() { "project".to_owned() } else { clean.to_owned() }
 }
 
-/// The region that a provider block writes down.
+/// The literal region of a provider block.
 fn region(survey: &Survey) -> Option<String> {
     let of = |module: &Module| {
         module.blocks("provider").find_map(|(_, block)| {
@@ -178,7 +178,7 @@ fn region(survey: &Survey) -> Option<String> {
     survey.layers.iter().find_map(|layer| of(&layer.module))
 }
 
-/// Variables without a default that deployctl does not set either.
+/// Variables without a default that deployctl does not set.
 fn required(survey: &Survey) -> Vec<(String, String)> {
     let mut names = Vec::new();
     for layer in &survey.layers {
@@ -192,7 +192,6 @@ fn required(survey: &Survey) -> Vec<(String, String)> {
     names
 }
 
-/// A summary for people.
 pub(crate) fn summary(found: &Inventory) -> String {
     let mut text = String::new();
     for layer in &found.layers {
@@ -202,7 +201,7 @@ pub(crate) fn summary(found: &Inventory) -> String {
         } else {
             format!(", after {}", layer.depends_on.join(", "))
         };
-        let new = if layer.new { ", made by the patch" } else { "" };
+        let new = if layer.new { ", created by the patch" } else { "" };
         let _ = writeln!(text, "layer     {} in {path}{reads}{new}", layer.name);
     }
     for function in &found.functions {

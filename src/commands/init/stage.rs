@@ -8,43 +8,43 @@ use super::edits::Edits;
 use crate::documents::init::Advice;
 use crate::terraform::source::{Found, Ignored, Module};
 
-/// What a release changes of a function.
+/// The attributes of a function that a release changes.
 const CODE: [&str; 5] = ["s3_bucket", "s3_key", "s3_object_version", "source_code_hash", "architectures"];
 
-/// What a release changes of a stage.
+/// The attributes of a stage that a release changes.
 pub(crate) const POINTER: [&str; 3] = ["deployment_id", "variables", "canary_settings"];
 
-/// Makes Terraform leave a function's code to deployctl.
+/// Makes Terraform ignore a function's code.
 pub(crate) fn release_code(function: &Found<'_>, edits: &mut Edits) {
     let mut attributes = CODE.to_vec();
     if function.attribute("filename").is_some() {
-        // The patch takes it away, but the state of a function that exists still has it.
+        // The patch removes it, but the state of an existing function still contains it.
         attributes.push("filename");
     }
     ignore(
         function,
         &attributes,
-        "# deployctl owns what runs: it uploads and publishes the code of every release.",
+        "# deployctl manages the code: it uploads and publishes the zips of every release.",
         edits,
     );
 }
 
-/// Makes Terraform leave the stage's pointer to deployctl.
+/// Makes Terraform ignore the stage's deployment and variables.
 pub(crate) fn release_pointer(stage: &Found<'_>, edits: &mut Edits) {
-    let why = "# deployctl owns what runs: without these, the next apply would move the stage back.";
+    let why = "# deployctl manages these: otherwise, the next apply would undo a release.";
     ignore(stage, &POINTER, why, edits);
 }
 
-/// Makes the deployment a bootstrap one: there because a stage cannot be made without, and left alone.
+/// Makes the deployment one that Terraform creates once, because a stage cannot be created without one.
 pub(crate) fn bootstrap(layer: &Module, deployment: &Found<'_>, edits: &mut Edits, advice: &mut Vec<Advice>) {
     if deployment.attribute("triggers").is_some() {
         let why =
-            "# deployctl deploys the API: this deployment is made once, and no change triggers another.";
+            "# deployctl deploys the API: Terraform creates this deployment once and never replaces it.";
         ignore(deployment, &["triggers"], why, edits);
     }
     if deployment.repeat() != crate::terraform::source::Repeat::Once {
         advice.push(Advice::new(format!(
-            "{} has several instances: one is enough for the stage to be made",
+            "{} has several instances, but the stage needs only one",
             deployment.address()
         )));
     }
@@ -54,7 +54,7 @@ pub(crate) fn bootstrap(layer: &Module, deployment: &Found<'_>, edits: &mut Edit
     }
 }
 
-/// A stage that the deployment makes as its side effect becomes a resource of its own. Returns its block.
+/// Turns a stage that the deployment creates with `stage_name` into a resource. Returns its block.
 pub(crate) fn of_its_own(
     layer: &str,
     deployment: &Found<'_>,
@@ -71,19 +71,20 @@ pub(crate) fn of_its_own(
     }
     advice.push(
         Advice::new(format!(
-            "{} made the stage {name} by itself; the patch makes it a resource of its own. Where the stage exists, import it \
-             before the first release",
+            "{} created the stage {name}; the patch makes it a separate resource. If the stage exists, \
+             import it before the first release",
             deployment.address()
         ))
         .write(format!(
-            "deployctl terraform {layer} --stage STAGE -- import aws_api_gateway_stage.deployctl API_ID/STAGE_NAME"
+            "deployctl terraform {layer} --stage STAGE -- import aws_api_gateway_stage.deployctl \
+             API_ID/STAGE_NAME"
         )),
     );
-    let why = "The deployment used to make it. deployctl owns which deployment it serves, and its variables.";
+    let why = "The deployment used to create it. deployctl manages its deployment and its variables.";
     Some(stage(why, &api, &name, &deployment.address()))
 }
 
-/// Adds attributes to `ignore_changes`, and makes it where there is none.
+/// Adds attributes to `ignore_changes`, and creates it if it is missing.
 fn ignore(found: &Found<'_>, attributes: &[&str], why: &str, edits: &mut Edits) {
     let missing = found.ignored().missing(attributes);
     if missing.is_empty() || found.ignored() == Ignored::All {
@@ -114,7 +115,7 @@ fn ignore(found: &Found<'_>, attributes: &[&str], why: &str, edits: &mut Edits) 
     }
 }
 
-/// `ignore_changes = […]`, on one line where it fits.
+/// `ignore_changes = […]`, on one line if it fits.
 fn list(attributes: &[&str]) -> Vec<String> {
     if attributes.len() <= 3 {
         return vec![format!("ignore_changes = [{}]", attributes.join(", "))];
@@ -125,15 +126,14 @@ fn list(attributes: &[&str]) -> Vec<String> {
     lines
 }
 
-/// A deployment where there is none: a snapshot of what the API is when it is made.
+/// The deployment that a new stage needs.
 pub(crate) fn deployment(api: &str, integrations: &[String]) -> String {
     let values = [("API", api), ("INTEGRATIONS", &integrations.join(", "))];
     filled(include_str!("templates/deployment.tf.in"), &values)
 }
 
-/// A stage where there is none.
 pub(crate) fn new(api: &str, deployment: &str) -> String {
-    let why = "deployctl owns which deployment it serves, and its variables.";
+    let why = "deployctl manages its deployment and its variables.";
     stage(why, &format!("{api}.id"), "var.stage", deployment)
 }
 

@@ -6,7 +6,7 @@ use super::survey::{Backend, Layer, Survey};
 use crate::documents::init::Advice;
 
 impl Work {
-    /// Every layer keeps its state in S3, where the stage says.
+    /// Changes every layer to keep its state in S3.
     pub(crate) fn backends(&mut self, survey: &Survey) {
         for layer in &survey.layers {
             let key = format!("PROJECT/STAGE/{}.tfstate", layer.name);
@@ -20,8 +20,8 @@ impl Work {
                         );
                         self.advice.push(
                             Advice::new(format!(
-                                "layer {}: its state is {from}; deployctl keeps it under a key for each stage. Where it exists, \
-                                 copy it before the first release",
+                                "layer {}: its state is {from}; deployctl uses a key for each stage. If \
+                                 the state exists, copy it before the first release",
                                 layer.name
                             ))
                             .write(format!("aws s3 cp {from} s3://STATE_BUCKET/{key}")),
@@ -31,7 +31,7 @@ impl Work {
                 Backend::Local => self.local_backend(layer, &key),
                 Backend::Other(kind) => self.advice.push(
                     Advice::new(format!(
-                        "layer {}: its state is kept by {kind:?}; deployctl keeps states in S3, with its lease and ledger",
+                        "layer {}: its backend is {kind:?}; deployctl needs the S3 backend",
                         layer.name
                     ))
                     .write("terraform {\n  backend \"s3\" {}\n}"),
@@ -48,7 +48,7 @@ impl Work {
         if let Some((_, backend)) = written {
             let label = backend.labels.first().map_or("local", |label| label.as_str());
             self.advice.push(
-                Advice::new(format!("layer {}: replace its backend {label:?} by S3", layer.name))
+                Advice::new(format!("layer {}: replace its backend {label:?} with S3", layer.name))
                     .write("backend \"s3\" {}"),
             );
         } else if let Some((file, block)) = layer.module.blocks("terraform").next() {
@@ -64,7 +64,7 @@ impl Work {
         if state.exists() {
             self.advice.push(
                 Advice::new(format!(
-                    "layer {}: its state lies beside the source; copy it before the first release",
+                    "layer {}: its state is in the source folder; copy it before the first release",
                     layer.name
                 ))
                 .write(format!(
@@ -75,7 +75,7 @@ impl Work {
         }
     }
 
-    /// Layers read each other where deployctl keeps their states.
+    /// Changes `terraform_remote_state` to the S3 objects that deployctl uses.
     pub(crate) fn remote_states(&mut self, survey: &Survey) {
         for layer in &survey.layers {
             for data in layer.module.data("terraform_remote_state") {
@@ -89,7 +89,7 @@ impl Work {
                 if let Some(backend) = data.attribute("backend") {
                     self.edits.value(data.file, backend, "\"s3\"");
                 }
-                self.edits.value(data.file, config, contract::state_config(&other.name, "  "));
+                self.edits.value(data.file, config, contract::state_config(&other.name));
                 self.additions(layer).variables.extend(["state_bucket", "state_prefix", "region"]);
             }
         }

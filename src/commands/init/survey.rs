@@ -10,17 +10,15 @@ use super::packages::Packages;
 use crate::documents::init::{Advice, LayerFound};
 use crate::terraform::source::{self, Found, Module, Step, literal};
 
-/// A project as it is found.
 #[derive(Debug)]
 pub(crate) struct Survey {
-    /// Its folder, by its real path.
+    /// The project's folder, canonicalized.
     pub(crate) root: PathBuf,
-    /// The layers, each after those that it reads.
+    /// Each layer after those that it reads.
     pub(crate) layers: Vec<Layer>,
-    /// Folders of Terraform that are no layers.
+    /// Modules that are not layers.
     pub(crate) others: Vec<Module>,
     pub(super) packages: Packages,
-    /// What to do by hand.
     pub(crate) advice: Vec<Advice>,
 }
 
@@ -31,7 +29,6 @@ pub(crate) struct Layer {
     /// Its folder, relative to the project.
     pub(crate) path: PathBuf,
     pub(crate) module: Module,
-    /// Where its state is.
     pub(crate) backend: Backend,
     /// The layers whose state it reads.
     pub(crate) reads: BTreeSet<String>,
@@ -40,7 +37,7 @@ pub(crate) struct Layer {
 /// Where a layer's state is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Backend {
-    /// In S3, under this key where one is written down.
+    /// `key` is `None` if the source does not contain a literal.
     S3 {
         bucket: Option<String>,
         key: Option<String>,
@@ -50,7 +47,6 @@ pub(crate) enum Backend {
 }
 
 impl Survey {
-    /// Looks at the project in `root`.
     pub(crate) async fn of(root: &Path, cancel: &CancellationToken) -> Self {
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         let packages = Packages::find(&root, cancel).await;
@@ -58,7 +54,7 @@ impl Survey {
         let modules = source::find(&root);
         for (path, why) in modules.iter().flat_map(|module| &module.unreadable) {
             let path = path.strip_prefix(&root).unwrap_or(path);
-            advice.push(Advice::new(format!("{} was not looked into: {why}", path.display())));
+            advice.push(Advice::new(format!("failed to read {}: {why}", path.display())));
         }
         let called: BTreeSet<PathBuf> = modules
             .iter()
@@ -70,7 +66,7 @@ impl Survey {
             !called.contains(&module.dir) && is_root(module) && !is_sample(&root, &module.dir)
         });
         let (roots, others) = if roots.is_empty() {
-            // Providers that are set up by the environment need no block.
+            // Without provider blocks: providers can be configured by the environment.
             others.into_iter().partition(|module| {
                 !called.contains(&module.dir)
                     && module.blocks("resource").next().is_some()
@@ -95,8 +91,9 @@ impl Survey {
                 self.layers.push(Layer { name, path, module, backend, reads: BTreeSet::new() });
                 continue;
             }
-            let mut names = path.components().rev().map(|part| sane(&part.as_os_str().to_string_lossy()));
-            // The project's own folder holds everything: what a release needs, too.
+            let mut names =
+                path.components().rev().map(|part| sanitized(&part.as_os_str().to_string_lossy()));
+            // The project's folder is the only layer.
             let mut name = names.next().unwrap_or_else(|| "app".to_owned());
             while self.layers.iter().any(|layer| layer.name == name) {
                 name = match names.next() {
@@ -108,7 +105,7 @@ impl Survey {
         }
     }
 
-    /// Finds out who reads whom, and puts the layers in order; those of a cycle come last, as they are.
+    /// Finds which layers each layer reads, and sorts the layers; those of a cycle come last.
     fn order(&mut self) {
         let mut reads: Vec<BTreeSet<String>> = Vec::new();
         for layer in &self.layers {
@@ -117,8 +114,8 @@ impl Survey {
                 match self.remote(layer, &data) {
                     Some(other) => drop(names.insert(other.name.clone())),
                     None => self.advice.push(Advice::new(format!(
-                        "layer {}: data.terraform_remote_state.{} reads a state of no layer that is here; if one of them \
-                         makes it, name that one in depends_on",
+                        "layer {}: data.terraform_remote_state.{} reads a state that belongs to none of \
+                         the layers; if a layer creates it, name that layer in depends_on",
                         layer.name, data.name
                     ))),
                 }
@@ -145,8 +142,8 @@ impl Survey {
         let others = || self.layers.iter().filter(|layer| layer.name != reader.name);
         if let Some(place) = place {
             if let Some(key) = literal(place) {
-                let same = |layer: &&Layer| matches!(&layer.backend, Backend::S3 { key: Some(its), .. } if its == key);
-                if let Some(layer) = others().find(same) {
+                let has_key = |layer: &&Layer| matches!(&layer.backend, Backend::S3 { key: Some(its), .. } if its == key);
+                if let Some(layer) = others().find(has_key) {
                     return Some(layer);
                 }
                 // `../base/terraform.tfstate`
@@ -164,20 +161,17 @@ impl Survey {
         others().find(|layer| layer.name == data.name)
     }
 
-    /// A module of this source tree by its folder.
     pub(crate) fn module(&self, dir: &Path) -> Option<&Module> {
         let layers = self.layers.iter().map(|layer| &layer.module);
         self.others.iter().chain(layers).find(|module| module.dir == dir)
     }
 
-    /// The layer by its name.
     pub(crate) fn layer(&self, name: &str) -> Option<&Layer> {
         self.layers.iter().find(|layer| layer.name == name)
     }
 }
 
 impl Layer {
-    /// What is said of it.
     pub(crate) fn found(&self) -> LayerFound {
         LayerFound {
             name: self.name.clone(),
@@ -222,7 +216,7 @@ fn is_root(module: &Module) -> bool {
     has_backend || module.blocks("provider").next().is_some()
 }
 
-/// Samples and tests of a module are root modules that nobody deploys.
+/// Samples and tests of a module are root modules, but are not deployed.
 fn is_sample(root: &Path, dir: &Path) -> bool {
     let below = dir.strip_prefix(root).unwrap_or(dir);
     below.components().any(|part| {
@@ -247,7 +241,7 @@ fn backend(module: &Module) -> Backend {
     Backend::Local
 }
 
-/// The names that layers have in a `deployctl.toml` that is there already.
+/// The names of layers in an existing `deployctl.toml`.
 fn known_names(root: &Path) -> BTreeMap<PathBuf, String> {
     let text = std::fs::read_to_string(root.join(crate::project::settings::FILE)).unwrap_or_default();
     let Ok(table) = text.parse::<toml::Table>() else { return BTreeMap::new() };
@@ -260,7 +254,7 @@ fn known_names(root: &Path) -> BTreeMap<PathBuf, String> {
     layers.into_iter().flatten().filter_map(of).collect()
 }
 
-/// A name that a layer may have.
-fn sane(name: &str) -> String {
+/// `name` as a valid name of a layer.
+fn sanitized(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect()
 }

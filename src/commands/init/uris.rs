@@ -1,5 +1,4 @@
-//! Finds the function that each integration and authorizer calls, and writes URIs that take the version from a
-//! stage variable.
+//! Changes the URIs of integrations and authorizers to take the function's version from a stage variable.
 
 use hcl_edit::expr::Expression;
 
@@ -9,22 +8,22 @@ use super::functions::{Function, output_of};
 use crate::documents::init::Advice;
 use crate::terraform::source::{Found, Module, Step, literal, references, steps, traversal_steps};
 
-/// What an expression for a URI calls.
+/// The target of a URI.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
-    /// A function of ours: its key, and the expression without an alias or a version.
-    Ours {
+    /// A function of the layer: its key, and the expression without an alias or a version.
+    Function {
         key: String,
         expression: String,
     },
-    /// It takes the version from a stage variable already.
+    /// The URI already contains a stage variable.
     Done,
     Other,
-    /// It cannot be told from the source.
+    /// The source does not show it.
     Unknown,
 }
 
-/// Puts stage variables into the URIs of all integrations and authorizers of a layer.
+/// Adds stage variables to the URIs of all integrations and authorizers of a layer.
 pub(crate) fn rewrite(
     layer: &Module,
     functions: &[Function<'_>],
@@ -44,17 +43,17 @@ pub(crate) fn rewrite(
                 Target::Other => continue,
                 Target::Unknown => advice.push(unknown(&found, uri, credentials)),
                 Target::Done => {}
-                Target::Ours { key, expression } => {
+                Target::Function { key, expression } => {
                     edits.value(found.file, &attribute.value, with_variable(&expression, &key));
                 }
             }
             match found.attribute(credentials) {
                 None => edits.below(found.file, attribute, credentials, ROLE),
-                // A role of this layer, or of the contract: it was made for this purpose.
+                // An earlier patch added the role.
                 Some(_) if done => {}
                 Some(role) => advice.push(Advice::new(format!(
-                    "{} calls its function with {}: that role must be allowed lambda:InvokeFunction on every version \
-                     (`…:function:NAME:*`)",
+                    "{} calls its function with {}: that role must be allowed lambda:InvokeFunction on \
+                     every version (`…:function:NAME:*`)",
                     found.address(),
                     found.file.text_of(role)
                 ))),
@@ -63,14 +62,15 @@ pub(crate) fn rewrite(
     }
 }
 
-/// The URI whose version is the stage variable `key`.
+/// The URI with the stage variable `key` as version.
 fn with_variable(expression: &str, key: &str) -> String {
     format!("replace({expression}, \"/invocations\", \":$${{stageVariables.{key}}}/invocations\")")
 }
 
 fn unknown(found: &Found<'_>, uri: &str, credentials: &str) -> Advice {
     Advice::new(format!(
-        "{}: it cannot be told which function {} calls; name its version by the function's stage variable",
+        "{}: the source does not show which function {} calls; use the function's stage variable as its \
+         version",
         found.address(),
         found.attribute(uri).map_or(uri, |value| found.file.text_of(value))
     ))
@@ -105,21 +105,21 @@ fn target(layer: &Module, functions: &[Function<'_>], owner: &Found<'_>, value: 
                 "qualified_invoke_arn" => text.replace(".qualified_invoke_arn", ".invoke_arn"),
                 _ => text.to_owned(),
             };
-            Target::Ours { key: function.key(index.as_deref()), expression }
+            Target::Function { key: function.key(index.as_deref()), expression }
         }
-        // The alias stays where it is, unused: the function itself is what a version is appended to.
+        // The version is appended to the function's own ARN. The alias stays, unused.
         Some(Ref { function, index, alias: true, .. }) => {
             let index_text = index.as_ref().map(|index| format!("[{index}]")).unwrap_or_default();
             let expression = format!("{}{index_text}.invoke_arn", function.address());
-            Target::Ours { key: function.key(index.as_deref()), expression }
+            Target::Function { key: function.key(index.as_deref()), expression }
         }
-        // A service of AWS other than Lambda, such as an SQS queue.
+        // Another AWS service, such as SQS.
         None if kind == "AWS" && text.contains(":path/") && !text.contains("lambda:path") => Target::Other,
         None => Target::Unknown,
     }
 }
 
-/// A function that is referred to.
+/// A reference to a function.
 struct Ref<'f, 'a> {
     function: &'f Function<'a>,
     index: Option<String>,
@@ -158,7 +158,7 @@ fn resolve<'f, 'a>(
             let function =
                 functions.iter().find(|f| f.call.as_ref().is_some_and(|call| call.name == *name))?;
             let attribute = output_of(function, output)?;
-            // A version in the module's output would come before the stage variable.
+            // A qualified ARN already contains a version.
             (!attribute.starts_with("qualified")).then(|| Ref {
                 function,
                 index: index_of(rest),
@@ -180,7 +180,7 @@ fn resolve<'f, 'a>(
     }
 }
 
-/// The function that a local leads to: itself a reference, or `{ for key, function in all : key => function.invoke_arn }`.
+/// The function behind a local: a reference, or `{ for key, function in all : key => function.invoke_arn }`.
 fn local<'f, 'a>(
     layer: &Module,
     functions: &'f [Function<'a>],
@@ -202,19 +202,23 @@ fn local<'f, 'a>(
         return Some(Ref { index, ..target });
     }
     let found = steps(value)?;
-    // What a local says in another file has its own places: only a reference without an index can be followed.
+    // The spans of a local's value belong to another file, so an index cannot be read.
     let is_plain = found.iter().all(|step| matches!(step, Step::Attribute(_)));
     let is_local = matches!(found.first(), Some(Step::Attribute("local")));
     if is_plain && !is_local { resolve(layer, functions, owner, &found) } else { None }
 }
 
-/// The advice for an API that is described by a document.
+/// The advice for an API with an OpenAPI document as its body.
 pub(crate) fn in_a_document(api: &Found<'_>, functions: &[Function<'_>]) -> Advice {
     let body = api.attribute("body").map_or("body", |body| api.file.text_of(body));
     let source = body.lines().next().unwrap_or(body);
     let mut lines = vec![
-        "# in each x-amazon-apigateway-integration (and x-amazon-apigateway-authorizer: authorizerUri,".to_owned(),
-        "# authorizerCredentials); in a file for templatefile() the variable is written with two dollar signs".to_owned(),
+        "# in each x-amazon-apigateway-integration (and x-amazon-apigateway-authorizer: \
+         authorizerUri,"
+            .to_owned(),
+        "# authorizerCredentials); in a file for templatefile() the variable is written with two dollar \
+         signs"
+            .to_owned(),
     ];
     lines.extend(functions.iter().take(5).map(|function| {
         let key = function.key(Some("KEY"));
@@ -223,8 +227,8 @@ pub(crate) fn in_a_document(api: &Found<'_>, functions: &[Function<'_>]) -> Advi
     }));
     lines.push(format!("credentials: <{}>", ROLE));
     Advice::new(format!(
-        "{} is described by a document ({source}): its URIs cannot be changed by a patch. Each must name the version by \
-         the function's stage variable, or the stage goes on calling what it calls now",
+        "{} has an OpenAPI document as its body ({source}), which the patch does not change. Each URI must \
+         use the function's stage variable as its version, otherwise a release does not switch it",
         api.address()
     ))
     .write(lines.join("\n"))

@@ -10,17 +10,17 @@ use crate::documents::{Body as _, SchemaName, SchemasBody};
 use crate::error::{Error, ErrorId, Result};
 use crate::project::settings::nearest;
 
-/// The JSON Schema of deployctl.toml or of a document that --output json prints; without an argument, their names
+/// Print the JSON Schema of deployctl.toml or of a document of --output json; without an argument, list them
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deployctl schema config > deployctl.schema.json\n  deployctl schema release"
 )]
 pub(crate) struct Args {
-    /// Its name, or that of a command
+    /// The name of a schema or of a command
     pub(super) name: Option<String>,
 }
 
-/// Runs it. A schema is JSON whatever `--output` says.
+/// A schema is printed as JSON, independent of `--output`.
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let Some(name) = args.name.as_deref() else {
         let mut text = String::new();

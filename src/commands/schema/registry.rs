@@ -1,8 +1,8 @@
-//! What deployctl reads and prints, as types, and the JSON Schemas that are made from them.
+//! The JSON Schemas of what deployctl reads and prints, generated from types.
 //!
-//! Every `--output json` document is a type here or in `documents`; nothing else is printed as JSON. The
-//! registry below knows them all. `docs/schemas/` holds the schemas as they were generated, a test compares them,
-//! and the tests of the program check every document that they see.
+//! Every `--output json` document is a type in `documents` and has an entry below. `docs/schemas/` contains
+//! the generated schemas, which a test compares. The tests of the program validate every document that they
+//! read.
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -10,13 +10,12 @@ use serde_json::{Value, json};
 
 use crate::documents as d;
 
-/// A schema that can be asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
-    /// What has this form.
+    /// Also the title of the schema.
     pub(crate) about: &'static str,
-    /// The commands whose documents have this form, as they stand in `command`.
+    /// The commands that print this document, as the field `command` names them.
     pub(crate) commands: &'static [&'static str],
     make: fn(SchemaGenerator) -> Schema,
 }
@@ -57,10 +56,9 @@ pub(crate) const ALL: &[Entry] = &[
     printed::<d::Failure>("failure", "a command that failed and has no other document", &[]),
 ];
 
-/// The name of the configuration's schema.
 pub(crate) const CONFIG: &str = "config";
 
-/// The schema called `name`, or that of the command of this name.
+/// The schema with this name, or the schema of the command with this name.
 pub(crate) fn find(name: &str) -> Option<&'static Entry> {
     let file = (name == crate::project::settings::FILE).then_some(CONFIG);
     let name = file.unwrap_or(name);

@@ -1,4 +1,4 @@
-//! A cloud in memory, with AWS's semantics as far as a release can see them, and with a fault at one chosen call.
+//! An in-memory cloud with the semantics of AWS that a release depends on, and with faults at chosen calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -30,34 +30,34 @@ pub(crate) enum Fault {
     KilledBefore,
     /// deployctl is killed after the call took effect.
     KilledAfter,
-    /// Right before the call, somebody edits the API and a function's configuration.
+    /// Directly before the call, the API and a function's configuration change.
     Edited,
-    /// Right before the call, somebody makes an alias of the first version of `users_get`.
+    /// Directly before the call, an alias of the first version of `users_get` is created.
     Aliased,
-    /// deployctl is told to stop while the call is under way.
+    /// deployctl is interrupted during the call.
     Interrupted,
-    /// Before the call takes effect, deployctl stalls until the test lets it go on.
+    /// Before the call takes effect, deployctl stalls until the test resumes it.
     Stalled,
-    /// After the call took effect, deployctl stalls until the test lets it go on.
+    /// After the call took effect, deployctl stalls until the test resumes it.
     StalledAfter,
     /// The call is refused with "try again later".
     Conflict,
-    /// AWS refuses the call for good.
+    /// The call is rejected permanently.
     Rejected,
 }
 
 pub(crate) const FAULTS: [Fault; 5] =
     [Fault::Refused, Fault::AnswerLost, Fault::Repeated, Fault::KilledBefore, Fault::KilledAfter];
 
-/// The cloud. Clones are the same one.
+/// The cloud. Clones share its state.
 #[derive(Debug, Clone)]
 pub(crate) struct Cloud {
     pub(crate) state: Arc<Mutex<State>>,
-    /// Told when a fault kills deployctl.
+    /// Notified when a fault kills deployctl.
     pub(crate) killed: Arc<Notify>,
     /// Cancelled when a fault interrupts it.
     pub(crate) interrupt: CancellationToken,
-    /// Told when a fault stalls deployctl, and when it goes on.
+    /// Notified when a fault stalls deployctl, and to resume it.
     pub(crate) stalled: Arc<Notify>,
     pub(crate) resume: Arc<Notify>,
 }
@@ -81,9 +81,9 @@ pub(crate) struct State {
     pub(crate) canary: Option<String>,
     /// Calls of `UpdateStage` that took effect.
     pub(crate) switches: usize,
-    /// What a release answers with: its status by version, 200 where none is given.
+    /// The HTTP status of a release by version, 200 by default.
     pub(crate) status: BTreeMap<String, u16>,
-    /// Where the stage was moved to, one after the other.
+    /// All pointers that the stage was moved to, in order.
     pub(crate) moves: Vec<Pointer>,
     /// The store's clock, in seconds.
     pub(crate) now: u64,
@@ -104,12 +104,12 @@ pub(crate) struct Function {
     pub(crate) config: Sha256,
     pub(crate) revision: u64,
     pub(crate) versions: Vec<(String, Sha256)>,
-    /// The versions that are gone: numbers are never given twice.
+    /// The deleted versions: numbers are never reused.
     pub(crate) deleted: BTreeSet<usize>,
 }
 
 impl Function {
-    /// The code of a version that is there.
+    /// The code of a version that is not deleted.
     pub(crate) fn version(&self, number: &str) -> Option<&str> {
         let number: usize = number.parse().unwrap();
         let (code, _) = self.versions.get(number - 1)?;
@@ -134,7 +134,10 @@ impl Cloud {
             functions: functions.iter().map(|name| ((*name).to_owned(), function.clone())).collect(),
             deployments: vec![(bootstrap, definition.clone())],
             definition,
-            pointer: Pointer { deployment_id: id, variables: [("owner".into(), "somebody".into())].into() },
+            pointer: Pointer {
+                deployment_id: id,
+                variables: [("owner".into(), "another team".into())].into(),
+            },
             calls: Vec::new(),
             switches: 0,
             status: BTreeMap::new(),
@@ -160,7 +163,7 @@ impl Cloud {
         }
     }
 
-    /// Another cloud, as this one is now.
+    /// A copy that does not share the state.
     pub(crate) fn copy(&self) -> Self {
         Self {
             state: Arc::new(Mutex::new(self.state.lock().unwrap().clone())),
@@ -171,7 +174,7 @@ impl Cloud {
         }
     }
 
-    /// Starts counting calls anew; the call with each given number fails.
+    /// Resets the count of calls, and sets the faults by call index.
     pub(crate) fn arm(&self, faults: &[(usize, Fault)]) {
         let mut state = self.state.lock().unwrap();
         state.calls.clear();
@@ -188,7 +191,7 @@ impl Cloud {
         name: &'static str,
         mut effect: impl FnMut(&mut State) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        // As every call over a network does, it lets others run.
+        // Lets other tasks run, like a call over a network.
         tokio::task::yield_now().await;
         if self.next_fault() == Some(Fault::Stalled) {
             self.state.lock().unwrap().faults.clear();
@@ -245,7 +248,7 @@ impl Cloud {
         result
     }
 
-    /// What goes wrong with the call that comes next.
+    /// The fault of the next call.
     fn next_fault(&self) -> Option<Fault> {
         let state = self.state.lock().unwrap();
         let number = state.calls.len();
@@ -265,7 +268,7 @@ fn failure(operation: &'static str, meaning: Meaning) -> Failure {
         subject: "the cloud in memory".into(),
         meaning,
         code: None,
-        message: "as the test wants it".into(),
+        message: "injected by the test".into(),
         request_id: None,
     }
 }
@@ -301,11 +304,11 @@ impl State {
     }
 }
 
-/// Publishing what was published before gives the same version, as on AWS.
+/// Publishing unchanged code and configuration returns the existing version, as on AWS.
 fn publish(function: &mut Function) -> Published {
     let latest = (function.latest.clone(), function.config);
-    let gone = function.deleted.contains(&function.versions.len());
-    if function.versions.last() != Some(&latest) || gone {
+    let deleted = function.deleted.contains(&function.versions.len());
+    if function.versions.last() != Some(&latest) || deleted {
         function.versions.push(latest);
     }
     Published {
@@ -338,7 +341,7 @@ impl Store for Cloud {
 
     async fn replace(&self, key: &str, body: &[u8], etag: &str) -> Result<Written, Failure> {
         self.call("PutObject", |state| {
-            let same = state.objects.get(key).is_some_and(|(_, found)| found.to_string() == etag);
+            let same = state.objects.get(key).is_some_and(|(_, stored)| stored.to_string() == etag);
             Ok(if same { state.write(key, body) } else { Written::Refused })
         })
         .await
@@ -353,8 +356,8 @@ impl Store for Cloud {
 
     async fn objects(&self, prefix: &str) -> Result<Vec<Object>, Failure> {
         self.call("ListObjectVersions", |state| {
-            let found = state.objects.iter().filter(|(key, _)| key.starts_with(prefix));
-            Ok(found
+            let objects = state.objects.iter().filter(|(key, _)| key.starts_with(prefix));
+            Ok(objects
                 .map(|(key, (body, tick))| Object {
                     key: key.clone(),
                     s3_version: None,
@@ -400,8 +403,8 @@ impl StagePort for Cloud {
         version: &FunctionVersion,
     ) -> Result<Option<String>, Failure> {
         self.call("GetFunctionConfiguration", |state| {
-            let found = state.functions.get(name.as_str());
-            Ok(found.and_then(|function| function.version(version.as_str()).map(str::to_owned)))
+            let function = state.functions.get(name.as_str());
+            Ok(function.and_then(|function| function.version(version.as_str()).map(str::to_owned)))
         })
         .await
     }
@@ -508,20 +511,20 @@ impl StagePort for Cloud {
     async fn versions(&self, name: &FunctionName) -> Result<Option<Vec<VersionState>>, Failure> {
         self.call("ListVersionsByFunction", |state| {
             let Some(function) = state.functions.get(name.as_str()) else { return Ok(None) };
-            let there = (1..=function.versions.len()).filter(|number| !function.deleted.contains(number));
+            let existing = (1..=function.versions.len()).filter(|number| !function.deleted.contains(number));
             let version = |number: usize| VersionState {
                 version: number.to_string().parse().unwrap(),
                 bytes: 1000,
                 aliased: state.aliased.contains(&format!("{name}:{number}")),
             };
-            Ok(Some(there.map(version).collect()))
+            Ok(Some(existing.map(version).collect()))
         })
         .await
     }
 
     async fn codes(&self, names: &[FunctionName]) -> Result<BTreeMap<FunctionName, Codes>, Failure> {
         self.call("ListFunctions", |state| {
-            let found = names.iter().filter_map(|name| {
+            let codes = names.iter().filter_map(|name| {
                 let function = state.functions.get(name.as_str())?;
                 let numbers = (1..=function.versions.len()).map(|number| number.to_string());
                 let versions = numbers.filter_map(|number| {
@@ -529,7 +532,7 @@ impl StagePort for Cloud {
                 });
                 Some((name.clone(), Codes { latest: function.latest.clone(), versions: versions.collect() }))
             });
-            Ok(found.collect())
+            Ok(codes.collect())
         })
         .await
     }
@@ -587,7 +590,7 @@ impl StagePort for Cloud {
         let release = state.pointer.variables.get("release").cloned().unwrap_or_default();
         let status = state.status.get(&release).copied().unwrap_or(200);
         let body = serde_json::json!({ "path": http_request.path, "release": release }).to_string();
-        // API Gateway answers strangers itself, and knows nothing of the functions' headers.
+        // API Gateway answers requests without credentials itself, without the functions' headers.
         let headers =
             if status == 401 { BTreeMap::new() } else { [("x-release".to_owned(), release)].into() };
         ProbeResult::Answer(Answer { status, headers, body: body.into() })

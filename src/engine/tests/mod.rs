@@ -1,11 +1,11 @@
-//! The engine against a cloud in memory, with every call of every command failing in every way.
+//! Tests of the engine against an in-memory cloud, with every fault at every call of every command.
 //!
-//! After each fault: the stage serves one release and not a mixture, the ledger says what the stage shows or the
-//! lease holds the intent that explains it, and the next command, undisturbed, succeeds.
+//! After each fault the stage serves one whole release, the ledger or the intent in the lease has the pointer
+//! of the stage, and the next command succeeds.
 
-#![expect(clippy::print_stdout, reason = "what fails in a test's helper fails the test")]
+#![expect(clippy::print_stdout, reason = "the counts of the fault tests are shown with --nocapture")]
 
-mod behind;
+mod changed_outside;
 mod cloud;
 mod prune;
 mod taken_over;
@@ -64,7 +64,7 @@ fn desired(version: &str) -> Desired {
     }
 }
 
-/// A command that changes a stage.
+/// A command that changes the stage.
 #[derive(Debug, Clone, Copy)]
 enum Operation {
     Release(&'static str),
@@ -73,10 +73,10 @@ enum Operation {
     Rollback(Option<&'static str>),
 }
 
-/// Every way to change a stage.
-const DEEDS: [Operation; 6] = [
+/// Every command that changes a stage.
+const OPERATIONS: [Operation; 6] = [
     Operation::Release("3"),
-    // The bytes are there; one function has another configuration.
+    // The code is unchanged, and one function has another configuration.
     Operation::Release("2"),
     Operation::Promote("3"),
     Operation::Redeploy,
@@ -84,23 +84,22 @@ const DEEDS: [Operation; 6] = [
     Operation::Rollback(Some("1")),
 ];
 
-/// Where the release comes from and goes to.
 fn origin() -> Origin<'static> {
     Origin { git: None, promoted_from: None, api: ("api", "dev") }
 }
 
-/// Runs a command. On the heap: the futures of several commands in one test do not fit on its stack.
-async fn run(cloud: &Cloud, actor: &StageContext, deed: Operation) -> Result<Record> {
-    Box::pin(run_inline(cloud, actor, deed)).await
+/// Runs a command. Boxed, because the futures of several commands in one test overflow the stack.
+async fn run(cloud: &Cloud, actor: &StageContext, operation: Operation) -> Result<Record> {
+    Box::pin(run_inline(cloud, actor, operation)).await
 }
 
-async fn run_inline(cloud: &Cloud, actor: &StageContext, deed: Operation) -> Result<Record> {
-    if let Operation::Rollback(to) = deed {
+async fn run_inline(cloud: &Cloud, actor: &StageContext, operation: Operation) -> Result<Record> {
+    if let Operation::Rollback(to) = operation {
         let to = to.map(|version| version.parse().unwrap());
         return HeldStage::rollback(actor, cloud.clone(), cloud, to.as_ref()).await;
     }
-    let held = HeldStage::take(actor, cloud.clone(), format!("{deed:?}")).await?;
-    held.during(async |held| match deed {
+    let held = HeldStage::take(actor, cloud.clone(), format!("{operation:?}")).await?;
+    held.during(async |held| match operation {
         Operation::Release(version) => Ok(held.release(cloud, desired(version), origin()).await?.record),
         Operation::Promote(version) => {
             let promoted_from = Some("test".parse().unwrap());
@@ -114,16 +113,16 @@ async fn run_inline(cloud: &Cloud, actor: &StageContext, deed: Operation) -> Res
     .await
 }
 
-/// Runs a command that a fault may kill; `None` when it was killed.
-async fn run_or_die(cloud: &Cloud, deed: Operation) -> Option<Result<Record>> {
+/// Runs a command that a fault may kill; `None` if it was killed.
+async fn run_unless_killed(cloud: &Cloud, operation: Operation) -> Option<Result<Record>> {
     let actor = actor();
     tokio::select! {
-        result = run(cloud, &actor, deed) => Some(result),
+        result = run(cloud, &actor, operation) => Some(result),
         () = cloud.killed.notified() => None,
     }
 }
 
-/// Two releases are live history, 1 before 2, and the API has been edited since.
+/// Releases 1 and 2, and then an edit of the API.
 async fn two_releases() -> Cloud {
     let cloud = Cloud::new(&FUNCTIONS);
     run(&cloud, &actor(), Operation::Release("1")).await.unwrap();
@@ -132,49 +131,49 @@ async fn two_releases() -> Cloud {
     cloud
 }
 
-/// The same, and somebody has configured a function otherwise.
+/// The same, and then another configuration of a function.
 async fn two_releases_and_an_edit() -> Cloud {
     let cloud = two_releases().await;
     cloud.state.lock().unwrap().functions.get_mut("user_get").unwrap().config = Sha256::of(b"other config");
     cloud
 }
 
-/// Events whose warnings are kept, one after the other.
+/// Events that collect the warnings.
 fn warnings() -> (Events, Arc<Mutex<String>>) {
-    let warned = Arc::new(Mutex::new(String::new()));
-    let kept = Arc::clone(&warned);
+    let warnings = Arc::new(Mutex::new(String::new()));
+    let collected = Arc::clone(&warnings);
     let events = Events::new(move |event| {
         if let Event::Warning(text) = event {
-            kept.lock().unwrap().push_str(text);
+            collected.lock().unwrap().push_str(text);
         }
     });
-    (events, warned)
+    (events, warnings)
 }
 
-/// Two releases, of which a third one would fail.
+/// Two releases, and a release 3 that would fail its checks.
 async fn two_releases_and_a_bad_one() -> Cloud {
     let cloud = two_releases().await;
     cloud.state.lock().unwrap().status.insert("3".into(), 500);
     cloud
 }
 
-/// The calls of that third release.
+/// The calls of that release 3.
 async fn calls_of_a_bad_one() -> Vec<&'static str> {
-    let calm = two_releases_and_a_bad_one().await;
-    calm.arm(&[]);
-    run(&calm, &actor(), Operation::Release("3")).await.unwrap_err();
-    calm.calls()
+    let undisturbed = two_releases_and_a_bad_one().await;
+    undisturbed.arm(&[]);
+    run(&undisturbed, &actor(), Operation::Release("3")).await.unwrap_err();
+    undisturbed.calls()
 }
 
-/// Which of them are the switch and the undo.
+/// The indices of the switch and the undo in those calls.
 async fn switch_and_undo() -> (usize, usize) {
     let calls = calls_of_a_bad_one().await;
     let mut updates = (0..calls.len()).filter(|at| calls[*at] == "UpdateStage");
     (updates.next().unwrap(), updates.next_back().unwrap())
 }
 
-/// The release that the stage serves, after checking that it serves it whole: each function runs that release's
-/// code, and the variable that is not deployctl's is still there.
+/// The release that the stage serves. Asserts that each function runs that release's code, and that the
+/// variable that deployctl did not set is unchanged.
 fn served(cloud: &Cloud) -> String {
     let state = cloud.state.lock().unwrap();
     let release = state.pointer.variables.get("release").cloned().unwrap();
@@ -183,45 +182,45 @@ fn served(cloud: &Cloud) -> String {
         let runs = state.functions[name].version(version).unwrap();
         assert_eq!(runs, code(&release).base64(), "{name} runs other code than release {release}");
     }
-    assert_eq!(state.pointer.variables.get("owner").unwrap(), "somebody");
+    assert_eq!(state.pointer.variables.get("owner").unwrap(), "another team");
     release
 }
 
-/// The ledger says what the stage shows, or the lease holds the intent that explains the difference.
-async fn explained(cloud: &Cloud) -> bool {
+/// Whether the ledger or the intent in the lease has the pointer of the stage.
+async fn is_recorded(cloud: &Cloud) -> bool {
     let stage = "dev".parse().unwrap();
     let ledger = Ledger::new(cloud.clone(), "dev".parse().unwrap());
     let current = ledger.head().await.unwrap().current;
     let pointer = cloud.state.lock().unwrap().pointer.clone();
-    let document = Lease::peek(cloud, &stage).await.unwrap();
-    let intent = document.document.and_then(|document| document.intent);
+    let lease = Lease::peek(cloud, &stage).await.unwrap();
+    let intent = lease.document.and_then(|document| document.intent);
     current.is_some_and(|record| record.pointer == pointer)
         || intent.is_some_and(|intent| intent.pointer == pointer)
 }
 
 #[tokio::test]
-async fn every_fault_at_every_call_leaves_one_release_and_a_way_on() {
+async fn every_fault_at_every_call_leaves_one_whole_release() {
     let mut points = 0;
     let mut failed = 0;
     let mut killed = 0;
-    let mut left = 0;
+    let mut unreleased = 0;
     let start = two_releases_and_an_edit().await;
-    for deed in DEEDS {
-        let calm = start.copy();
-        calm.arm(&[]);
-        run(&calm, &actor(), deed).await.unwrap();
-        for at in 0..calm.calls().len() {
+    for operation in OPERATIONS {
+        let undisturbed = start.copy();
+        undisturbed.arm(&[]);
+        run(&undisturbed, &actor(), operation).await.unwrap();
+        for at in 0..undisturbed.calls().len() {
             for fault in FAULTS {
                 points += 1;
                 let cloud = start.copy();
                 let before = cloud.state.lock().unwrap().pointer.clone();
                 cloud.arm(&[(at, fault)]);
-                let result = run_or_die(&cloud, deed).await;
-                let place = format!("{deed:?}, call {at} ({}), {fault:?}", calm.calls()[at]);
+                let result = run_unless_killed(&cloud, operation).await;
+                let place = format!("{operation:?}, call {at} ({}), {fault:?}", undisturbed.calls()[at]);
 
                 cloud.arm(&[]);
                 let now = served(&cloud);
-                assert!(explained(&cloud).await, "{place}: nothing explains that {now} is live");
+                assert!(is_recorded(&cloud).await, "{place}: {now} is live and not recorded");
                 match &result {
                     Some(Ok(record)) => {
                         assert_eq!(cloud.state.lock().unwrap().pointer, record.pointer, "{place}");
@@ -231,14 +230,14 @@ async fn every_fault_at_every_call_leaves_one_release_and_a_way_on() {
                         let live = cloud.state.lock().unwrap().pointer.clone();
                         assert_eq!(live, before, "{place}: {error}, but the stage was moved");
                         assert_ne!(error.kind, Kind::Stuck, "{place}");
-                        assert!(error.hint.is_some(), "{place}: {error} does not say what to do");
+                        assert!(error.hint.is_some(), "{place}: {error} has no hint");
                     }
                     None => killed += 1,
                 }
-                // What a killed or cut off holder left. Elsewhere its death shows, or its term ends; here the
-                // holder is this very process.
+                // The lease of a killed command. Its holder is this process, so neither its death is detected
+                // nor its term over.
                 if lease::unlock(&cloud, &"dev".parse().unwrap()).await.unwrap() {
-                    left += 1;
+                    unreleased += 1;
                 }
                 let next = run(&cloud, &actor(), Operation::Release("4")).await;
                 let next = next.unwrap_or_else(|error| panic!("{place}: the next release failed: {error:?}"));
@@ -248,23 +247,27 @@ async fn every_fault_at_every_call_leaves_one_release_and_a_way_on() {
                 assert_eq!(head.current.unwrap(), next, "{place}");
                 assert_eq!(head.last, next.number, "{place}: the ledger has gaps");
                 let document = Lease::peek(&cloud, &"dev".parse().unwrap()).await.unwrap().document.unwrap();
-                let told = document.head().unwrap();
-                assert_eq!((told.last, told.current.as_ref()), (next.number, Some(&next)), "{place}");
-                let mut deeds = BTreeSet::new();
+                let head_of_lease = document.head().unwrap();
+                assert_eq!(
+                    (head_of_lease.last, head_of_lease.current.as_ref()),
+                    (next.number, Some(&next)),
+                    "{place}"
+                );
+                let mut recorded = BTreeSet::new();
                 for number in 1..=head.last {
                     let record = ledger.record(number).await.unwrap();
                     assert!(
-                        deeds.insert((record.at, record.release.version.to_string())),
-                        "{place}: record {number} tells what another told before"
+                        recorded.insert((record.at, record.release.version.to_string())),
+                        "{place}: record {number} repeats an earlier one"
                     );
                 }
             }
         }
     }
     assert!(points > 200, "only {points} points were tried");
-    // Shown with --nocapture.
     let line = format!(
-        "points tried {points}, failed and undone {failed}, killed {killed}, leases left to their end {left}, mixed 0, lost 0"
+        "points tried {points}, failed and undone {failed}, killed {killed}, \
+         leases not released {unreleased}, mixed 0, lost 0"
     );
     println!("{line}");
     assert!(failed > 0 && killed == points / FAULTS.len() * 2, "{line}");
@@ -272,42 +275,42 @@ async fn every_fault_at_every_call_leaves_one_release_and_a_way_on() {
 
 #[tokio::test]
 async fn a_function_that_is_edited_while_it_is_released_is_not_published() {
-    // Between what was planned and what would be published, somebody changes the configuration again.
-    let calm = two_releases_and_an_edit().await;
-    calm.arm(&[]);
-    run(&calm, &actor(), Operation::Release("2")).await.unwrap();
-    let publish = calm.calls().iter().position(|call| *call == "PublishVersion").unwrap();
+    // The configuration changes again after the plan and before PublishVersion.
+    let undisturbed = two_releases_and_an_edit().await;
+    undisturbed.arm(&[]);
+    run(&undisturbed, &actor(), Operation::Release("2")).await.unwrap();
+    let publish = undisturbed.calls().iter().position(|call| *call == "PublishVersion").unwrap();
     let cloud = two_releases_and_an_edit().await;
     cloud.arm(&[(publish, Fault::Edited)]);
     let error = run(&cloud, &actor(), Operation::Release("2")).await.unwrap_err();
     assert_eq!((error.kind.exit_code(), error.id), (30, ErrorId::ReleaseNotSwitched), "{error}");
-    assert!(error.hint.unwrap().contains("changed by another caller meanwhile"));
+    assert!(error.hint.unwrap().contains("another caller changed the resource meanwhile"));
     assert_eq!(cloud.state.lock().unwrap().switches, 0);
     run(&cloud, &actor(), Operation::Release("2")).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_api_that_is_edited_while_it_is_deployed_is_deployed_again() {
-    for deed in [Operation::Release("3"), Operation::Redeploy] {
-        let calm = two_releases().await;
-        calm.arm(&[]);
-        run(&calm, &actor(), deed).await.unwrap();
-        let create = calm.calls().iter().position(|call| *call == "CreateDeployment").unwrap();
+    for operation in [Operation::Release("3"), Operation::Redeploy] {
+        let undisturbed = two_releases().await;
+        undisturbed.arm(&[]);
+        run(&undisturbed, &actor(), operation).await.unwrap();
+        let create = undisturbed.calls().iter().position(|call| *call == "CreateDeployment").unwrap();
         let cloud = two_releases().await;
         cloud.arm(&[(create, Fault::Edited)]);
         let (events, warned) = warnings();
-        let record = run(&cloud, &StageContext { events, ..actor() }, deed).await.unwrap();
-        let told = warned.lock().unwrap().clone();
-        assert!(told.contains("edited while it was being deployed"), "{told}");
-        assert!(told.contains("GET /users: integration timeout 5000 -> 5001"), "{told}");
-        // What is live is the second snapshot, and it is what its fingerprint says.
+        let record = run(&cloud, &StageContext { events, ..actor() }, operation).await.unwrap();
+        let warned = warned.lock().unwrap().clone();
+        assert!(warned.contains("edited while it was being deployed"), "{warned}");
+        assert!(warned.contains("GET /users: integration timeout 5000 -> 5001"), "{warned}");
+        // The second snapshot is live, and has the recorded fingerprint.
         let (now, frozen) = {
             let state = cloud.state.lock().unwrap();
             (state.definition.fingerprint(), state.deployments.last().unwrap().1.fingerprint())
         };
         assert_eq!((record.release.api.fingerprint, frozen), (now, now));
     }
-    // Somebody who does not stop.
+    // The API is edited at every call.
     let cloud = two_releases().await;
     cloud.arm(&(0..200).map(|at| (at, Fault::Edited)).collect::<Vec<_>>());
     let error = run(&cloud, &actor(), Operation::Redeploy).await.unwrap_err();
@@ -355,32 +358,32 @@ async fn a_release_that_fails_its_checks_is_switched_back() {
         let last = ledger.record(3).await.unwrap();
         assert_eq!(last.outcome, Outcome::SwitchedBack);
         assert_eq!(ledger.head().await.unwrap().current.unwrap().release.version.as_str(), "2");
-        assert!(explained(&cloud).await);
+        assert!(is_recorded(&cloud).await);
     }
 }
 
 #[tokio::test]
-async fn a_stage_that_asks_for_credentials_can_be_released_to() {
+async fn a_stage_that_requires_credentials_can_be_released_to() {
     let cloud = two_releases().await;
     cloud.state.lock().unwrap().status.insert("3".into(), 401);
     let (events, warned) = warnings();
     run(&cloud, &StageContext { events, ..actor() }, Operation::Release("3")).await.unwrap();
     assert_eq!(served(&cloud), "3");
-    assert!(warned.lock().unwrap().contains("asks for credentials"), "nobody is told what was not seen");
+    assert!(warned.lock().unwrap().contains("requires credentials"), "the warning is missing");
 }
 
 #[tokio::test]
-async fn a_switch_that_cannot_be_undone_says_what_to_do_by_hand() {
+async fn a_switch_that_cannot_be_undone_names_the_manual_command() {
     let (_, back) = switch_and_undo().await;
     let cloud = two_releases_and_a_bad_one().await;
-    // The way back is refused for good, and looking whether it took effect fails.
+    // The undo is rejected, and so is the read of the stage after it.
     cloud.arm(&[(back, Fault::Rejected), (back + 1, Fault::Refused)]);
     let error = run(&cloud, &actor(), Operation::Release("3")).await.unwrap_err();
     assert_eq!((error.kind.exit_code(), error.id), (40, ErrorId::ReleaseStuck));
     let hint = error.hint.unwrap();
     assert!(hint.contains("aws apigateway update-stage --rest-api-id api --stage-name dev"), "{hint}");
     assert!(hint.contains("path=/variables/release,value=2"), "{hint}");
-    assert_eq!(served(&cloud), "3", "the test's own premise: it is really stuck");
+    assert_eq!(served(&cloud), "3", "the undo had no effect");
 }
 
 #[tokio::test]
@@ -404,13 +407,13 @@ async fn a_holder_that_was_taken_over_does_not_switch() {
     let cloud = two_releases().await;
     let actor = actor();
     let held = HeldStage::take(&actor, cloud.clone(), "release 3".into()).await.unwrap();
-    // Somebody decides that the holder is dead, and releases.
+    // Another user unlocks the stage and releases.
     assert!(lease::unlock(&cloud, &actor.stage).await.unwrap());
     run(&cloud, &actor, Operation::Release("4")).await.unwrap();
     cloud.arm(&[]);
-    let late: Result<Record, Error> =
+    let result: Result<Record, Error> =
         held.during(async |held| Ok(held.release(&cloud, desired("3"), origin()).await?.record)).await;
-    assert_eq!(late.unwrap_err().id, ErrorId::LeaseLost);
+    assert_eq!(result.unwrap_err().id, ErrorId::LeaseLost);
     assert_eq!(cloud.state.lock().unwrap().switches, 0);
     assert_eq!(served(&cloud), "4");
 }
@@ -418,17 +421,17 @@ async fn a_holder_that_was_taken_over_does_not_switch() {
 #[tokio::test]
 async fn an_interrupt_at_any_call_ends_before_the_switch_or_after_it() {
     let (mut stopped, mut done) = (0, 0);
-    for deed in DEEDS {
-        let calm = two_releases().await;
-        calm.arm(&[]);
-        run(&calm, &actor(), deed).await.unwrap();
-        for at in 0..calm.calls().len() {
+    for operation in OPERATIONS {
+        let undisturbed = two_releases().await;
+        undisturbed.arm(&[]);
+        run(&undisturbed, &actor(), operation).await.unwrap();
+        for at in 0..undisturbed.calls().len() {
             let cloud = two_releases().await;
             let before = cloud.state.lock().unwrap().pointer.clone();
             cloud.arm(&[(at, Fault::Interrupted)]);
             let actor = StageContext { cancel: cloud.interrupt.clone(), ..actor() };
-            let result = run(&cloud, &actor, deed).await;
-            let place = format!("{deed:?}, interrupted in call {at} ({})", calm.calls()[at]);
+            let result = run(&cloud, &actor, operation).await;
+            let place = format!("{operation:?}, interrupted in call {at} ({})", undisturbed.calls()[at]);
             cloud.arm(&[]);
             served(&cloud);
             let now = cloud.state.lock().unwrap().pointer.clone();
@@ -447,23 +450,23 @@ async fn an_interrupt_at_any_call_ends_before_the_switch_or_after_it() {
                     assert_eq!(now, before, "{place}");
                 }
             }
-            // Whatever was under way, the stage was given back in order.
+            // The lease was released in any case.
             let document = Lease::peek(&cloud, &"dev".parse().unwrap()).await.unwrap().document.unwrap();
             assert!(document.head().is_some(), "{place}: {document:?}");
         }
     }
-    assert!(stopped > 20 && done >= DEEDS.len(), "{stopped} stopped, {done} done");
+    assert!(stopped > 20 && done >= OPERATIONS.len(), "{stopped} stopped, {done} done");
 }
 
 #[tokio::test]
-async fn what_is_gone_is_not_switched_to() {
+async fn a_release_with_missing_parts_is_not_switched_to() {
     let cloud = two_releases().await;
     cloud.state.lock().unwrap().functions.get_mut("user_get").unwrap().versions[0].0 = "other".into();
     cloud.state.lock().unwrap().deployments.retain(|(deployment, _)| deployment.id.as_str() != "d1");
     let error = run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap_err();
     assert_eq!(error.id, ErrorId::RollbackGone);
     assert!(error.message.contains("user_get:1 runs other code"), "{error}");
-    assert!(error.message.contains("API deployment d1 is gone"), "{error}");
+    assert!(error.message.contains("API deployment d1 no longer exists"), "{error}");
     assert_eq!(cloud.state.lock().unwrap().pointer.variables["release"], "2");
 }
 
@@ -479,11 +482,11 @@ async fn a_damaged_or_newer_ledger_stops_everything_before_it_starts() {
         let cloud = two_releases().await;
         let key = "deployctl/dev/ledger/00000002.json".to_owned();
         cloud.state.lock().unwrap().objects.insert(key, (body.as_bytes().to_vec(), 999));
-        for deed in DEEDS {
-            // As after a holder that died: only the ledger itself is believed.
+        for operation in OPERATIONS {
+            // Without the lease, as after a holder that died, the ledger itself is read.
             cloud.state.lock().unwrap().objects.remove(LEASE);
             let before = cloud.state.lock().unwrap().pointer.clone();
-            let error = run(&cloud, &actor(), deed).await.unwrap_err();
+            let error = run(&cloud, &actor(), operation).await.unwrap_err();
             assert_eq!(error.id, id);
             assert_eq!(cloud.state.lock().unwrap().pointer, before);
         }
@@ -500,8 +503,8 @@ async fn a_damaged_or_newer_lease_stops_everything_before_it_starts() {
         let cloud = two_releases().await;
         cloud.state.lock().unwrap().objects.insert(LEASE.to_owned(), (body.as_bytes().to_vec(), 999));
         let before = cloud.state.lock().unwrap().pointer.clone();
-        for deed in DEEDS {
-            assert_eq!(run(&cloud, &actor(), deed).await.unwrap_err().id, id);
+        for operation in OPERATIONS {
+            assert_eq!(run(&cloud, &actor(), operation).await.unwrap_err().id, id);
             assert_eq!(cloud.state.lock().unwrap().pointer, before);
         }
     }
@@ -517,8 +520,8 @@ async fn held_elsewhere(cloud: &Cloud, hours: i64) {
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_cannot_give_a_stage_to_two() {
-    // Ahead: nobody waits for hours without being told what can be done.
+async fn a_wrong_clock_cannot_give_a_stage_to_two_holders() {
+    // Ahead: the hint names `unlock`, so that no command waits for hours.
     let cloud = two_releases().await;
     held_elsewhere(&cloud, 5).await;
     let error = run(&cloud, &actor(), Operation::Release("3")).await.unwrap_err();
@@ -527,20 +530,22 @@ async fn a_clock_that_jumps_cannot_give_a_stage_to_two() {
     assert!(lease::unlock(&cloud, &"dev".parse().unwrap()).await.unwrap());
     run(&cloud, &actor(), Operation::Release("3")).await.unwrap();
 
-    // Behind: what the holder says of the time does not count, only how long ago the store took its last write.
+    // Behind: the holder's expiry does not count, only the age of the lease by the store's clock.
     let cloud = two_releases().await;
     held_elsewhere(&cloud, -5).await;
     let error = run(&cloud, &actor(), Operation::Release("3")).await.unwrap_err();
     assert_eq!((error.kind.exit_code(), error.id), (75, ErrorId::LeaseHeld));
 
-    // The store's clock runs ahead: the lease is taken over while its holder works, and the holder does not switch.
+    // The store's clock runs ahead: the lease is taken over while its holder works, and the holder does not
+    // switch.
     let cloud = two_releases().await;
     let actor = actor();
     let held = HeldStage::take(&actor, cloud.clone(), "release 3".into()).await.unwrap();
     cloud.state.lock().unwrap().now += 100;
     run(&cloud, &actor, Operation::Release("4")).await.unwrap();
-    let late = held.during(async |held| Ok(held.release(&cloud, desired("3"), origin()).await?.record)).await;
-    assert_eq!(late.unwrap_err().id, ErrorId::LeaseLost);
+    let result =
+        held.during(async |held| Ok(held.release(&cloud, desired("3"), origin()).await?.record)).await;
+    assert_eq!(result.unwrap_err().id, ErrorId::LeaseLost);
     assert_eq!(served(&cloud), "4");
 }
 
@@ -548,8 +553,8 @@ async fn a_clock_that_jumps_cannot_give_a_stage_to_two() {
 async fn an_api_without_methods_is_not_deployed() {
     let cloud = two_releases().await;
     cloud.state.lock().unwrap().definition = crate::release::definition::Definition::new([].into());
-    for deed in [Operation::Release("3"), Operation::Promote("3"), Operation::Redeploy] {
-        let error = run(&cloud, &actor(), deed).await.unwrap_err();
+    for operation in [Operation::Release("3"), Operation::Promote("3"), Operation::Redeploy] {
+        let error = run(&cloud, &actor(), operation).await.unwrap_err();
         assert_eq!((error.kind.exit_code(), error.id), (30, ErrorId::ApiEmpty));
         assert_eq!(served(&cloud), "2");
     }
@@ -579,7 +584,7 @@ async fn a_rollback_takes_four_round_trips_to_the_switch() {
     cloud.arm(&[]);
     run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap();
     let calls = cloud.calls();
-    // Beside these, the whole command asks who it is and reads the contract, at once. There is no authorizer and no
+    // The whole command also reads the identity and the contract, concurrently. There is no authorizer and no
     // cache, so nothing is flushed.
     let functions = ["GetFunctionConfiguration"; FUNCTIONS.len()];
     let mut expected = vec!["GetObject", "GetStage", "PutObject", "GetDeployment"];
@@ -591,7 +596,7 @@ async fn a_rollback_takes_four_round_trips_to_the_switch() {
     assert_eq!(sorted.0, sorted.1);
     let switch = calls.iter().position(|call| *call == "UpdateStage").unwrap();
     let before: BTreeSet<&str> = calls[2..switch].iter().copied().collect();
-    assert_eq!(calls[..2], ["GetObject", "GetStage"], "lease and stage are read at once");
+    assert_eq!(calls[..2], ["GetObject", "GetStage"], "lease and stage are read concurrently");
     assert_eq!(before, ["GetDeployment", "GetFunctionConfiguration", "PutObject"].into(), "{calls:?}");
 }
 
@@ -604,7 +609,7 @@ fn checked(payload: serde_json::Value, status: u16) -> StageContext {
     };
     let request = Request {
         name: "it answers".into(),
-        ask: HttpRequest::get("/v/{version}"),
+        request: HttpRequest::get("/v/{version}"),
         status,
         expect_headers: [("x-release".to_owned(), "{version}".to_owned())].into(),
         expect: Some(json!({ "path": "/v/3" })),
@@ -621,7 +626,7 @@ async fn checks_see_the_new_code_before_and_after_the_switch() {
     let place = |name| calls.iter().position(|call| *call == name).unwrap();
     assert!(place("Invoke") < place("UpdateStage"));
     assert_eq!(served(&cloud), "3");
-    // The release before is not asked what only newer ones know.
+    // The project's checks do not apply to a rollback.
     run(&cloud, &checked(json!({ "fail": true }), 500), Operation::Rollback(None)).await.unwrap();
     assert_eq!(served(&cloud), "2");
 }
@@ -640,11 +645,11 @@ async fn a_check_that_fails_before_the_switch_moves_nothing() {
     assert_eq!(cloud.state.lock().unwrap().switches, 0);
     assert_eq!(served(&cloud), "2");
 
-    // Other code than expected, and a check of a function that is not there.
+    // Other code than expected, and a check of a function that does not exist.
     let error = run(&cloud, &checked(json!({}), 200), Operation::Release("4")).await.unwrap_err();
     assert_eq!(error.id, ErrorId::CheckFailed);
     let mut actor = checked(json!({}), 200);
-    actor.checks.invocations[0].function = "nobody".parse().unwrap();
+    actor.checks.invocations[0].function = "unknown".parse().unwrap();
     cloud.arm(&[]);
     let error = run(&cloud, &actor, Operation::Release("3")).await.unwrap_err();
     assert_eq!(error.id, ErrorId::ReleaseRefused);

@@ -1,8 +1,8 @@
-//! A command stalls, another one takes the stage over and releases, and the first one goes on: at every call, before and
-//! after its effect, and with a clock that tells the first one of its stall and with one that does not.
+//! A command stalls, another one takes the stage over and releases, and the first one continues: at every
+//! call, before and after its effect, with a clock that runs during the stall and with one that stops.
 //!
-//! Afterwards the stage serves one release whole, the ledger tells of everything that was live, the first command says
-//! that it lost the stage, and the commands that follow find everything in order.
+//! Afterwards the stage serves one whole release, the ledger has everything that was live, the first command
+//! fails with `lease.lost`, and later commands succeed.
 
 use crate::error::ErrorId;
 use std::time::Duration;
@@ -11,34 +11,38 @@ use futures::stream::{self, StreamExt as _};
 
 use super::*;
 
-/// A command that is to stall, and how its release fares.
+/// A command that stalls, and the status of its release.
 #[derive(Debug, Clone, Copy)]
 struct Stalled {
-    deed: Operation,
-    /// What release 3 answers with.
+    operation: Operation,
+    /// The HTTP status of release 3.
     status: u16,
 }
 
 const STALLED: [Stalled; 6] = [
-    Stalled { deed: Operation::Release("3"), status: 200 },
-    Stalled { deed: Operation::Release("3"), status: 500 },
-    Stalled { deed: Operation::Promote("3"), status: 500 },
-    Stalled { deed: Operation::Redeploy, status: 200 },
-    Stalled { deed: Operation::Rollback(None), status: 200 },
-    Stalled { deed: Operation::Rollback(Some("1")), status: 200 },
+    Stalled { operation: Operation::Release("3"), status: 200 },
+    Stalled { operation: Operation::Release("3"), status: 500 },
+    Stalled { operation: Operation::Promote("3"), status: 500 },
+    Stalled { operation: Operation::Redeploy, status: 200 },
+    Stalled { operation: Operation::Rollback(None), status: 200 },
+    Stalled { operation: Operation::Rollback(Some("1")), status: 200 },
 ];
 
 /// Longer than a lease's term.
 const STALL: u64 = 100;
 
-/// A clock that the test moves.
+/// A clock that the test advances.
 fn clock(cloud: &Cloud) -> Clock {
     let state = Arc::clone(&cloud.state);
     Clock::new(move || Duration::from_secs(state.lock().unwrap().now))
 }
 
-/// Runs `deed`, lets it stall where the cloud is armed, and `meanwhile` release 4.
-async fn stall(cloud: &Cloud, actor: &StageContext, deed: Operation) -> (Result<Record>, Result<Record>) {
+/// Runs `operation`, and releases 4 while it stalls.
+async fn stall(
+    cloud: &Cloud,
+    actor: &StageContext,
+    operation: Operation,
+) -> (Result<Record>, Result<Record>) {
     let other = async {
         cloud.stalled.notified().await;
         cloud.state.lock().unwrap().now += STALL;
@@ -46,65 +50,66 @@ async fn stall(cloud: &Cloud, actor: &StageContext, deed: Operation) -> (Result<
         cloud.resume.notify_one();
         other
     };
-    futures::join!(run(cloud, actor, deed), other)
+    futures::join!(run(cloud, actor, operation), other)
 }
 
-/// Every release that was ever live on the stage is in the ledger, and every operation once.
-async fn ledger_tells_all(cloud: &Cloud, place: &str) {
+/// Asserts that the ledger has every release that was ever live, and each operation once.
+async fn assert_ledger_is_complete(cloud: &Cloud, place: &str) {
     let ledger = Ledger::new(cloud.clone(), "dev".parse().unwrap());
-    let mut told = Vec::new();
+    let mut recorded = Vec::new();
     let mut operations = BTreeSet::new();
     for number in ledger.numbers().await.unwrap() {
         let record = ledger.record(number).await.unwrap();
         let operation = (record.at, record.release.version.to_string());
-        assert!(operations.insert(operation), "{place}: record {number} tells what another told before");
-        told.push(record.before.pointer);
-        told.push(record.pointer);
+        assert!(operations.insert(operation), "{place}: record {number} repeats an earlier one");
+        recorded.push(record.before.pointer);
+        recorded.push(record.pointer);
     }
     for pointer in &cloud.state.lock().unwrap().moves {
-        assert!(told.contains(pointer), "{place}: the ledger does not tell of {pointer:?}");
+        assert!(recorded.contains(pointer), "{place}: the ledger does not have {pointer:?}");
     }
 }
 
-/// What became of the command that stalled.
+/// The result of the command that stalled.
 struct Point {
     lost: bool,
-    /// Whether its call moved the stage after the other command had come to its end.
+    /// Whether its call moved the stage after the other command had ended.
     late: bool,
 }
 
 async fn point(
     start: &Cloud,
     stalled: Stalled,
-    (at, fault, knows): (usize, Fault, bool),
+    (at, fault, clock_runs): (usize, Fault, bool),
     call: &str,
 ) -> Point {
-    let place = format!("{stalled:?}, call {at} ({call}), {fault:?}, {knows}");
+    let place = format!("{stalled:?}, call {at} ({call}), {fault:?}, {clock_runs}");
     let cloud = start.copy();
     cloud.state.lock().unwrap().status.insert("3".into(), stalled.status);
     cloud.arm(&[(at, fault)]);
-    // The clock of the one that stalls goes on like the store's, or it stands still.
-    let clock = if knows { clock(&cloud) } else { Clock::new(|| Duration::ZERO) };
+    // The clock of the stalled command runs like the store's, or it stops.
+    let clock = if clock_runs { clock(&cloud) } else { Clock::new(|| Duration::ZERO) };
     let actor = StageContext { clock, ..actor() };
-    let (first, other) = stall(&cloud, &actor, stalled.deed).await;
+    let (first, other) = stall(&cloud, &actor, stalled.operation).await;
     let other = other.unwrap_or_else(|error| panic!("{place}: the other command: {error:?}"));
     assert_eq!(other.release.version.as_str(), "4", "{place}");
     cloud.arm(&[]);
     let live = served(&cloud);
-    ledger_tells_all(&cloud, &place).await;
+    assert_ledger_is_complete(&cloud, &place).await;
     let lost = match &first {
-        // It stalled before it had the stage, or when it had given it back.
+        // It stalled before it took the lease, or after it released it.
         Ok(record) => {
             assert!(live == "4" || live == record.release.version.as_str(), "{place}");
             false
         }
         Err(error) if error.kind == Kind::Held => {
             assert!(error.hint.is_some(), "{place}: {error:?}");
-            // Who knows how late it is makes no call any more. One that was under way cannot be called back.
-            assert!(live == "4" || !knows || fault == Fault::Stalled, "{place}: {live}, {error:?}");
+            // With a running clock it makes no further call. A call that was sent already cannot be
+            // cancelled.
+            assert!(live == "4" || !clock_runs || fault == Fault::Stalled, "{place}: {live}, {error:?}");
             true
         }
-        // Also before it had the stage: release 3 fails as it does undisturbed.
+        // It stalled before it took the lease: release 3 fails its checks as it does undisturbed.
         Err(error) => {
             assert_eq!(error.kind, Kind::OldReleaseServes, "{place}: {error:?}");
             false
@@ -113,16 +118,16 @@ async fn point(
     let next = run(&cloud, &super::actor(), Operation::Release("5")).await;
     next.unwrap_or_else(|error| panic!("{place}: the next release: {error:?}"));
     assert_eq!(served(&cloud), "5", "{place}");
-    let back = run(&cloud, &super::actor(), Operation::Rollback(None)).await;
+    let rollback = run(&cloud, &super::actor(), Operation::Rollback(None)).await;
     if live == "3" && stalled.status == 500 {
-        // It is gone back to, as it served; it still fails.
-        assert_eq!(back.unwrap_err().id, ErrorId::ReleaseSwitchedBack, "{place}");
+        // The rollback goes to release 3, because it served; it fails its checks again.
+        assert_eq!(rollback.unwrap_err().id, ErrorId::ReleaseSwitchedBack, "{place}");
         assert_eq!(served(&cloud), "5", "{place}");
     } else {
-        back.unwrap_or_else(|error| panic!("{place}: the rollback: {error:?}"));
+        rollback.unwrap_or_else(|error| panic!("{place}: the rollback: {error:?}"));
         assert_eq!(served(&cloud), live, "{place}: a rollback goes to what served before");
     }
-    ledger_tells_all(&cloud, &place).await;
+    assert_ledger_is_complete(&cloud, &place).await;
     Point { lost, late: live != "4" }
 }
 
@@ -131,19 +136,19 @@ async fn a_command_that_stalls_never_mixes_releases_and_erases_nothing() {
     let start = two_releases_and_an_edit().await;
     let mut points = Vec::new();
     for stalled in STALLED {
-        let calm = start.copy();
-        calm.state.lock().unwrap().status.insert("3".into(), stalled.status);
-        calm.arm(&[]);
-        let ended = run(&calm, &actor(), stalled.deed).await;
+        let undisturbed = start.copy();
+        undisturbed.state.lock().unwrap().status.insert("3".into(), stalled.status);
+        undisturbed.arm(&[]);
+        let ended = run(&undisturbed, &actor(), stalled.operation).await;
         assert_eq!(ended.is_ok(), stalled.status == 200, "{stalled:?}: {ended:?}");
-        for (at, call) in calm.calls().into_iter().enumerate() {
+        for (at, call) in undisturbed.calls().into_iter().enumerate() {
             for fault in [Fault::Stalled, Fault::StalledAfter] {
-                points.extend([true, false].map(|knows| (stalled, (at, fault, knows), call)));
+                points.extend([true, false].map(|clock_runs| (stalled, (at, fault, clock_runs), call)));
             }
         }
     }
     let count = points.len();
-    // Most of their time they wait for probes.
+    // Concurrent, because most of the time is spent waiting for probes.
     let points = stream::iter(points).map(|(stalled, place, call)| point(&start, stalled, place, call));
     let ended: Vec<Point> = points.buffer_unordered(32).collect().await;
     let lost = ended.iter().filter(|point| point.lost).count();
@@ -153,16 +158,16 @@ async fn a_command_that_stalls_never_mixes_releases_and_erases_nothing() {
 }
 
 #[tokio::test]
-async fn an_undo_moves_back_only_what_this_command_put_there() {
+async fn an_undo_changes_only_what_this_command_has_set() {
     let cloud = two_releases().await;
     cloud.arm(&[]);
     cloud.state.lock().unwrap().status.insert("3".into(), 500);
     let probe = {
-        let calm = cloud.copy();
-        run(&calm, &actor(), Operation::Release("3")).await.unwrap_err();
-        calm.calls().iter().position(|call| *call == "GET").unwrap()
+        let undisturbed = cloud.copy();
+        run(&undisturbed, &actor(), Operation::Release("3")).await.unwrap_err();
+        undisturbed.calls().iter().position(|call| *call == "GET").unwrap()
     };
-    // In the console, somebody moves the stage to the first release while release 3 is being checked.
+    // The stage is moved in the console to the first release while release 3 is being verified.
     cloud.arm(&[(probe, Fault::Stalled)]);
     let actor = actor();
     let by_hand = async {
@@ -172,18 +177,18 @@ async fn an_undo_moves_back_only_what_this_command_put_there() {
         drop(state);
         cloud.resume.notify_one();
     };
-    // It never sees release 3, so it waits for it as long as the probe says.
+    // Release 3 never answers, so this waits until the probe's timeout.
     let (result, ()) = futures::join!(run(&cloud, &actor, Operation::Release("3")), by_hand);
     let error = result.unwrap_err();
     assert_eq!((error.kind.exit_code(), error.id), (40, ErrorId::ReleaseMovedElsewhere), "{error:?}");
     assert!(error.hint.unwrap().contains("the stage serves release 1"));
     assert_eq!(served(&cloud), "1");
-    ledger_tells_all(&cloud, "moved by hand").await;
+    assert_ledger_is_complete(&cloud, "moved by hand").await;
     cloud.arm(&[]);
     run(&cloud, &super::actor(), Operation::Release("4")).await.unwrap();
 }
 
-/// The bucket cannot be asked before an undo: it is made while the lease cannot have been taken over, and not later.
+/// Without the bucket, an undo is made only within the term of the lease.
 #[tokio::test]
 async fn without_the_bucket_an_undo_depends_on_the_age_of_the_lease() {
     for (stall, code, id, serves) in
@@ -191,14 +196,14 @@ async fn without_the_bucket_an_undo_depends_on_the_age_of_the_lease() {
     {
         let cloud = two_releases_and_a_bad_one().await;
         let (_, undo) = switch_and_undo().await;
-        // Before the write of the lease; that write fails then, and so does the look whether it took effect.
+        // The write of the lease before the undo fails, and so does the read after it.
         assert_eq!(calls_of_a_bad_one().await[undo - 2..=undo], ["PutObject", "GetStage", "UpdateStage"]);
         cloud.arm(&[(undo - 3, Fault::StalledAfter)]);
         let actor = StageContext { clock: clock(&cloud), ..actor() };
         let meanwhile = async {
             cloud.stalled.notified().await;
             cloud.state.lock().unwrap().now += stall;
-            // Counted anew from here.
+            // The indices count from here.
             cloud.arm(&[(0, Fault::Refused), (1, Fault::Refused)]);
             cloud.resume.notify_one();
         };
@@ -223,7 +228,7 @@ async fn a_conflict_is_tried_again_in_the_switch_and_in_the_undo() {
 }
 
 #[tokio::test]
-async fn after_a_stuck_release_a_rollback_goes_to_what_served_before() {
+async fn after_a_stuck_release_a_rollback_restores_the_release_before_it() {
     for repaired in [false, true] {
         let (_, back) = switch_and_undo().await;
         let cloud = two_releases_and_a_bad_one().await;
@@ -233,7 +238,7 @@ async fn after_a_stuck_release_a_rollback_goes_to_what_served_before() {
         assert_eq!((error.id, served(&cloud)), (ErrorId::ReleaseStuck, "3".to_owned()));
         cloud.arm(&[]);
         if repaired {
-            // A person makes the call that the error shows.
+            // As after the command in the hint.
             cloud.state.lock().unwrap().pointer = before;
             run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap();
             assert_eq!(served(&cloud), "1", "2 serves again, and 1 served before it");
@@ -241,7 +246,7 @@ async fn after_a_stuck_release_a_rollback_goes_to_what_served_before() {
             run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap();
             assert_eq!(served(&cloud), "2", "3 still serves, and 2 served before it");
         }
-        // A release on top of what is stuck, and back.
+        // A release after the stuck one, and a rollback.
         let cloud = cloud.copy();
         run(&cloud, &actor(), Operation::Release("4")).await.unwrap();
         run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap();
@@ -250,7 +255,7 @@ async fn after_a_stuck_release_a_rollback_goes_to_what_served_before() {
 }
 
 #[tokio::test]
-async fn caches_are_flushed_only_where_there_are_some_and_a_failure_keeps_the_release() {
+async fn only_existing_caches_are_flushed_and_a_failure_keeps_the_release() {
     use crate::release::definition::Definition;
     let with_authorizer = |ttl: u64| {
         let route = json!({ "integration": { "timeout": 29000 } });
@@ -261,7 +266,7 @@ async fn caches_are_flushed_only_where_there_are_some_and_a_failure_keeps_the_re
     cloud.state.lock().unwrap().flushed.clear();
     run(&cloud, &actor(), Operation::Release("3")).await.unwrap();
     assert_eq!(cloud.state.lock().unwrap().flushed, [], "neither had an authorizer");
-    // The new one has an authorizer, and then only the old one has.
+    // First only the new release has an authorizer, and then only the old one.
     cloud.state.lock().unwrap().definition = with_authorizer(60);
     run(&cloud, &actor(), Operation::Release("4")).await.unwrap();
     run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap();
@@ -270,10 +275,10 @@ async fn caches_are_flushed_only_where_there_are_some_and_a_failure_keeps_the_re
     assert_eq!(seconds, [60, 60]);
 
     // A flush that fails.
-    let calm = cloud.copy();
-    calm.arm(&[]);
-    run(&calm, &actor(), Operation::Release("5")).await.unwrap();
-    let flush = calm.calls().iter().position(|call| *call == "FlushStageAuthorizersCache").unwrap();
+    let undisturbed = cloud.copy();
+    undisturbed.arm(&[]);
+    run(&undisturbed, &actor(), Operation::Release("5")).await.unwrap();
+    let flush = undisturbed.calls().iter().position(|call| *call == "FlushStageAuthorizersCache").unwrap();
     cloud.arm(&[(flush, Fault::Rejected)]);
     let (events, warned) = warnings();
     run(&cloud, &StageContext { events, ..actor() }, Operation::Release("5")).await.unwrap();
@@ -283,7 +288,7 @@ async fn caches_are_flushed_only_where_there_are_some_and_a_failure_keeps_the_re
 }
 
 #[tokio::test]
-async fn a_lease_that_somebody_holds_is_waited_for() {
+async fn a_command_waits_for_a_held_lease() {
     let cloud = two_releases().await;
     held_elsewhere(&cloud, 0).await;
     let waits = StageContext { wait: Some(Duration::from_secs(60)), ..actor() };
@@ -294,7 +299,7 @@ async fn a_lease_that_somebody_holds_is_waited_for() {
     let (released, ()) = futures::join!(run(&cloud, &waits, Operation::Release("3")), free);
     released.unwrap();
     assert_eq!(served(&cloud), "3");
-    // Not for longer than was said, and not after Ctrl-C.
+    // Not longer than `wait`, and not after Ctrl-C.
     held_elsewhere(&cloud, 0).await;
     let waits = StageContext { wait: Some(Duration::from_millis(10)), ..actor() };
     assert_eq!(run(&cloud, &waits, Operation::Release("4")).await.unwrap_err().id, ErrorId::LeaseHeld);

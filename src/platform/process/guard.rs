@@ -8,17 +8,16 @@ use tokio::process::{ChildStderr, ChildStdout};
 
 use super::grace;
 
-/// Ends a program whose deployctl has died, or has lost interest in it.
+/// Ends a program if deployctl dies or drops its run.
 pub(super) struct Guard {
-    /// Closes with deployctl; a line on it means that all is well.
+    /// Closes when deployctl ends. A line on it dismisses the guard.
     lifeline: tokio::process::ChildStdin,
 }
 
 impl Guard {
-    /// `$1` is the program's process and group, `$2` the grace time in seconds. Its standard output and error
-    /// are the reading ends of the program's pipes, where it has any. A program that shares our group is only asked
-    /// to end. A program that has ended is perhaps not buried yet: in a
-    /// container this may not be allowed.
+    /// `$1` is the pid and process group of the program, `$2` the grace time in seconds. Standard output and
+    /// error are the reading ends of the program's pipes, if it has pipes. A program in deployctl's own
+    /// process group gets no SIGKILL. A zombie counts as ended: in a container, it may never be waited for.
     const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 read -r _ && exit 0
@@ -50,16 +49,16 @@ kill "$out" "$err" 2>/dev/null
             .stdin(Stdio::piped())
             .stdout(stdout)
             .stderr(stderr);
-        // Whatever ends the group of deployctl or of the program must not end the guard.
+        // A signal to the process group of deployctl or of the program must not end the guard.
         std::os::unix::process::CommandExt::process_group(&mut std, 0);
         let mut child = tokio::process::Command::from(std).spawn()?;
         let lifeline = child.stdin.take().ok_or_else(|| std::io::Error::other("the guard has no pipe"))?;
         Ok(Self { lifeline })
     }
 
-    /// The program has ended: there is nothing to guard any more.
+    /// Ends the guard after the program has ended.
     pub(super) async fn dismiss(mut self) {
-        // A guard that is gone already needs no message.
+        // An error means that the guard has already ended.
         drop(self.lifeline.write_all(b"\n").await);
     }
 }

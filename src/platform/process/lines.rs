@@ -2,26 +2,26 @@
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// Lines of a pipe in bounded memory: bytes that are not UTF-8 are replaced, overlong lines are cut.
+/// Reads lines in bounded memory: bytes that are not UTF-8 are replaced, and long lines are cut.
 pub(super) struct Lines<R> {
     reader: BufReader<R>,
     buffer: Vec<u8>,
-    longest: usize,
+    max_line: usize,
     pub(super) ended: bool,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
-    pub(super) fn new(reader: R, longest: usize) -> Self {
+    pub(super) fn new(reader: R, max_line: usize) -> Self {
         Self {
             reader: BufReader::with_capacity(64 * 1024, reader),
             buffer: Vec::new(),
-            longest,
+            max_line,
             ended: false,
         }
     }
 
-    /// The next line without its end; `None` at the end of the pipe. Safe to cancel: what was read stays
-    /// in the buffer.
+    /// The next line without its line break; `None` at the end of the pipe. Cancel-safe: the buffer keeps
+    /// incomplete lines.
     pub(super) async fn next(&mut self) -> std::io::Result<Option<String>> {
         loop {
             let chunk = self.reader.fill_buf().await?;
@@ -33,7 +33,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 Some(end) => (end + 1, true),
                 None => (chunk.len(), false),
             };
-            let room = self.longest.saturating_sub(self.buffer.len());
+            let room = self.max_line.saturating_sub(self.buffer.len());
             let text = &chunk[..used - usize::from(complete)];
             self.buffer.extend_from_slice(&text[..text.len().min(room)]);
             self.reader.consume(used);

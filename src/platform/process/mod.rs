@@ -1,16 +1,15 @@
-//! The one way to start a program.
+//! Starts programs. All of deployctl uses this module.
 //!
-//! A [`Command`] is data until it runs: purpose, program, arguments and the changes to the environment can be
-//! read, compared and printed. Running it streams both pipes line by line (so neither can fill up and block),
-//! keeps the tail of stderr for the error, and ends it politely when deployctl is interrupted: one SIGINT, a
-//! grace time, then SIGKILL to the whole process group.
+//! A [`Command`] is data until it runs: purpose, program, arguments and environment can be compared and
+//! printed. Running it reads both pipes line by line, so that neither fills up, and keeps the last lines of
+//! stderr for the error. If deployctl is interrupted, the program gets SIGINT, and after a grace time its
+//! process group gets SIGKILL.
 //!
-//! A program never outlives deployctl, even one killed by SIGKILL: a guard, a few lines of shell with a pipe
-//! to deployctl, sees the pipe close and ends the program in the same polite way. The kernel could send the
-//! signal itself (`PR_SET_PDEATHSIG`), but a program whose output pipes broke with deployctl dies of SIGPIPE
-//! when it says that it is shutting down: Terraform then leaves its state locked, and its children alive. The
-//! guard keeps the pipes open and empty meanwhile. The exception are the servers of the local stage, which
-//! are to survive between commands ([`Command::start_detached`]).
+//! A program never outlives deployctl, even if deployctl is killed: a guard, a shell script with a pipe to
+//! deployctl, detects that the pipe closes and ends the program with the same signals. `PR_SET_PDEATHSIG` is
+//! not enough: without a reader, Terraform dies of SIGPIPE while it prints that it stops, and leaves its
+//! state locked and its children running. The guard keeps the pipes open and reads them. Only the servers of
+//! the local stage outlive deployctl ([`Command::start_detached`]).
 
 mod guard;
 mod lines;
@@ -32,24 +31,23 @@ use tokio_util::sync::CancellationToken;
 use self::guard::Guard;
 use self::lines::Lines;
 
-/// How long a program may take to end after SIGINT. GitHub Actions kills a cancelled job 10 s after its own
-/// SIGINT (7.5 s, SIGTERM, 2.5 s), so there the whole must fit in less.
+/// How long a program may take to end after SIGINT. GitHub Actions kills a cancelled job 10 s after SIGINT
+/// (SIGTERM comes after 7.5 s).
 pub(crate) fn grace() -> Duration {
     let on_github = std::env::var_os("GITHUB_ACTIONS").is_some();
     if on_github { Duration::from_secs(7) } else { Duration::from_secs(60) }
 }
 
-/// How long other processes may write to the pipes of a program that has ended: per line, and in all.
+/// How long the pipes are read after the program has ended, because its children may hold them: per line, and
+/// in total.
 const DRAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// Lines longer than this are cut in what is passed on, unless the command says otherwise; what follows is
-/// read and dropped.
-const LONGEST_LINE: usize = 8 * 1024 * 1024;
+/// Longer lines are cut, unless the command sets another limit.
+const MAX_LINE: usize = 8 * 1024 * 1024;
 
-/// How many of the last lines of stderr an error keeps.
-const TAIL: usize = 40;
+/// The number of stderr lines in an error.
+const TAIL_LINES: usize = 40;
 
-/// Which pipe a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,
@@ -59,22 +57,21 @@ pub(crate) enum Stream {
 /// A program to run, as data.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Command {
-    /// Why it is run, as it fits into "failed to …".
+    /// The purpose; it completes "failed to …".
     pub(crate) purpose: String,
-    /// What to run: a path, or a name to be found on PATH.
+    /// A path, or a name on PATH.
     pub(crate) program: PathBuf,
-    /// Its arguments. Never a secret: every user of the machine can read them.
+    /// No secrets: every user of the machine can read arguments.
     pub(crate) args: Vec<OsString>,
-    /// The folder it runs in.
+    /// The working folder.
     pub(crate) dir: Option<PathBuf>,
-    /// Variables set (`Some`) or removed (`None`) on top of the inherited environment.
+    /// Changes to the inherited environment: `Some` sets a variable, `None` removes it.
     pub(crate) env: BTreeMap<String, Option<OsString>>,
-    /// How many bytes of a line are kept.
-    pub(crate) longest_line: usize,
+    /// The limit for a line, in bytes.
+    pub(crate) max_line: usize,
 }
 
 impl Command {
-    /// `program`, run in order to `purpose`.
     pub(crate) fn new(program: impl Into<PathBuf>, purpose: impl Into<String>) -> Self {
         Self {
             purpose: purpose.into(),
@@ -82,7 +79,7 @@ impl Command {
             args: Vec::new(),
             dir: None,
             env: BTreeMap::new(),
-            longest_line: LONGEST_LINE,
+            max_line: MAX_LINE,
         }
     }
 
@@ -98,7 +95,6 @@ impl Command {
         self
     }
 
-    /// Runs it in `dir`.
     #[must_use]
     pub(crate) fn dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.dir = Some(dir.as_ref().to_owned());
@@ -117,7 +113,7 @@ impl Command {
         self
     }
 
-    /// Runs it to its end, passing every line to `on_line`. Any exit code is a normal end.
+    /// Runs the program to its end, and passes every line to `on_line`. Any exit code is a success.
     pub(crate) async fn run(
         &self,
         cancel: &CancellationToken,
@@ -133,15 +129,15 @@ impl Command {
         };
         let guard = Guard::of_pipes(pid, &stdout, &stderr).map_err(|e| self.error(Failure::Io(e)))?;
         let pid = Pid::from_raw(pid.cast_signed());
-        let mut stdout = Lines::new(stdout, self.longest_line);
-        let mut stderr = Lines::new(stderr, self.longest_line);
+        let mut stdout = Lines::new(stdout, self.max_line);
+        let mut stderr = Lines::new(stderr, self.max_line);
         let mut tail: VecDeque<String> = VecDeque::new();
         let mut deadline: Option<Instant> = None;
         let mut drain: Option<Instant> = None;
         let mut ended: Option<(std::io::Result<ExitStatus>, Instant)> = None;
         let mut interrupted: Option<bool> = None;
         while ended.is_none() || !stdout.ended || !stderr.ended {
-            // What was written comes before what happened afterwards.
+            // Output comes before later events.
             tokio::select! {
                 biased;
                 line = stdout.next(), if !stdout.ended => {
@@ -153,14 +149,14 @@ impl Command {
                 line = stderr.next(), if !stderr.ended => {
                     if let Some(line) = line.map_err(|e| self.error(Failure::Io(e)))? {
                         on_line(Stream::Stderr, &line);
-                        if tail.len() == TAIL { tail.pop_front(); }
-                        // What a progress bar wrote over does not count.
+                        if tail.len() == TAIL_LINES { tail.pop_front(); }
+                        // Only the visible part of a progress bar.
                         tail.push_back(line.rsplit('\r').next().unwrap_or_default().to_owned());
                     }
                     drain = ended.as_ref().map(|(_, last)| (*last).min(Instant::now() + DRAIN.0));
                 }
                 status = child.wait(), if ended.is_none() => {
-                    // It may have left a grandchild behind that holds the pipes: that one is not waited for.
+                    // A grandchild may hold the pipes; do not wait for it.
                     drain = Some(Instant::now() + DRAIN.0);
                     deadline = None;
                     ended = Some((status, Instant::now() + DRAIN.1));
@@ -170,7 +166,7 @@ impl Command {
                     interrupted = Some(false);
                     if ended.is_none() {
                         deadline = Some(Instant::now() + grace());
-                        // It may have ended by itself in this very moment.
+                        // The program may end in between.
                         let _ended = kill(pid, Signal::SIGINT);
                     }
                 }
@@ -183,18 +179,18 @@ impl Command {
         }
         guard.dismiss().await;
         if let Some(killed) = interrupted {
-            // What it started and did not stop, such as the command of a provisioner, ends with it.
+            // Also ends its children, such as the command of a provisioner.
             let _ended = killpg(pid, Signal::SIGKILL);
             return Err(self.error(Failure::Interrupted { killed }));
         }
         match ended {
             Some((Ok(status), _)) => Ok(Exit { status, stderr_tail: tail.into() }),
             Some((Err(error), _)) => Err(self.error(Failure::Io(error))),
-            None => Err(self.error(Failure::Io(std::io::Error::other("its end was not seen")))),
+            None => Err(self.error(Failure::Io(std::io::Error::other("its exit status is unknown")))),
         }
     }
 
-    /// Runs it to its end and returns its standard output; an exit code other than 0 is an error.
+    /// Runs the program and returns its standard output. An exit code other than 0 is an error.
     pub(crate) async fn output(&self, cancel: &CancellationToken) -> Result<String, ProcessError> {
         let mut text = String::new();
         let exit = self
@@ -208,7 +204,7 @@ impl Command {
         self.success(exit).map(|_| text)
     }
 
-    /// Runs it with this terminal as its own, for programs that talk to the person in front of it.
+    /// Runs the program on this terminal, for programs that ask questions.
     pub(crate) async fn run_attached(&self, cancel: &CancellationToken) -> Result<ExitStatus, ProcessError> {
         let mut std = self.std();
         std.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
@@ -222,7 +218,7 @@ impl Command {
         let status = tokio::select! {
             status = child.wait() => status,
             () = cancel.cancelled() => {
-                // A terminal's Ctrl-C has reached it already: it shares our process group.
+                // Ctrl-C in a terminal reaches the whole process group, including this program.
                 if let Some(pid) = child.id().filter(|_| !std::io::stdin().is_terminal()) {
                     let _ended = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGINT);
                 }
@@ -235,8 +231,8 @@ impl Command {
         status.map_err(|e| self.error(Failure::Io(e)))
     }
 
-    /// Starts it so that it outlives deployctl: in a session of its own, out of reach of this terminal's
-    /// signals and of its end, with both pipes going to `log`.
+    /// Starts a program that outlives deployctl: in its own session, without signals of this terminal, with
+    /// stdout and stderr in `log`.
     pub(crate) fn start_detached(&self, log: &std::fs::File) -> Result<std::process::Child, ProcessError> {
         let pipe = || log.try_clone().map(Stdio::from).map_err(|e| self.error(Failure::Io(e)));
         let mut std = self.std();
@@ -245,13 +241,12 @@ impl Command {
         std.spawn().map_err(|e| self.spawn_error(e))
     }
 
-    /// Turns an exit code other than 0 into an error.
     pub(crate) fn success(&self, exit: Exit) -> Result<Exit, ProcessError> {
         if exit.status.success() { Ok(exit) } else { Err(self.error(Failure::Exit(exit))) }
     }
 
-    /// Starts it in a process group of its own, so that a terminal's Ctrl-C reaches it only through
-    /// [`Command::run`], once.
+    /// Uses a separate process group, so that Ctrl-C in a terminal reaches the program only once, from
+    /// [`Command::run`].
     fn spawn(&self) -> Result<tokio::process::Child, ProcessError> {
         tracing::debug!(command = %self, purpose = self.purpose, "program");
         let mut std = self.std();
@@ -289,20 +284,20 @@ impl Command {
     }
 }
 
-/// Whether this process was started with `signal` ignored, and has set no handler for it since.
+/// Whether this process ignores `signal`.
 #[expect(unsafe_code, reason = "there is no other way to ask")]
 pub(crate) fn is_ignored(signal: Signal) -> bool {
     let mut action = std::mem::MaybeUninit::<nix::libc::sigaction>::zeroed();
-    // SAFETY: without a new action nothing is changed, and the old one is written into memory of ours.
-    let known = unsafe { nix::libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr()) } == 0;
-    // SAFETY: a sigaction of zeros is valid, too.
-    known && unsafe { action.assume_init() }.sa_sigaction == nix::libc::SIG_IGN
+    // SAFETY: without a new action nothing changes, and the old one is written to a valid local.
+    let is_known = unsafe { nix::libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr()) } == 0;
+    // SAFETY: a sigaction of zeros is also valid.
+    is_known && unsafe { action.assume_init() }.sa_sigaction == nix::libc::SIG_IGN
 }
 
-/// The signals by which a program is asked to end. A shell starts its background jobs with SIGINT and SIGQUIT ignored,
-/// and a program passes that on: without their defaults, what deployctl starts would not hear that it is to end.
-/// SIGHUP stays as it is, because whoever runs `nohup` wants it ignored.
-const ASKED_TO_END: [Signal; 3] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+/// The signals that end a program. A shell starts background jobs with SIGINT and SIGQUIT ignored, and
+/// children inherit this: without the defaults, they would not receive SIGINT. SIGHUP is inherited, because
+/// `nohup` ignores it on purpose.
+const TERMINATION_SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
 
 #[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
 fn with_default_signals(command: &mut std::process::Command) {
@@ -311,7 +306,7 @@ fn with_default_signals(command: &mut std::process::Command) {
     // SAFETY: `sigaction` is async-signal-safe, no handler is set, and the closure neither allocates nor takes a lock.
     unsafe {
         command.pre_exec(|| {
-            for number in ASKED_TO_END {
+            for number in TERMINATION_SIGNALS {
                 signal(number, SigHandler::SigDfl).map_err(std::io::Error::from)?;
             }
             Ok(())
@@ -335,12 +330,10 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-/// How a program ended.
 #[derive(Debug)]
 pub(crate) struct Exit {
-    /// Its exit code or signal.
     pub(crate) status: ExitStatus,
-    /// The last lines of its stderr.
+    /// The last lines of stderr.
     pub(crate) stderr_tail: Vec<String>,
 }
 
@@ -348,29 +341,27 @@ pub(crate) struct Exit {
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {purpose}: {failure}")]
 pub struct ProcessError {
-    /// What it was run for.
+    /// The purpose; it completes "failed to …".
     pub(crate) purpose: String,
     /// The command line, ready to paste.
     pub(crate) command: String,
     pub(crate) failure: Failure,
 }
 
-/// What can go wrong with a program.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// There is no such program.
     #[error("the program was not found")]
     NotFound,
-    /// Starting it, or reading from it, failed.
+    /// Starting the program or reading its output failed.
     #[error("{0}")]
     Io(std::io::Error),
-    /// deployctl was interrupted and has stopped the program; `killed`: not before the grace time was over.
+    /// deployctl was interrupted and has ended the program.
     #[error("interrupted")]
     Interrupted {
-        /// Whether it had to be killed.
+        /// Whether it got SIGKILL, after the grace time.
         killed: bool,
     },
-    /// It ended with an exit code other than 0, or by a signal.
+    /// The program ended with an exit code other than 0, or by a signal.
     #[error("{}{}", .0.status, tail_text(&.0.stderr_tail))]
     Exit(Exit),
 }
@@ -389,7 +380,7 @@ impl fmt::Display for Command {
     }
 }
 
-/// Values of the environment may be secrets: only the names are shown.
+/// Shows only the names of variables: their values may be secrets.
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command")
@@ -401,9 +392,9 @@ impl fmt::Debug for Command {
     }
 }
 
-/// `text` as a POSIX shell takes it back.
+/// Quotes `text` for a POSIX shell.
 pub(crate) fn quoted(text: &str) -> Cow<'_, str> {
-    // Only a NUL cannot be quoted, and no argument holds one.
+    // Only NUL cannot be quoted, and arguments do not contain it.
     shlex::try_quote(text).unwrap_or(Cow::Borrowed(text))
 }
 

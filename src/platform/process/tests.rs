@@ -1,4 +1,4 @@
-//! Programs that end, are interrupted, say too much or outstay their welcome.
+//! Programs that end, are interrupted, print much or leave children behind.
 
 use super::*;
 
@@ -20,7 +20,7 @@ async fn both_pipes_stream_and_a_megabyte_on_one_line_does_not_block() {
     assert_eq!(exit.stderr_tail, ["err"]);
 }
 
-async fn an_interrupt_is_heard() {
+async fn an_interrupt_is_received() {
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
     let mut lines = Vec::new();
@@ -35,8 +35,8 @@ async fn an_interrupt_is_heard() {
 }
 
 #[tokio::test]
-async fn an_interrupt_reaches_the_program_once_and_politely() {
-    an_interrupt_is_heard().await;
+async fn an_interrupt_reaches_the_program_once_as_sigint() {
+    an_interrupt_is_received().await;
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn a_grandchild_that_holds_the_pipes_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn what_an_interrupted_program_leaves_behind_ends_with_it() {
+async fn children_of_an_interrupted_program_end_with_it() {
     let cancel = CancellationToken::new();
     let mut lines = Vec::new();
     let script = "trap 'exit 0' INT; sleep 20 >/dev/null 2>&1 & echo $!; while :; do sleep 0.05; done";
@@ -66,7 +66,7 @@ async fn what_an_interrupted_program_leaves_behind_ends_with_it() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_no_longer_wanted_is_interrupted_and_its_last_words_do_not_kill_it() {
+async fn a_program_whose_run_is_dropped_is_interrupted_and_can_still_write() {
     let dir = tempfile::tempdir().unwrap();
     let (said, program) = tokio::sync::oneshot::channel::<i32>();
     let mut said = Some(said);
@@ -83,7 +83,7 @@ async fn a_program_that_is_no_longer_wanted_is_interrupted_and_its_last_words_do
         _ = run => panic!("it ended by itself"),
         pid = program => pid.unwrap(),
     };
-    // The run was dropped: to the guard that is what the death of deployctl looks like.
+    // The run was dropped: for the guard, the same as the end of deployctl.
     wait_for_end(pid).await;
     assert!(dir.path().join("done").exists());
 }
@@ -95,7 +95,7 @@ async fn wait_for_end(pid: i32) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("process {pid} lives on");
+    panic!("process {pid} still runs");
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn a_missing_program_is_named_with_its_purpose() {
 }
 
 #[tokio::test]
-async fn a_failing_program_shows_its_last_words() {
+async fn the_error_of_a_program_contains_its_last_lines() {
     let error = shell("echo broken >&2; exit 3").output(&CancellationToken::new()).await.unwrap_err();
     assert!(error.to_string().contains("exit status: 3"), "{error}");
     assert!(error.to_string().contains("broken"), "{error}");
@@ -127,8 +127,8 @@ fn ignore_interrupts() {
 }
 
 #[tokio::test]
-async fn a_program_hears_an_interrupt_although_deployctl_was_started_with_it_ignored() {
+async fn a_program_receives_an_interrupt_although_deployctl_was_started_with_it_ignored() {
     // As in a background job of a shell. A shell cannot trap what was ignored when it was started.
     ignore_interrupts();
-    an_interrupt_is_heard().await;
+    an_interrupt_is_received().await;
 }

@@ -39,7 +39,7 @@ pub(super) struct CheckFile {
 }
 
 impl CheckFile {
-    /// Adds the check to `checks`, and what is wrong with it to `problems`; `place` is where it stands in the file.
+    /// Adds the check to `checks`, and its problems to `problems`, with `place` as their path.
     pub(super) fn resolve(self, place: &str, root: &Path, checks: &mut Checks, problems: &mut Vec<Problem>) {
         let mut problem = |kind| problems.push(Problem::new(&[place], kind));
         match (&self.invoke, &self.request) {
@@ -108,7 +108,12 @@ impl CheckFile {
             return Err(ProblemKind::Status(status));
         }
         Ok(Request {
-            ask: HttpRequest { method: method.to_owned(), path: path.to_owned(), headers, body: self.body },
+            request: HttpRequest {
+                method: method.to_owned(),
+                path: path.to_owned(),
+                headers,
+                body: self.body,
+            },
             status,
             expect_headers,
             expect: self.expect,
@@ -144,8 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_check_is_named() {
-        for (text, why) in [
+    fn an_invalid_check_is_reported() {
+        for (text, problem) in [
             ("name = \"x\"", "give either `invoke`"),
             ("invoke = \"a\"\nrequest = \"GET /\"", "give either `invoke`"),
             ("invoke = \"a\"\nstatus = 200", "belong to a request"),
@@ -155,13 +160,13 @@ mod tests {
             ("request = \"/users\"", "must be a method and a path"),
             ("request = \"get /users\"", "must be a method and a path"),
             ("request = \"GET users\"", "must be a method and a path"),
-            ("request = \"GET /\"\nstatus = 42", "status 42 does not exist"),
-            ("request = \"GET /\"\nheaders = { \"a b\" = \"c\" }", "no HTTP header"),
+            ("request = \"GET /\"\nstatus = 42", "42 is not an HTTP status"),
+            ("request = \"GET /\"\nheaders = { \"a b\" = \"c\" }", "not a valid HTTP header"),
         ] {
             let (_, problems) = resolve(text);
-            assert!(problems.iter().any(|problem| problem.to_string().contains(why)), "{text}: {problems:?}");
+            assert!(problems.iter().any(|found| found.to_string().contains(problem)), "{text}: {problems:?}");
             assert!(
-                problems.iter().all(|problem| problem.to_string().starts_with("checks[1]: ")),
+                problems.iter().all(|found| found.to_string().starts_with("checks[1]: ")),
                 "{problems:?}"
             );
         }

@@ -38,7 +38,7 @@ pub(crate) struct File {
     pub(super) terraform: TerraformFile,
 }
 
-/// A stage.
+/// A stage of the project.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StageFile {
@@ -75,7 +75,7 @@ pub(super) struct LayerFile {
     pub(super) depends_on: Vec<String>,
 }
 
-/// A zip.
+/// A zip with the code of one or more functions.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ArtifactFile {
@@ -115,11 +115,11 @@ impl Default for ProbeFile {
 pub(super) struct TerraformFile {
     /// The layer whose output names the artifact bucket.
     pub(super) bucket_layer: String,
-    /// That output.
+    /// The name of the output with the bucket.
     pub(super) bucket_output: String,
     /// The layer whose output is the contract.
     pub(super) contract_layer: String,
-    /// That output.
+    /// The name of the output with the contract.
     pub(super) contract_output: String,
     /// Resource types that are not destroyed or replaced without --allow-destroy; by default those that hold data,
     /// or that callers know by name.

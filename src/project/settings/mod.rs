@@ -1,8 +1,8 @@
-//! From arguments, environment and `deployctl.toml` to [`Settings`]: resolved, typed and checked, all
-//! problems reported at once.
+//! Resolves arguments, environment and `deployctl.toml` to typed [`Settings`]. All problems are reported at
+//! once.
 //!
-//! Precedence: argument > environment (`DEPLOYCTL_*`) > file > default. clap resolves the first two; what
-//! arrives here as an override has already won over the file.
+//! Precedence: argument > environment (`DEPLOYCTL_*`) > file > default. clap resolves the first two to
+//! [`Overrides`].
 
 mod checks;
 mod file;
@@ -35,32 +35,26 @@ use validate::{Places, without_removable};
 /// The file's name, looked for in the current folder and those above it.
 pub(crate) const FILE: &str = "deployctl.toml";
 
-/// Everything a command needs to know about project and stage.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// The project's name: part of the names of buckets and functions.
+    /// Part of the names of buckets and functions.
     pub(crate) project: String,
-    /// The folder that holds `deployctl.toml`; all paths in it are relative to this one.
+    /// The folder of `deployctl.toml`. Paths in the file are relative to it.
     pub(crate) root: PathBuf,
-    /// The stage that this command is about.
     pub(crate) stage: Stage,
-    /// The Terraform layers, in the order of their names.
+    /// The Terraform layers, sorted by name.
     pub(crate) layers: Vec<Layer>,
-    /// Which layer's outputs tell the artifact bucket, and under which name.
+    /// The output with the name of the artifact bucket.
     pub(crate) bucket: OutputName,
-    /// Which layer's output is the contract between Terraform and deployctl.
+    /// The output with the contract between Terraform and deployctl.
     pub(crate) contract: OutputName,
-    /// What is built and uploaded.
     pub(crate) artifacts: Vec<ArtifactSettings>,
-    /// How a release is recognised from outside.
     pub(crate) probe: Probe,
-    /// What a new release must show.
     pub(crate) checks: Checks,
-    /// How long Terraform waits for a state that is locked, and how much it does at once.
+    /// Lock timeout and parallelism.
     pub(crate) terraform: Shared,
-    /// What Terraform may not do without being asked.
     pub(crate) guard: GuardSettings,
-    /// How long a stage that another command holds is waited for.
+    /// How long to wait for the lease of another command.
     pub(crate) wait: Option<Duration>,
 }
 
@@ -68,10 +62,10 @@ pub(crate) struct Settings {
 #[derive(Debug, Clone)]
 pub(crate) struct Stage {
     pub(crate) name: StageName,
-    /// The account it lives in; every command refuses another one.
+    /// Every command refuses another account.
     pub(crate) account: AccountId,
     pub(crate) region: String,
-    /// The profile of the AWS configuration with the stage's credentials, where it is not the caller's own.
+    /// The AWS profile with the stage's credentials. `None`: the caller's own.
     pub(crate) profile: Option<String>,
     /// The local AWS emulator and its port, if one is set; `None` for an AWS account.
     pub(crate) local: Option<LocalSettings>,
@@ -86,7 +80,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// The S3 prefix below which this stage's Terraform states lie.
+    /// The S3 prefix of this stage's Terraform states.
     pub(crate) fn state_prefix(&self, project: &str) -> String {
         format!("{project}/{}", self.name)
     }
@@ -94,7 +88,7 @@ impl Stage {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LocalSettings {
-    /// The port to listen on; a free one by default.
+    /// `None`: a free port.
     pub(crate) port: Option<u16>,
 }
 
@@ -105,16 +99,16 @@ pub(crate) struct OutputName {
     pub(crate) output: String,
 }
 
-/// What the command line and the environment say.
+/// The settings from the command line and the environment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overrides {
     pub(crate) config: Option<PathBuf>,
     pub(crate) stage: Option<String>,
     /// `--allow-destroy`, any number of times.
     pub(crate) allow_destroy: Vec<String>,
-    /// `--artifacts`: the folder of finished zips, which are taken whatever the file says.
+    /// `--artifacts`: the folder of finished zips, which replace the artifacts in the file.
     pub(crate) artifacts: Option<PathBuf>,
-    /// `--wait`: how long a stage that another command holds is waited for.
+    /// `--wait`: how long to wait for the lease of another command.
     pub(crate) wait: Option<Duration>,
 }
 
@@ -129,7 +123,7 @@ impl Settings {
             Some(path) => path.clone(),
             None => {
                 let found = find_upwards()?;
-                trust::must_be_ours(&found, nix::unistd::geteuid().as_raw())?;
+                trust::check_owner(&found, nix::unistd::geteuid().as_raw())?;
                 found
             }
         };
@@ -150,36 +144,36 @@ impl Settings {
 
     fn parse(text: &str, path: &Path, root: PathBuf, overrides: &Overrides) -> Result<Self> {
         let places = Places::of(text).map_err(|source| not_toml(path, text, &source))?;
-        let mut found = places.problems(&File::schema());
-        let file: Option<File> = if found.is_empty() {
-            // From the text itself, serde's errors have a place.
+        let mut all_problems = places.problems(&File::schema());
+        let file: Option<File> = if all_problems.is_empty() {
+            // Parsed from the text, serde's errors have a position.
             Some(toml::from_str(text).map_err(|source| not_toml(path, text, &source))?)
         } else {
-            // What else is wrong can be told where the rest makes sense by itself.
-            without_removable(text, &found).and_then(|table| table.try_into().ok())
+            // Further problems are reported if the rest of the file is usable.
+            without_removable(text, &all_problems).and_then(|table| table.try_into().ok())
         };
         if let Some(file) = file {
             let mut problems = Vec::new();
             let stage = file.stage(overrides, &mut problems);
-            // A key that is misspelt explains more than the stage that it made unusable.
-            let stage = if found.is_empty() { Some(stage?) } else { stage.ok() };
+            // A misspelt key is reported instead of the invalid stage that it causes.
+            let stage = if all_problems.is_empty() { Some(stage?) } else { stage.ok() };
             let settings = stage.map(|stage| file.resolve(root, stage, overrides, &mut problems));
-            problems.retain(|problem: &Problem| !found.iter().any(|reason| reason.explains(problem)));
+            problems.retain(|problem: &Problem| !all_problems.iter().any(|cause| cause.explains(problem)));
             for problem in &mut problems {
                 problem.line = places.line_of(&problem.path);
             }
-            found.extend(problems);
-            if let (Some(settings), []) = (settings, found.as_slice()) {
+            all_problems.extend(problems);
+            if let (Some(settings), []) = (settings, all_problems.as_slice()) {
                 return Ok(settings);
             }
         }
-        Err(invalid(path, found))
+        Err(invalid(path, all_problems))
     }
 
     /// The layer called `name`.
     ///
     /// # Errors
-    /// `layers.unknown` with those that there are.
+    /// `layers.unknown`, with the names of all layers.
     pub(crate) fn layer(&self, name: &str) -> Result<&Layer> {
         self.layers.iter().find(|layer| layer.name == name).ok_or_else(|| {
             let known: Vec<&str> = self.layers.iter().map(|layer| layer.name.as_str()).collect();
@@ -188,7 +182,7 @@ impl Settings {
         })
     }
 
-    /// The folder for everything deployctl keeps beside the project; never committed.
+    /// The folder of deployctl's own files; not committed.
     pub(crate) fn work_dir(&self) -> PathBuf {
         self.root.join(".deployctl")
     }
@@ -198,9 +192,9 @@ fn not_toml(path: &Path, text: &str, source: &toml::de::Error) -> Error {
     let start = source.span().map(|span| span.start);
     let line = start.map(|start| text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1);
     let places = line.and_then(|line| place(path, line, source.message()));
-    let mut error = Error::usage(ErrorId::ConfigSyntax, format!("{} is not valid", path.display()))
+    let mut error = Error::usage(ErrorId::ConfigSyntax, format!("failed to parse {}", path.display()))
         .because(SyntaxError(source.to_string().trim_end().to_owned()))
-        .hint("the line and column are above; `deployctl schema config` describes every key");
+        .hint("nothing was changed; `deployctl schema config` describes every key");
     error.places.extend(places);
     error
 }
@@ -231,7 +225,7 @@ fn invalid(path: &Path, mut problems: Vec<Problem>) -> Error {
     error
 }
 
-/// The text of a TOML error: it shows the line, the column and a pointer, and must stay in one piece.
+/// The text of a TOML error, with several lines that mark line and column.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct SyntaxError(String);
@@ -272,7 +266,7 @@ impl File {
             None => self.default_stage.clone().unwrap_or_else(|| "local".to_owned()),
         };
         let name: StageName = name.parse().map_err(|problem| {
-            Error::usage(ErrorId::ConfigUnknownStage, "refused: this is not a valid name of a stage")
+            Error::usage(ErrorId::ConfigUnknownStage, "refused: this is not a valid stage name")
                 .because(problem)
         })?;
         let Some(stage) = self.stages.get(name.as_str()) else {
@@ -304,11 +298,11 @@ impl File {
                 crate::local::ACCOUNT
             }
         };
-        // A malformed one is a problem that `resolve` names, and ends the command.
+        // `resolve` reports an invalid account.
         let account: AccountId = account
             .parse()
             .or_else(|_| crate::local::ACCOUNT.parse())
-            .map_err(|_| Error::bug("the local stage's account is not an account"))?;
+            .map_err(|_| Error::bug("the account of the local stage is invalid"))?;
         let region = match (&stage.region, local) {
             (Some(region), _) => region.clone(),
             (None, Some(_)) => "us-east-1".to_owned(),
@@ -347,8 +341,8 @@ impl File {
             problems
                 .extend(malformed.map(|rule| Problem::new(&path, ProblemKind::Account(rule.to_string()))));
         }
-        let name_rule = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if self.project.is_empty() || self.project.len() > 20 || !self.project.chars().all(name_rule) {
+        let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.project.is_empty() || self.project.len() > 20 || !self.project.chars().all(is_allowed) {
             problems.push(Problem::new(&["project"], ProblemKind::ProjectName));
         }
         let layers: Vec<Layer> = self

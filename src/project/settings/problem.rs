@@ -1,11 +1,10 @@
-//! What can be wrong with `deployctl.toml`, typed: where it is, and which rule it breaks.
+//! The problems of `deployctl.toml`: their position, and the rule that is broken.
 
 use std::fmt;
 
-/// Something that is wrong with the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// The keys that lead to it, such as `stages`, `dev`, `acount`; an item of a list is `checks[1]`.
+    /// The path of keys, such as `stages`, `dev`, `acount`; an item of a list is `checks[1]`.
     pub(super) path: Vec<String>,
     pub(super) line: Option<usize>,
     pub(super) kind: ProblemKind,
@@ -13,14 +12,13 @@ pub(super) struct Problem {
     pub(super) removable: bool,
 }
 
-/// The rule that is broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ProblemKind {
     #[error("unknown key; {0}")]
     UnknownKey(Suggestion),
     #[error("is missing")]
     Missing,
-    #[error("there is no such table, and it is needed")]
+    #[error("this table is missing")]
     MissingTable,
     #[error("expected {expected}, found {found}")]
     WrongType { expected: String, found: String },
@@ -30,7 +28,7 @@ pub(super) enum ProblemKind {
     LocalProfile,
     #[error("only a local stage has a port")]
     PortOfAwsStage,
-    #[error("account: name it, since deployctl refuses to write to one that is not named")]
+    #[error("account: is missing; deployctl refuses any other account")]
     AccountMissing,
     #[error("region: is missing")]
     RegionMissing,
@@ -40,19 +38,19 @@ pub(super) enum ProblemKind {
     ProjectName,
     #[error("there is no layer {0:?}, which [terraform] names")]
     UnknownLayer(String),
-    #[error("at least 1")]
+    #[error("must be at least 1")]
     Parallelism,
     #[error("must begin with '/'")]
     ProbePath,
     #[error("must contain {{version}}, or one release would overwrite another")]
     KeyWithoutVersion,
-    #[error("deployctl/ is where the ledger lies")]
+    #[error("must not begin with deployctl/, the prefix of the ledger")]
     KeyInLedger,
     #[error("give either package or path")]
     PackageAndPath,
-    #[error("headers, body, status and expect_headers belong to a request, and this one invokes")]
+    #[error("headers, body, status and expect_headers belong to a request, but this check is an invocation")]
     RequestKeysInInvocation,
-    #[error("payload belongs to an invocation, and this is a request: give it a body")]
+    #[error("payload belongs to an invocation, but this check is a request: use body")]
     PayloadInRequest,
     #[error("give either `invoke` (a function's key) or `request` (such as \"GET /users\")")]
     NoCheck,
@@ -64,31 +62,31 @@ pub(super) enum ProblemKind {
     PayloadNotJson { path: String, reason: String },
     #[error("request {0:?} must be a method and a path, such as \"GET /users\"")]
     Request(String),
-    #[error("{0:?} and its value are no HTTP header")]
+    #[error("{0:?} and its value are not a valid HTTP header")]
     Header(String),
-    #[error("status {0} does not exist")]
+    #[error("{0} is not an HTTP status")]
     Status(u16),
 }
 
-/// What an unknown key was probably meant to be.
+/// A replacement for an unknown key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Suggestion {
     #[error("did you mean {0:?}?")]
     Name(String),
     #[error("it belongs to [{0}]")]
     Table(String),
-    #[error("known are: {0}")]
+    #[error("known keys: {0}")]
     Known(String),
 }
 
 impl Problem {
-    /// A problem of what `path` leads to; its line is found later.
+    /// A problem at `path`; its line is set later.
     pub(super) fn new(path: &[&str], kind: ProblemKind) -> Self {
         let path = path.iter().map(|step| (*step).to_owned()).collect();
         Self { path, line: None, kind, removable: false }
     }
 
-    /// Whether this is why something is missing in the same table.
+    /// Whether this problem is the cause of `other`, in the same table.
     pub(super) fn explains(&self, other: &Self) -> bool {
         self.path.split_last().is_some_and(|(_, table)| *table == *other.path)
     }

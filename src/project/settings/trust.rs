@@ -1,6 +1,7 @@
-//! Whose `deployctl.toml` is obeyed: one that is found in a folder above decides which programs run, so it must belong to
-//! this user or to root. Otherwise whoever may write into a parent folder, such as `/tmp`, runs code as everybody who
-//! works below it (the kind of git's CVE-2022-24765). A file that is named with `--config` is the caller's own choice.
+//! Checks the owner of a `deployctl.toml` that was found in a parent folder. The file decides which programs
+//! run, so it must belong to this user or to root. Otherwise a user who can write to a parent folder, such as
+//! `/tmp`, could run code as every user who works below it (compare CVE-2022-24765 of git). A file named with
+//! `--config` is not checked.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -10,15 +11,15 @@ use nix::unistd::{Uid, User};
 use crate::error::{Error, ErrorId, Result};
 use crate::platform::variables::TRUSTED_DIRS;
 
-/// Refuses a configuration that another user than `own` may have put there.
+/// Refuses a configuration that another user than `own` could have written.
 ///
 /// # Errors
 /// `config.untrusted`, exit code 2.
-pub(super) fn must_be_ours(file: &Path, own: u32) -> Result<()> {
+pub(super) fn check_owner(file: &Path, own: u32) -> Result<()> {
     let unreadable = |source| {
         Error::usage(ErrorId::ConfigMissing, format!("failed to read {}", file.display())).because(source)
     };
-    // What is read in the end, and where it lies, and the link that leads there.
+    // A link and its target: both files and both folders are checked.
     let real = file.canonicalize().map_err(unreadable)?;
     let folders = [file.parent(), real.parent()];
     let trusted = std::env::var_os(TRUSTED_DIRS).unwrap_or_default();
@@ -37,7 +38,7 @@ pub(super) fn must_be_ours(file: &Path, own: u32) -> Result<()> {
     Ok(())
 }
 
-/// The users whose files are trusted: this one, root, and the one who runs deployctl with sudo.
+/// The trusted owners: this user, root, and the user who runs deployctl with sudo.
 fn owners(own: u32, sudo: Option<&str>) -> Vec<u32> {
     let sudo = sudo.filter(|_| own == 0).and_then(|uid| uid.parse().ok());
     [own, 0].into_iter().chain(sudo).collect()
@@ -49,7 +50,6 @@ fn is_listed(folder: &Path, mut listed: impl Iterator<Item = PathBuf>) -> bool {
 }
 
 fn untrusted(file: &Path, path: &Path, owner: u32, files: &[&Path]) -> Error {
-    // The folder of a link and that of the file it leads to.
     let mut folders: Vec<String> =
         files.iter().filter_map(|file| Some(file.parent()?.display().to_string())).collect();
     folders.dedup();
@@ -57,10 +57,10 @@ fn untrusted(file: &Path, path: &Path, owner: u32, files: &[&Path]) -> Error {
     let owner = name.unwrap_or_else(|| format!("user {owner}"));
     Error::usage(
         ErrorId::ConfigUntrusted,
-        format!("{} is not used: {} belongs to {owner}", file.display(), path.display()),
+        format!("refused: {} is not used, because {} belongs to {owner}", file.display(), path.display()),
     )
     .hint(format!(
-        "nothing was run; if you trust it, allow its folder: export {TRUSTED_DIRS}={}, or name the file with --config",
+        "nothing was run; if you trust the file, allow its folder: export {TRUSTED_DIRS}={}, or name the file with --config",
         crate::platform::process::quoted(&folders.join(":"))
     ))
 }
@@ -70,15 +70,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_obeys_whom_it_acts_for_and_nobody_else_does() {
+    fn root_trusts_the_user_of_sudo_and_other_users_do_not() {
         assert_eq!(owners(1000, None), [1000, 0]);
-        assert_eq!(owners(1000, Some("1001")), [1000, 0], "anybody can set a variable");
+        assert_eq!(owners(1000, Some("1001")), [1000, 0], "any user can set a variable");
         assert_eq!(owners(0, Some("1001")), [0, 0, 1001]);
         assert_eq!(owners(0, Some("x")), [0, 0]);
     }
 
     #[test]
-    fn only_whole_absolute_folders_are_listed() {
+    fn only_absolute_folders_are_listed() {
         let folder = tempfile::tempdir().unwrap();
         let below = folder.path().join("below");
         std::fs::create_dir(&below).unwrap();
@@ -88,25 +88,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ours_is_obeyed() {
+    fn own_files_are_trusted() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("deployctl.toml");
         std::fs::write(&file, "").unwrap();
         let own = nix::unistd::geteuid().as_raw();
-        must_be_ours(&file, own).unwrap();
-        // A link of ours to a file of root's is as good as the file.
+        check_owner(&file, own).unwrap();
+        // An own link to a file of root.
         let link = folder.path().join("link.toml");
         std::os::unix::fs::symlink("/etc/hostname", &link).unwrap();
-        must_be_ours(&link, own).unwrap();
+        check_owner(&link, own).unwrap();
 
-        // Refused by name: another user's file, and one's own file in another user's folder.
+        // Refused: a file of another user, and an own file in a folder of another user.
         let other = if own == 0 { 65534 } else { own };
         let reader = if own == 0 { 0 } else { own + 1 };
         for path in [file.as_path(), folder.path()] {
             if own == 0 {
                 std::os::unix::fs::chown(path, Some(other), None).unwrap();
             }
-            let error = must_be_ours(&file, reader).unwrap_err();
+            let error = check_owner(&file, reader).unwrap_err();
             assert_eq!((error.kind.exit_code(), error.id), (2, ErrorId::ConfigUntrusted));
             assert!(error.hint.unwrap().contains("DEPLOYCTL_TRUSTED_DIRS="));
             if own == 0 {

@@ -1,5 +1,5 @@
-//! Compares `deployctl.toml` with its schema, and reports all differences with their lines. serde would stop at the
-//! first one.
+//! Compares `deployctl.toml` with its schema, and reports all differences with their lines. serde would stop
+//! at the first one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use toml::{Spanned, Table, Value};
 
 use super::problem::{Problem, ProblemKind, Suggestion};
 
-/// The file as it was parsed, with the place of each thing.
+/// The parsed file with positions.
 #[derive(Debug)]
 pub(super) struct Places<'a> {
     text: &'a str,
@@ -22,27 +22,27 @@ impl<'a> Places<'a> {
         Ok(Self { text, table: DeTable::parse(text)? })
     }
 
-    /// The line of what `path` leads to, or of the table in which that is missing.
+    /// The line of `path`, or of the table that lacks it.
     pub(super) fn line_of(&self, path: &[String]) -> Option<usize> {
         let mut span = None;
-        let mut here: Option<&DeValue<'_>> = None;
+        let mut current: Option<&DeValue<'_>> = None;
         for step in path {
             let (name, index) = match step.split_once('[') {
                 Some((name, rest)) => (name, rest.trim_end_matches(']').parse::<usize>().ok()),
                 None => (step.as_str(), None),
             };
-            let table = match here {
+            let table = match current {
                 None => self.table.get_ref(),
                 Some(DeValue::Table(table)) => table,
                 Some(_) => break,
             };
             let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == name) else { break };
             span = Some(key.span());
-            here = Some(value.get_ref());
-            if let (Some(index), Some(DeValue::Array(items))) = (index, here) {
+            current = Some(value.get_ref());
+            if let (Some(index), Some(DeValue::Array(items))) = (index, current) {
                 let item = items.get(index.checked_sub(1)?)?;
                 span = Some(item.span());
-                here = Some(item.get_ref());
+                current = Some(item.get_ref());
             }
         }
         span.map(|span| self.line(&span))
@@ -52,43 +52,42 @@ impl<'a> Places<'a> {
         self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
     }
 
-    /// Everything that the schema has no place for.
     pub(super) fn problems(&self, schema: &Schema) -> Vec<Problem> {
-        let mut walk = Walk { places: self, root: schema, problems: Vec::new() };
-        walk.table(self.table.get_ref(), schema, &mut Vec::new(), None);
-        walk.problems.sort_by_key(|problem| problem.line);
-        walk.problems
+        let mut validator = Validator { places: self, root: schema, problems: Vec::new() };
+        validator.table(self.table.get_ref(), schema, &mut Vec::new(), None);
+        validator.problems.sort_by_key(|problem| problem.line);
+        validator.problems
     }
 }
 
-/// The file without what can be removed of it.
+/// The file without its removable problems.
 pub(super) fn without_removable(text: &str, problems: &[Problem]) -> Option<Table> {
     let mut table: Table = text.parse().ok()?;
     for problem in problems.iter().filter(|problem| problem.removable) {
         let (last, before) = problem.path.split_last()?;
-        let mut here = &mut table;
+        let mut current = &mut table;
         for step in before {
             let (name, index) = step.split_once('[').map_or((step.as_str(), None), |(name, rest)| {
                 (name, rest.trim_end_matches(']').parse::<usize>().ok())
             });
-            here = match (here.get_mut(name)?, index) {
+            current = match (current.get_mut(name)?, index) {
                 (Value::Table(table), None) => table,
                 (Value::Array(items), Some(index)) => items.get_mut(index.checked_sub(1)?)?.as_table_mut()?,
                 _ => return None,
             };
         }
-        here.remove(last);
+        current.remove(last);
     }
     Some(table)
 }
 
-struct Walk<'a> {
+struct Validator<'a> {
     places: &'a Places<'a>,
     root: &'a Schema,
     problems: Vec<Problem>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Validator<'a> {
     fn report(&mut self, path: &[String], span: Option<&Range<usize>>, kind: ProblemKind, removable: bool) {
         let line = span.map(|span| self.places.line(span));
         self.problems.push(Problem { path: path.to_vec(), line, kind, removable });
@@ -112,7 +111,7 @@ impl<'a> Walk<'a> {
                 (Some(inner), _) => self.value(value, inner, path, !required.contains(&name)),
                 (None, inner @ Schema::Object(_)) => self.value(value, inner, path, true),
                 (None, Schema::Bool(false)) => {
-                    let suggestion = self.suggestion(name, known.keys().copied());
+                    let suggestion = self.suggest(name, known.keys().copied());
                     self.report(path, Some(&key.span()), ProblemKind::UnknownKey(suggestion), true);
                 }
                 _ => {}
@@ -139,9 +138,9 @@ impl<'a> Walk<'a> {
     ) {
         let schema = self.resolved(schema);
         let span = value.span();
-        if let Some(wanted) = Self::mismatch(value.get_ref(), schema) {
+        if let Some(expected) = Self::mismatch(value.get_ref(), schema) {
             let found = kind(value.get_ref());
-            self.report(path, Some(&span), ProblemKind::WrongType { expected: wanted, found }, removable);
+            self.report(path, Some(&span), ProblemKind::WrongType { expected, found }, removable);
             return;
         }
         match value.get_ref() {
@@ -159,7 +158,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The schema behind references, and behind "or null", which TOML does not have.
+    /// Follows references, and skips "or null", which TOML does not have.
     fn resolved(&self, schema: &'a Schema) -> &'a Schema {
         if let Some(name) = schema["$ref"].as_str().and_then(|text| text.strip_prefix("#/$defs/")) {
             return self.resolved(&self.root["$defs"][name]);
@@ -173,14 +172,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What was expected in place of `value`, if it is not that.
+    /// The expected type, if `value` has another one.
     fn mismatch(value: &DeValue<'_>, schema: &Schema) -> Option<String> {
         let types: Vec<&str> = match &schema["type"] {
             Schema::String(one) => vec![one],
             Schema::Array(some) => some.iter().filter_map(Schema::as_str).collect(),
             _ => return None,
         };
-        let wanted = *types.iter().find(|name| **name != "null")?;
+        let expected = *types.iter().find(|name| **name != "null")?;
         let found = match value {
             DeValue::String(_) => "string",
             DeValue::Integer(_) => "integer",
@@ -190,26 +189,27 @@ impl<'a> Walk<'a> {
             DeValue::Array(_) => "array",
             DeValue::Table(_) => "object",
         };
-        let (least, most) = (schema["minimum"].as_i64(), schema["maximum"].as_i64());
+        let (minimum, maximum) = (schema["minimum"].as_i64(), schema["maximum"].as_i64());
         match value {
-            DeValue::Integer(number) if wanted == "integer" => {
+            DeValue::Integer(number) if expected == "integer" => {
                 let number = i64::from_str_radix(number.as_str(), number.radix()).ok();
                 let fits = number.is_some_and(|number| {
-                    least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most)
+                    minimum.is_none_or(|minimum| number >= minimum)
+                        && maximum.is_none_or(|maximum| number <= maximum)
                 });
-                let range = match (least, most) {
-                    (Some(least), Some(most)) => format!("an integer from {least} to {most}"),
-                    (Some(least), None) => format!("an integer of at least {least}"),
+                let range = match (minimum, maximum) {
+                    (Some(minimum), Some(maximum)) => format!("an integer from {minimum} to {maximum}"),
+                    (Some(minimum), None) => format!("an integer of at least {minimum}"),
                     _ => "an integer".to_owned(),
                 };
                 (!fits).then_some(range)
             }
-            _ if found == wanted => None,
-            _ => Some(word(wanted).to_owned()),
+            _ if found == expected => None,
+            _ => Some(word(expected).to_owned()),
         }
     }
 
-    fn suggestion<'b>(&self, name: &str, known: impl Iterator<Item = &'b str> + Clone) -> Suggestion {
+    fn suggest<'b>(&self, name: &str, known: impl Iterator<Item = &'b str> + Clone) -> Suggestion {
         if let Some(best) = nearest(name, known.clone()) {
             return Suggestion::Name(best.to_owned());
         }
@@ -234,12 +234,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The one of `known` that `name` was probably suggestion to be.
+/// The name in `known` that is most similar to `name`.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let alike = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
+    let similarity = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
     known
-        .map(|known| (alike(known), known))
-        .filter(|(alike, _)| *alike > 0.8)
+        .map(|known| (similarity(known), known))
+        .filter(|(similarity, _)| *similarity > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, known)| known)
 }

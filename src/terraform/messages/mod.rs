@@ -1,8 +1,7 @@
-//! Terraform's `-json` stream, message by message.
+//! Terraform's `-json` stream: one message per line.
 //!
-//! A line is parsed in one pass over its bytes. What this version does not know is kept whole as
-//! [`Message::Other`]; for a line that is no message, [`Message::parse`] returns `None`, and
-//! the caller passes the line on as text. The stream never holds the values of outputs marked sensitive.
+//! An unknown message is kept as [`Message::Other`]; for a line that is not a message, [`Message::parse`]
+//! returns `None`. Values of outputs are not kept.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,51 +9,52 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One message of the stream. Serialised, it is deployctl's own stable form of it.
+/// A message of the stream. As JSON, it is an object with a `type` and the fields below, in a form that does
+/// not depend on the version of Terraform.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Message {
-    /// The first line: who is speaking.
+    /// The first message of a stream.
     Version {
         /// The version of Terraform or OpenTofu.
         version: String,
-        /// The version of the stream's format.
+        /// The version of the stream's format, such as `1.2`.
         ui: String,
     },
-    /// A resource that the plan would change.
+    /// A planned change of a resource.
     PlannedChange(Change),
-    /// A resource that was changed outside Terraform.
+    /// A change made outside Terraform.
     ResourceDrift(Change),
-    /// How much is planned, or was done.
+    /// The counts of planned or completed changes.
     ChangeSummary(Summary),
-    /// The outputs' names, without their values.
+    /// The names of the outputs, without values.
     Outputs {
-        /// What happens to each.
+        /// The change of each output, by name.
         outputs: BTreeMap<String, OutputChange>,
     },
-    /// Work on one resource began, goes on, or ended.
+    /// The progress of one resource.
     Progress(Progress),
     /// An error or a warning.
     Diagnostic(Diagnostic),
-    /// A sentence for people, such as those of `init`.
+    /// A line of text, such as those of `init`.
     Log {
         /// `info`, `warn` or `error`.
         level: String,
         /// The sentence, for people.
         text: String,
     },
-    /// How one run block, file, or the whole of `terraform test` ended.
+    /// The result of a run block, a file, or all files of `terraform test`.
     Test(TestResult),
     /// Any other message, as JSON.
     Other {
-        /// Its type, empty where it has none.
+        /// The `type` of the message; empty if it has none.
         kind: String,
-        /// The message as Terraform wrote it.
+        /// The unchanged message.
         json: Value,
     },
 }
 
-/// What happens to a resource.
+/// A change of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// The resource's address, such as `aws_s3_bucket.state`.
@@ -63,17 +63,17 @@ pub struct Change {
     pub resource_type: String,
     /// `create`, `update`, `delete`, `replace`, `read`, `move`, `import`, `forget` or `noop`.
     pub action: String,
-    /// Why, in Terraform's word for it, such as `cannot_update`.
+    /// Terraform's reason, such as `cannot_update`.
     pub reason: Option<String>,
 }
 
-/// The numbers of a plan, an apply or a destroy.
+/// The counts of a plan, an apply or a destroy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Summary {
     /// The number of created resources.
     pub add: u64,
-    /// Resources changed in place.
+    /// The number of resources that are changed in place.
     pub change: u64,
     /// The number of imported resources.
     pub import: u64,
@@ -83,31 +83,31 @@ pub struct Summary {
     pub operation: String,
 }
 
-/// What happens to an output. Its value is deliberately not here.
+/// A change of an output, without its value, which may be a secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OutputChange {
-    /// Whether the value is a secret.
+    /// Whether Terraform marks the value as sensitive.
     pub sensitive: bool,
     /// `create`, `update`, `delete`, `noop`; empty after an apply.
     pub action: String,
 }
 
-/// What is done to a resource.
+/// The operation on a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
-    /// Created, updated or destroyed.
+    /// Create, update or destroy.
     Apply,
-    /// A data source is read.
+    /// Read a data source, or refresh a resource.
     Refresh,
-    /// Worked on by a provisioner.
+    /// Run a provisioner.
     Provision,
-    /// Opened, renewed or closed.
+    /// Open, renew or close an ephemeral resource.
     Ephemeral,
 }
 
-/// How far it is.
+/// The phase of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -121,44 +121,44 @@ pub enum Phase {
     Errored,
 }
 
-/// Work on one resource.
+/// The progress of an operation on a resource.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Progress {
     /// The kind of operation.
     pub operation: Operation,
-    /// How far it is.
+    /// The phase.
     pub phase: Phase,
     /// The resource's address, such as `aws_s3_bucket.state`.
     pub address: String,
     /// `create`, `update`, `delete`, …; `None` for a refresh or a provisioner.
     pub action: Option<String>,
-    /// The resource's identifier, where it is known.
+    /// The id of the resource, if it is known.
     pub id: Option<String>,
-    /// Seconds since the start.
+    /// The duration since the start, in seconds.
     pub seconds: Option<f64>,
-    /// What a provisioner wrote.
+    /// Output of a provisioner.
     pub output: Option<String>,
 }
 
-/// An error or a warning, with the place in the configuration.
+/// An error or a warning.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Diagnostic {
     /// Its severity: `error` or `warning`.
     pub severity: String,
-    /// What is wrong, in a few words.
+    /// The problem in a few words.
     pub summary: String,
     /// The details, for people; may be empty.
     pub detail: String,
-    /// The resource it is about.
+    /// The address of the resource.
     pub address: Option<String>,
-    /// Where in the configuration.
+    /// The position in the configuration.
     pub range: Option<Range>,
     /// The lines of the configuration.
     pub snippet: Option<Snippet>,
 }
 
-/// A place in a file.
+/// A range of text in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Range {
@@ -170,7 +170,7 @@ pub struct Range {
     pub end: Position,
 }
 
-/// A line and a column, both counted from 1.
+/// A line and a column.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Position {
@@ -180,53 +180,53 @@ pub struct Position {
     pub column: u64,
 }
 
-/// The lines of the configuration that a diagnostic is about.
+/// The lines of the configuration that cause a diagnostic.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snippet {
-    /// The block around it, such as `resource "aws_s3_bucket" "artifacts"`.
+    /// The enclosing block, such as `resource "aws_s3_bucket" "artifacts"`.
     pub context: Option<String>,
     /// The source lines, joined by newlines.
     pub code: String,
-    /// The number of the first of them.
+    /// The number of the first line, from 1.
     pub start_line: u64,
-    /// The values of the expressions in them, in words; Terraform hides the sensitive ones.
+    /// The values of the expressions in the lines. Terraform hides sensitive values.
     #[serde(deserialize_with = "null_is_empty")]
     pub values: Vec<SnippetValue>,
 }
 
-/// The value of an expression when the diagnostic was made.
+/// The value of an expression at the time of the diagnostic.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SnippetValue {
     /// The expression, such as `var.name`.
     pub traversal: String,
-    /// What it was, such as `is "x"`.
+    /// Its value as a phrase, such as `is "x"`.
     pub statement: String,
 }
 
 /// A result of `terraform test`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TestResult {
-    /// The test file; `None` for the summary of all.
+    /// The test file; `None` for the summary of all files.
     pub path: Option<String>,
-    /// The run block; `None` for a whole file.
+    /// The run block; `None` for a whole file or the summary.
     pub run: Option<String>,
-    /// `pass`, `fail`, `error`, `skip`.
+    /// `pass`, `fail`, `error` or `skip`.
     pub status: String,
 }
 
 impl Message {
-    /// The message on `line`; `None` where the line is not one.
+    /// Parses one line; `None` if it is not a JSON object.
     pub fn parse(line: &str) -> Option<Self> {
         if !line.starts_with('{') {
             return None;
         }
-        // A known type with an unknown shape is as unknown as an unknown type.
+        // A known type with unexpected fields becomes `Other`, like an unknown type.
         serde_json::from_str::<Wire<'_>>(line).ok().and_then(Wire::into_message).or_else(|| other(line))
     }
 
-    /// The diagnostic, where this is an error.
+    /// The diagnostic, if this is an error.
     pub fn error(&self) -> Option<&Diagnostic> {
         match self {
             Self::Diagnostic(diagnostic) if diagnostic.severity == "error" => Some(diagnostic),
@@ -241,7 +241,7 @@ fn other(line: &str) -> Option<Message> {
     Some(Message::Other { kind, json })
 }
 
-/// The union of the shapes on the wire. What is not named here is skipped without being copied.
+/// The fields of all message types. Other fields are skipped without being copied.
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(rename = "type", borrow)]
@@ -344,7 +344,7 @@ impl From<WireChange> for Change {
     }
 }
 
-/// Go writes an empty list as `null` where nothing was ever put into it.
+/// Go writes an empty list as `null` if it was never allocated.
 pub(super) fn null_is_empty<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(
     from: D,
 ) -> Result<T, D::Error> {

@@ -10,7 +10,7 @@ fn recorded(name: &str) -> Vec<Message> {
 }
 
 #[test]
-fn nothing_in_the_recorded_streams_is_unknown() {
+fn all_recorded_messages_are_known() {
     for name in ["init", "missing", "plan", "noplan", "replan", "apply", "stale", "locked", "sigint"] {
         let messages = recorded(name);
         assert_eq!(messages[0], Message::Version { version: "1.11.4".into(), ui: "1.2".into() });
@@ -20,7 +20,7 @@ fn nothing_in_the_recorded_streams_is_unknown() {
 }
 
 #[test]
-fn a_plan_tells_what_it_would_do_and_why() {
+fn a_plan_has_changes_with_reasons() {
     let messages = recorded("replan");
     let changes: Vec<_> = messages
         .iter()
@@ -40,7 +40,7 @@ fn a_plan_tells_what_it_would_do_and_why() {
 }
 
 #[test]
-fn an_apply_tells_how_far_each_resource_is() {
+fn an_apply_has_the_progress_of_each_resource() {
     let phases: Vec<_> = recorded("apply")
         .into_iter()
         .filter_map(|message| match message {
@@ -65,7 +65,7 @@ fn an_apply_tells_how_far_each_resource_is() {
 }
 
 #[test]
-fn a_diagnostic_has_its_place_and_its_lines() {
+fn a_diagnostic_has_a_range_and_a_snippet() {
     let messages = recorded("missing");
     let error = messages.iter().find_map(Message::error).unwrap();
     assert_eq!(error.summary, "No value for required variable");
@@ -75,39 +75,39 @@ fn a_diagnostic_has_its_place_and_its_lines() {
 }
 
 #[test]
-fn the_stream_keeps_no_value_of_an_output() {
+fn values_of_outputs_are_not_kept() {
     let outputs = recorded("apply").into_iter().find(|message| matches!(message, Message::Outputs { .. }));
     let text = serde_json::to_string(&outputs.unwrap()).unwrap();
     assert!(text.contains("secret") && !text.contains("value") && !text.contains("hunter2"), "{text}");
 }
 
 #[test]
-fn what_is_not_known_is_kept_whole() {
+fn an_unknown_message_is_kept_unchanged() {
     let line = r#"{"@message":"x","type":"from_the_future","a":[1,{"b":null}]}"#;
     let Some(Message::Other { kind, json }) = Message::parse(line) else { panic!() };
     assert_eq!(kind, "from_the_future");
     assert_eq!(json, serde_json::from_str::<Value>(line).unwrap());
-    // A known type with another shape, and no type at all.
+    // A known type with other fields, and a message without a type.
     let strange = r#"{"type":"apply_start","hook":{"resource":7}}"#;
     assert!(matches!(Message::parse(strange), Some(Message::Other { kind, .. }) if kind == "apply_start"));
     assert!(matches!(Message::parse("{}"), Some(Message::Other { kind, .. }) if kind.is_empty()));
 }
 
 #[test]
-fn what_is_no_message_is_nobody_s() {
+fn other_lines_are_not_messages() {
     for line in ["", "text", "[1]", "{", r#"{"type":"log","@message":"cut"#, "\u{fffd}"] {
         assert_eq!(Message::parse(line), None, "{line}");
     }
 }
 
 #[test]
-fn opentofu_calls_its_version_by_its_own_name() {
+fn the_version_of_opentofu_is_read() {
     let line = r#"{"@level":"info","@message":"OpenTofu 1.8.2","tofu":"1.8.2","type":"version","ui":"1.2"}"#;
     assert_eq!(Message::parse(line), Some(Message::Version { version: "1.8.2".into(), ui: "1.2".into() }));
 }
 
 #[test]
-fn lists_that_go_writes_as_null_do_not_lose_a_diagnostic() {
+fn a_list_that_is_null_is_empty() {
     let line = r#"{"type":"diagnostic","diagnostic":{"severity":"error","summary":"s","detail":"",
         "snippet":{"context":null,"code":"c","start_line":1,"values":null}}}"#;
     assert!(Message::parse(line).unwrap().error().is_some());

@@ -134,7 +134,7 @@ fn write(api: &FakeApi, text: &str) {
 }
 
 #[test]
-fn there_is_one_comment_however_many_there_are() {
+fn several_comments_are_reduced_to_one() {
     // A person has copied the marker, and others have talked past the first page.
     let mut known = vec![comment(0, "mallory", "<!-- sticky: plan for dev -->\nall fine".into())];
     known.extend((1..150).map(|id| comment(id, "ada", "hm".into())));
@@ -146,7 +146,7 @@ fn there_is_one_comment_however_many_there_are() {
 }
 
 #[test]
-fn a_long_plan_is_cut_and_says_so() {
+fn a_long_plan_is_shortened_with_a_remark() {
     let api = FakeApi::with(Vec::new());
     write(&api, &format!("```\n{}\n```\n", "ü\n".repeat(60_000)));
     let comments = api.comments();

@@ -55,7 +55,7 @@ const UNRECORDED: [&str; 21] = [
 ];
 
 #[tokio::test]
-async fn deployctl_is_allowed_what_it_does_and_nothing_else() {
+async fn deployctl_has_the_permissions_that_it_uses_and_no_others() {
     let site = TwoStageProject::new().await;
     let policies = rights(&json!({ "project": "small", "stage": "local" })).await;
     let from = json!([{ "stage": "local", "account_id": ACCOUNT }]);
@@ -220,7 +220,7 @@ async fn rights(variables: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn terraform_is_allowed_what_the_example_needs() {
+async fn terraform_has_the_permissions_that_the_example_needs() {
     let dir = tempfile::tempdir().unwrap();
     let example = Example::new(dir.path());
     // With the longest names that the layers take, and all that they may have.

@@ -6,7 +6,7 @@ use super::github::{read, workflows};
 use super::repository;
 
 #[test]
-fn nobody_has_a_permission_that_is_not_asked_for() {
+fn no_role_has_a_permission_that_is_not_listed() {
     for path in workflows() {
         let workflow = read(&path);
         assert_eq!(workflow["permissions"], serde_json::json!({}), "{}", path.display());

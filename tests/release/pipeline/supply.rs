@@ -56,7 +56,7 @@ fn a_package_has_what_it_needs_and_nothing_else() {
 
 /// `.ci/run` with a cargo that only writes down how it was called, and a stage that answers.
 #[tokio::test]
-async fn ci_runs_what_the_readme_says_with_nothing_that_was_collected_before() {
+async fn ci_runs_the_commands_of_the_readme_with_empty_caches() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/stage", listener.local_addr().unwrap());
     drop(tokio::spawn(async move {

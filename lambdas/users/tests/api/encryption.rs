@@ -173,7 +173,7 @@ async fn a_token_that_was_rotated_is_read_again() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_token_that_cannot_be_read_is_an_error_that_tells_the_caller_nothing() -> TestResult {
+async fn an_unreadable_token_is_an_error_without_details_for_the_caller() -> TestResult {
     let redis = RedisServer::start()?;
     let service = FakeSecretService::start("")?;
     let unreachable = format!("http://127.0.0.1:{}", free_port()?);

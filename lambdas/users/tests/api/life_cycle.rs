@@ -48,7 +48,7 @@ async fn a_user_lives_through_all_six_routes() -> TestResult {
 }
 
 #[tokio::test]
-async fn every_response_says_json_and_which_release_answered() -> TestResult {
+async fn every_response_is_json_and_names_its_release() -> TestResult {
     let redis = RedisServer::start()?;
     let api = Api::on(redis.port)?;
     for response in [api.list().await, api.create("{}").await, api.get(UNKNOWN).await, api.create("no").await]

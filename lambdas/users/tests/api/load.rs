@@ -52,7 +52,7 @@ async fn patches_of_one_user_under_load_lose_no_field() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deleting_all_and_creating_at_once_leaves_no_half_a_user() -> TestResult {
+async fn deleting_all_and_creating_at_once_leaves_no_incomplete_user() -> TestResult {
     let redis = RedisServer::start()?;
     let mut running = JoinSet::new();
     for _ in 0..4 {

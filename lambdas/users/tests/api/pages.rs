@@ -129,7 +129,7 @@ async fn a_list_beyond_six_megabytes_can_be_read_in_pages() -> TestResult {
 }
 
 #[tokio::test]
-async fn head_is_get_without_a_body_and_options_says_what_there_is() -> TestResult {
+async fn head_is_get_without_a_body_and_options_lists_the_methods() -> TestResult {
     let redis = RedisServer::start()?;
     let api = Api::on(redis.port)?;
     let id = api.new_user("{}").await?;

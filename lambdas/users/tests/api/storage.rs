@@ -17,7 +17,7 @@ fn store(redis: &RedisServer, id: &str, text: &str) -> TestResult {
 }
 
 #[tokio::test]
-async fn users_that_python_stored_are_served_and_ours_look_the_same() -> TestResult {
+async fn users_stored_by_python_are_served_and_new_ones_have_the_same_form() -> TestResult {
     let redis = RedisServer::start()?;
     let api = Api::on(redis.port)?;
     // The format of Python's json.dumps: spaces, ASCII escapes, numbers.
@@ -127,7 +127,7 @@ async fn a_list_that_lambda_could_not_carry_is_an_error() -> TestResult {
 }
 
 #[tokio::test]
-async fn without_redis_every_route_fails_in_time_and_tells_nothing() -> TestResult {
+async fn without_redis_every_route_fails_in_time_without_details() -> TestResult {
     // One port refuses connections; the other accepts them and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
     for port in [crate::support::free_port()?, silent.local_addr()?.port()] {

@@ -1,4 +1,4 @@
-//! Changes that were made without deployctl are reported, and nothing is half done.
+//! Changes made without deployctl are reported, and no command leaves half a change.
 
 use super::*;
 use crate::error::ErrorId;
@@ -8,22 +8,22 @@ async fn a_function_that_was_deleted() {
     let cloud = two_releases().await;
     let before = cloud.state.lock().unwrap().pointer.clone();
     cloud.state.lock().unwrap().functions.remove("user_get");
-    for (deed, id, text) in [
-        (Operation::Release("3"), ErrorId::FunctionMissing, "function user_get is not there"),
-        (Operation::Promote("3"), ErrorId::FunctionMissing, "function user_get is not there"),
-        (Operation::Rollback(None), ErrorId::RollbackGone, "user_get:1 is gone"),
-        (Operation::Rollback(Some("1")), ErrorId::RollbackGone, "user_get:1 is gone"),
+    for (operation, id, text) in [
+        (Operation::Release("3"), ErrorId::FunctionMissing, "function user_get: it does not exist"),
+        (Operation::Promote("3"), ErrorId::FunctionMissing, "function user_get: it does not exist"),
+        (Operation::Rollback(None), ErrorId::RollbackGone, "user_get:1 no longer exists"),
+        (Operation::Rollback(Some("1")), ErrorId::RollbackGone, "user_get:1 no longer exists"),
     ] {
         cloud.arm(&[]);
-        let error = run(&cloud, &actor(), deed).await.unwrap_err();
-        assert_eq!((error.kind.exit_code(), error.id), (10, id), "{deed:?}");
-        assert!(error.message.contains(text), "{deed:?}: {error}");
+        let error = run(&cloud, &actor(), operation).await.unwrap_err();
+        assert_eq!((error.kind.exit_code(), error.id), (10, id), "{operation:?}");
+        assert!(error.message.contains(text), "{operation:?}: {error}");
         assert!(error.hint.is_some());
         let calls = cloud.calls();
         for write in ["UpdateFunctionCode", "PublishVersion", "CreateDeployment", "UpdateStage"] {
-            assert!(!calls.contains(&write), "{deed:?}: {calls:?}");
+            assert!(!calls.contains(&write), "{operation:?}: {calls:?}");
         }
-        assert_eq!(cloud.state.lock().unwrap().pointer, before, "{deed:?}");
+        assert_eq!(cloud.state.lock().unwrap().pointer, before, "{operation:?}");
     }
 }
 
@@ -31,9 +31,9 @@ async fn a_function_that_was_deleted() {
 async fn a_stage_that_the_api_does_not_have() {
     let cloud = two_releases().await;
     cloud.state.lock().unwrap().absent = true;
-    for deed in DEEDS {
-        let error = run(&cloud, &actor(), deed).await.unwrap_err();
-        assert_eq!((error.kind.exit_code(), error.id), (10, ErrorId::StageMissing), "{deed:?}: {error}");
+    for operation in OPERATIONS {
+        let error = run(&cloud, &actor(), operation).await.unwrap_err();
+        assert_eq!((error.kind.exit_code(), error.id), (10, ErrorId::StageMissing), "{operation:?}: {error}");
     }
 }
 
@@ -60,7 +60,7 @@ async fn the_code_that_a_failed_release_sent_is_remembered() {
     for name in FUNCTIONS {
         assert_eq!(document.sent[&name.parse().unwrap()], code("3").base64());
     }
-    // Also by those who come later.
+    // Later commands keep it.
     run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap();
     let document = Lease::peek(&cloud, &"dev".parse().unwrap()).await.unwrap().document.unwrap();
     assert_eq!(document.sent.len(), FUNCTIONS.len());

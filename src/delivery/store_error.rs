@@ -1,0 +1,19 @@
+//! The error of an artifact that cannot be stored in the bucket, which `release` and `promote` share.
+
+use crate::engine::ports::UploadError;
+use crate::error::{Error, ErrorId};
+use crate::release::model::Version;
+
+pub(super) fn store_error(version: &Version, error: UploadError) -> Error {
+    match error {
+        UploadError::OtherBytes { .. } => {
+            let message = format!("refused to overwrite version {version}: it was uploaded with other bytes");
+            Error::preflight(ErrorId::ArtifactOtherBytes, message).because(error).hint(
+                "nothing was changed; choose a new version, or build the same source with the same tools",
+            )
+        }
+        error => Error::preflight(ErrorId::ArtifactUpload, "failed to upload an artifact").because(error).hint(
+            "what is live is unchanged; allow the caller s3:PutObject and s3:GetObject on the artifact bucket",
+        ),
+    }
+}
