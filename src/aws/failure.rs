@@ -5,6 +5,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
+use super::answers;
 use super::timeouts::Unanswered;
 use crate::engine::failure::{Failure, Meaning};
 
@@ -25,16 +26,36 @@ impl Failure {
         let message = match (service.and_then(|service| service.message()), unanswered) {
             (Some(message), _) => message.to_owned(),
             (None, Some(call)) => call.to_string(),
-            (None, None) => chain(error),
+            (None, None) => error.raw_response().and_then(foreign_answer).unwrap_or_else(|| chain(error)),
         };
-        let request_id = error.raw_response().and_then(|response| response.request_id()).map(str::to_owned);
+        let request_id = error.raw_response().and_then(|response| response.request_id()).map(Box::from);
         let meaning = match error {
             SdkError::ConstructionFailure(_) => construction(&message),
             _ if unanswered.is_some_and(|call| !call.sent || call.given_up) => Meaning::Unreachable,
-            _ => meaning(status, code.as_deref()),
+            _ => answers::meaning(status, code.as_deref(), &message),
         };
-        Self { operation, subject: subject.into(), meaning, code, message, request_id }
+        let advice = answers::advice(status, code.as_deref(), &message);
+        let message = match error.raw_response().and_then(bucket_region) {
+            Some(region) => format!("{message} (the bucket is in {region})"),
+            None => message,
+        };
+        Self { operation, subject: subject.into().into(), meaning, code, message, request_id, advice }
     }
+}
+
+/// Describes an answer that is not AWS's, such as the HTML page of a proxy.
+fn foreign_answer(response: &HttpResponse) -> Option<String> {
+    let body = String::from_utf8_lossy(response.body().bytes()?).trim_start().to_ascii_lowercase();
+    (body.starts_with("<!doctype html") || body.starts_with("<html")).then(|| {
+        let status = response.status().as_u16();
+        format!("HTTP {status} with an HTML page, which is not an answer of AWS: check proxy and endpoint")
+    })
+}
+
+/// The region that S3 names when a request for a bucket went to another one.
+fn bucket_region(response: &HttpResponse) -> Option<&str> {
+    let is_redirect = matches!(response.status().as_u16(), 301 | 307 | 308 | 400);
+    response.headers().get("x-amz-bucket-region").filter(|_| is_redirect)
 }
 
 fn unanswered<E>(error: &SdkError<E, HttpResponse>) -> Option<&Unanswered> {
@@ -64,28 +85,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Maps HTTP status and error code to a meaning. An error code that is not listed is judged by its status.
-fn meaning(status: Option<u16>, code: Option<&str>) -> Meaning {
-    match code {
-        Some("ResourceConflictException" | "ConflictException" | "TooManyRequestsException") => Meaning::Busy,
-        Some("ConditionalRequestConflict") => Meaning::Precondition,
-        Some(
-            "NoSuchKey" | "NoSuchBucket" | "ResourceNotFoundException" | "NotFoundException" | "NotFound",
-        ) => Meaning::NotFound,
-        _ => match status {
-            Some(404) => Meaning::NotFound,
-            Some(412) => Meaning::Precondition,
-            Some(401 | 403) => Meaning::Denied,
-            Some(429) => Meaning::Busy,
-            Some(400..=499) => Meaning::Rejected,
-            _ => Meaning::Unknown,
-        },
-    }
-}
-
 /// The meaning of a request that was never sent: it lacks credentials, or is invalid.
 fn construction(message: &str) -> Meaning {
-    if message.contains("credential") { Meaning::Denied } else { Meaning::Rejected }
+    if message.contains("credential") { Meaning::Unauthenticated } else { Meaning::Rejected }
 }
 
 #[cfg(test)]
@@ -93,19 +95,6 @@ mod tests {
     use aws_smithy_runtime_api::client::result::ConnectorError;
 
     use super::*;
-
-    #[test]
-    fn the_code_beats_the_status_and_no_answer_is_unknown() {
-        assert_eq!(meaning(Some(409), Some("ResourceConflictException")), Meaning::Busy);
-        assert_eq!(meaning(Some(409), Some("ConditionalRequestConflict")), Meaning::Precondition);
-        assert_eq!(meaning(Some(412), Some("PreconditionFailed")), Meaning::Precondition);
-        assert_eq!(meaning(Some(404), None), Meaning::NotFound);
-        assert_eq!(meaning(Some(403), Some("AccessDenied")), Meaning::Denied);
-        assert_eq!(meaning(Some(400), Some("BadRequestException")), Meaning::Rejected);
-        assert_eq!(meaning(Some(500), Some("ServiceException")), Meaning::Unknown);
-        assert_eq!(meaning(None, None), Meaning::Unknown);
-        assert_eq!(meaning(Some(409), Some("ConflictException")), Meaning::Busy);
-    }
 
     #[test]
     fn a_call_without_an_answer_may_have_happened() {

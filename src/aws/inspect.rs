@@ -284,7 +284,9 @@ fn is_allowed(answer: Result<(), Failure>) -> Result<bool, Failure> {
         Err(failure) => match failure.meaning {
             Meaning::Denied => Ok(false),
             Meaning::Precondition | Meaning::NotFound | Meaning::Rejected => Ok(true),
-            Meaning::Busy | Meaning::Unreachable | Meaning::Unknown => Err(failure),
+            Meaning::Busy | Meaning::Unauthenticated | Meaning::Unreachable | Meaning::Unknown => {
+                Err(failure)
+            }
         },
     }
 }

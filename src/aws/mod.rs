@@ -5,6 +5,7 @@
 //! - [`retry`] is the table of retries, and [`timeouts`] has the time limits of calls.
 //! - `s3`, `lambda` and `api_gateway` make the calls.
 
+mod answers;
 pub(crate) mod api_gateway;
 pub(crate) mod cleanup;
 mod definition;
@@ -152,10 +153,12 @@ impl Aws {
             }
             let message =
                 "failed to authenticate: AWS does not accept the credentials, or none are configured";
-            Error::preflight(ErrorId::AwsCredentials, message).because(failure).hint(
-                "nothing was changed; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, until \
+            let hint = failure.hint(
+                "nothing was changed",
+                "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, until \
                  `aws sts get-caller-identity` succeeds",
-            )
+            );
+            Error::preflight(ErrorId::AwsCredentials, message).because(failure).hint(hint)
         })?;
         let account = answer.account().unwrap_or_default();
         if account != expected.as_str() {

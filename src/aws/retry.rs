@@ -17,6 +17,7 @@ use aws_smithy_types::retry::ErrorKind;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
+use super::answers;
 use super::timeouts::Unanswered;
 use crate::engine::failure::is_try_again_later;
 
@@ -82,6 +83,11 @@ impl ClassifyRetry for Table {
             .map(|code| code.split([':', ',']).next().unwrap_or(code).to_owned());
         let body = response.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
         let after = response.headers().get("retry-after").and_then(parse_retry_after);
+        let xml_code = body.split_once("<Code>").and_then(|(_, rest)| Some(rest.split_once("</Code>")?.0));
+        // The SDK repeats any answer with 502, and some codes of exhausted quotas.
+        if answers::find(code.as_deref().or(xml_code), &body).is_some_and(|answer| answer.is_permanent) {
+            return RetryAction::RetryForbidden;
+        }
         match verdict(response.status().as_u16(), code.as_deref(), &body) {
             None => RetryAction::NoActionIndicated,
             Some(kind) => match after {
@@ -105,7 +111,6 @@ impl ClassifyRetry for Table {
 fn verdict(status: u16, code: Option<&str>, body: &str) -> Option<ErrorKind> {
     match (status, code) {
         (429, _) => Some(ErrorKind::ThrottlingError),
-        // API Gateway's "limit exceeded" is a rate, not a quota, when it comes with 429 (above) or 503.
         (503, _) => Some(ErrorKind::ThrottlingError),
         // S3: two concurrent conditional writes. The next attempt finds the winner and gets 412.
         (409, None) if body.contains("ConditionalRequestConflict") => Some(ErrorKind::TransientError),

@@ -345,11 +345,12 @@ impl Bucket {
         });
         let body = answer.body.collect().await.map_err(|error| Failure {
             operation: "GetObject",
-            subject: self.about(key),
+            subject: self.about(key).into(),
             meaning: Meaning::Unknown,
             code: None,
             message: error.to_string(),
             request_id: None,
+            advice: None,
         })?;
         Ok(Some(Stored { body: body.to_vec(), etag, age }))
     }

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::api_gateway::{ApiStage, AwsStage};
 use super::{Aws, Emulator, Target};
 use crate::engine::failure::Meaning;
-use crate::engine::ports::StagePort as _;
+use crate::engine::ports::{StagePort as _, Store as _};
 use crate::release::model::Pointer;
 
 /// A throttling answer with the time to wait.
@@ -142,6 +142,71 @@ async fn a_refusal_is_not_retried() {
     let failure = cloud.aws_stage.create_deployment("note").await.unwrap_err();
     assert_eq!((failure.meaning, cloud.count()), (Meaning::Denied, 1));
     assert!(failure.to_string().contains("not authorized to perform: apigateway:POST"), "{failure}");
+}
+
+/// The SDK would repeat each of these for a minute: 429 and 502 look temporary, and so does the code
+/// `LimitExceededException`.
+#[tokio::test]
+async fn an_exhausted_quota_is_not_retried() {
+    let full = r#"{"message":"Maximum number of deployments per REST API has been reached."}"#;
+    for status in [400, 429] {
+        let answer = Answer(status, "x-amzn-ErrorType: LimitExceededException\r\n", full);
+        let cloud = ScriptedAws::new(false, [answer]).await;
+        let failure = cloud.aws_stage.create_deployment("note").await.unwrap_err();
+        assert_eq!((failure.meaning, cloud.count()), (Meaning::Rejected, 1), "{status}");
+        assert!(failure.hint("live", "").contains("deployctl prune"), "{failure:?}");
+    }
+    let key = Answer(
+        502,
+        "x-amzn-ErrorType: KMSDisabledException\r\n",
+        r#"{"Type":"User","Message":"Lambda was unable to decrypt the environment variables because the KMS key used is disabled."}"#,
+    );
+    let cloud = ScriptedAws::new(false, [key]).await;
+    let (name, version) = ("f".parse().unwrap(), "7".parse().unwrap());
+    let failure = cloud.aws_stage.invoke(&name, &version, &serde_json::Value::Null).await.unwrap_err();
+    assert_eq!((failure.meaning, cloud.count()), (Meaning::Rejected, 1));
+    assert!(failure.hint("live", "").contains("KMS key"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn an_expired_session_is_not_a_missing_permission() {
+    let expired = Answer(
+        403,
+        "x-amzn-ErrorType: ExpiredTokenException\r\n",
+        r#"{"message":"The security token included in the request is expired"}"#,
+    );
+    let cloud = ScriptedAws::new(false, [expired]).await;
+    let failure = cloud.aws_stage.create_deployment("note").await.unwrap_err();
+    assert_eq!((failure.meaning, cloud.count()), (Meaning::Unauthenticated, 1));
+    assert!(failure.hint("the old release serves", "").contains("log in again"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_bucket_in_another_region_is_an_error_with_the_region() {
+    let elsewhere = Answer(
+        301,
+        "x-amz-bucket-region: eu-west-1\r\ncontent-type: application/xml\r\n",
+        "<Error><Code>PermanentRedirect</Code><Message>The bucket you are attempting to access must be addressed \
+         using the specified endpoint.</Message></Error>",
+    );
+    let cloud = ScriptedAws::new(false, [elsewhere, elsewhere]).await;
+    let bucket = cloud.aws.bucket("b");
+    let read = bucket.read("key").await.unwrap_err();
+    let written = bucket.create("key", b"{}").await.unwrap_err();
+    for failure in [read, written] {
+        assert_eq!(failure.meaning, Meaning::Rejected, "{failure:?}");
+        assert!(failure.message.contains("the bucket is in eu-west-1"), "{failure}");
+        assert!(failure.hint("live", "").contains("another region"), "{failure:?}");
+    }
+    assert_eq!(cloud.count(), 2);
+}
+
+#[tokio::test]
+async fn a_page_of_a_proxy_is_not_an_answer_of_aws() {
+    let page = Answer(403, "content-type: text/html\r\n", "<html><body>Blocked</body></html>");
+    let cloud = ScriptedAws::new(false, [page]).await;
+    let failure = cloud.aws_stage.create_deployment("note").await.unwrap_err();
+    assert!(failure.message.contains("HTTP 403 with an HTML page"), "{failure}");
 }
 
 /// An answer of the form that the API reference of IAM shows.

@@ -73,7 +73,7 @@ impl Context {
     /// Reads identity and contract at the same time.
     pub(crate) async fn session_of_released(&self) -> Result<(Session, Contract)> {
         let mut session = self.connect(Access::Change).await?;
-        let (identity, contract) = futures::join!(session.identify(), session.contract());
+        let (identity, contract) = futures::join!(session.identify(), session.contract_to_change());
         session.identity = Some(identity?);
         Ok((session, contract?))
     }

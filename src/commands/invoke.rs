@@ -44,12 +44,16 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
     let call = session.aws.invoke(&name, &number, &payload, args.log_tail);
     let answer = tokio::select! {
         answer = call => answer.map_err(|failure| {
+            let hint = failure.hint(
+                "what is live is unchanged",
+                "the caller needs lambda:InvokeFunction on the version",
+            );
             Error::preflight(
                 ErrorId::InvokeFailed,
                 format!("failed to invoke {name} version {number}, or to read its answer"),
             )
                 .because(failure)
-                .hint("what is live is unchanged; the caller needs lambda:InvokeFunction on the version")
+                .hint(hint)
         })?,
         () = session.cancel.cancelled() => {
             return Err(Error::new(

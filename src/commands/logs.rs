@@ -234,10 +234,11 @@ fn since(text: &str, now: Timestamp) -> Result<Timestamp> {
 }
 
 fn unreadable(failure: Failure) -> Error {
-    Error::preflight(ErrorId::LogsUnreadable, "failed to read the logs").because(failure).hint(
-        "what is live is unchanged; the caller needs logs:FilterLogEvents and \
-         lambda:GetFunctionConfiguration",
-    )
+    let hint = failure.hint(
+        "what is live is unchanged",
+        "the caller needs logs:FilterLogEvents and lambda:GetFunctionConfiguration",
+    );
+    Error::preflight(ErrorId::LogsUnreadable, "failed to read the logs").because(failure).hint(hint)
 }
 
 #[cfg(test)]

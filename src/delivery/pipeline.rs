@@ -7,6 +7,7 @@ use super::source::{Source, Stored};
 use crate::aws::s3::Bucket;
 use crate::engine::held::HeldStage;
 use crate::engine::operations::{Origin, Released};
+use crate::engine::ports::Store as _;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::contract::Contract;
 use crate::project::session::Session;
@@ -71,6 +72,7 @@ async fn release_stored(
         Some(contract) => contract,
         None => Contract::read(&session.settings.contract, None, &[])?,
     };
+    session.require_one_bucket(&contract, held.store.name())?;
     let aws_stage = session.aws_stage(&contract)?;
     let Stored { artifacts, git, promoted_from } = stored;
     let desired = Desired { version: version.clone(), artifacts, functions: contract.functions.clone() };
@@ -109,11 +111,16 @@ async fn run_both<A, B>(
 
 /// The artifact bucket, if the stage has one.
 async fn known_bucket(session: &Session) -> Result<Option<Bucket>> {
-    match session.artifact_bucket().await {
-        // A contract with an invalid bucket name was never released with. Applying the corrected layer
-        // repairs it, so this must not fail here.
-        Err(error) if error.id.is_contract() => Ok(None),
-        other => other,
+    let (bucket, contract) = futures::join!(session.artifact_bucket(), session.applied_contract());
+    match (bucket, contract) {
+        // An invalid contract was never released with. Applying the corrected layer repairs it, so this must
+        // not fail here.
+        (Err(error), _) if error.id.is_contract() => Ok(None),
+        (Ok(Some(bucket)), Ok(Some(contract))) => {
+            session.require_one_bucket(&contract, bucket.name())?;
+            Ok(Some(bucket))
+        }
+        (bucket, _) => bucket,
     }
 }
 

@@ -46,7 +46,7 @@ impl DeliveryPlan {
 
 /// Plans a release of `version`, or of the version that is live.
 pub(crate) async fn plan_release(session: &Session, version: Option<Version>) -> Result<DeliveryPlan> {
-    let contract = session.applied_contract().await?;
+    let contract = session.applied_contract_to_change().await?;
     let aws_stage = contract.as_ref().map(|contract| session.aws_stage(contract)).transpose()?;
     let version = match (version, &aws_stage) {
         (Some(version), _) => Some(version),

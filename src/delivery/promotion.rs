@@ -90,6 +90,9 @@ impl Promotion {
                     self.bucket.name()
                 ),
             ),
+            UploadError::Aws(failure) if failure.advice.is_some() => {
+                (ErrorId::AwsRead, "cannot be read", failure.hint("nothing was changed", ""))
+            }
             _ => (ErrorId::PromoteGone, "does not exist or cannot be read", RESTORE.to_owned()),
         };
         Error::preflight(id, format!("{release}: {key} {reason}")).because(error).hint(hint)

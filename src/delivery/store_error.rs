@@ -12,8 +12,16 @@ pub(super) fn store_error(version: &Version, error: UploadError) -> Error {
                 "nothing was changed; choose a new version, or build the same source with the same tools",
             )
         }
-        error => Error::preflight(ErrorId::ArtifactUpload, "failed to upload an artifact").because(error).hint(
-            "what is live is unchanged; allow the caller s3:PutObject and s3:GetObject on the artifact bucket",
-        ),
+        error => {
+            let live = "what is live is unchanged";
+            let otherwise = "allow the caller s3:PutObject and s3:GetObject on the artifact bucket";
+            let hint = match &error {
+                UploadError::Aws(failure) => failure.hint(live, otherwise),
+                _ => format!("{live}; {otherwise}"),
+            };
+            Error::preflight(ErrorId::ArtifactUpload, "failed to upload an artifact")
+                .because(error)
+                .hint(hint)
+        }
     }
 }

@@ -12,8 +12,10 @@ pub(crate) enum Meaning {
     Precondition,
     /// Another change of the resource is in progress; the call may be tried again later.
     Busy,
-    /// The caller lacks the permission, or has no credentials.
+    /// The caller lacks the permission.
     Denied,
+    /// The credentials are missing, invalid or expired.
+    Unauthenticated,
     /// AWS rejects the request as it is.
     Rejected,
     /// There was no connection, or no call of this command has been answered yet. An attempt before the last
@@ -29,19 +31,21 @@ pub(crate) struct Failure {
     /// The API's name of the call, such as `UpdateStage`.
     pub(crate) operation: &'static str,
     /// The resource of the call.
-    pub(crate) subject: String,
+    pub(crate) subject: Box<str>,
     pub(crate) meaning: Meaning,
     /// AWS's error code, if there was an answer.
     pub(crate) code: Option<String>,
     /// The message of AWS or of the transport.
     pub(crate) message: String,
     /// The request id, which AWS support asks for.
-    pub(crate) request_id: Option<String>,
+    pub(crate) request_id: Option<Box<str>>,
+    /// What the user can do about it; it completes a hint. `None`: the caller of the port knows better.
+    pub(crate) advice: Option<&'static str>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operation, subject, meaning: _, code, message, request_id } = self;
+        let Self { operation, subject, code, message, request_id, .. } = self;
         write!(f, "{operation} of {subject} failed: ")?;
         if let Some(code) = code {
             write!(f, "{code}: ")?;
@@ -63,12 +67,19 @@ impl Failure {
     ) -> Self {
         Self {
             operation,
-            subject: subject.into(),
+            subject: subject.into().into(),
             meaning: Meaning::Rejected,
             code: None,
             message: message.into(),
             request_id: None,
+            advice: None,
         }
+    }
+
+    /// The hint of an error: what is `live`, and what to do next. Without advice for this failure, that is
+    /// `otherwise`.
+    pub(crate) fn hint(&self, live: &str, otherwise: &str) -> String {
+        format!("{live}; {}", self.advice.unwrap_or(otherwise))
     }
 
     /// Whether the same call may succeed in a moment.

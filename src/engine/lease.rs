@@ -518,11 +518,13 @@ fn held(stage: &StageName, holder: &Holder) -> Error {
 }
 
 fn unreadable(failure: Failure) -> Error {
+    let hint = failure.hint(
+        "the stage was not moved",
+        "the caller needs s3:GetObject and s3:PutObject on the artifact bucket",
+    );
     Error::preflight(ErrorId::LeaseUnreadable, "failed to read or write the lease in the artifact bucket")
         .because(failure)
-        .hint(
-            "the stage was not moved; the caller needs s3:GetObject and s3:PutObject on the artifact bucket",
-        )
+        .hint(hint)
 }
 
 #[cfg(test)]

@@ -356,15 +356,19 @@ fn newer(place: &str) -> Error {
 }
 
 fn unreadable(failure: Failure) -> Error {
-    Error::preflight(ErrorId::LedgerUnreadable, "failed to read the ledger")
-        .because(failure)
-        .hint("nothing was changed; the caller needs s3:ListBucket and s3:GetObject on the artifact bucket")
+    let hint = failure.hint(
+        "nothing was changed",
+        "the caller needs s3:ListBucket and s3:GetObject on the artifact bucket",
+    );
+    Error::preflight(ErrorId::LedgerUnreadable, "failed to read the ledger").because(failure).hint(hint)
 }
 
 fn unwritten(failure: Failure) -> Error {
+    let hint = failure.hint(
+        "the stage was not moved",
+        "allow the caller s3:PutObject on the artifact bucket, and run the command again",
+    );
     Error::new(Kind::OldReleaseServes, ErrorId::LedgerUnwritten, "failed to write the ledger")
         .because(failure)
-        .hint(
-            "the stage was not moved; allow the caller s3:PutObject on the artifact bucket, and run it again",
-        )
+        .hint(hint)
 }

@@ -135,9 +135,14 @@ pub(crate) async fn functions(
 
 /// The error of a read that AWS refused, before anything was moved.
 pub(crate) fn unreadable(what: &str, failure: Failure) -> Error {
+    let otherwise = match failure.meaning {
+        Meaning::Denied => "the caller lacks the permission that the error above names",
+        _ => "run the command again",
+    };
+    let hint = failure.hint("what is live is unchanged", otherwise);
     Error::new(Kind::Preflight, ErrorId::AwsRead, format!("failed to read {what}"))
         .because(failure)
-        .hint("what is live is unchanged")
+        .hint(hint)
 }
 
 /// The error of a command that needs a release on a stage that has none.

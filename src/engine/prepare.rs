@@ -249,14 +249,11 @@ impl<S: Store + Clone> HeldStage<'_, S> {
 }
 
 pub(super) fn not_switched(message: &str, failure: Failure) -> Error {
-    let hint = match failure.meaning {
-        Meaning::Denied => {
-            "the old release serves; the caller lacks the permission that the error above names"
-        }
-        Meaning::Precondition => {
-            "the old release serves; another caller changed the resource meanwhile; run the command again"
-        }
-        _ => "the old release serves; run the command again: it reuses what was prepared",
+    let otherwise = match failure.meaning {
+        Meaning::Denied => "the caller lacks the permission that the error above names",
+        Meaning::Precondition => "another caller changed the resource meanwhile; run the command again",
+        _ => "run the command again: it reuses what was prepared",
     };
+    let hint = failure.hint("the old release serves", otherwise);
     Error::new(Kind::OldReleaseServes, ErrorId::ReleaseNotSwitched, message).because(failure).hint(hint)
 }

@@ -195,9 +195,9 @@ impl<S: Store + Clone> HeldStage<'_, S> {
 }
 
 fn incomplete(message: String, failure: Failure) -> Error {
-    Error::new(Kind::OldReleaseServes, ErrorId::PruneIncomplete, message)
-        .because(failure)
-        .hint("what is live is unchanged; the other deletions are done; run the command again for the rest")
+    let live = "what is live is unchanged; the other deletions are done";
+    let hint = failure.hint(live, "run the command again for the rest");
+    Error::new(Kind::OldReleaseServes, ErrorId::PruneIncomplete, message).because(failure).hint(hint)
 }
 
 fn interrupted() -> Error {

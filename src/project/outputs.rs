@@ -6,7 +6,7 @@ use crate::aws::unreachable;
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::observe::unreadable;
 use crate::engine::ports::{Store as _, Stored};
-use crate::error::{Error, ErrorId, Result};
+use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::contract::{Contract, string_output};
 use crate::project::driver::init_if_needed;
 use crate::project::session::{Access, Session, unless_interrupted};
@@ -66,9 +66,13 @@ impl Session {
         if failure.meaning == Meaning::Unreachable {
             return unreachable(failure);
         }
+        let hint = failure.hint(
+            "nothing was changed",
+            "the caller needs s3:GetObject and s3:ListBucket on the state bucket",
+        );
         Error::preflight(ErrorId::StateUnreadable, "failed to read the Terraform state")
             .because(failure)
-            .hint("nothing was changed; the caller needs s3:GetObject and s3:ListBucket on the state bucket")
+            .hint(hint)
     }
 
     /// The artifact bucket; `None` before its layer is applied.
@@ -90,6 +94,51 @@ impl Session {
     /// `stage.empty` before the first release, and as [`Session::outputs`] and [`Contract::read`].
     pub(crate) async fn contract(&self) -> Result<Contract> {
         self.applied_contract().await?.ok_or_else(|| crate::engine::observe::empty(&self.settings.stage.name))
+    }
+
+    /// The contract of a stage that a command changes. Its bucket must be the one that a release uses:
+    /// otherwise two commands would take their leases in two places.
+    ///
+    /// # Errors
+    /// `contract.invalid` for two buckets, and as [`Session::contract`].
+    pub(crate) async fn contract_to_change(&self) -> Result<Contract> {
+        let contract = self.applied_contract_to_change().await?;
+        contract.ok_or_else(|| crate::engine::observe::empty(&self.settings.stage.name))
+    }
+
+    /// As [`Session::contract_to_change`]; `None` before its layer is applied.
+    pub(crate) async fn applied_contract_to_change(&self) -> Result<Option<Contract>> {
+        let (contract, bucket) = futures::join!(self.applied_contract(), self.artifact_bucket());
+        let contract = contract?;
+        // A rollback must not depend on the output that only a release needs.
+        if let (Some(contract), Ok(Some(bucket))) = (&contract, bucket) {
+            self.require_one_bucket(contract, bucket.name())?;
+        }
+        Ok(contract)
+    }
+
+    /// Checks that the contract names `bucket`, the artifact bucket of a release.
+    ///
+    /// # Errors
+    /// `contract.invalid` with both names.
+    pub(crate) fn require_one_bucket(&self, contract: &Contract, bucket: &str) -> Result<()> {
+        if contract.artifact_bucket == bucket {
+            return Ok(());
+        }
+        let (of_contract, of_bucket) = (&self.settings.contract, &self.settings.bucket);
+        let message = format!(
+            "refused: output {:?} of layer {:?} names the artifact bucket {}, but output {:?} of layer {:?} names \
+             {bucket}",
+            of_contract.output,
+            of_contract.layer,
+            contract.artifact_bucket,
+            of_bucket.output,
+            of_bucket.layer
+        );
+        Err(Error::new(Kind::Terraform, ErrorId::ContractInvalid, message).hint(
+            "what is live is unchanged; let both outputs name the bucket with the ledger of this stage \
+             (`deployctl/<stage>/`)",
+        ))
     }
 
     /// The contract; `None` before its layer is applied.

@@ -142,7 +142,21 @@ impl Failure {
             Reason::BackendUnreachable => {
                 "check the bucket's name, region and credentials; `deployctl bootstrap` creates the bucket"
             }
+            Reason::Authentication if self.mentions("ExpiredToken") => {
+                "the credentials have expired: log in again, and run the command again"
+            }
+            Reason::Authentication if self.mentions("RequestTimeTooSkewed") => {
+                "the clock of this machine is wrong: set it, and run the command again"
+            }
             Reason::Authentication => "check the credentials and their permissions",
+            Reason::Throttled if self.mentions("Maximum number of deployments") => {
+                "the API has as many deployments as API Gateway allows: delete old ones with \
+                 `deployctl prune --keep 5`, and run the command again"
+            }
+            Reason::Throttled if self.mentions("CodeStorageExceeded") => {
+                "Lambda's code storage in this region is full: delete old versions with \
+                 `deployctl prune --keep 5`, and run the command again"
+            }
             Reason::Throttled => "run the command again later, or request a higher quota",
             Reason::VersionConstraint => {
                 "install a version that meets the constraint, or change the constraint"
@@ -190,6 +204,11 @@ impl Failure {
             Reason::Io { .. } => return None,
         };
         Some(hint.to_owned())
+    }
+
+    /// Whether an error of Terraform contains `text`.
+    fn mentions(&self, text: &str) -> bool {
+        self.diagnostics.iter().any(|error| error.summary.contains(text) || error.detail.contains(text))
     }
 
     fn unrecognised(&self, by_hand: &dyn Fn(&str) -> String) -> String {
@@ -276,6 +295,48 @@ mod tests {
         assert!(matches!(*recorded("no-registry").reason, Reason::RegistryUnreachable));
         assert!(matches!(*recorded("not-initialised").reason, Reason::NotInitialised));
         assert!(matches!(*recorded("sigint").reason, Reason::Failed(_)));
+    }
+
+    /// The text of an error, its id, and what the hint contains.
+    #[test]
+    fn an_error_of_aws_or_of_the_lock_file_has_a_hint_that_fits() {
+        let table = [
+            (
+                "Error while installing hashicorp/aws v5.100.0: the local package for \
+                 registry.terraform.io/hashicorp/aws 5.100.0 doesn't match any of the checksums previously \
+                 recorded in the dependency lock file",
+                ErrorId::TerraformLockFileOutdated,
+                "deployctl terraform app --stage dev -- providers lock -platform=linux_amd64",
+            ),
+            (
+                "api error ExpiredToken: The provided token has expired.",
+                ErrorId::TerraformAuthentication,
+                "log in again",
+            ),
+            ("api error AccessDenied: not authorized", ErrorId::TerraformAuthentication, "permissions"),
+            (
+                "LimitExceededException: Maximum number of deployments per REST API has been reached",
+                ErrorId::TerraformThrottled,
+                "deployctl prune",
+            ),
+            (
+                "CodeStorageExceededException: Code storage limit exceeded.",
+                ErrorId::TerraformThrottled,
+                "deployctl prune",
+            ),
+        ];
+        for (detail, id, hint) in table {
+            let is_init = id == ErrorId::TerraformLockFileOutdated;
+            let summary = if is_init { "Failed to install provider" } else { "creating a resource" };
+            let line = serde_json::json!({
+                "@level": "error", "@message": "", "type": "diagnostic",
+                "diagnostic": { "severity": "error", "summary": summary, "detail": detail },
+            });
+            let found = Message::parse(&line.to_string()).unwrap().error().cloned();
+            let error = Error::from(Failure::from_run(found.into_iter().collect(), None).at("app", "dev"));
+            assert_eq!(error.id, id, "{detail}");
+            assert!(error.hint.as_ref().unwrap().contains(hint), "{error:?}");
+        }
     }
 
     #[test]

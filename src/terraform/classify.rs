@@ -69,8 +69,7 @@ fn classify(diagnostics: &[Diagnostic], process_error: &str) -> Option<Reason> {
         Reason::BackendChanged
     } else if has(UNREACHABLE_REGISTRY) {
         Reason::RegistryUnreachable
-    } else if has(&["Provider dependency changes detected", "checksums recorded in the dependency lock file"])
-    {
+    } else if has(LOCK_FILE_OUTDATED) {
         Reason::LockFileOutdated
     } else if has(NOT_INITIALISED) {
         Reason::NotInitialised
@@ -95,6 +94,11 @@ fn classify(diagnostics: &[Diagnostic], process_error: &str) -> Option<Reason> {
     Some(reason)
 }
 
+const LOCK_FILE_OUTDATED: &[&str] = &[
+    "Provider dependency changes detected",
+    "checksums recorded in the dependency lock file",
+    "checksums previously recorded in the dependency lock file",
+];
 const UNREACHABLE_REGISTRY: &[&str] = &[
     "could not connect to registry",
     "failed to request discovery document",
@@ -119,6 +123,7 @@ const THROTTLED: &[&str] = &[
     "Throttling",
     "TooManyRequestsException",
     "LimitExceeded",
+    "CodeStorageExceeded",
     "QuotaExceeded",
     "Rate exceeded",
     "RequestLimitExceeded",
@@ -130,6 +135,7 @@ const THROTTLED: &[&str] = &[
 const AUTHENTICATION: &[&str] = &[
     "No valid credential sources found",
     "ExpiredToken",
+    "RequestTimeTooSkewed",
     "InvalidClientTokenId",
     "UnrecognizedClientException",
     "SignatureDoesNotMatch",

@@ -360,3 +360,27 @@ async fn a_version_that_is_deleted_by_hand_is_drift() {
     assert_eq!(refused["error"]["id"], "function.missing", "{refused:#}");
     stage.fake.project.run(&["redeploy", "--if-stale"]).await.exit(0);
 }
+
+/// A release takes the artifact bucket from the first layer, a rollback from the contract. If they differed,
+/// each would hold a lease in a bucket of its own.
+#[tokio::test]
+async fn two_artifact_buckets_are_refused() {
+    let stage = ReleasedStage::after(&["1.0.0"]).await;
+    let project = &stage.fake.project;
+    project.layer("base", "output \"artifact_bucket\" {\n  value = \"another\"\n}\n");
+    project.run(&["terraform", "base", "--", "apply", "-auto-approve"]).await.exit(0);
+    project.build("1.1.0");
+    for command in [
+        &["release", "--version", "1.1.0"][..],
+        &["plan"],
+        &["rollback"],
+        &["redeploy"],
+        &["prune", "--keep", "1"],
+    ] {
+        let refused = project.run(&[command, &["--output", "json"]].concat()).await.exit(20).json();
+        assert_eq!(refused["error"]["id"], "contract.invalid", "{command:?}: {refused:#}");
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert!(message.contains("small-artifacts") && message.contains("another"), "{message}");
+    }
+    assert_eq!(stage.json(&["status"]).await["version"], "1.0.0");
+}

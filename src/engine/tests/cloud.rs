@@ -270,6 +270,7 @@ fn failure(operation: &'static str, meaning: Meaning) -> Failure {
         code: None,
         message: "injected by the test".into(),
         request_id: None,
+        advice: None,
     }
 }
 
