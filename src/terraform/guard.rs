@@ -15,9 +15,23 @@ pub(crate) const OWNED: &[(&str, &[&str])] = &[
     ("aws_api_gateway_stage", &["deployment_id", "variables", "canary_settings"]),
     (
         "aws_lambda_function",
-        &["filename", "source_code_hash", "s3_bucket", "s3_key", "s3_object_version", "image_uri"],
+        &[
+            "filename",
+            "source_code_hash",
+            "s3_bucket",
+            "s3_key",
+            "s3_object_version",
+            "image_uri",
+            "architectures",
+            "code_sha256",
+            "source_kms_key_arn",
+        ],
     ),
 ];
+
+/// Arguments of version 6 of the provider. Version 5 accepts no `ignore_changes` that names the second one,
+/// and warns of the first, so they are named only to those who set them.
+const SINCE_PROVIDER_6: &[&str] = &["code_sha256", "source_kms_key_arn"];
 
 /// Resource types that hold data or an address that clients use; and functions and stages: Terraform would
 /// destroy them before the switch, while they serve requests, and a rollback needs them.
@@ -80,7 +94,7 @@ pub enum Objection {
         address: String,
         /// The attributes that would change.
         attributes: Vec<String>,
-        /// All attributes of this type that releases set.
+        /// All attributes of this type that releases set, as far as the provider has them.
         ignore: Vec<&'static str>,
     },
     /// A protected resource would be destroyed or replaced.
@@ -134,7 +148,8 @@ fn owned(change: &ResourceChange) -> Option<Objection> {
     if change.action != Action::Update || attributes.is_empty() {
         return None;
     }
-    Some(Objection::Owned { address: change.address.clone(), attributes, ignore: ignore.to_vec() })
+    let ignore = ignore.iter().filter(|name| !SINCE_PROVIDER_6.contains(name) || is_changed(name));
+    Some(Objection::Owned { address: change.address.clone(), attributes, ignore: ignore.copied().collect() })
 }
 
 impl fmt::Display for Objection {
@@ -234,6 +249,14 @@ mod tests {
             let code = change("module.a.aws_lambda_function.f", Action::Update, &[attribute]);
             assert!(refusal(vec![code], &settings).contains(attribute));
         }
+        let ignored = |attribute: &str| {
+            let code = change("aws_lambda_function.f", Action::Update, &[attribute]);
+            refusal(vec![code], &settings).split_once("ignore_changes = ").unwrap().1.to_owned()
+        };
+        let always =
+            "filename, source_code_hash, s3_bucket, s3_key, s3_object_version, image_uri, architectures";
+        assert_eq!(ignored("architectures"), format!("[{always}] }}`"), "version 5 does not have the others");
+        assert_eq!(ignored("source_kms_key_arn"), format!("[{always}, source_kms_key_arn] }}`"));
         let fine = vec![
             change("aws_lambda_function.f", Action::Update, &["memory_size"]),
             change("aws_lambda_function.g", Action::Create, &["s3_key"]),

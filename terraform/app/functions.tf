@@ -112,7 +112,8 @@ resource "aws_lambda_function" "this" {
       source_code_hash,  # deployctl owns it: the hash of the code it uploaded
       architectures,     # deployctl owns it: it updates code and architecture in one call; changing only this would restore the oldest zip
 
-      # filename and image_uri would also update the code, but they are never set.
+      # filename, image_uri, code_sha256 and source_kms_key_arn would also update the code, but they are never set. Version 5
+      # of the provider does not have the last one.
     ]
   }
 

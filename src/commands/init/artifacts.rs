@@ -18,7 +18,8 @@ pub(crate) enum Source {
 }
 
 /// The attributes of a function's code.
-const CODE: [&str; 5] = ["filename", "source_code_hash", "s3_bucket", "s3_key", "s3_object_version"];
+const CODE: [&str; 6] =
+    ["filename", "source_code_hash", "code_sha256", "s3_bucket", "s3_key", "s3_object_version"];
 
 /// Assigns an artifact to each function, and returns all artifacts by name.
 pub(crate) fn assign(

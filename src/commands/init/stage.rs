@@ -17,10 +17,10 @@ pub(crate) const POINTER: [&str; 3] = ["deployment_id", "variables", "canary_set
 /// Makes Terraform ignore a function's code.
 pub(crate) fn release_code(function: &Found<'_>, edits: &mut Edits) {
     let mut attributes = CODE.to_vec();
-    if function.attribute("filename").is_some() {
-        // The patch removes it, but the state of an existing function still contains it.
-        attributes.push("filename");
-    }
+    // The patch removes the first two, but the state of an existing function still contains them. The others
+    // exist only in some versions of the provider.
+    let if_set = ["filename", "code_sha256", "source_kms_key_arn"];
+    attributes.extend(if_set.iter().filter(|name| function.attribute(name).is_some()));
     ignore(
         function,
         &attributes,
@@ -142,4 +142,29 @@ fn stage(why: &str, api: &str, name: &str, deployment: &str) -> String {
     let values =
         [("WHY", why), ("API", api), ("NAME", name), ("DEPLOYMENT", deployment), ("IGNORED", &ignored)];
     filled(include_str!("templates/stage.tf.in"), &values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_that_only_some_providers_have_are_ignored_if_they_are_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |text: &str| {
+            let source = format!("resource \"aws_lambda_function\" \"f\" {{\n{text}}}\n");
+            std::fs::write(dir.path().join("main.tf"), source).unwrap();
+            let module = Module::read(dir.path());
+            let mut edits = Edits::default();
+            module.resources("aws_lambda_function").for_each(|found| release_code(&found, &mut edits));
+            edits.patch(dir.path())
+        };
+        let plain = write("  s3_key = \"k\"\n");
+        assert!(plain.contains("+      architectures,"), "{plain}");
+        assert!(!plain.contains("code_sha256") && !plain.contains("source_kms_key_arn"), "{plain}");
+        let set = write("  code_sha256        = \"x\"\n  source_kms_key_arn = \"y\"\n");
+        for line in ["+      code_sha256,", "+      source_kms_key_arn,"] {
+            assert!(set.contains(line), "{set}");
+        }
+    }
 }
