@@ -50,13 +50,11 @@ impl Resources {
             }
         }
         for name in &self.functions {
-            let actions = vec![
-                "lambda:GetFunctionConfiguration",
-                "lambda:UpdateFunctionCode",
-                "lambda:PublishVersion",
-                "lambda:InvokeFunction",
-            ];
+            let actions =
+                vec!["lambda:GetFunctionConfiguration", "lambda:UpdateFunctionCode", "lambda:PublishVersion"];
             checks.push((actions, self.function(name)));
+            // A version is a resource of its own to those who invoke it.
+            checks.push((vec!["lambda:InvokeFunction"], format!("{}:1", self.function(name))));
         }
         if let Some((api, stage)) = &self.api {
             // lambda:ListFunctions has no resource.

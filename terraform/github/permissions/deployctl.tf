@@ -86,7 +86,7 @@ locals {
     {
       Sid    = "ReleaseFunctions"
       Effect = "Allow"
-      # InvokeFunction is for `[[checks]]`.
+      # InvokeFunction is for `[[checks]]`, and for waking a version that Lambda made inactive.
       Action   = ["lambda:UpdateFunctionCode", "lambda:PublishVersion", "lambda:InvokeFunction"]
       Resource = [local.functions, "${local.functions}:*"]
     },

@@ -19,7 +19,8 @@ const DOMAIN: &str = "dev.example.com";
 
 /// Allowed to deployctl, and asked for by nobody here, each with its reason.
 const UNSEEN: [&str; 1] = [
-    // By `[[checks]]` with `invoke`, which a project need not have; this one's function cannot run.
+    // By `[[checks]]` with `invoke`, which a project need not have, and for versions that Lambda made inactive; this
+    // one's function cannot run.
     "ReleaseFunctions lambda:InvokeFunction",
 ];
 

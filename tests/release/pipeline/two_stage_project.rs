@@ -55,7 +55,7 @@ impl TwoStageProject {
     pub(crate) async fn configure(&self) {
         let update = self.lambda.update_function_configuration().function_name("small-local-hello");
         update.description("another").send().await.unwrap();
-        // As Terraform waits: deployctl would wait by GetFunction, which is among the rights that are Terraform's here.
+        // As Terraform waits.
         let wait = self.lambda.wait_until_function_updated_v2().function_name("small-local-hello");
         wait.wait(std::time::Duration::from_secs(30)).await.unwrap();
     }
