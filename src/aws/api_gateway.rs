@@ -17,8 +17,10 @@ use crate::platform::variables;
 use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
+use crate::release::patch::{Operation, patch};
 use crate::release::state::{
-    Caches, Code, Codes, Deployment, FunctionState, Published, StageState, StageUse, VersionState,
+    Caches, Code, Codes, Deployment, FunctionState, Published, PublishedState, StageState, StageUse,
+    VersionState,
 };
 
 /// The time limit of one probe. Integrations of API Gateway may take 29 s, but a slow probe is better
@@ -84,21 +86,14 @@ impl AwsStage {
     }
 }
 
-/// The patch that moves a stage: the deployment and every variable of the target in one call, so that a
-/// request sees one release or the other. Values that `from` has as well are sent, too: if another caller
-/// moved the stage meanwhile, a patch of the differences would leave a mixture of two releases. `from` only
-/// determines what to remove.
-fn patch(from: &Pointer, to: &Pointer) -> Vec<PatchOperation> {
-    let operation = |op: Op, path: String, value: Option<&str>| {
-        PatchOperation::builder().op(op).path(path).set_value(value.map(str::to_owned)).build()
+/// An operation of a patch, as the SDK sends it.
+fn patch_operation(operation: &Operation<'_>) -> PatchOperation {
+    let (op, path, value) = match *operation {
+        Operation::Deployment(id) => (Op::Replace, "/deploymentId".to_owned(), Some(id.as_str())),
+        Operation::Set(name, value) => (Op::Replace, variable(name), Some(value)),
+        Operation::Remove(name) => (Op::Remove, variable(name), None),
     };
-    let mut operations =
-        vec![operation(Op::Replace, "/deploymentId".into(), Some(to.deployment_id.as_str()))];
-    let set = to.variables.iter();
-    operations.extend(set.map(|(name, value)| operation(Op::Replace, variable(name), Some(value))));
-    let removed = from.variables.keys().filter(|name| !to.variables.contains_key(*name));
-    operations.extend(removed.map(|name| operation(Op::Remove, variable(name), None)));
-    operations
+    PatchOperation::builder().op(op).path(path).set_value(value.map(str::to_owned)).build()
 }
 
 fn variable(name: &str) -> String {
@@ -114,7 +109,7 @@ impl StagePort for AwsStage {
         &self,
         name: &FunctionName,
         version: &FunctionVersion,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<PublishedState>, Failure> {
         self.read_version(name, version).await
     }
 
@@ -136,8 +131,8 @@ impl StagePort for AwsStage {
         self.publish_latest(name, code_sha256, revision).await
     }
 
-    async fn wait_active(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
-        self.wait_until_active(name, version).await
+    async fn wake(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
+        self.wake_version(name, version).await
     }
 
     async fn definition(&self) -> Result<Definition, Failure> {
@@ -262,7 +257,7 @@ impl StagePort for AwsStage {
             .update_stage()
             .rest_api_id(&self.rest_api_id)
             .stage_name(&self.stage_name)
-            .set_patch_operations(Some(patch(from, to)))
+            .set_patch_operations(Some(patch(from, to).iter().map(patch_operation).collect()))
             .customize()
             .config_override(Config::builder().retry_config(RetryConfig::disabled()))
             .send()
@@ -379,46 +374,17 @@ impl AwsStage {
 mod tests {
     use super::*;
 
-    fn pointer(deployment: &str, variables: &[(&str, &str)]) -> Pointer {
-        Pointer {
-            deployment_id: deployment.parse().unwrap(),
-            variables: variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-        }
-    }
-
     #[test]
-    fn the_patch_states_the_whole_target_and_reverses() {
-        let old = pointer("d1", &[("release", "1"), ("gone", "4"), ("same", "2")]);
-        let new = pointer("d2", &[("release", "2"), ("added", "1"), ("same", "2")]);
-        let lines = |operations: Vec<PatchOperation>| -> Vec<String> {
-            operations
-                .iter()
-                .map(|o| {
-                    format!("{} {} {}", o.op().unwrap().as_str(), o.path().unwrap(), o.value().unwrap_or("-"))
-                })
-                .collect()
-        };
+    fn the_operations_of_a_patch() {
+        let id = "d2".parse().unwrap();
+        let operations = [Operation::Deployment(&id), Operation::Set("f", "2"), Operation::Remove("gone")];
+        let lines = operations.iter().map(patch_operation).map(|operation| {
+            let (op, path) = (operation.op().unwrap().as_str(), operation.path().unwrap());
+            format!("{op} {path} {}", operation.value().unwrap_or("-"))
+        });
         assert_eq!(
-            lines(patch(&old, &new)),
-            [
-                "replace /deploymentId d2",
-                "replace /variables/added 1",
-                "replace /variables/release 2",
-                "replace /variables/same 2",
-                "remove /variables/gone -",
-            ]
+            lines.collect::<Vec<_>>(),
+            ["replace /deploymentId d2", "replace /variables/f 2", "remove /variables/gone -"]
         );
-        assert_eq!(
-            lines(patch(&new, &old)),
-            [
-                "replace /deploymentId d1",
-                "replace /variables/gone 4",
-                "replace /variables/release 1",
-                "replace /variables/same 2",
-                "remove /variables/added -",
-            ]
-        );
-        // Equal values are sent, too: another caller may have moved the stage meanwhile.
-        assert_eq!(patch(&new, &new).len(), 4);
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_sdk_lambda::client::Waiters;
+use aws_config::retry::RetryConfig;
 use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::api_gateway::AwsStage;
 use super::retry::Table;
@@ -17,24 +18,22 @@ use crate::engine::failure::{Failure, Meaning};
 use crate::release::check::Invoked;
 use crate::release::definition::canonical_digest;
 use crate::release::model::{FunctionName, FunctionVersion};
-use crate::release::state::{Code, FunctionState, Published};
+use crate::release::state::{Activity, Code, FunctionState, Published, PublishedState};
 
 /// The time limit for an update of a function: functions in a VPC can need minutes.
 const UPDATE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A zip needs at least this long to become active, so an earlier read is wasted.
-const INITIAL_DELAY: Duration = Duration::from_millis(700);
+/// The pause between two reads of a function that is being updated.
+const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl AwsStage {
     /// Reads a function's `$LATEST`, and waits until no update is in progress.
     pub(super) async fn read_function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
+        let deadline = Instant::now() + UPDATE_TIMEOUT;
         let mut configuration = self.configuration(name, None).await?;
-        let updating = configuration.last_update_status() == Some(&LastUpdateStatus::InProgress)
-            || configuration.state() == Some(&State::Pending);
-        if updating {
-            let wait = self.aws.lambda.wait_until_function_updated_v2().function_name(name.as_str());
-            // A failure or timeout shows in the state that is read next, and the plan decides.
-            let _result = wait.wait(UPDATE_TIMEOUT).await;
+        // A failure or timeout shows in the state that is read last, and the plan decides.
+        while is_updating(&configuration) && Instant::now() < deadline {
+            sleep(UPDATE_INTERVAL).await;
             configuration = self.configuration(name, None).await?;
         }
         let failed = (configuration.last_update_status() == Some(&LastUpdateStatus::Failed)).then(|| {
@@ -57,9 +56,16 @@ impl AwsStage {
         &self,
         name: &FunctionName,
         version: &FunctionVersion,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<PublishedState>, Failure> {
         match self.configuration(name, Some(version)).await {
-            Ok(configuration) => Ok(Some(configuration.code_sha256().unwrap_or_default().to_owned())),
+            Ok(configuration) => Ok(Some(PublishedState {
+                code_sha256: configuration.code_sha256().unwrap_or_default().to_owned(),
+                config_sha256: canonical_digest(&frozen(&configuration)),
+                activity: activity(
+                    (configuration.state(), configuration.state_reason()),
+                    (configuration.last_update_status(), configuration.last_update_status_reason()),
+                ),
+            })),
             Err(failure) if failure.meaning == Meaning::NotFound => Ok(None),
             Err(failure) => Err(failure),
         }
@@ -99,12 +105,17 @@ impl AwsStage {
             .s3_bucket(&self.bucket)
             .s3_key(&code.key)
             .set_s3_object_version(code.s3_version.clone())
+            .set_architectures(code.architecture.map(|change| vec![change.to.as_str().into()]))
             .revision_id(revision)
             .publish(true)
             .send()
             .await
             .map_err(|error| Failure::new("UpdateFunctionCode", name.as_str(), &error))?;
-        published("UpdateFunctionCode", name, answer.version(), answer.code_sha256())
+        let activity = activity(
+            (answer.state(), answer.state_reason()),
+            (answer.last_update_status(), answer.last_update_status_reason()),
+        );
+        published("UpdateFunctionCode", name, answer.version(), answer.code_sha256(), activity)
     }
 
     pub(super) async fn publish_latest(
@@ -124,7 +135,11 @@ impl AwsStage {
             .send()
             .await
             .map_err(|error| Failure::new("PublishVersion", name.as_str(), &error))?;
-        published("PublishVersion", name, answer.version(), answer.code_sha256())
+        let activity = activity(
+            (answer.state(), answer.state_reason()),
+            (answer.last_update_status(), answer.last_update_status_reason()),
+        );
+        published("PublishVersion", name, answer.version(), answer.code_sha256(), activity)
     }
 
     pub(super) async fn invoke_version(
@@ -155,35 +170,55 @@ impl AwsStage {
         Ok(Invoked { error: answer.function_error().map(str::to_owned), result })
     }
 
-    pub(super) async fn wait_until_active(
+    /// Invokes an inactive version once, without retries: the invocation fails, and a later one would run the
+    /// function. The event names no route, because a version that became active meanwhile gets it. An
+    /// asynchronous invocation would be repeated by Lambda, and a dry run wakes nothing.
+    pub(super) async fn wake_version(
         &self,
         name: &FunctionName,
         version: &FunctionVersion,
     ) -> Result<(), Failure> {
-        tokio::time::sleep(INITIAL_DELAY).await;
-        let configuration = self.configuration(name, Some(version)).await?;
-        match (configuration.state(), configuration.last_update_status()) {
-            (Some(State::Failed), _) => return Err(inactive(name, version, configuration.state_reason())),
-            // Lambda does not retry a failed update by itself.
-            (_, Some(LastUpdateStatus::Failed)) => {
-                return Err(inactive(name, version, configuration.last_update_status_reason()));
-            }
-            (Some(State::Pending), _) => {}
-            _ => return Ok(()),
-        }
-        let waited = self
-            .aws
+        let event = json!({ "source": "deployctl", "detail-type": "wake" });
+        self.aws
             .lambda
-            .wait_until_function_active_v2()
+            .invoke()
             .function_name(name.as_str())
             .qualifier(version.as_str())
-            .wait(UPDATE_TIMEOUT)
-            .await;
-        if waited.is_ok() {
-            return Ok(());
-        }
-        let configuration = self.configuration(name, Some(version)).await?;
-        Err(inactive(name, version, configuration.state_reason()))
+            .payload(Blob::new(event.to_string()))
+            .customize()
+            .config_override(aws_sdk_lambda::config::Config::builder().retry_config(RetryConfig::disabled()))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| Failure::new("Invoke", subject(name, Some(version)), &error))
+    }
+}
+
+fn is_updating(configuration: &GetFunctionConfigurationOutput) -> bool {
+    configuration.last_update_status() == Some(&LastUpdateStatus::InProgress)
+        || configuration.state() == Some(&State::Pending)
+}
+
+/// Judges a version by its state and last update, each with its reason. Only `Active` is ready; a state that
+/// is new or unknown may pass.
+fn activity(
+    (state, reason): (Option<&State>, Option<&str>),
+    (update, update_reason): (Option<&LastUpdateStatus>, Option<&str>),
+) -> Activity {
+    let text = |state: &str, reason: Option<&str>| match reason {
+        Some(reason) if !reason.is_empty() => format!("{state}: {reason}"),
+        _ => state.to_owned(),
+    };
+    // Lambda does not retry a failed update by itself.
+    if update == Some(&LastUpdateStatus::Failed) {
+        return Activity::Failed(text("the update failed", update_reason));
+    }
+    let name = text(state.map_or("no state", State::as_str), reason);
+    match state {
+        Some(State::Active) => Activity::Active,
+        Some(State::Inactive) => Activity::Inactive(name),
+        Some(State::Failed | State::Deactivated | State::Deleting) => Activity::Failed(name),
+        _ => Activity::Pending(name),
     }
 }
 
@@ -191,11 +226,6 @@ fn architecture(name: &aws_sdk_lambda::types::Architecture) -> Option<Architectu
     [Architecture::X86_64, Architecture::Arm64]
         .into_iter()
         .find(|architecture| architecture.as_str() == name.as_str())
-}
-
-fn inactive(name: &FunctionName, version: &FunctionVersion, reason: Option<&str>) -> Failure {
-    let reason = reason.unwrap_or("it did not become active in time");
-    Failure::rejected("waiting for Active", subject(name, Some(version)), reason)
 }
 
 fn subject(name: &FunctionName, version: Option<&FunctionVersion>) -> String {
@@ -210,11 +240,12 @@ fn published(
     name: &FunctionName,
     version: Option<&str>,
     code_sha256: Option<&str>,
+    activity: Activity,
 ) -> Result<Published, Failure> {
     let version = version
         .and_then(|version| version.parse().ok())
         .ok_or_else(|| Failure::rejected(operation, name.as_str(), "the answer has no version"))?;
-    Ok(Published { version, code_sha256: code_sha256.unwrap_or_default().to_owned() })
+    Ok(Published { version, code_sha256: code_sha256.unwrap_or_default().to_owned(), activity })
 }
 
 /// The configuration that publishing freezes with the code. Two `$LATEST`s with the same code and

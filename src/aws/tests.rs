@@ -10,9 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::api_gateway::{ApiStage, AwsStage};
 use super::{Aws, Emulator, Target};
+use crate::artifact::Architecture;
 use crate::engine::failure::Meaning;
 use crate::engine::ports::{StagePort as _, Store as _};
 use crate::release::model::Pointer;
+use crate::release::state::{Activity, ArchitectureChange, Code};
 
 /// A throttling answer with the time to wait.
 const THROTTLED: Answer = Answer(
@@ -70,18 +72,73 @@ async fn a_role_that_is_not_propagated_yet_is_retried() {
 }
 
 #[tokio::test]
-async fn a_failed_update_is_an_error_immediately() {
-    let failed = r#"{"FunctionName":"f","State":"Active","LastUpdateStatus":"Failed","LastUpdateStatusReasonCode":"SubnetOutOfIPAddresses","LastUpdateStatusReason":"the subnet has no address left"}"#;
-    let cloud = ScriptedAws::new(false, [Answer(200, "", failed)]).await;
-    let start = Instant::now();
-    let failure =
-        cloud.aws_stage.wait_active(&"f".parse().unwrap(), &"7".parse().unwrap()).await.unwrap_err();
-    assert_eq!(failure.meaning, Meaning::Rejected);
-    assert!(
-        failure.to_string().contains("f:7") && failure.to_string().contains("the subnet has no address left")
+async fn only_active_versions_are_ready() {
+    let read = async |answer: &'static str| {
+        let cloud = ScriptedAws::new(false, [Answer(200, "", answer)]).await;
+        let state = cloud.aws_stage.version(&"f".parse().unwrap(), &"7".parse().unwrap()).await;
+        assert_eq!(cloud.count(), 1);
+        state.unwrap().unwrap().activity
+    };
+    let failed =
+        r#"{"State":"Active","LastUpdateStatus":"Failed","LastUpdateStatusReason":"no address left"}"#;
+    let idle = r#"{"State":"Inactive","StateReason":"The function is idle","StateReasonCode":"Idle"}"#;
+    for (answer, expected) in [
+        (r#"{"State":"Active","LastUpdateStatus":"Successful"}"#, Activity::Active),
+        (idle, Activity::Inactive("Inactive: The function is idle".into())),
+        (failed, Activity::Failed("the update failed: no address left".into())),
+        (r#"{"State":"Failed"}"#, Activity::Failed("Failed".into())),
+        (r#"{"State":"Deactivated"}"#, Activity::Failed("Deactivated".into())),
+        (r#"{"State":"Pending","LastUpdateStatus":"InProgress"}"#, Activity::Pending("Pending".into())),
+        (r#"{"State":"ActiveNonInvocable"}"#, Activity::Pending("ActiveNonInvocable".into())),
+        (r#"{"State":"StateOfTheFuture"}"#, Activity::Pending("StateOfTheFuture".into())),
+        ("{}", Activity::Pending("no state".into())),
+    ] {
+        assert_eq!(read(answer).await, expected, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_inactive_version_is_invoked_once_with_an_event_that_names_no_route() {
+    let not_ready = Answer(
+        502,
+        "x-amzn-ErrorType: ResourceNotReadyException\r\n",
+        r#"{"Type":"Server","Message":"The function is inactive"}"#,
     );
-    assert_eq!(cloud.count(), 1, "one request");
-    assert!(start.elapsed() < Duration::from_secs(60), "it was waited for");
+    let cloud = ScriptedAws::new(false, [not_ready]).await;
+    let failure = cloud.aws_stage.wake(&"f".parse().unwrap(), &"7".parse().unwrap()).await.unwrap_err();
+    assert!(failure.to_string().contains("ResourceNotReadyException"), "{failure}");
+    assert_eq!(cloud.gaps(&["POST /2015-03-31/functions/f/invocations?Qualifier=7"]), [0; 0]);
+    assert_eq!(
+        cloud.requests.lock().unwrap().remove(0).body,
+        r#"{"detail-type":"wake","source":"deployctl"}"#
+    );
+}
+
+#[tokio::test]
+async fn an_update_in_progress_is_read_until_it_ends() {
+    let updating = Answer(200, "", r#"{"State":"Active","LastUpdateStatus":"InProgress","RevisionId":"1"}"#);
+    let done = Answer(200, "", r#"{"State":"Active","LastUpdateStatus":"Successful","RevisionId":"2"}"#);
+    let cloud = ScriptedAws::new(false, [updating, updating, done]).await;
+    assert_eq!(cloud.aws_stage.function(&"f".parse().unwrap()).await.unwrap().revision, "2");
+    assert_eq!(cloud.gaps(&["GET /2015-03-31/functions/f/configuration"; 3]), [1, 1]);
+}
+
+#[tokio::test]
+async fn the_architecture_is_sent_only_if_it_changes() {
+    let change = ArchitectureChange { from: Architecture::X86_64, to: Architecture::Arm64 };
+    for (architecture, sent) in [(None, false), (Some(change), true)] {
+        let cloud = ScriptedAws::new(false, [PUBLISHED]).await;
+        let code = Code {
+            key: "k".into(),
+            s3_version: None,
+            sha256: crate::artifact::Sha256::of(b"zip"),
+            architecture,
+        };
+        cloud.aws_stage.update_code(&"f".parse().unwrap(), &code, "r").await.unwrap();
+        let body = cloud.requests.lock().unwrap().remove(0).body;
+        assert_eq!(body.contains(r#""Architectures":["arm64"]"#), sent, "{body}");
+        assert_eq!(body.contains("Architectures"), sent, "{body}");
+    }
 }
 
 #[tokio::test]

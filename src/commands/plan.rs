@@ -8,14 +8,16 @@ use super::context::{Context, version};
 use crate::delivery::layers::LayerPlan;
 use crate::delivery::plan::{DeliveryPlan, plan_release};
 use crate::documents::result::Freshness as Word;
-use crate::documents::{Body as _, PlanBody, PlannedApi, PlannedLayer, PlannedWork};
+use crate::documents::{Body as _, PlanBody, PlannedApi, PlannedArchitecture, PlannedLayer, PlannedWork};
 use crate::engine::observe::Freshness;
 use crate::error::Result;
 use crate::output::plan;
 use crate::platform::variables;
 use crate::project::session::Session;
 use crate::project::settings::Overrides;
-use crate::release::plan::Work;
+use crate::release::model::FunctionKey;
+use crate::release::plan::{Step, Work};
+use crate::release::state::{ArchitectureChange, Code};
 
 /// Print what a release would do, including Terraform; change nothing
 #[derive(Debug, clap::Args)]
@@ -79,11 +81,20 @@ fn document(session: &Session, plan: &DeliveryPlan) -> Value {
     let functions = release.map(|release| {
         let planned = |work: &Work| match work {
             Work::Update { .. } => PlannedWork::Update,
-            Work::Publish { .. } => PlannedWork::Publish,
+            Work::Publish(_) => PlannedWork::Publish,
             Work::Keep(_) => PlannedWork::Keep,
         };
         release.plan.functions.iter().map(|(key, step)| (key.to_string(), planned(&step.work))).collect()
     });
+    let architecture = |(key, step): (&FunctionKey, &Step)| match &step.work {
+        Work::Update { code: Code { architecture: Some(change), .. }, .. } => {
+            let ArchitectureChange { from, to } = change;
+            Some((key.to_string(), PlannedArchitecture { from: from.to_string(), to: to.to_string() }))
+        }
+        _ => None,
+    };
+    let steps = release.iter().flat_map(|release| &release.plan.functions);
+    let architectures = steps.filter_map(architecture).collect();
     let api = release.map(|release| {
         let (state, changes) = match &release.freshness {
             Freshness::Fresh(_) => (Word::Fresh, Vec::new()),
@@ -98,6 +109,7 @@ fn document(session: &Session, plan: &DeliveryPlan) -> Value {
         changes: plan.changes(),
         layers: layers.collect(),
         functions,
+        architectures,
         api,
     }
     .document()

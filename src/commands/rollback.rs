@@ -4,6 +4,7 @@ use super::context::{Context, version};
 use crate::commands::context::LeaseArgs;
 use crate::documents::result::Outcome;
 use crate::engine::held::HeldStage;
+use crate::engine::missing::RollbackOptions;
 use crate::error::Result;
 use crate::output::Document;
 
@@ -16,6 +17,9 @@ pub(crate) struct Args {
     /// The version to switch to; by default the previous one
     #[arg(long, value_name = "V")]
     pub(super) to: Option<String>,
+    /// Switch at once, also to functions that Lambda made inactive and that fail until they are active again
+    #[arg(long)]
+    pub(super) no_wait: bool,
     #[command(flatten)]
     pub(super) lease: LeaseArgs,
 }
@@ -25,7 +29,8 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let (session, contract) = context.session_of_released().await?;
     let aws_stage = session.aws_stage(&contract)?;
     let bucket = session.aws.bucket(&contract.artifact_bucket);
-    let record = HeldStage::rollback(&session.stage_context()?, bucket, &aws_stage, to.as_ref()).await?;
+    let options = RollbackOptions { to: to.as_ref(), no_wait: args.no_wait };
+    let record = HeldStage::rollback(&session.stage_context()?, bucket, &aws_stage, options).await?;
     let stage = session.settings.stage.name.as_str();
     Ok(Document::moved("rollback", Outcome::RolledBack, stage, &session.url(&contract), &record))
 }

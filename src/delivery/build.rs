@@ -14,7 +14,6 @@ use crate::engine::ports::Store as _;
 use crate::error::{Error, Result};
 use crate::project::session::{Session, unless_interrupted};
 use crate::release::model::Version;
-use crate::release::plan::Zip;
 use crate::release::record::{ArtifactRecord, Git};
 
 /// Built artifacts and their source.
@@ -43,7 +42,7 @@ pub(super) async fn upload(
     bucket: &Bucket,
     version: &Version,
     built: &Built,
-) -> Result<BTreeMap<String, Zip>> {
+) -> Result<BTreeMap<String, ArtifactRecord>> {
     let uploads =
         built.artifacts.iter().zip(&session.settings.artifacts).map(|(artifact, settings)| async move {
             let key = settings.key(version);
@@ -56,9 +55,9 @@ pub(super) async fn upload(
                 s3_version: uploaded.s3_version,
                 sha256: artifact.sha256,
                 size: artifact.size,
+                architecture: Some(settings.recipe.architecture),
             };
-            let recipe = &settings.recipe;
-            Ok::<_, Error>((recipe.name.clone(), Zip { record, architecture: recipe.architecture }))
+            Ok::<_, Error>((settings.recipe.name.clone(), record))
         });
     let uploads = unless_interrupted(&session.cancel, try_join_all(uploads));
     let zips = session.events.step("upload", uploads).await?;

@@ -14,7 +14,7 @@ use crate::project::contract::Contract;
 use crate::project::driver::UNRELEASED;
 use crate::project::session::{Session, unless_interrupted};
 use crate::release::model::Version;
-use crate::release::plan::{Desired, Plan, Zip};
+use crate::release::plan::{Desired, Plan};
 use crate::release::record::ArtifactRecord;
 
 /// What a release would do.
@@ -81,15 +81,19 @@ async fn functions_and_api(
 ) -> Result<ReleasePlan> {
     let ledger =
         Ledger::new(session.aws.bucket(&contract.artifact_bucket), session.settings.stage.name.clone());
-    let artifacts: BTreeMap<String, Zip> = built
+    let artifacts: BTreeMap<String, ArtifactRecord> = built
         .artifacts
         .iter()
         .zip(&session.settings.artifacts)
         .map(|(artifact, settings)| {
-            let key = settings.key(version);
-            let record =
-                ArtifactRecord { key, s3_version: None, sha256: artifact.sha256, size: artifact.size };
-            (artifact.name.clone(), Zip { record, architecture: settings.recipe.architecture })
+            let record = ArtifactRecord {
+                key: settings.key(version),
+                s3_version: None,
+                sha256: artifact.sha256,
+                size: artifact.size,
+                architecture: Some(settings.recipe.architecture),
+            };
+            (artifact.name.clone(), record)
         })
         .collect();
     let desired = Desired { version: version.clone(), artifacts, functions: contract.functions.clone() };

@@ -13,7 +13,6 @@ use crate::error::{Error, ErrorId, Result};
 use crate::project::session::Session;
 use crate::project::settings::Stage;
 use crate::release::model::{StageName, Version};
-use crate::release::plan::Zip;
 use crate::release::record::{ArtifactRecord, Release};
 
 const RESTORE: &str =
@@ -105,7 +104,7 @@ impl Promotion {
         bucket: &Bucket,
         version: &Version,
         verified: &[VerifiedArtifact<'_>],
-    ) -> Result<BTreeMap<String, Zip>> {
+    ) -> Result<BTreeMap<String, ArtifactRecord>> {
         let copies = session.settings.artifacts.iter().zip(verified).map(|(settings, verified)| async move {
             let VerifiedArtifact { artifact, etag } = verified;
             let key = settings.key(version);
@@ -114,8 +113,7 @@ impl Promotion {
                 .await
                 .map_err(|error| store_error(version, error))?;
             let record = ArtifactRecord { key, s3_version: copied.s3_version, ..(*artifact).clone() };
-            let recipe = &settings.recipe;
-            Ok::<_, Error>((recipe.name.clone(), Zip { record, architecture: recipe.architecture }))
+            Ok::<_, Error>((settings.recipe.name.clone(), record))
         });
         Ok(try_join_all(copies).await?.into_iter().collect())
     }

@@ -10,7 +10,7 @@ use crate::engine::ports::Store as _;
 use crate::error::{Error, ErrorId, Result};
 use crate::project::session::{Session, unless_interrupted};
 use crate::release::model::{StageName, Version};
-use crate::release::plan::Zip;
+use crate::release::record::ArtifactRecord;
 use crate::release::record::Git;
 
 /// The source of the artifacts of a release.
@@ -30,7 +30,7 @@ pub(super) enum Artifacts<'a> {
 
 /// Artifacts in the stage's bucket, and their origin.
 pub(super) struct Stored {
-    pub(crate) artifacts: BTreeMap<String, Zip>,
+    pub(crate) artifacts: BTreeMap<String, ArtifactRecord>,
     pub(crate) git: Option<Git>,
     pub(crate) promoted_from: Option<StageName>,
 }

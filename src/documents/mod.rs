@@ -99,6 +99,8 @@ pub(crate) struct PlanBody {
     pub(crate) layers: Vec<PlannedLayer>,
     /// What a release would do to each function; null before the first release.
     pub(crate) functions: Option<BTreeMap<String, PlannedWork>>,
+    /// The functions whose architecture would change.
+    pub(crate) architectures: BTreeMap<String, PlannedArchitecture>,
     /// Whether the API has changed; null before the first release.
     pub(crate) api: Option<PlannedApi>,
 }
@@ -138,6 +140,15 @@ pub(crate) enum PlannedWork {
     Publish,
     /// The live version of the function stays.
     Keep,
+}
+
+/// The architecture of a function.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct PlannedArchitecture {
+    /// The present one.
+    pub(crate) from: String,
+    /// The one of the new code.
+    pub(crate) to: String,
 }
 
 /// Whether the stage serves the API as it is defined now.

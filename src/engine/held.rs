@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::activate::Polling;
 use crate::engine::interrupt::{interrupted, with_grace};
 use crate::engine::lease::{Holder, Lease, PreviousHolder, Unconfirmed, describe, lost};
 use crate::engine::ledger::{Head, Ledger};
@@ -34,6 +35,8 @@ pub(crate) struct StageContext {
     pub(crate) wait: Option<Duration>,
     /// Measures the age of this command's own lease.
     pub(crate) clock: Clock,
+    /// When versions of functions are read until they are active.
+    pub(crate) polling: Polling,
 }
 
 /// A stage whose lease this command holds. Release, redeploy and rollback and their steps are its methods,

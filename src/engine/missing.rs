@@ -1,34 +1,52 @@
-//! Whether a release can be restored, and which others can be if it cannot.
+//! Whether a release can be restored now, and which others can be if it cannot.
 
 use futures::future::try_join_all;
 use futures::try_join;
 
+use crate::engine::activate::Inactive;
 use crate::engine::held::HeldStage;
+use crate::engine::interrupt::unless_interrupted;
 use crate::engine::ledger::Head;
 use crate::engine::observe::unreadable;
 use crate::engine::ports::{StagePort, Store};
 use crate::error::{Error, ErrorId, Result};
 use crate::release::model::Version;
-use crate::release::record::{Outcome, Release};
+use crate::release::record::{FunctionRecord, Outcome, Release};
+use crate::release::state::{Activity, PublishedState};
 
 /// The most versions that a hint lists.
 const MAX_SUGGESTIONS: usize = 5;
 
-/// What a release points to and no longer exists, one message each.
+/// How a rollback finds and switches to its release.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RollbackOptions<'a> {
+    /// The version to go to; by default the previous release.
+    pub(crate) to: Option<&'a Version>,
+    /// Whether to switch to versions that are not active.
+    pub(crate) no_wait: bool,
+}
+
+/// What a release points to, as it is now.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    /// What no longer exists, one message each.
+    missing: Vec<String>,
+    /// The versions that are not active.
+    inactive: Vec<Inactive>,
+}
+
+/// Reads what a release points to.
 ///
 /// # Errors
 /// `aws.read`.
-pub(super) async fn missing(port: &impl StagePort, release: &Release) -> Result<Vec<String>> {
-    let functions = release.functions.values().map(|function| async move {
-        let code = port
-            .version(&function.name, &function.version)
+pub(super) async fn parts(port: &impl StagePort, release: &Release) -> Result<Parts> {
+    let functions = release.functions.iter().map(|(key, function)| async move {
+        let FunctionRecord { name, version, .. } = function;
+        let state = port
+            .version(name, version)
             .await
-            .map_err(|failure| unreadable(&format!("function {}", function.name), failure))?;
-        Ok::<_, Error>(match code {
-            Some(code) if code == function.code_sha256 => None,
-            Some(_) => Some(format!("{}:{} runs other code than recorded", function.name, function.version)),
-            None => Some(format!("{}:{} no longer exists", function.name, function.version)),
-        })
+            .map_err(|failure| unreadable(&format!("function {name}"), failure))?;
+        Ok::<_, Error>((key, function, state))
     });
     let deployment = async {
         let id = &release.api.deployment_id;
@@ -37,30 +55,62 @@ pub(super) async fn missing(port: &impl StagePort, release: &Release) -> Result<
         Ok(deployment.is_none().then(|| format!("API deployment {id} no longer exists")))
     };
     let (functions, deployment) = try_join!(try_join_all(functions), deployment)?;
-    Ok(functions.into_iter().chain([deployment]).flatten().collect())
+    let mut parts = Parts::default();
+    for (key, function, state) in functions {
+        let FunctionRecord { name, version, .. } = function;
+        match state {
+            None => parts.missing.push(format!("{name}:{version} no longer exists")),
+            Some(state) if state.code_sha256 != function.code_sha256 => {
+                parts.missing.push(format!("{name}:{version} runs other code than recorded"));
+            }
+            Some(PublishedState { activity: Activity::Active, .. }) => {}
+            Some(PublishedState { activity, .. }) => parts.inactive.push(Inactive {
+                key: key.clone(),
+                name: name.clone(),
+                version: version.clone(),
+                activity,
+            }),
+        }
+    }
+    parts.missing.extend(deployment);
+    Ok(parts)
 }
 
 impl<S: Store + Clone> HeldStage<'_, S> {
-    /// Checks that everything `release` points to exists.
+    /// Checks that everything `release` points to exists, and waits until its versions are active.
     ///
     /// # Errors
-    /// `rollback.gone`, with the releases that can be restored.
-    pub(super) async fn check_restorable(
+    /// `rollback.gone`, with the releases that can be restored, and `rollback.inactive`.
+    pub(super) async fn make_restorable(
         &self,
         port: &impl StagePort,
         release: &Release,
+        parts: Parts,
+        options: RollbackOptions<'_>,
         head: &Head,
     ) -> Result<()> {
-        let missing = missing(port, release).await?;
-        if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(self.not_restorable_error(port, release, &missing, head).await)
+        let Parts { missing, inactive } = parts;
+        if !missing.is_empty() {
+            return Err(self.not_restorable_error(port, release, &missing, head).await);
         }
+        if inactive.is_empty() {
+            return Ok(());
+        }
+        if options.no_wait {
+            let names: Vec<&str> = inactive.iter().map(|inactive| inactive.key.as_str()).collect();
+            self.context.events.warn(format!(
+                "switching to functions that are not active yet ({}): callers get errors from them until they are",
+                names.join(", ")
+            ));
+            return Ok(());
+        }
+        let to = options.to.map(|version| format!(" --to {version}")).unwrap_or_default();
+        let again = format!("deployctl rollback --stage {}{to} --no-wait", self.context.stage);
+        unless_interrupted(&self.context.cancel, self.activate(port, &inactive, &again)).await
     }
 
     /// The error of a release that cannot be restored because of what is `missing`.
-    pub(super) async fn not_restorable_error(
+    async fn not_restorable_error(
         &self,
         port: &impl StagePort,
         release: &Release,
@@ -104,7 +154,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 continue;
             }
             excluded.push(record.release.version.clone());
-            if !pruned.contains(&number) && missing(port, &record.release).await?.is_empty() {
+            if !pruned.contains(&number) && parts(port, &record.release).await?.missing.is_empty() {
                 restorable.push(record.release.version);
             }
         }

@@ -6,12 +6,13 @@
 //! either recorded, or undone by the same call with the old values. [`ports`] are the traits that
 //! `crate::aws` implements.
 
+pub(crate) mod activate;
 pub(crate) mod failure;
 pub(crate) mod held;
 mod interrupt;
 pub(crate) mod lease;
 pub(crate) mod ledger;
-mod missing;
+pub(crate) mod missing;
 pub(crate) mod observe;
 pub(crate) mod operations;
 pub(crate) mod ports;

@@ -153,9 +153,19 @@ pub(crate) fn empty(stage: &StageName) -> Error {
 
 /// The error of a release that cannot be planned.
 pub(crate) fn refused(refusal: plan::Refusal) -> Error {
-    let hint = match &refusal {
-        plan::Refusal::Canary(_) => "the old release serves; finish or remove the canary first",
-        _ => "the old release serves; correct deployctl.toml or the contract in Terraform",
+    let (id, hint) = match &refusal {
+        plan::Refusal::Canary(_) => {
+            (ErrorId::ReleaseRefused, "the old release serves; finish or remove the canary first")
+        }
+        plan::Refusal::TooLarge(_) => (
+            ErrorId::ReleaseTooLarge,
+            "the old release serves; move functions to another API, or remove stage variables that are not \
+             needed",
+        ),
+        _ => (
+            ErrorId::ReleaseRefused,
+            "the old release serves; correct deployctl.toml or the contract in Terraform",
+        ),
     };
-    Error::preflight(ErrorId::ReleaseRefused, "refused to release").because(refusal).hint(hint)
+    Error::preflight(id, "refused to release").because(refusal).hint(hint)
 }

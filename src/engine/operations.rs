@@ -7,7 +7,7 @@ use crate::engine::held::{HeldStage, StageContext};
 use crate::engine::interrupt::{interrupted, unless_interrupted, with_grace};
 use crate::engine::lease::{Holder, Lease, PreviousHolder};
 use crate::engine::ledger::Head;
-use crate::engine::missing;
+use crate::engine::missing::{RollbackOptions, parts};
 use crate::engine::observe::{Freshness, definition, empty, freshness, observe_and_plan, refused, stage};
 use crate::engine::ports::{StagePort, Store};
 use crate::engine::prepare::Snapshot;
@@ -18,6 +18,7 @@ use crate::platform::unique_id;
 use crate::release::check::Request;
 use crate::release::definition::{AUTHORIZER_TTL_SECONDS, Definition};
 use crate::release::model::{Pointer, StageName, Version};
+use crate::release::patch::Size;
 use crate::release::plan::{self, Desired};
 use crate::release::record::{Action, ApiRecord, Before, Git, Outcome, Record, Release, SCHEMA};
 use crate::release::state::{Caches, StageState};
@@ -66,7 +67,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     /// record.
     ///
     /// # Errors
-    /// `release.refused` before anything is changed, and as [`HeldStage::prepare`],
+    /// `release.refused` and `release.too_large` before anything is changed, and as [`HeldStage::prepare`],
     /// [`HeldStage::run_checks`] and [`HeldStage::go_live`].
     pub(crate) async fn release<W: StagePort>(
         &self,
@@ -93,7 +94,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             version: desired.version,
             git: origin.git,
             promoted_from: origin.promoted_from,
-            artifacts: desired.artifacts.into_iter().map(|(name, zip)| (name, zip.record)).collect(),
+            artifacts: desired.artifacts,
             functions: prepared.functions,
             api: ApiRecord {
                 id: api.to_owned(),
@@ -128,7 +129,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     /// not changed, and the changes are `None`.
     ///
     /// # Errors
-    /// `stage.empty`, and as [`HeldStage::snapshot`] and [`HeldStage::go_live`].
+    /// `stage.empty`, `release.too_large`, and as [`HeldStage::snapshot`] and [`HeldStage::go_live`].
     pub(crate) async fn redeploy<W: StagePort>(
         &self,
         port: &W,
@@ -138,6 +139,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             let (head, stage, live) = try_join!(self.head(port), stage(port), definition(port))?;
             let head = self.resolve_head(head, &stage).await?;
             let current = head.current.clone().ok_or_else(|| empty(&self.context.stage))?;
+            must_fit(&stage.pointer, &current.release.pointer(&stage.pointer, Some(&current.release)))?;
             let freshness = freshness(port, &self.ledger, &stage, Some(&current), &live).await?;
             Ok((head, current, freshness))
         });
@@ -157,18 +159,18 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         Ok((record, Some(changes)))
     }
 
-    /// Moves the stage back to the previous release, or to the newest release of version `to`.
+    /// Moves the stage back to the previous release, or to the newest release of version `options.to`.
     ///
     /// A rollback is urgent, so the usual one needs few round trips: if the lease has the previous release,
     /// that is checked while the lease is taken, and the write that takes the lease already holds the intent.
     ///
     /// # Errors
-    /// `rollback.no_target`, `rollback.unknown_version`, `rollback.gone`, and as [`HeldStage::go_live`].
+    /// `rollback.no_target`, `rollback.unknown_version`, `rollback.gone`, `rollback.inactive`, and as [`HeldStage::go_live`].
     pub(crate) async fn rollback<W: StagePort>(
         context: &'a StageContext,
         store: S,
         port: &W,
-        to: Option<&Version>,
+        options: RollbackOptions<'_>,
     ) -> Result<Record> {
         let holder = Holder::new(unique_id(), context.who.clone(), "rollback".to_owned());
         let read = unless_interrupted(&context.cancel, async {
@@ -180,7 +182,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             .as_ref()
             .and_then(|document| document.head())
             .filter(|head| head.matches(&now.pointer));
-        let head = head.filter(|_| to.is_none()).cloned();
+        let head = head.filter(|_| options.to.is_none()).cloned();
         if let Some((target, head)) =
             head.and_then(|head| Some((head.rollback_target()?.release.clone(), head)))
         {
@@ -196,10 +198,10 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             );
             // Neither is cancelled when the other fails: a lease that was taken must be released.
             let both = async {
-                let both = async { join!(acquire, missing::missing(port, &record.release)) };
+                let both = async { join!(acquire, parts(port, &record.release)) };
                 with_grace(&context.cancel, both).await.ok_or_else(interrupted)
             };
-            let (lease, missing) = context.events.step("check release", both).await?;
+            let (lease, parts) = context.events.step("check release", both).await?;
             if let Some(lease) = lease? {
                 let held = Self::new(
                     context,
@@ -209,14 +211,13 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                 );
                 return held
                     .during(async |held| {
-                        let error = match missing {
-                            Ok(missing) if missing.is_empty() => None,
-                            Ok(missing) => {
-                                Some(held.not_restorable_error(port, &record.release, &missing, &head).await)
+                        let ready = match parts {
+                            Ok(parts) => {
+                                held.make_restorable(port, &record.release, parts, options, &head).await
                             }
-                            Err(error) => Some(error),
+                            Err(error) => Err(error),
                         };
-                        if let Some(error) = error {
+                        if let Err(error) = ready {
                             held.lease.mark_clean(head).await;
                             return Err(error);
                         }
@@ -233,11 +234,11 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                 Ok((held.resolve_head(head, &now).await?, now))
             });
             let (head, now) = observe.await?;
-            let find = unless_interrupted(&context.cancel, held.target(&head, &now, to));
+            let find = unless_interrupted(&context.cancel, held.target(&head, &now, options.to));
             let target = context.events.step("find release", find).await?;
-            let check =
-                unless_interrupted(&context.cancel, held.check_restorable(port, &target.release, &head));
-            context.events.step("check release", check).await?;
+            let check = unless_interrupted(&context.cancel, parts(port, &target.release));
+            let parts = context.events.step("check release", check).await?;
+            held.make_restorable(port, &target.release, parts, options, &head).await?;
             held.go_live(port, Action::Rollback, target.release, head).await
         })
         .await
@@ -300,6 +301,12 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     }
 }
 
+/// Checks that one call can move a stage from one pointer to another.
+fn must_fit(from: &Pointer, to: &Pointer) -> Result<()> {
+    let size = Size::of(&from.variables, to.variables.keys().map(String::as_str));
+    plan::check_size(size).map_err(refused)
+}
+
 /// The caches that may hold answers of the live release, or of `next` if the switch is undone.
 fn caches(stage: &StageState, head: &Head, next: &Release) -> Caches {
     let seconds = |release: &Release| release.api.authorizer_cache_seconds.unwrap_or(AUTHORIZER_TTL_SECONDS);
@@ -311,7 +318,7 @@ fn caches(stage: &StageState, head: &Head, next: &Release) -> Caches {
 /// The record of `release` once `stage` serves it.
 ///
 /// # Errors
-/// `release.refused` while a canary is in progress.
+/// `release.refused` while a canary is in progress; `release.too_large`, but not for a rollback.
 fn record(
     context: &StageContext,
     action: Action,
@@ -324,12 +331,16 @@ fn record(
     }
     let from: Pointer = stage.pointer.clone();
     let former = head.current.as_ref();
+    let pointer = release.pointer(&from, former.map(|record| &record.release));
+    if action != Action::Rollback {
+        must_fit(&from, &pointer)?;
+    }
     Ok(Record {
         schema: SCHEMA,
         number: 0,
         action,
         outcome: Outcome::Live,
-        pointer: release.pointer(&from, former.map(|record| &record.release)),
+        pointer,
         before: Before {
             record: former.filter(|record| record.pointer == from).map(|record| record.number),
             pointer: from,

@@ -16,7 +16,8 @@ use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
 use crate::release::state::{
-    Caches, Code, Codes, Deployment, FunctionState, Object, Published, StageState, StageUse, VersionState,
+    Caches, Code, Codes, Deployment, FunctionState, Object, Published, PublishedState, StageState, StageUse,
+    VersionState,
 };
 
 /// An object as it was read.
@@ -102,12 +103,12 @@ pub(crate) enum ProbeResult {
 pub(crate) trait StagePort: Sync {
     /// Reads a function's `$LATEST`, and waits until no update is in progress.
     fn function(&self, name: &FunctionName) -> impl Future<Output = Result<FunctionState, Failure>> + Send;
-    /// Reads the code of a published version: base64 of the sha256 of its zip; `None` if it does not exist.
+    /// Reads a published version; `None` if it does not exist.
     fn version(
         &self,
         name: &FunctionName,
         version: &FunctionVersion,
-    ) -> impl Future<Output = Result<Option<String>, Failure>> + Send;
+    ) -> impl Future<Output = Result<Option<PublishedState>, Failure>> + Send;
     /// Updates and publishes a function's code, if the function is still at `revision`.
     fn update_code(
         &self,
@@ -122,8 +123,8 @@ pub(crate) trait StagePort: Sync {
         code_sha256: &str,
         revision: Option<&str>,
     ) -> impl Future<Output = Result<Published, Failure>> + Send;
-    /// Waits until a version can be invoked; a failed version is an error immediately.
-    fn wait_active(
+    /// Invokes an inactive version once, so that Lambda activates it. The invocation itself usually fails.
+    fn wake(
         &self,
         name: &FunctionName,
         version: &FunctionVersion,

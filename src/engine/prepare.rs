@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
 
 use crate::artifact::Sha256;
+use crate::engine::activate::wait_until_active;
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::held::HeldStage;
 use crate::engine::interrupt::unless_interrupted;
@@ -17,10 +18,10 @@ use crate::platform::unique_id;
 use crate::release::check::Invocation;
 use crate::release::definition::Definition;
 use crate::release::deployment_description::DeploymentDescription;
-use crate::release::model::{DeploymentId, FunctionKey, Version};
+use crate::release::model::{DeploymentId, FunctionKey, FunctionName, FunctionVersion, Version};
 use crate::release::plan::{Observed, Plan, Step, Work};
 use crate::release::record::FunctionRecord;
-use crate::release::state::{FunctionState, Published};
+use crate::release::state::{Activity, Code, FunctionState, Published, PublishedState};
 
 /// Functions updated at once. `RateLimiter`, not this, respects the account's API rates.
 const MAX_CONCURRENT: usize = 16;
@@ -61,9 +62,9 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 let record = FunctionRecord {
                     name: step.target.name.clone(),
                     artifact: step.target.artifact.clone(),
+                    config_sha256: self.configuration(port, step, state, &published.version).await?,
                     version: published.version,
                     code_sha256: published.code_sha256,
-                    config_sha256: state.config_sha256,
                 };
                 Ok((key.clone(), record))
             })
@@ -72,6 +73,29 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         let work = async { try_join!(functions, self.snapshot(port, &plan.version)) };
         let (functions, snapshot) = unless_interrupted(&self.context.cancel, work).await?;
         Ok(Prepared { functions, snapshot })
+    }
+
+    /// The digest of a version's configuration. An update that changed the architecture changed it, too.
+    async fn configuration(
+        &self,
+        port: &impl StagePort,
+        step: &Step,
+        state: &FunctionState,
+        version: &FunctionVersion,
+    ) -> Result<Sha256> {
+        let Work::Update { code: Code { architecture: Some(_), .. }, .. } = &step.work else {
+            return Ok(state.config_sha256);
+        };
+        let name = &step.target.name;
+        let read = port.version(name, version).await.and_then(|read| {
+            read.ok_or_else(|| {
+                Failure::rejected("GetFunctionConfiguration", name.as_str(), "the version was deleted")
+            })
+        });
+        let read = read.map_err(|failure| {
+            not_switched(&format!("failed to read the new version of function {name}"), failure)
+        })?;
+        Ok(read.config_sha256)
     }
 
     /// Publishes one function if its plan says so, and reports the progress.
@@ -84,7 +108,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
     ) -> Result<Published> {
         let work = match &step.work {
             Work::Keep(_) => return self.publish(port, key, step, state).await,
-            Work::Publish { .. } => FunctionPhase::Publishing,
+            Work::Publish(_) => FunctionPhase::Publishing,
             Work::Update { .. } => FunctionPhase::Updating,
         };
         self.context.events.function(key.as_str(), work);
@@ -104,29 +128,26 @@ impl<S: Store + Clone> HeldStage<'_, S> {
     ) -> Result<Published> {
         let name = &step.target.name;
         let failed = |failure: Failure| {
-            let message = format!("failed to publish the new version of function {name}");
-            not_switched(&message, failure)
+            let version = match &step.work {
+                Work::Keep(version) => format!("keep version {version}"),
+                _ => "publish the new version".to_owned(),
+            };
+            not_switched(&format!("failed to {version} of function {name}"), failure)
         };
         let published = match &step.work {
             Work::Keep(version) => {
-                let code_sha256 = state.code_sha256.clone();
-                return Ok(Published { version: version.clone(), code_sha256 });
-            }
-            Work::Publish { revision, .. } => {
-                match port.publish(name, &state.code_sha256, Some(revision)).await {
-                    Err(failure) if failure.may_have_happened() => {
-                        // Publishing changes the revision: if only the answer was lost, the old one no longer
-                        // holds.
-                        let now = port.function(name).await.map_err(failed)?;
-                        let same = (&now.code_sha256, now.config_sha256);
-                        if same != (&state.code_sha256, state.config_sha256) {
-                            return Err(failed(failure));
-                        }
-                        port.publish(name, &now.code_sha256, Some(&now.revision)).await.map_err(failed)?
-                    }
-                    answer => answer.map_err(failed)?,
+                let read = port.version(name, version).await.map_err(failed)?;
+                let kept = read.filter(|read| read.code_sha256 == state.code_sha256);
+                if let Some(PublishedState { code_sha256, activity, .. }) = kept {
+                    self.activate_version(port, key, name, version, activity.clone())
+                        .await
+                        .map_err(failed)?;
+                    return Ok(Published { version: version.clone(), code_sha256, activity });
                 }
+                // The version that the live release names was deleted.
+                self.publish_latest(port, name, state).await.map_err(failed)?
             }
+            Work::Publish(_) => self.publish_latest(port, name, state).await.map_err(failed)?,
             Work::Update { code, revision } => {
                 let expected = code.sha256.base64();
                 self.lease.record_sent_code(name, &expected).await;
@@ -149,9 +170,34 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 published
             }
         };
-        self.context.events.function(key.as_str(), FunctionPhase::Waiting);
-        port.wait_active(name, &published.version).await.map_err(failed)?;
+        if published.activity != Activity::Active {
+            self.context.events.function(key.as_str(), FunctionPhase::Waiting);
+        }
+        let activity = published.activity.clone();
+        let wait = wait_until_active(port, name, &published.version, activity, &self.context.polling);
+        wait.await.map_err(failed)?;
         Ok(published)
+    }
+
+    /// Publishes `$LATEST`, if it is still as it was read.
+    async fn publish_latest(
+        &self,
+        port: &impl StagePort,
+        name: &FunctionName,
+        state: &FunctionState,
+    ) -> std::result::Result<Published, Failure> {
+        match port.publish(name, &state.code_sha256, Some(&state.revision)).await {
+            Err(failure) if failure.may_have_happened() => {
+                // Publishing changes the revision: if only the answer was lost, the old one no longer holds.
+                let now = port.function(name).await?;
+                let same = (&now.code_sha256, now.config_sha256);
+                if same != (&state.code_sha256, state.config_sha256) {
+                    return Err(failure);
+                }
+                port.publish(name, &now.code_sha256, Some(&now.revision)).await
+            }
+            answer => answer,
+        }
     }
 
     /// Deploys the API. If the definition changes meanwhile, the fingerprint of the snapshot is uncertain, so

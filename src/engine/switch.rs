@@ -21,6 +21,7 @@ use crate::engine::prepare::not_switched;
 use crate::engine::verify::LiveChecks;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::release::model::Pointer;
+use crate::release::patch;
 use crate::release::record::{Outcome, Record};
 use crate::release::state::Caches;
 
@@ -54,6 +55,13 @@ enum SwitchError {
     NotMoved(Error),
     /// The stage may serve the new release, and must be moved back.
     Unknown(Error),
+}
+
+impl SwitchError {
+    /// `may_have_moved`: whether a call was made that took effect or still may.
+    fn new(may_have_moved: bool, error: Error) -> Self {
+        if may_have_moved { Self::Unknown(error) } else { Self::NotMoved(error) }
+    }
 }
 
 impl<S: Store + Clone> HeldStage<'_, S> {
@@ -145,13 +153,16 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         let mut pause = INITIAL_DELAY;
         let mut sent = false;
         loop {
+            let now = match self.read_if_too_large(port, from, to).await {
+                Ok(now) => now,
+                Err(error) => return Err(SwitchError::new(sent, error)),
+            };
             if let Err(unconfirmed) = self.lease.must_be_current().await {
-                let error = unconfirmed.into_error(NOT_MOVED);
-                return Err(if sent { SwitchError::Unknown(error) } else { SwitchError::NotMoved(error) });
+                return Err(SwitchError::new(sent, unconfirmed.into_error(NOT_MOVED)));
             }
             sent = true;
             // The call may take effect once it is sent, so its answer is awaited even after Ctrl-C.
-            let Some(answer) = with_grace(&self.context.cancel, port.switch(from, to)).await else {
+            let Some(answer) = with_grace(&self.context.cancel, port.switch(&now, to)).await else {
                 return Err(SwitchError::Unknown(interrupted()));
             };
             let Err(failure) = answer else { return Ok(()) };
@@ -170,7 +181,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 };
                 // Without an answer, the call may still take effect.
                 let known = is_unmoved && failure.meaning != Meaning::Unknown;
-                return Err(if known { SwitchError::NotMoved(error) } else { SwitchError::Unknown(error) });
+                return Err(SwitchError::new(!known, error));
             }
             tokio::select! {
                 () = sleep(pause) => {}
@@ -178,6 +189,22 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             }
             pause = (pause * 2).min(MAX_DELAY);
         }
+    }
+
+    /// The stage that a switch from `from` begins with. A patch that states the whole target is right for any
+    /// stage, but one of the differences only for the stage as it is now.
+    async fn read_if_too_large(
+        &self,
+        port: &impl StagePort,
+        from: &Pointer,
+        to: &Pointer,
+    ) -> Result<Pointer> {
+        if !patch::is_too_large(from, to) {
+            return Ok(from.clone());
+        }
+        let stage = with_grace(&self.context.cancel, port.stage()).await.ok_or_else(interrupted)?;
+        let stage = stage.map_err(|failure| not_switched("failed to read the stage", failure))?;
+        Ok(stage.pointer.limited_to(from, to))
     }
 
     /// Moves the stage back to the old release while this command holds the lease. Ctrl-C does not stop it.
@@ -197,7 +224,12 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                     };
                 }
                 // A variable can be removed only if it exists, and must be only if this command set it.
-                now.variables.retain(|name, _| live.variables.contains_key(name));
+                now = live.limited_to(moved_to, from);
+                // The switch may still take effect, so what it sets differs from the target, too.
+                let set = moved_to.variables.iter();
+                for (name, new) in set.filter(|(name, new)| from.variables.get(*name) != Some(*new)) {
+                    now.variables.entry(name.clone()).and_modify(|value| value.clone_from(new));
+                }
             }
             // Directly before the call: the reads above may have taken long.
             match self.lease.must_be_current().await {
@@ -365,15 +397,20 @@ fn stuck(
     for name in record.pointer.variables.keys().filter(|name| !from.variables.contains_key(*name)) {
         operations.push(format!("op=remove,path=/variables/{name}"));
     }
-    Error::new(Kind::Stuck, ErrorId::ReleaseStuck, format!("failed to undo a failed switch ({switch_error})"))
-        .because(undo_error)
-        .hint(format!(
-            "the stage may serve the failed release; move it back to {}:\n  aws apigateway update-stage \
-         --rest-api-id {} --stage-name {} --patch-operations {}\nthen run `deployctl status`",
-            describe(from),
+    let commands = operations.chunks(patch::MAX_OPERATIONS).map(|operations| {
+        format!(
+            "  aws apigateway update-stage --rest-api-id {} --stage-name {} --patch-operations {}\n",
             api.id,
             api.stage,
             operations.join(" ")
+        )
+    });
+    Error::new(Kind::Stuck, ErrorId::ReleaseStuck, format!("failed to undo a failed switch ({switch_error})"))
+        .because(undo_error)
+        .hint(format!(
+            "the stage may serve the failed release; move it back to {}:\n{}then run `deployctl status`",
+            describe(from),
+            commands.collect::<String>()
         ))
 }
 

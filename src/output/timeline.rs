@@ -221,7 +221,7 @@ impl Timeline {
             work.doing = doing.to_owned();
             return;
         }
-        let step = self.step_of(|name| name == "publish versions");
+        let step = self.step_of(|name| ["publish versions", "wait for functions"].contains(&name));
         let (name, doing) = (function.to_owned(), doing.to_owned());
         self.works.push(Work { step, layer: None, name, doing, span: Span::begin(at) });
     }

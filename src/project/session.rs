@@ -8,6 +8,7 @@ use crate::artifact::python_tools::PythonTools;
 use crate::aws::api_gateway::{ApiStage, AwsStage};
 use crate::aws::s3::Bucket;
 use crate::aws::{Aws, Emulator, Identity, Target};
+use crate::engine::activate::Polling;
 use crate::engine::held::StageContext;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::event::Events;
@@ -97,6 +98,7 @@ impl Session {
             cancel: self.cancel.clone(),
             wait: self.settings.wait,
             clock: Clock::since_boot(),
+            polling: Polling::LAMBDA,
         })
     }
 

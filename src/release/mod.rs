@@ -7,6 +7,7 @@ pub(crate) mod deployment_description;
 pub(crate) mod diff;
 pub(crate) mod drift;
 pub(crate) mod model;
+pub(crate) mod patch;
 pub(crate) mod plan;
 pub(crate) mod prune;
 pub(crate) mod record;

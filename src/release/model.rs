@@ -144,6 +144,7 @@ name!(AccountId, "account", "^[0-9]{12}$", "an AWS account id has 12 digits", |t
 pub(crate) const RELEASE_VARIABLE: &str = "release";
 
 /// The most functions a stage can hold: API Gateway allows 100 stage variables, and one names the release.
+/// A release has fewer, because one call must move them (`release::patch`).
 pub(crate) const MAX_FUNCTIONS: usize = 99;
 
 /// Everything that `UpdateStage` moves: which deployment a stage serves, and with which variables.
@@ -159,6 +160,16 @@ impl Pointer {
     /// The release in the stage variable, if it is set.
     pub(crate) fn release(&self) -> Option<Version> {
         self.variables.get(RELEASE_VARIABLE)?.parse().ok()
+    }
+
+    /// This pointer without the variables that neither of the others has: those that others set.
+    pub(crate) fn limited_to(&self, one: &Self, other: &Self) -> Self {
+        let known = |name: &String| one.variables.contains_key(name) || other.variables.contains_key(name);
+        let variables = self.variables.iter().filter(|(name, _)| known(name));
+        Self {
+            deployment_id: self.deployment_id.clone(),
+            variables: variables.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        }
     }
 
     /// Whether a stage that points here serves what `target` states. It may have further variables.

@@ -4,26 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::check::Invocation;
-use super::model::{FunctionKey, FunctionName, FunctionVersion, MAX_FUNCTIONS, Version};
+use super::model::{FunctionKey, FunctionName, FunctionVersion, RELEASE_VARIABLE, Version};
+use super::patch::{MAX_OPERATIONS, Size};
 use super::record::{ArtifactRecord, Record};
-use crate::artifact::Architecture;
-use crate::release::state::{Code, FunctionState, StageState};
+use crate::release::state::{ArchitectureChange, Code, FunctionState, StageState};
 
 /// The release that is to be live.
 #[derive(Debug, Clone)]
 pub(crate) struct Desired {
     pub(crate) version: Version,
     /// The zips, by name.
-    pub(crate) artifacts: BTreeMap<String, Zip>,
+    pub(crate) artifacts: BTreeMap<String, ArtifactRecord>,
     /// The functions, by stage variable.
     pub(crate) functions: BTreeMap<FunctionKey, Target>,
-}
-
-/// A zip in the bucket and its architecture.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Zip {
-    pub(crate) record: ArtifactRecord,
-    pub(crate) architecture: Architecture,
 }
 
 /// A function of the contract.
@@ -85,11 +78,7 @@ pub(crate) enum Work {
         revision: String,
     },
     /// The function has the code, and no published version has this code and configuration.
-    Publish {
-        /// The function must still be at this revision.
-        revision: String,
-        why: WhyPublish,
-    },
+    Publish(WhyPublish),
     /// The live version has this code and configuration.
     Keep(FunctionVersion),
 }
@@ -99,16 +88,14 @@ pub(crate) enum Work {
 pub(crate) enum Refusal {
     #[error("a canary is in progress on the stage (deployment {0})")]
     Canary(String),
-    #[error("{0} functions are more than the {MAX_FUNCTIONS} that fit into a stage's variables")]
-    TooMany(usize),
+    #[error("the switch would have {0}, and one call of API Gateway takes {MAX_OPERATIONS}")]
+    TooLarge(Size),
     #[error("the contract names no function")]
     NoFunctions,
     #[error("function {key} runs artifact {artifact:?}, which is not in deployctl.toml")]
     UnknownArtifact { key: FunctionKey, artifact: String },
     #[error("check {check:?} invokes function {key}, which is not in the contract")]
     UnknownFunction { check: String, key: FunctionKey },
-    #[error("function {key} is {function}, but artifact {artifact:?} is built for {built}")]
-    Architecture { key: FunctionKey, function: Architecture, artifact: String, built: Architecture },
 }
 
 /// Checks what needs no read of AWS.
@@ -119,15 +106,35 @@ pub(crate) fn check(desired: &Desired) -> Result<(), Refusal> {
     if desired.functions.is_empty() {
         return Err(Refusal::NoFunctions);
     }
-    if desired.functions.len() > MAX_FUNCTIONS {
-        return Err(Refusal::TooMany(desired.functions.len()));
-    }
+    check_size(Size::of(&BTreeMap::new(), variables(desired)))?;
     for (key, target) in &desired.functions {
         if !desired.artifacts.contains_key(&target.artifact) {
             return Err(Refusal::UnknownArtifact { key: key.clone(), artifact: target.artifact.clone() });
         }
     }
     Ok(())
+}
+
+/// Checks that one call can make the switch.
+///
+/// # Errors
+/// [`Refusal::TooLarge`] with the size.
+pub(crate) fn check_size(size: Size) -> Result<(), Refusal> {
+    if size.operations() > MAX_OPERATIONS { Err(Refusal::TooLarge(size)) } else { Ok(()) }
+}
+
+/// The stage variables of a release.
+fn variables(desired: &Desired) -> impl Iterator<Item = &str> {
+    desired.functions.keys().map(FunctionKey::as_str).chain([RELEASE_VARIABLE])
+}
+
+/// The size of the switch to `desired`. Variables that belong to no release stay, and are sent too.
+fn size(desired: &Desired, observed: &Observed) -> Size {
+    let from = &observed.stage.pointer.variables;
+    let former = observed.current.as_ref().map(|record| &record.release.functions);
+    let is_former = |name: &str| former.is_some_and(|all| all.keys().any(|key| key.as_str() == name));
+    let kept = from.keys().map(String::as_str).filter(|name| !is_former(name));
+    Size::of(from, kept.chain(variables(desired)))
 }
 
 /// Checks that each function to be invoked is released.
@@ -153,20 +160,13 @@ pub(crate) fn plan(desired: &Desired, observed: &Observed) -> Result<Plan, Refus
     if let Some(canary) = &observed.stage.canary {
         return Err(Refusal::Canary(canary.clone()));
     }
+    check_size(size(desired, observed))?;
     let mut functions = BTreeMap::new();
     for (key, target) in &desired.functions {
         let (Some(zip), Some(state)) = (desired.artifacts.get(&target.artifact), observed.functions.get(key))
         else {
             return Err(Refusal::UnknownArtifact { key: key.clone(), artifact: target.artifact.clone() });
         };
-        if let Some(function) = state.architecture.filter(|function| *function != zip.architecture) {
-            return Err(Refusal::Architecture {
-                key: key.clone(),
-                function,
-                artifact: target.artifact.clone(),
-                built: zip.architecture,
-            });
-        }
         let work = work(key, target, zip, state, observed.current.as_ref());
         functions.insert(key.clone(), Step { target: target.clone(), work });
     }
@@ -176,16 +176,21 @@ pub(crate) fn plan(desired: &Desired, observed: &Observed) -> Result<Plan, Refus
 fn work(
     key: &FunctionKey,
     target: &Target,
-    zip: &Zip,
+    zip: &ArtifactRecord,
     state: &FunctionState,
     current: Option<&Record>,
 ) -> Work {
+    // Only an update of the code changes the architecture.
+    let architecture = state.architecture.zip(zip.architecture).filter(|(from, to)| from != to);
+    let architecture = architecture.map(|(from, to)| ArchitectureChange { from, to });
     // After a failed update, Lambda shows the new hash but runs the old code, so it must be sent again.
-    if state.code_sha256 != zip.record.sha256.base64() || state.failed.is_some() {
+    let is_other_code = state.code_sha256 != zip.sha256.base64();
+    if is_other_code || state.failed.is_some() || architecture.is_some() {
         let code = Code {
-            key: zip.record.key.clone(),
-            s3_version: zip.record.s3_version.clone(),
-            sha256: zip.record.sha256,
+            key: zip.key.clone(),
+            s3_version: zip.s3_version.clone(),
+            sha256: zip.sha256,
+            architecture,
         };
         return Work::Update { code, revision: state.revision.clone() };
     }
@@ -196,7 +201,7 @@ fn work(
         Some(live) if live.config_sha256 != state.config_sha256 => WhyPublish::ConfigurationChanged,
         Some(live) => return Work::Keep(live.version.clone()),
     };
-    Work::Publish { revision: state.revision.clone(), why }
+    Work::Publish(why)
 }
 
 impl Plan {
@@ -212,12 +217,69 @@ impl fmt::Display for Plan {
             let name = &step.target.name;
             match &step.work {
                 Work::Update { code, .. } => {
-                    writeln!(f, "  update  {key} ({name}): {} sha256 {}", code.key, code.sha256.short())?;
+                    write!(f, "  update  {key} ({name}): {} sha256 {}", code.key, code.sha256.short())?;
+                    if let Some(ArchitectureChange { from, to }) = code.architecture {
+                        write!(f, ", architecture {from} -> {to}")?;
+                    }
+                    writeln!(f)?;
                 }
-                Work::Publish { why, .. } => writeln!(f, "  publish {key} ({name}): {why}")?,
+                Work::Publish(why) => writeln!(f, "  publish {key} ({name}): {why}")?,
                 Work::Keep(version) => writeln!(f, "  keep    {key} ({name}): version {version}")?,
             }
         }
         write!(f, "  deploy  the API, then switch the stage to {}", self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::{Architecture, Sha256};
+    use crate::release::model::Pointer;
+
+    /// The plan of one function that has the code of the release, and the architecture `now`.
+    fn plan_for(now: Option<Architecture>, built: Option<Architecture>) -> String {
+        let sha256 = Sha256::of(b"zip");
+        let record = ArtifactRecord {
+            key: "users/1.zip".into(),
+            s3_version: None,
+            sha256,
+            size: 1,
+            architecture: built,
+        };
+        let target = Target { name: "users-get".parse().unwrap(), artifact: "users".into() };
+        let key: FunctionKey = "users_get".parse().unwrap();
+        let desired = Desired {
+            version: "1".parse().unwrap(),
+            artifacts: [("users".to_owned(), record)].into(),
+            functions: [(key.clone(), target)].into(),
+        };
+        let state = FunctionState {
+            code_sha256: sha256.base64(),
+            config_sha256: sha256,
+            architecture: now,
+            revision: "r".into(),
+            failed: None,
+        };
+        let pointer = Pointer { deployment_id: "d1".parse().unwrap(), variables: BTreeMap::new() };
+        let observed = Observed {
+            functions: [(key, state)].into(),
+            stage: StageState { pointer, canary: None, cached: false },
+            current: None,
+        };
+        plan(&desired, &observed).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_changed_architecture_updates_the_function_though_its_code_is_the_same() {
+        let (x86, arm) = (Some(Architecture::X86_64), Some(Architecture::Arm64));
+        let line = plan_for(x86, arm);
+        assert!(line.starts_with("  update  users_get (users-get): users/1.zip sha256 "), "{line}");
+        assert!(line.contains(", architecture x86_64 -> arm64\n"), "{line}");
+        // Nothing is changed where either is unknown: an emulator, or a zip of an older record.
+        for (now, built) in [(x86, x86), (None, arm), (arm, None)] {
+            let line = plan_for(now, built);
+            assert!(line.starts_with("  publish users_get") && !line.contains("architecture"), "{line}");
+        }
     }
 }

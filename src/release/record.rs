@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{
     DeploymentId, FunctionKey, FunctionName, FunctionVersion, Pointer, RELEASE_VARIABLE, StageName, Version,
 };
-use crate::artifact::Sha256;
+use crate::artifact::{Architecture, Sha256};
 use crate::event::StepTime;
 
 /// The schema version that this tool writes, and the newest it reads.
@@ -134,6 +134,9 @@ pub(crate) struct ArtifactRecord {
     pub(crate) sha256: Sha256,
     /// Its size in bytes.
     pub(crate) size: u64,
+    /// The architecture that it is built for. Records of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) architecture: Option<Architecture>,
 }
 
 /// A published version of a function.

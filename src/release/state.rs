@@ -34,6 +34,13 @@ pub(crate) struct FunctionState {
     pub(crate) failed: Option<String>,
 }
 
+/// The architecture of a function, and the one of its new code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ArchitectureChange {
+    pub(crate) from: Architecture,
+    pub(crate) to: Architecture,
+}
+
 /// Code in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Code {
@@ -42,6 +49,8 @@ pub(crate) struct Code {
     pub(crate) s3_version: Option<String>,
     /// The hash that Lambda must report.
     pub(crate) sha256: Sha256,
+    /// The change of the function's architecture, if the code is built for another one.
+    pub(crate) architecture: Option<ArchitectureChange>,
 }
 
 /// A version that was published.
@@ -50,6 +59,30 @@ pub(crate) struct Published {
     pub(crate) version: FunctionVersion,
     /// Base64 of the sha256 of its zip.
     pub(crate) code_sha256: String,
+    pub(crate) activity: Activity,
+}
+
+/// A published version as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PublishedState {
+    /// Base64 of the sha256 of its zip.
+    pub(crate) code_sha256: String,
+    /// A digest of its configuration.
+    pub(crate) config_sha256: Sha256,
+    pub(crate) activity: Activity,
+}
+
+/// Whether a published version can be invoked. The texts are Lambda's state and reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// It can be invoked.
+    Active,
+    /// Lambda reclaimed its resources while it was idle. The next invocation fails, and creates them again.
+    Inactive(String),
+    /// It is not active yet.
+    Pending(String),
+    /// It does not become active by itself.
+    Failed(String),
 }
 
 /// A stage of the API.

@@ -11,8 +11,10 @@ use crate::engine::ports::{ProbeResult, StagePort, Store, Stored, UploadError, U
 use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
+use crate::release::patch::{MAX_OPERATIONS, Operation, patch};
 use crate::release::state::{
-    Caches, Code, Codes, Deployment, FunctionState, Object, Published, StageState, StageUse, VersionState,
+    Activity, Caches, Code, Codes, Deployment, FunctionState, Object, Published, PublishedState, StageState,
+    StageUse, VersionState,
 };
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -75,12 +77,20 @@ pub(crate) struct State {
     pub(crate) stages: Vec<StageUse>,
     /// Versions that an alias points to, such as `users_get:1`.
     pub(crate) aliased: BTreeSet<String>,
+    /// The versions that cannot be invoked, such as `users_get:1`.
+    pub(crate) asleep: BTreeMap<String, Asleep>,
+    /// How many reads a new version stays pending for.
+    pub(crate) pending: usize,
+    /// Versions that were invoked to wake them.
+    pub(crate) woken: Vec<String>,
     /// Whether the stage was deleted.
     pub(crate) absent: bool,
     /// The deployment of a canary on the stage.
     pub(crate) canary: Option<String>,
     /// Calls of `UpdateStage` that took effect.
     pub(crate) switches: usize,
+    /// The number of patch operations of each.
+    pub(crate) operations: Vec<usize>,
     /// The HTTP status of a release by version, 200 by default.
     pub(crate) status: BTreeMap<String, u16>,
     /// All pointers that the stage was moved to, in order.
@@ -97,11 +107,25 @@ pub(crate) struct State {
     made: u64,
 }
 
+/// A version that cannot be invoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asleep {
+    /// The first invocation fails, and makes it pending.
+    Inactive,
+    /// The same, but Lambda then fails to create its resources.
+    Broken,
+    /// It becomes active after as many reads.
+    Pending(usize),
+    /// It becomes inactive again after one read.
+    Failing,
+}
+
 /// A function: the code of `$LATEST`, its revision, and the code of each published version.
 #[derive(Debug, Clone)]
 pub(crate) struct Function {
     pub(crate) latest: String,
     pub(crate) config: Sha256,
+    pub(crate) architecture: Architecture,
     pub(crate) revision: u64,
     pub(crate) versions: Vec<(String, Sha256)>,
     /// The deleted versions: numbers are never reused.
@@ -125,6 +149,7 @@ impl Cloud {
         let function = Function {
             latest: Sha256::of(b"created").base64(),
             config: Sha256::of(b"config"),
+            architecture: Architecture::X86_64,
             revision: 1,
             versions: Vec::new(),
             deleted: BTreeSet::new(),
@@ -140,6 +165,7 @@ impl Cloud {
             },
             calls: Vec::new(),
             switches: 0,
+            operations: Vec::new(),
             status: BTreeMap::new(),
             moves: Vec::new(),
             now: 1_000_000,
@@ -151,6 +177,9 @@ impl Cloud {
             made: 0,
             stages: Vec::new(),
             aliased: BTreeSet::new(),
+            asleep: BTreeMap::new(),
+            pending: 0,
+            woken: Vec::new(),
             absent: false,
             canary: None,
         };
@@ -179,6 +208,7 @@ impl Cloud {
         let mut state = self.state.lock().unwrap();
         state.calls.clear();
         state.switches = 0;
+        state.operations.clear();
         state.faults = faults.to_vec();
     }
 
@@ -274,6 +304,12 @@ fn failure(operation: &'static str, meaning: Meaning) -> Failure {
     }
 }
 
+/// Lambda's answer, with status 502, to an invocation of an inactive function.
+fn not_ready() -> Failure {
+    let code = Some("ResourceNotReadyException".to_owned());
+    Failure { code, ..failure("Invoke", Meaning::Unknown) }
+}
+
 fn lost(operation: &'static str) -> Failure {
     failure(operation, Meaning::Unknown)
 }
@@ -300,21 +336,60 @@ impl State {
         Written::Done(etag.to_string())
     }
 
+    /// Publishing unchanged code and configuration returns the existing version, as on AWS.
+    fn publish(&mut self, name: &FunctionName) -> Published {
+        let function = self.functions.get_mut(name.as_str()).unwrap();
+        let latest = (function.latest.clone(), function.config);
+        let deleted = function.deleted.contains(&function.versions.len());
+        let is_new = function.versions.last() != Some(&latest) || deleted;
+        if is_new {
+            function.versions.push(latest);
+        }
+        let version = function.versions.len().to_string().parse().unwrap();
+        let code_sha256 = function.latest.clone();
+        let id = format!("{name}:{version}");
+        if is_new && self.pending > 0 {
+            self.asleep.insert(id.clone(), Asleep::Pending(self.pending));
+        }
+        Published { version, code_sha256, activity: self.activity(&id) }
+    }
+
+    fn activity(&self, version: &str) -> Activity {
+        match self.asleep.get(version) {
+            None => Activity::Active,
+            Some(Asleep::Inactive | Asleep::Broken) => Activity::Inactive("Inactive: it is idle".into()),
+            Some(Asleep::Pending(_) | Asleep::Failing) => Activity::Pending("Pending".into()),
+        }
+    }
+
+    /// The activity of a version as it is read, which is closer to its end with each read.
+    fn read_activity(&mut self, version: &str) -> Activity {
+        let activity = self.activity(version);
+        match self.asleep.get(version).copied() {
+            Some(Asleep::Pending(0 | 1)) => drop(self.asleep.remove(version)),
+            Some(Asleep::Pending(reads)) => {
+                self.asleep.insert(version.to_owned(), Asleep::Pending(reads - 1));
+            }
+            Some(Asleep::Failing) => drop(self.asleep.insert(version.to_owned(), Asleep::Inactive)),
+            None | Some(Asleep::Inactive | Asleep::Broken) => {}
+        }
+        activity
+    }
+
+    /// Invokes a version: one that cannot be invoked fails, and an inactive one becomes pending.
+    fn invoke(&mut self, version: &str) -> Result<(), Failure> {
+        let next = match self.asleep.get(version) {
+            None => return Ok(()),
+            Some(Asleep::Inactive) => Asleep::Pending(2),
+            Some(Asleep::Broken) => Asleep::Failing,
+            Some(Asleep::Pending(_) | Asleep::Failing) => return Err(not_ready()),
+        };
+        self.asleep.insert(version.to_owned(), next);
+        Err(not_ready())
+    }
+
     fn function(&mut self, name: &FunctionName, operation: &'static str) -> Result<&mut Function, Failure> {
         self.functions.get_mut(name.as_str()).ok_or_else(|| failure(operation, Meaning::NotFound))
-    }
-}
-
-/// Publishing unchanged code and configuration returns the existing version, as on AWS.
-fn publish(function: &mut Function) -> Published {
-    let latest = (function.latest.clone(), function.config);
-    let deleted = function.deleted.contains(&function.versions.len());
-    if function.versions.last() != Some(&latest) || deleted {
-        function.versions.push(latest);
-    }
-    Published {
-        version: function.versions.len().to_string().parse().unwrap(),
-        code_sha256: function.latest.clone(),
     }
 }
 
@@ -390,7 +465,7 @@ impl StagePort for Cloud {
             Ok(FunctionState {
                 code_sha256: function.latest.clone(),
                 config_sha256: function.config,
-                architecture: Some(Architecture::X86_64),
+                architecture: Some(function.architecture),
                 revision: function.revision.to_string(),
                 failed: None,
             })
@@ -402,10 +477,16 @@ impl StagePort for Cloud {
         &self,
         name: &FunctionName,
         version: &FunctionVersion,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<PublishedState>, Failure> {
         self.call("GetFunctionConfiguration", |state| {
-            let function = state.functions.get(name.as_str());
-            Ok(function.and_then(|function| function.version(version.as_str()).map(str::to_owned)))
+            let Some(function) = state.functions.get(name.as_str()) else { return Ok(None) };
+            let Some(code_sha256) = function.version(version.as_str()).map(str::to_owned) else {
+                return Ok(None);
+            };
+            let number: usize = version.as_str().parse().unwrap();
+            let config_sha256 = function.versions[number - 1].1;
+            let activity = state.read_activity(&format!("{name}:{version}"));
+            Ok(Some(PublishedState { code_sha256, config_sha256, activity }))
         })
         .await
     }
@@ -424,7 +505,11 @@ impl StagePort for Cloud {
             }
             function.revision = next;
             function.latest = code.sha256.base64();
-            Ok(publish(function))
+            if let Some(change) = code.architecture {
+                function.architecture = change.to;
+                function.config = Sha256::of(change.to.as_str().as_bytes());
+            }
+            Ok(state.publish(name))
         })
         .await
     }
@@ -446,13 +531,18 @@ impl StagePort for Cloud {
             }
             // As on AWS, this moves the revision too.
             function.revision = next;
-            Ok(publish(function))
+            Ok(state.publish(name))
         })
         .await
     }
 
-    async fn wait_active(&self, _name: &FunctionName, _version: &FunctionVersion) -> Result<(), Failure> {
-        self.call("GetFunctionConfiguration", |_| Ok(())).await
+    async fn wake(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
+        self.call("Invoke", |state| {
+            let version = format!("{name}:{version}");
+            state.woken.push(version.clone());
+            state.invoke(&version)
+        })
+        .await
     }
 
     async fn definition(&self) -> Result<Definition, Failure> {
@@ -562,14 +652,35 @@ impl StagePort for Cloud {
         .await
     }
 
-    async fn switch(&self, _from: &Pointer, to: &Pointer) -> Result<(), Failure> {
+    async fn switch(&self, from: &Pointer, to: &Pointer) -> Result<(), Failure> {
         self.call("UpdateStage", |state| {
-            if !state.deployments.iter().any(|(deployment, _)| deployment.id == to.deployment_id) {
-                return Err(failure("UpdateStage", Meaning::Rejected));
+            let operations = patch(from, to);
+            if operations.len() > MAX_OPERATIONS {
+                let message =
+                    "Update size too large. Try updating stage in multiple UpdateStage operations".to_owned();
+                return Err(Failure { message, ..failure("UpdateStage", Meaning::Rejected) });
             }
-            state.pointer = to.clone();
-            state.moves.push(to.clone());
+            let mut pointer = state.pointer.clone();
+            for operation in &operations {
+                let exists = match *operation {
+                    Operation::Deployment(id) => {
+                        pointer.deployment_id = id.clone();
+                        state.deployments.iter().any(|(deployment, _)| deployment.id == *id)
+                    }
+                    Operation::Set(name, value) => {
+                        pointer.variables.insert(name.to_owned(), value.to_owned());
+                        true
+                    }
+                    Operation::Remove(name) => pointer.variables.remove(name).is_some(),
+                };
+                if !exists {
+                    return Err(failure("UpdateStage", Meaning::Rejected));
+                }
+            }
+            state.pointer = pointer.clone();
+            state.moves.push(pointer);
             state.switches += 1;
+            state.operations.push(operations.len());
             Ok(())
         })
         .await
@@ -587,9 +698,17 @@ impl StagePort for Cloud {
         if let Err(failure) = self.call("GET", |_| Ok(())).await {
             return ProbeResult::Unreachable(failure.to_string());
         }
-        let state = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         let release = state.pointer.variables.get("release").cloned().unwrap_or_default();
-        let status = state.status.get(&release).copied().unwrap_or(200);
+        let mut status = state.status.get(&release).copied().unwrap_or(200);
+        let served: Vec<String> =
+            state.pointer.variables.iter().map(|(name, version)| format!("{name}:{version}")).collect();
+        for version in served {
+            if state.invoke(&version).is_err() {
+                state.read_activity(&version);
+                status = 502;
+            }
+        }
         let body = serde_json::json!({ "path": http_request.path, "release": release }).to_string();
         // API Gateway answers requests without credentials itself, without the functions' headers.
         let headers =

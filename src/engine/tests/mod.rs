@@ -7,23 +7,28 @@
 
 mod changed_outside;
 mod cloud;
+mod inactive;
+mod large;
 mod prune;
 mod taken_over;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::artifact::{Architecture, Sha256};
+use crate::engine::activate::Polling;
 use crate::engine::held::{HeldStage, StageContext};
 use crate::engine::lease::{self, Lease};
 use crate::engine::ledger::Ledger;
+use crate::engine::missing::RollbackOptions;
 use crate::engine::operations::Origin;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::event::{Event, Events};
 use crate::platform::clock::Clock;
 use crate::release::check::Probe;
 use crate::release::check::{Checks, HttpRequest, Invocation, Request};
-use crate::release::plan::{Desired, Target, Zip};
+use crate::release::plan::{Desired, Target};
 use crate::release::record::{ArtifactRecord, Outcome, Record, Who};
 use cloud::{Cloud, FAULTS, Fault, definition};
 use serde_json::json;
@@ -41,6 +46,12 @@ fn actor() -> StageContext {
         cancel: CancellationToken::new(),
         wait: None,
         clock: Clock::since_boot(),
+        polling: Polling {
+            initial_delay: Duration::from_millis(1),
+            interval: Duration::from_millis(1),
+            wake_timeout: Duration::from_millis(50),
+            timeout: Duration::from_millis(200),
+        },
     }
 }
 
@@ -55,11 +66,12 @@ fn desired(version: &str) -> Desired {
         s3_version: None,
         sha256: code(version),
         size: 1,
+        architecture: Some(Architecture::X86_64),
     };
     let target = |key: &str| Target { name: key.parse().unwrap(), artifact: "users".into() };
     Desired {
         version: version.parse().unwrap(),
-        artifacts: [("users".to_owned(), Zip { record, architecture: Architecture::X86_64 })].into(),
+        artifacts: [("users".to_owned(), record)].into(),
         functions: FUNCTIONS.iter().map(|key| (key.parse().unwrap(), target(key))).collect(),
     }
 }
@@ -96,7 +108,8 @@ async fn run(cloud: &Cloud, actor: &StageContext, operation: Operation) -> Resul
 async fn run_inline(cloud: &Cloud, actor: &StageContext, operation: Operation) -> Result<Record> {
     if let Operation::Rollback(to) = operation {
         let to = to.map(|version| version.parse().unwrap());
-        return HeldStage::rollback(actor, cloud.clone(), cloud, to.as_ref()).await;
+        let options = RollbackOptions { to: to.as_ref(), no_wait: false };
+        return HeldStage::rollback(actor, cloud.clone(), cloud, options).await;
     }
     let held = HeldStage::take(actor, cloud.clone(), format!("{operation:?}")).await?;
     held.during(async |held| match operation {
@@ -558,24 +571,6 @@ async fn an_api_without_methods_is_not_deployed() {
         assert_eq!((error.kind.exit_code(), error.id), (30, ErrorId::ApiEmpty));
         assert_eq!(served(&cloud), "2");
     }
-}
-
-#[tokio::test]
-async fn a_hundred_functions_are_refused_before_anything_is_read() {
-    let cloud = two_releases().await;
-    let mut desired = desired("3");
-    for number in 0..100 {
-        let key = format!("f{number}");
-        let target = Target { name: key.parse().unwrap(), artifact: "users".into() };
-        desired.functions.insert(key.parse().unwrap(), target);
-    }
-    cloud.arm(&[]);
-    let actor = actor();
-    let held = HeldStage::take(&actor, cloud.clone(), "release 3".into()).await.unwrap();
-    let error = held.during(async |held| held.release(&cloud, desired, origin()).await).await.unwrap_err();
-    assert_eq!(error.id, ErrorId::ReleaseRefused);
-    assert_eq!(error.causes(), ["103 functions are more than the 99 that fit into a stage's variables"]);
-    assert!(!cloud.calls().contains(&"GetFunctionConfiguration"), "{:?}", cloud.calls());
 }
 
 #[tokio::test]
