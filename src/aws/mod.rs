@@ -8,6 +8,7 @@
 mod answers;
 pub(crate) mod api_gateway;
 pub(crate) mod cleanup;
+pub(crate) mod conformance;
 mod definition;
 pub(crate) mod failure;
 pub(crate) mod inspect;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, completions, destroy, diff, explain, init, invoke, local, logs, output, plan, promote, prune,
-    redeploy, release, rollback, schema, status, terraform, unlock,
+    build, completions, conformance, destroy, diff, explain, init, invoke, local, logs, output, plan,
+    promote, prune, redeploy, release, rollback, schema, status, terraform, unlock,
 };
 use crate::output::Options;
 use crate::platform::variables;
@@ -81,6 +81,7 @@ pub(crate) enum Verb {
     /// Exit code 10 if there is a problem. Warnings do not change the exit code.
     #[command(after_help = "Example:\n  deployctl doctor --stage dev")]
     Doctor,
+    Conformance(conformance::Args),
     /// Start, stop and describe the local AWS emulator (MiniStack)
     #[command(subcommand, after_help = "Example:\n  deployctl local up && eval \"$(deployctl local env)\"")]
     Local(local::Verb),

@@ -5,6 +5,7 @@ mod build;
 mod cli;
 mod completions;
 mod confirm;
+mod conformance;
 mod context;
 mod destroy;
 mod diff;
@@ -117,6 +118,9 @@ async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
         Verb::Init(args) => plain(context, "init", init::run(context, &args).await),
         Verb::Doctor => {
             coded(context, "doctor", context.until_interrupted(Box::pin(doctor::run(context))).await)
+        }
+        Verb::Conformance(args) => {
+            coded(context, "conformance", Box::pin(conformance::run(context, &args)).await)
         }
         Verb::Bootstrap => interruptible(context, "bootstrap", bootstrap::run(context)).await,
         Verb::Unlock(args) => interruptible(context, "unlock", unlock::run(context, &args)).await,

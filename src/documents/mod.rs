@@ -1,5 +1,6 @@
 //! The JSON documents of the commands that do not move a stage. The others share [`result`].
 
+pub(crate) mod conformance;
 pub(crate) mod doctor;
 pub(crate) mod init;
 pub(crate) mod result;
@@ -10,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::documents::conformance::ConformanceBody;
 use crate::documents::result::{ErrorDocument, Freshness, SCHEMA};
 use crate::release::model::{DeploymentId, Version};
 use crate::release::prune::OldVersion;
@@ -67,6 +69,7 @@ document!(ExplainedBody, Explained, "explain");
 document!(SchemasBody, Schemas, "schema");
 document!(ManBody, Man, "man");
 document!(InvokeBody, Invoke, "invoke");
+document!(ConformanceBody, ConformanceDocument, "conformance");
 
 /// The zips that a build created.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -54,6 +54,9 @@ impl Kind {
 /// Exit code of `plan` and `status` with `--exit-code` when there are changes.
 pub const EXIT_CHANGES: u8 = 3;
 
+/// Exit code of `conformance` when AWS behaves differently.
+pub const EXIT_DIFFERS: u8 = EXIT_CHANGES;
+
 /// Exit code of `invoke` when the function itself answers with an error.
 pub const EXIT_ANSWER: u8 = EXIT_CHANGES;
 

@@ -2,6 +2,7 @@
 //! annotations, a summary and outputs.
 
 mod ci;
+pub(crate) mod conformance;
 pub(crate) mod diagnosis;
 mod github;
 mod gitlab;

@@ -119,6 +119,18 @@ impl Session {
         format!("{}/{layer}.tfstate", self.settings.stage.state_prefix(&self.settings.project))
     }
 
+    /// The URL of a stage of any API in the stage's region.
+    pub(crate) fn execute_url(&self, rest_api_id: &str, stage_name: &str) -> String {
+        let region = &self.settings.stage.region;
+        match &self.local {
+            Some(local) => local.url(rest_api_id, stage_name),
+            None => {
+                let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+                format!("https://{rest_api_id}.execute-api.{region}.{suffix}/{stage_name}")
+            }
+        }
+    }
+
     /// The URL of the stage.
     pub(crate) fn url(&self, contract: &Contract) -> String {
         match &self.local {

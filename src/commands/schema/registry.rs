@@ -40,6 +40,11 @@ pub(crate) const ALL: &[Entry] = &[
     printed::<Value>("output", "outputs of Terraform: of all layers, of one, or one value", &[]),
     printed::<d::init::Document<'static>>("init", "how a project can be released", &["init"]),
     printed::<d::doctor::Diagnosis>("doctor", "what stands in the way of a release", &["doctor"]),
+    printed::<d::ConformanceDocument>(
+        "conformance",
+        "whether AWS behaves as deployctl assumes",
+        &["conformance"],
+    ),
     printed::<d::Bootstrap>("bootstrap", "the bucket of the Terraform state", &["bootstrap"]),
     printed::<d::Build>("build", "zips that were made", &["build"]),
     printed::<d::Diff>("diff", "two releases side by side", &["diff"]),
