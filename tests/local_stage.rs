@@ -5,7 +5,6 @@
 mod support;
 
 mod local_stage {
-    mod conformance;
     mod docs_sessions;
     mod init;
     mod lifecycle;

@@ -5,6 +5,7 @@
 mod support;
 
 mod release {
+    mod conformance;
     mod example;
     mod invoke_and_logs;
     mod layers;

@@ -131,15 +131,21 @@ fn announcement(session: &Session, sandbox: &Sandbox, bucket: Option<&str>, old:
     if let Some(bucket) = bucket {
         let _ = write!(text, "\n  objects s3://{bucket}/{}", sandbox.prefix());
     }
-    let _ = write!(
-        text,
-        "\nabout 120 calls to AWS and at most {MAX_REQUESTS} requests to the API and its function, for less than 5 US \
-         cents; it takes 1 to 5 minutes"
-    );
+    text.push_str(&cost(session.local.is_some()));
     for name in old {
         let _ = write!(text, "\nto be deleted, left by an earlier run: {name}");
     }
     text
+}
+
+fn cost(local: bool) -> String {
+    if local {
+        return "\nat no cost, on the local stage".to_owned();
+    }
+    format!(
+        "\nabout 120 calls to AWS and at most {MAX_REQUESTS} requests to the API and its function, for less than 5 US \
+         cents; it takes 1 to 5 minutes"
+    )
 }
 
 fn not_created(failure: Failure) -> Error {
@@ -150,16 +156,13 @@ fn not_created(failure: Failure) -> Error {
 
 /// The error of a run without a result.
 fn ended_early(stop: Stop, left: &[Leftover]) -> Error {
-    let interrupted = matches!(stop, Stop::Interrupted);
     match stop {
-        _ if !left.is_empty() => {
-            let error = leftover_error(left);
-            if interrupted { error.because("the command was interrupted") } else { error }
-        }
-        Stop::Failed(failure) => not_created(failure),
-        Stop::Interrupted => {
+        Stop::Failed(failure) if left.is_empty() => not_created(failure),
+        Stop::Failed(failure) => leftover_error(left).because(failure),
+        Stop::Interrupted if left.is_empty() => {
             Error::new(Kind::Interrupted, ErrorId::Interrupted, "interrupted; the sandbox is deleted")
         }
+        Stop::Interrupted => leftover_error(left).because("the command was interrupted"),
     }
 }
 
@@ -172,4 +175,40 @@ fn leftover_error(left: &[Leftover]) -> Error {
         format!("failed to delete the sandbox; left are:{}", what.concat()),
     )
     .hint(format!("the stage is unchanged; delete it with:{}", commands.concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cost_in_an_account_is_said_beforehand() {
+        // Requests of a REST API and of Lambda cost less than 6 US dollars a million in every region.
+        const { assert!(MAX_REQUESTS * 6 < 5 * 10_000) }
+        assert!(cost(false).contains("less than 5 US cents"));
+        assert!(!cost(true).contains("cents"));
+    }
+
+    fn leftover(what: &str) -> Leftover {
+        Leftover { what: what.to_owned(), command: format!("aws delete {what}") }
+    }
+
+    #[test]
+    fn what_is_left_comes_with_the_commands_that_delete_it() {
+        let left = [leftover("function f"), leftover("API f")];
+        let error = ended_early(Stop::Interrupted, &left);
+        assert_eq!((error.id, error.kind), (ErrorId::ConformanceLeft, Kind::OldReleaseServes));
+        assert_eq!(error.causes(), ["the command was interrupted"]);
+        let hint = error.hint.unwrap_or_default();
+        assert!(hint.contains("\n  aws delete function f\n  aws delete API f"), "{hint}");
+        assert_eq!(ended_early(Stop::Interrupted, &[]).id, ErrorId::Interrupted);
+    }
+
+    #[test]
+    fn a_failure_is_not_hidden_by_what_is_left() {
+        let failure = || Stop::Failed(Failure::rejected("CreateFunction", "f", "no role"));
+        let causes = ended_early(failure(), &[leftover("API f")]).causes();
+        assert_eq!(causes, ["CreateFunction of f failed: no role"]);
+        assert_eq!(ended_early(failure(), &[]).id, ErrorId::ConformanceSandbox);
+    }
 }

@@ -1,14 +1,14 @@
 //! The pipeline: what GitHub would run, run here; and what AWS would allow, compared with what is asked of it.
 
 mod build;
-mod calls;
+pub(crate) mod calls;
 mod comment;
 mod expression;
 mod github;
 mod lint;
 mod permissions;
-mod policy;
-mod recorder;
+pub(crate) mod policy;
+pub(crate) mod recorder;
 mod rules;
 mod setup;
 mod supply;

@@ -169,11 +169,14 @@ impl Call<'_> {
             ("PUT" | "DELETE", Some(sub)) => format!("Put{sub}"),
             ("GET", Some(sub)) => format!("Get{sub}"),
             ("POST", None) if self.query.contains_key("delete") => {
-                let object = format!("{arn}/*");
-                return vec![
-                    Need::new("s3:DeleteObject", object.clone()),
-                    Need::new("s3:DeleteObjectVersion", object),
-                ];
+                let objects = self.request.body.split("<Object>").skip(1);
+                let key =
+                    |object: &str| Some(object.split_once("<Key>")?.1.split_once("</Key>")?.0.to_owned());
+                let need = |object: &str| {
+                    let version = if object.contains("<VersionId>") { "Version" } else { "" };
+                    Need::new(format!("s3:DeleteObject{version}"), format!("{arn}/{}", key(object).unwrap()))
+                };
+                return objects.map(need).collect();
             }
             ("GET", None) if self.query.contains_key("versions") => "ListBucketVersions".to_owned(),
             ("GET", None) if self.query.contains_key("location") => "GetBucketLocation".to_owned(),
@@ -215,6 +218,9 @@ impl Call<'_> {
             ("GET", Some("versions")) => "ListVersionsByFunction",
             ("POST", Some("invocations")) => "InvokeFunction",
             ("GET", Some("policy")) => "GetPolicy",
+            ("POST", Some("policy")) => "AddPermission",
+            ("POST", Some("aliases")) => "CreateAlias",
+            ("DELETE", Some("aliases")) => "DeleteAlias",
             ("GET", Some("code-signing-config")) => "GetFunctionCodeSigningConfig",
             ("GET", Some("concurrency")) => "GetFunctionConcurrency",
             _ => self.unknown(),

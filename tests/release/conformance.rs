@@ -1,6 +1,6 @@
 //! `deployctl conformance` on a local stage, through a proxy that interrupts it, refuses calls, and ages the sandbox.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -13,11 +13,14 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::pipeline::calls::{ACCOUNT, REGION, needs};
+use super::pipeline::policy::Policies;
+use super::pipeline::recorder::Request;
 use crate::support::minimal_project::MinimalProject;
 use crate::support::program::CommandOutput;
 use crate::support::seeded_stage::SeededStage;
 use crate::support::stage_file::StageFile;
-use crate::support::{http, sdk};
+use crate::support::{http, markdown, sdk};
 
 /// The checks that do not pass on the local stage: what it does not imitate. All others must pass. A local stage that
 /// behaves more like AWS needs a shorter list.
@@ -49,12 +52,13 @@ enum Act {
 struct Proxy {
     rules: Arc<Mutex<Vec<(&'static str, Act)>>>,
     client: Arc<Mutex<Option<u32>>>,
+    seen: Arc<Mutex<Vec<Request>>>,
     upstream: u16,
 }
 
 impl Proxy {
     async fn start(upstream: u16) -> (Self, u16) {
-        let proxy = Self { rules: Arc::default(), client: Arc::default(), upstream };
+        let proxy = Self { rules: Arc::default(), client: Arc::default(), seen: Arc::default(), upstream };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let own = proxy.clone();
@@ -69,6 +73,8 @@ impl Proxy {
 
     async fn serve(&self, mut client: TcpStream) -> std::io::Result<()> {
         let Some((head, body)) = http::read_request(&mut client).await? else { return Ok(()) };
+        let request = Request { head: head.clone(), body: String::from_utf8_lossy(&body).into_owned() };
+        self.seen.lock().unwrap().push(request);
         let line = head.lines().next().unwrap_or_default().to_owned();
         let rules = self.rules.lock().unwrap().clone();
         let act = rules.iter().find(|(text, _)| line.contains(text)).map(|(_, act)| *act);
@@ -97,6 +103,7 @@ impl Proxy {
     /// Runs the command under these rules.
     async fn run(&self, project: &MinimalProject, rules: &[(&'static str, Act)]) -> CommandOutput {
         *self.rules.lock().unwrap() = rules.to_vec();
+        self.seen.lock().unwrap().clear();
         let child = project.program.command(&["conformance", "--yes", "--output", "json"]).spawn().unwrap();
         *self.client.lock().unwrap() = child.id();
         CommandOutput::of(child.wait_with_output().await.unwrap())
@@ -160,7 +167,7 @@ async fn assumptions_are_checked_in_a_sandbox_that_is_always_deleted() {
 
     // Without a confirmation, nothing is created; what it would be, and what it would cost, is said.
     let unconfirmed = project.run(&["conformance"]).await.exit(2);
-    unconfirmed.says(&["deployctl-conformance-", "US cents", "conformance.unconfirmed"]);
+    unconfirmed.says(&["deployctl-conformance-", "at no cost", "conformance.unconfirmed"]);
     assert_eq!(account.everything().await, before);
 
     let file = StageFile::of(project.path());
@@ -212,4 +219,25 @@ async fn assumptions_are_checked_in_a_sandbox_that_is_always_deleted() {
     expected.insert("flush-stage-cache", "differs");
     assert_eq!(json!(found), json!(expected), "{checks:#?}");
     file.restore();
+    are_allowed(&proxy.seen.lock().unwrap());
+}
+
+/// Allowed, and asked for by no call: without it, S3 answers 403 and not 404 for an object that does not exist.
+const UNASKED: [&str; 2] = ["Bucket s3:ListBucket", "State s3:ListBucket"];
+
+/// The policy of the how-to allows all of these requests, and nothing else.
+fn are_allowed(requests: &[Request]) {
+    let page = markdown::all().into_iter().find(|page| page.name.ends_with("how-to/check-aws.md")).unwrap();
+    let policy = &page.blocks.iter().find(|block| block.language() == "json").unwrap().text;
+    let names = [
+        ("STATE_BUCKET", "small-local-tfstate-000000000000"),
+        ("BUCKET", "small-artifacts"),
+        ("REGION", REGION),
+        ("ACCOUNT", ACCOUNT),
+    ];
+    let policy = names.iter().fold(policy.clone(), |text, (name, value)| text.replace(name, value));
+    let policies = Policies::new([&json!(policy)]);
+    let refused: BTreeSet<_> = requests.iter().flat_map(needs).filter(|need| !policies.allow(need)).collect();
+    assert!(refused.is_empty(), "the policy of the how-to does not allow {refused:#?}");
+    assert_eq!(policies.unused(), UNASKED.map(str::to_owned).into(), "allowed, and not needed");
 }
