@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+mod members;
+
 use super::api_gateway::{ApiStage, AwsStage};
 use super::{Aws, Emulator, Target};
 use crate::artifact::Architecture;
@@ -343,24 +345,36 @@ struct Request {
 
 impl ScriptedAws {
     async fn new(pacing: bool, answers: impl IntoIterator<Item = Answer>) -> Self {
+        let mut answers: VecDeque<Answer> = answers.into_iter().collect();
+        Self::answering(pacing, move |_| {
+            let Answer(status, headers, body) =
+                answers.pop_front().unwrap_or(Answer(404, "", "unexpected request"));
+            (status, headers.to_owned(), body.to_owned())
+        })
+        .await
+    }
+
+    /// A server whose answers (status, headers, body) depend on method and path.
+    async fn answering(
+        pacing: bool,
+        mut answer: impl FnMut(&str) -> (u16, String, String) + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::<Mutex<Vec<_>>>::default();
         let recorded = Arc::clone(&requests);
-        let mut answers: VecDeque<Answer> = answers.into_iter().collect();
         drop(tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let Some((line, body)) = read_request(&mut client).await else { continue };
+                let (status, headers, answer) = answer(&line);
                 recorded.lock().unwrap().push(Request { line, body, at: Instant::now() });
-                let Answer(status, headers, body) =
-                    answers.pop_front().unwrap_or(Answer(404, "", "unexpected request"));
                 if status == 0 {
                     continue;
                 }
                 let text = format!(
                     "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\
-                     Connection: close\r\n\r\n{body}",
-                    body.len()
+                     Connection: close\r\n\r\n{answer}",
+                    answer.len()
                 );
                 client.write_all(text.as_bytes()).await.unwrap();
             }
