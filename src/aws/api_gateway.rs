@@ -136,7 +136,7 @@ impl StagePort for AwsStage {
     }
 
     async fn definition(&self) -> Result<Definition, Failure> {
-        super::definition::read(self.gateway(), &self.rest_api_id).await
+        super::definition::read(&self.aws, &self.rest_api_id).await
     }
 
     async fn create_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {

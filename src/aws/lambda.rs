@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::api_gateway::AwsStage;
+use super::members::{Body, meaning};
 use super::retry::Table;
 use super::timeouts;
 use crate::artifact::Architecture;
@@ -30,11 +31,11 @@ impl AwsStage {
     /// Reads a function's `$LATEST`, and waits until no update is in progress.
     pub(super) async fn read_function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
         let deadline = Instant::now() + UPDATE_TIMEOUT;
-        let mut configuration = self.configuration(name, None).await?;
+        let (mut configuration, mut answer) = self.configuration(name, None).await?;
         // A failure or timeout shows in the state that is read last, and the plan decides.
         while is_updating(&configuration) && Instant::now() < deadline {
             sleep(UPDATE_INTERVAL).await;
-            configuration = self.configuration(name, None).await?;
+            (configuration, answer) = self.configuration(name, None).await?;
         }
         let failed = (configuration.last_update_status() == Some(&LastUpdateStatus::Failed)).then(|| {
             format!(
@@ -45,7 +46,8 @@ impl AwsStage {
         });
         Ok(FunctionState {
             code_sha256: configuration.code_sha256().unwrap_or_default().to_owned(),
-            config_sha256: canonical_digest(&frozen(&configuration)),
+            config_sha256: canonical_digest(&frozen(&configuration, &answer)),
+            aws_config_sha256: configuration.config_sha256().map(str::to_owned),
             architecture: configuration.architectures().first().and_then(architecture),
             revision: configuration.revision_id().unwrap_or_default().to_owned(),
             failed,
@@ -58,9 +60,9 @@ impl AwsStage {
         version: &FunctionVersion,
     ) -> Result<Option<PublishedState>, Failure> {
         match self.configuration(name, Some(version)).await {
-            Ok(configuration) => Ok(Some(PublishedState {
+            Ok((configuration, answer)) => Ok(Some(PublishedState {
                 code_sha256: configuration.code_sha256().unwrap_or_default().to_owned(),
-                config_sha256: canonical_digest(&frozen(&configuration)),
+                config_sha256: canonical_digest(&frozen(&configuration, &answer)),
                 activity: activity(
                     (configuration.state(), configuration.state_reason()),
                     (configuration.last_update_status(), configuration.last_update_status_reason()),
@@ -71,23 +73,30 @@ impl AwsStage {
         }
     }
 
+    /// The configuration as the SDK reads it, and as Lambda sent it.
     async fn configuration(
         &self,
         name: &FunctionName,
         version: Option<&FunctionVersion>,
-    ) -> Result<GetFunctionConfigurationOutput, Failure> {
+    ) -> Result<(GetFunctionConfigurationOutput, Value), Failure> {
         self.aws.rate_limiter.lambda().await;
+        let body = Body::default();
         let configuration = self
             .aws
             .lambda
             .get_function_configuration()
             .function_name(name.as_str())
             .set_qualifier(version.map(|version| version.to_string()))
+            .customize()
+            .interceptor(body.clone())
             .send()
             .await
             .map_err(|error| Failure::new("GetFunctionConfiguration", subject(name, version), &error))?;
         self.function_timeouts.record(name, configuration.timeout());
-        Ok(configuration)
+        let answer = body.json();
+        // Values are compared as texts, so an unknown one is no doubt.
+        self.aws.inspector.inspect("GetFunctionConfiguration", ("lambda", "FunctionConfiguration"), &answer);
+        Ok((configuration, answer))
     }
 
     pub(super) async fn send_code(
@@ -251,7 +260,7 @@ fn published(
 /// The configuration that publishing freezes with the code. Two `$LATEST`s with the same code and
 /// configuration behave alike, so no new version is needed. Fields that change by themselves (revision,
 /// dates, states) are left out.
-fn frozen(configuration: &GetFunctionConfigurationOutput) -> Value {
+fn frozen(configuration: &GetFunctionConfigurationOutput, answer: &Value) -> Value {
     let environment: Option<BTreeMap<&String, &String>> = configuration
         .environment()
         .and_then(|environment| environment.variables())
@@ -267,7 +276,7 @@ fn frozen(configuration: &GetFunctionConfigurationOutput) -> Value {
         .iter()
         .map(|fs| json!([fs.arn(), fs.local_mount_path()]))
         .collect();
-    json!({
+    let mut frozen = json!({
         "runtime": configuration.runtime().map(|runtime| runtime.as_str()),
         "handler": configuration.handler(),
         "role": configuration.role(),
@@ -291,5 +300,40 @@ fn frozen(configuration: &GetFunctionConfigurationOutput) -> Value {
             logging.application_log_level().map(|level| level.as_str()),
             logging.system_log_level().map(|level| level.as_str()),
         ])),
-    })
+    });
+    if let Some(fields) = frozen.as_object_mut() {
+        fields.extend(added_later(answer));
+    }
+    frozen
+}
+
+/// What Lambda has added since the first version, some of it unknown to the SDK. Default values are left
+/// out: the digest of a function must not change by an update of deployctl or of AWS.
+fn added_later(answer: &Value) -> impl Iterator<Item = (String, Value)> {
+    let is_not = |default: Value| move |value: &Value| *value != default;
+    let file_systems = answer["FileSystemConfigs"].as_array().into_iter().flatten();
+    let direct_reads: Vec<Value> = file_systems
+        .filter_map(|fs| {
+            let mode = meaning(&fs["S3FilesConfig"]["DirectS3Read"]).filter(is_not(json!("AUTO")))?;
+            Some(json!([fs["Arn"], mode]))
+        })
+        .collect();
+    [
+        ("ipv6", meaning(&answer["VpcConfig"]["Ipv6AllowedForDualStack"]).filter(is_not(json!(false)))),
+        ("package", meaning(&answer["PackageType"]).filter(is_not(json!("Zip")))),
+        // The order of arguments matters.
+        (
+            "image",
+            meaning(&answer["ImageConfigResponse"]["ImageConfig"])
+                .map(|_| answer["ImageConfigResponse"]["ImageConfig"].clone()),
+        ),
+        ("durable", meaning(&answer["DurableConfig"])),
+        ("tenancy", meaning(&answer["TenancyConfig"])),
+        ("capacity_provider", meaning(&answer["CapacityProviderConfig"])),
+        ("runtime_config", meaning(&answer["RuntimeConfig"])),
+        ("accelerator", meaning(&answer["AcceleratorConfig"])),
+        ("direct_s3_reads", meaning(&json!(direct_reads))),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
 }

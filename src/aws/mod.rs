@@ -2,6 +2,7 @@
 //! engine.
 //!
 //! - [`failure`] converts the SDK's errors.
+//! - `members` compares answers with the members that deployctl knows.
 //! - [`retry`] is the table of retries, and [`timeouts`] has the time limits of calls.
 //! - `s3`, `lambda` and `api_gateway` make the calls.
 
@@ -15,6 +16,7 @@ pub(crate) mod inspect;
 pub(crate) mod invoke;
 pub(crate) mod lambda;
 pub(crate) mod logs;
+mod members;
 pub(crate) mod retry;
 pub(crate) mod s3;
 pub(crate) mod timeouts;
@@ -30,6 +32,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_sts::config::Credentials;
 
 use crate::error::{Error, ErrorId, Result};
+use crate::event::Events;
 use crate::release::model::{AccountId, StageName};
 
 use crate::engine::failure::Failure;
@@ -79,6 +82,7 @@ pub(crate) struct Aws {
     sts: aws_sdk_sts::Client,
     iam: aws_sdk_iam::Client,
     pub(crate) rate_limiter: retry::RateLimiter,
+    inspector: members::Inspector,
 }
 
 /// The AWS identity of the caller.
@@ -136,8 +140,16 @@ impl Aws {
             sts: client!(aws_sdk_sts),
             iam: client!(aws_sdk_iam),
             rate_limiter: retry::RateLimiter::new(target.pacing),
+            inspector: members::Inspector::new(Events::silent()),
             target,
         }
+    }
+
+    /// Warnings about answers go to `events`.
+    #[must_use]
+    pub(crate) fn warning(mut self, events: Events) -> Self {
+        self.inspector = members::Inspector::new(events);
+        self
     }
 
     /// Reads the identity of the caller, and refuses another account than the stage's.

@@ -96,12 +96,12 @@ fn document(session: &Session, plan: &DeliveryPlan) -> Value {
     let steps = release.iter().flat_map(|release| &release.plan.functions);
     let architectures = steps.filter_map(architecture).collect();
     let api = release.map(|release| {
-        let (state, changes) = match &release.freshness {
-            Freshness::Fresh(_) => (Word::Fresh, Vec::new()),
-            Freshness::Stale(_, changes) => (Word::Stale, changes.clone()),
-            Freshness::Unknown => (Word::Unknown, Vec::new()),
+        let (state, changes, reasons) = match &release.freshness {
+            Freshness::Fresh(_) => (Word::Fresh, Vec::new(), Vec::new()),
+            Freshness::Stale(_, changes) => (Word::Stale, changes.clone(), Vec::new()),
+            Freshness::Unknown(reasons) => (Word::Unknown, Vec::new(), reasons.clone()),
         };
-        PlannedApi { state, changes }
+        PlannedApi { state, changes, reasons }
     });
     PlanBody {
         stage: session.settings.stage.name.to_string(),

@@ -114,10 +114,12 @@ async fn observe(session: &Session) -> Result<Document> {
     };
     let (stage, freshness, lease, current, mut drift) =
         session.events.step("read current state", work).await?;
-    let (state, fingerprint, changes) = match freshness {
-        stage::Freshness::Fresh(fingerprint) => (Freshness::Fresh, Some(fingerprint), Vec::new()),
-        stage::Freshness::Stale(fingerprint, changes) => (Freshness::Stale, Some(fingerprint), changes),
-        stage::Freshness::Unknown => (Freshness::Unknown, None, Vec::new()),
+    let (state, fingerprint, changes, reasons) = match freshness {
+        stage::Freshness::Fresh(fingerprint) => (Freshness::Fresh, Some(fingerprint), vec![], vec![]),
+        stage::Freshness::Stale(fingerprint, changes) => {
+            (Freshness::Stale, Some(fingerprint), changes, vec![])
+        }
+        stage::Freshness::Unknown(reasons) => (Freshness::Unknown, None, vec![], reasons),
     };
 
     let mut document = Document::new("status", name.as_str());
@@ -133,6 +135,7 @@ async fn observe(session: &Session) -> Result<Document> {
         fingerprint: fingerprint.map(|fingerprint| fingerprint.to_string()),
         state,
         changes,
+        reasons,
     });
     if let Some(intent) = &lease.intent {
         drift.push(format!(

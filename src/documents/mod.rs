@@ -161,6 +161,8 @@ pub(crate) struct PlannedApi {
     pub(crate) state: Freshness,
     /// The changes since the deployment was created, one line each.
     pub(crate) changes: Vec<String>,
+    /// Why the state is unknown; empty where deployctl did not make the deployment.
+    pub(crate) reasons: Vec<String>,
 }
 
 /// The ledger of a stage, newest record first.

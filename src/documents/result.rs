@@ -92,6 +92,8 @@ pub(crate) struct Api {
     pub(crate) state: Freshness,
     /// The changes of the API since the deployment was created, one line each.
     pub(crate) changes: Vec<String>,
+    /// Why the state is unknown; empty where deployctl did not make the deployment.
+    pub(crate) reasons: Vec<String>,
 }
 
 /// Whether a stage serves the API as it is defined now.
@@ -102,7 +104,7 @@ pub(crate) enum Freshness {
     Fresh,
     /// The API has changed since the deployment was created.
     Stale,
-    /// deployctl did not create the deployment, so it cannot compare.
+    /// deployctl did not create the deployment, or cannot compare it with the API.
     Unknown,
 }
 
@@ -162,7 +164,7 @@ impl Document {
         document
     }
 
-    /// Takes version, functions and API from `record`, whose deployment is fresh by construction.
+    /// Takes version, functions and API from `record`, whose deployment was fresh when it was made.
     pub(crate) fn describe(&mut self, record: &Record) {
         let release = &record.release;
         self.version = Some(release.version.to_string());
@@ -182,8 +184,9 @@ impl Document {
             id: release.api.id.clone(),
             deployment_id: release.api.deployment_id.to_string(),
             fingerprint: Some(release.api.fingerprint.to_string()),
-            state: Freshness::Fresh,
+            state: if release.api.unproven.is_empty() { Freshness::Fresh } else { Freshness::Unknown },
             changes: Vec::new(),
+            reasons: release.api.unproven.clone(),
         });
     }
 

@@ -26,8 +26,9 @@ pub(crate) enum Freshness {
     /// The API has changed since its deployment. The fingerprint of the deployed definition, and the changes,
     /// if that definition is still stored.
     Stale(Sha256, Vec<String>),
-    /// deployctl did not create the deployment.
-    Unknown,
+    /// deployctl did not create the deployment (no reason), or what it read does not prove that the deployed
+    /// API is the defined one.
+    Unknown(Vec<String>),
 }
 
 /// Reads the current state and plans a release; changes nothing. `head` reads the end of the ledger, and
@@ -71,12 +72,15 @@ pub(crate) async fn freshness<S: Store>(
             let deployment = deployment.map_err(|failure| unreadable("the deployment", failure))?;
             let description = deployment
                 .and_then(|deployment| deployment.description.parse::<DeploymentDescription>().ok());
-            let Some(description) = description else { return Ok(Freshness::Unknown) };
+            let Some(description) = description else { return Ok(Freshness::Unknown(Vec::new())) };
             description.fingerprint
         }
     };
-    if live.fingerprint() == frozen {
-        return Ok(Freshness::Fresh(frozen));
+    if [live.fingerprint(), live.settled().fingerprint()].contains(&frozen) {
+        return Ok(match live.unproven() {
+            [] => Freshness::Fresh(frozen),
+            reasons => Freshness::Unknown(reasons.to_vec()),
+        });
     }
     let changes = match ledger.definition(&frozen).await? {
         Some(definition) => definition.changes(live),

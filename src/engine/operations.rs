@@ -102,6 +102,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                 deployment_id,
                 fingerprint,
                 authorizer_cache_seconds: Some(definition.authorizer_cache_seconds()),
+                unproven: definition.unproven().to_vec(),
             },
         };
         let record = self.go_live(port, action, release, head).await?;
@@ -147,7 +148,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         let changes = match freshness {
             Freshness::Fresh(_) if if_stale => return Ok((current, None)),
             Freshness::Stale(_, changes) => changes,
-            Freshness::Fresh(_) | Freshness::Unknown => Vec::new(),
+            Freshness::Fresh(_) | Freshness::Unknown(_) => Vec::new(),
         };
         let mut release = current.release;
         let snapshot = unless_interrupted(&self.context.cancel, self.snapshot(port, &release.version));
@@ -155,6 +156,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         release.api.deployment_id = snapshot.id;
         release.api.fingerprint = snapshot.fingerprint;
         release.api.authorizer_cache_seconds = Some(snapshot.definition.authorizer_cache_seconds());
+        release.api.unproven = snapshot.definition.unproven().to_vec();
         let record = self.go_live(port, Action::Redeploy, release, head).await?;
         Ok((record, Some(changes)))
     }

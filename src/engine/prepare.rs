@@ -59,10 +59,13 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                     .get(key)
                     .ok_or_else(|| Error::bug(format!("{key} was not observed")))?;
                 let published = self.update_function(port, key, step, state).await?;
+                let (config_sha256, aws_config_sha256) =
+                    self.configuration(port, step, state, &published.version).await?;
                 let record = FunctionRecord {
                     name: step.target.name.clone(),
                     artifact: step.target.artifact.clone(),
-                    config_sha256: self.configuration(port, step, state, &published.version).await?,
+                    config_sha256,
+                    aws_config_sha256,
                     version: published.version,
                     code_sha256: published.code_sha256,
                 };
@@ -75,16 +78,17 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         Ok(Prepared { functions, snapshot })
     }
 
-    /// The digest of a version's configuration. An update that changed the architecture changed it, too.
+    /// The digest of a version's configuration, and Lambda's own hash of it where it is known. An update that
+    /// changed the architecture changed both.
     async fn configuration(
         &self,
         port: &impl StagePort,
         step: &Step,
         state: &FunctionState,
         version: &FunctionVersion,
-    ) -> Result<Sha256> {
+    ) -> Result<(Sha256, Option<String>)> {
         let Work::Update { code: Code { architecture: Some(_), .. }, .. } = &step.work else {
-            return Ok(state.config_sha256);
+            return Ok((state.config_sha256, state.aws_config_sha256.clone()));
         };
         let name = &step.target.name;
         let read = port.version(name, version).await.and_then(|read| {
@@ -95,7 +99,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         let read = read.map_err(|failure| {
             not_switched(&format!("failed to read the new version of function {name}"), failure)
         })?;
-        Ok(read.config_sha256)
+        Ok((read.config_sha256, None))
     }
 
     /// Publishes one function if its plan says so, and reports the progress.
@@ -223,7 +227,12 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             let id = self.deploy(port, &description.to_string()).await.map_err(failed)?;
             let after = port.definition().await.map_err(failed)?;
             if after.fingerprint() == fingerprint {
-                return Ok(Snapshot { id, fingerprint, definition });
+                for reason in after.unproven() {
+                    self.context.events.warn(format!(
+                        "{reason}; deployed, but whether the deployment contains all of the API is unknown"
+                    ));
+                }
+                return Ok(Snapshot { id, fingerprint, definition: after });
             }
             let changes = definition.changes(&after).join("\n  ");
             self.context.events.warn(format!(

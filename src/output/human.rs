@@ -44,12 +44,13 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
                      deploys it"
                 )
             }
-            Freshness::Unknown => {
+            Freshness::Unknown if api.reasons.is_empty() => {
                 format!("{ATTENTION}unknown{ATTENTION:#}: deployctl did not make this deployment")
             }
+            Freshness::Unknown => format!("{ATTENTION}unknown{ATTENTION:#}"),
         };
         let _ = writeln!(text, "  api            {} deployment {} {state}", api.id, api.deployment_id);
-        for change in &api.changes {
+        for change in api.changes.iter().chain(&api.reasons) {
             let _ = writeln!(text, "                 {change}");
         }
     }

@@ -7,6 +7,8 @@ use crate::delivery::plan::DeliveryPlan;
 use crate::engine::observe::Freshness;
 use crate::terraform::render;
 
+const UNPROVEN: &str = "Whether the stage serves the API as it is defined is unknown";
+
 fn not_yet(name: &str, needed: &[String]) -> String {
     format!(
         "layer {name} cannot be planned: it reads the outputs of {}, not applied yet\n",
@@ -35,9 +37,15 @@ pub(crate) fn text(plan: &DeliveryPlan) -> String {
         }
         Some(release) => {
             let _ = writeln!(text, "release {}:\n{}", release.plan.version, release.plan);
-            if let Freshness::Stale(_, changes) = &release.freshness {
-                let _ =
-                    writeln!(text, "the API has changed since it was deployed:\n  {}", changes.join("\n  "));
+            match &release.freshness {
+                Freshness::Stale(_, changes) => {
+                    let changes = changes.join("\n  ");
+                    let _ = writeln!(text, "the API has changed since it was deployed:\n  {changes}");
+                }
+                Freshness::Unknown(reasons) if !reasons.is_empty() => {
+                    let _ = writeln!(text, "{UNPROVEN}:\n  {}", reasons.join("\n  "));
+                }
+                Freshness::Fresh(_) | Freshness::Unknown(_) => {}
             }
         }
     }
@@ -68,10 +76,15 @@ pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
         return text;
     };
     let _ = writeln!(text, "#### Release\n\n```text\n{}\n```", release.plan);
-    if let Freshness::Stale(_, changes) = &release.freshness {
-        let _ = writeln!(text, "\nThe API has changed since it was deployed:\n");
-        for change in changes {
-            let _ = writeln!(text, "- {change}");
+    let (heading, lines) = match &release.freshness {
+        Freshness::Stale(_, changes) => ("The API has changed since it was deployed", changes.as_slice()),
+        Freshness::Unknown(reasons) => (UNPROVEN, reasons.as_slice()),
+        Freshness::Fresh(_) => ("", [].as_slice()),
+    };
+    if !lines.is_empty() {
+        let _ = writeln!(text, "\n{heading}:\n");
+        for line in lines {
+            let _ = writeln!(text, "- {line}");
         }
     }
     text

@@ -149,11 +149,12 @@ fn api(document: &Document, timeline: &Timeline) -> Vec<String> {
     let state = match api.state {
         Freshness::Fresh => "fresh",
         Freshness::Stale => "stale: the API has changed since",
-        Freshness::Unknown => "unknown: deployctl did not make this deployment",
+        Freshness::Unknown if api.reasons.is_empty() => "unknown: deployctl did not make this deployment",
+        Freshness::Unknown => "unknown",
     };
     let mut lines = vec![format!("deployment `{}`, {state}\n\n", clean(&api.deployment_id))];
     let changes = if api.changes.is_empty() { &timeline.api_changes } else { &api.changes };
-    lines.extend(changes.iter().map(|change| format!("- {}\n", inline(change))));
+    lines.extend(changes.iter().chain(&api.reasons).map(|change| format!("- {}\n", inline(change))));
     lines
 }
 
@@ -327,6 +328,7 @@ mod tests {
             fingerprint: None,
             state: Freshness::Fresh,
             changes: Vec::new(),
+            reasons: Vec::new(),
         };
         api.changes.clear();
         document.api = Some(api);

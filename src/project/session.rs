@@ -80,7 +80,7 @@ impl Session {
                 })
             }
         };
-        let aws = Aws::connect(target(&settings.stage, local.as_ref())).await;
+        let aws = Aws::connect(target(&settings.stage, local.as_ref())).await.warning(events.clone());
         Ok(Self { settings, local, aws, identity: None, access, events, cancel })
     }
 

@@ -13,32 +13,60 @@ use crate::artifact::Sha256;
 /// How long API Gateway caches an authorizer's result by default.
 pub(crate) const AUTHORIZER_TTL_SECONDS: u64 = 300;
 
+/// The member of the part `api` that says that API Gateway has not completed an update of the API. A
+/// deployment of that time has a fingerprint of its own, so that it is stale afterwards.
+pub(crate) const STATUS: &str = "status";
+
 /// An API, part by part: a route such as `GET /users`, an authorizer, a model, the API's own settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Definition(BTreeMap<String, Value>);
+pub(crate) struct Definition {
+    parts: BTreeMap<String, Value>,
+    /// Why the parts may not be all that a deployment froze.
+    #[serde(skip)]
+    unproven: Vec<String>,
+}
 
 impl Definition {
     /// A definition of these parts, each under its displayed name.
     pub(crate) fn new(parts: BTreeMap<String, Value>) -> Self {
-        Self(parts)
+        Self { parts, unproven: Vec::new() }
+    }
+
+    /// The same, of which these doubts remain.
+    pub(crate) fn with_unproven(self, unproven: Vec<String>) -> Self {
+        Self { unproven, ..self }
+    }
+
+    /// Why equal fingerprints do not prove that the deployed API is this one.
+    pub(crate) fn unproven(&self) -> &[String] {
+        &self.unproven
+    }
+
+    /// The definition once API Gateway has completed its update.
+    pub(crate) fn settled(&self) -> Self {
+        let mut parts = self.parts.clone();
+        if let Some(Value::Object(settings)) = parts.get_mut("api") {
+            settings.remove(STATUS);
+        }
+        Self::new(parts)
     }
 
     /// The sha256 of the canonical form. Maps are sorted, so it does not depend on their order.
     pub(crate) fn fingerprint(&self) -> Sha256 {
-        let parts = self.0.iter().map(|(name, part)| (name.clone(), part.clone())).collect();
+        let parts = self.parts.iter().map(|(name, part)| (name.clone(), part.clone())).collect();
         canonical_digest(&Value::Object(parts))
     }
 
     /// Whether the API has a route: API Gateway refuses to deploy an API without one.
     pub(crate) fn has_routes(&self) -> bool {
-        self.0.keys().any(|part| part.contains(" /"))
+        self.parts.keys().any(|part| part.contains(" /"))
     }
 
     /// How many seconds API Gateway caches the results of these authorizers: the longest time of all, and 0
     /// if none are cached.
     pub(crate) fn authorizer_cache_seconds(&self) -> u64 {
-        let authorizers = self.0.iter().filter(|(name, _)| name.starts_with("authorizer "));
+        let authorizers = self.parts.iter().filter(|(name, _)| name.starts_with("authorizer "));
         let seconds = authorizers.map(|(_, part)| {
             part.get("result TTL").and_then(Value::as_u64).unwrap_or(AUTHORIZER_TTL_SECONDS)
         });
@@ -48,10 +76,10 @@ impl Definition {
     /// The changes from `self` to `newer`, one line each, such as
     /// `PATCH /demo/users/{userId}: integration timeout 29000 -> 5000`.
     pub(crate) fn changes(&self, newer: &Self) -> Vec<String> {
-        let parts: BTreeSet<&String> = self.0.keys().chain(newer.0.keys()).collect();
+        let parts: BTreeSet<&String> = self.parts.keys().chain(newer.parts.keys()).collect();
         let mut lines = Vec::new();
         for part in parts {
-            match (self.0.get(part), newer.0.get(part)) {
+            match (self.parts.get(part), newer.parts.get(part)) {
                 (None, Some(_)) => lines.push(format!("{part}: added")),
                 (Some(_), None) => lines.push(format!("{part}: removed")),
                 (Some(old), Some(new)) => differences(part, "", old, new, &mut lines),

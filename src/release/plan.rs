@@ -6,7 +6,7 @@ use std::fmt;
 use super::check::Invocation;
 use super::model::{FunctionKey, FunctionName, FunctionVersion, RELEASE_VARIABLE, Version};
 use super::patch::{MAX_OPERATIONS, Size};
-use super::record::{ArtifactRecord, Record};
+use super::record::{ArtifactRecord, FunctionRecord, Record};
 use crate::release::state::{ArchitectureChange, Code, FunctionState, StageState};
 
 /// The release that is to be live.
@@ -198,10 +198,20 @@ fn work(
     let why = match live.filter(|live| live.name == target.name) {
         None => WhyPublish::New,
         Some(live) if live.code_sha256 != state.code_sha256 => WhyPublish::CodeSent,
-        Some(live) if live.config_sha256 != state.config_sha256 => WhyPublish::ConfigurationChanged,
+        Some(live) if live.config_sha256 != state.config_sha256 || aws_says_changed(live, state) => {
+            WhyPublish::ConfigurationChanged
+        }
         Some(live) => return Work::Keep(live.version.clone()),
     };
     Work::Publish(why)
+}
+
+/// Lambda's own hash can only be a further reason to publish: what it covers is not documented.
+fn aws_says_changed(live: &FunctionRecord, state: &FunctionState) -> bool {
+    match (&live.aws_config_sha256, &state.aws_config_sha256) {
+        (Some(released), Some(now)) => released != now,
+        _ => false,
+    }
 }
 
 impl Plan {

@@ -152,6 +152,9 @@ pub(crate) struct FunctionRecord {
     pub(crate) code_sha256: String,
     /// A digest of its configuration.
     pub(crate) config_sha256: Sha256,
+    /// Lambda's ConfigSha256 when it was released. Records of older versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) aws_config_sha256: Option<String>,
 }
 
 /// The API's part of a release.
@@ -169,6 +172,9 @@ pub(crate) struct ApiRecord {
     /// if none are cached. Absent in records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) authorizer_cache_seconds: Option<u64>,
+    /// Why it is not known whether the snapshot is all of the API.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unproven: Vec<String>,
 }
 
 /// What the stage served before: enough to restore it in one call.

@@ -28,6 +28,8 @@ pub(crate) struct FunctionState {
     pub(crate) code_sha256: String,
     /// A digest of everything that publishing freezes into a version, except the code.
     pub(crate) config_sha256: Sha256,
+    /// Lambda's own hash of the configuration, if it returns one.
+    pub(crate) aws_config_sha256: Option<String>,
     pub(crate) architecture: Option<Architecture>,
     pub(crate) revision: String,
     /// Lambda's reason if the last update failed: the code must be sent again.

@@ -126,6 +126,8 @@ pub(crate) struct Function {
     pub(crate) latest: String,
     pub(crate) config: Sha256,
     pub(crate) architecture: Architecture,
+    /// AWS's own hash of it.
+    pub(crate) aws_config: Option<String>,
     pub(crate) revision: u64,
     pub(crate) versions: Vec<(String, Sha256)>,
     /// The deleted versions: numbers are never reused.
@@ -150,6 +152,7 @@ impl Cloud {
             latest: Sha256::of(b"created").base64(),
             config: Sha256::of(b"config"),
             architecture: Architecture::X86_64,
+            aws_config: None,
             revision: 1,
             versions: Vec::new(),
             deleted: BTreeSet::new(),
@@ -466,6 +469,7 @@ impl StagePort for Cloud {
                 code_sha256: function.latest.clone(),
                 config_sha256: function.config,
                 architecture: Some(function.architecture),
+                aws_config_sha256: function.aws_config.clone(),
                 revision: function.revision.to_string(),
                 failed: None,
             })
