@@ -14,11 +14,14 @@ use crate::platform::process::Command;
 pub(crate) const MINISTACK: Requirements =
     Requirements { name: "ministack", text: include_str!("ministack/requirements.txt") };
 
-/// Starts MiniStack with the stage semantics of AWS, and ends it together with its Lambdas.
-pub(crate) const LAUNCHER: &str = include_str!("ministack/launcher.py");
-
-/// Runs before MiniStack and refuses requests that are not signed with the stage's secret.
-pub(crate) const GUARD: &str = include_str!("ministack/guard.py");
+/// The programs that start MiniStack with the behaviour of AWS, and end it together with its Lambdas. The first
+/// one loads the others: the guard refuses requests that are not signed with the stage's secret.
+pub(crate) const LAUNCHER: [(&str, &str); 4] = [
+    ("launcher.py", include_str!("ministack/launcher.py")),
+    ("guard.py", include_str!("ministack/guard.py")),
+    ("functions.py", include_str!("ministack/functions.py")),
+    ("update_stage.py", include_str!("ministack/update_stage.py")),
+];
 
 /// What of the environment reaches the servers, and through MiniStack the Lambdas: enough to run, and none of
 /// the user's credentials, endpoints or MiniStack settings.
@@ -103,7 +106,7 @@ pub(crate) fn ministack(venv: &Venv, folder: &Path, settings: MiniStack<'_>) -> 
     let command = Command::new(venv.python(), "start MiniStack for the local stage")
         // Isolated: the user's Python settings and the working folder must not supply modules.
         .args(["-I", "-X", "utf8"])
-        .arg(folder.join("launcher.py"))
+        .arg(folder.join(LAUNCHER[0].0))
         .dir(folder);
     isolated(command, std::env::vars_os().map(|(name, _)| name))
         .env("GATEWAY_PORT", port.to_string())

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::LocalError;
 use super::redis_package;
-use super::server::{self, GUARD, LAUNCHER, MINISTACK, Server};
+use super::server::{self, LAUNCHER, MINISTACK, Server};
 use super::stage::{LocalConfig, LocalStage};
 use super::state::{self, State};
 use super::stop::stop;
@@ -38,7 +38,7 @@ pub(crate) async fn start(
         })?;
     let tmp = folder.join("tmp");
     std::fs::create_dir_all(&tmp).map_err(|e| LocalError::io(&tmp, e))?;
-    for (name, text) in [("launcher.py", LAUNCHER), ("guard.py", GUARD)] {
+    for (name, text) in LAUNCHER {
         let path = folder.join(name);
         let file = File::options().create(true).write(true).truncate(true).mode(0o600).open(&path);
         file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| LocalError::io(&path, e))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::LocalError;
-use super::server::{GUARD, LAUNCHER, MINISTACK, Server};
+use super::server::{LAUNCHER, MINISTACK, Server};
 use super::stage::LocalStage;
 use crate::artifact::Sha256;
 use crate::platform::process_identity::ProcessIdentity;
@@ -79,7 +79,8 @@ impl State {
 
 /// The hash of the launcher, the guard and the packages: changes if a version of deployctl changes the stage.
 pub(crate) fn version_hash() -> String {
-    Sha256::of([LAUNCHER, GUARD, MINISTACK.text].concat().as_bytes()).short()
+    let texts: Vec<&str> = LAUNCHER.iter().map(|(_, text)| *text).chain([MINISTACK.text]).collect();
+    Sha256::of(texts.concat().as_bytes()).short()
 }
 
 /// A secret that cannot be guessed: 256 bits of the system's randomness, in hexadecimal digits.

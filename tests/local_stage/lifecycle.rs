@@ -111,6 +111,20 @@ async fn a_stage_serves_its_deployment_with_its_variables() {
 }
 
 #[tokio::test]
+async fn aws_refuses_and_so_does_the_stage() {
+    let project = Project::new();
+    let endpoint = project.up().await.endpoint;
+    semantics::states::versions_are_pending_first(&endpoint).await;
+    semantics::states::an_inactive_version_is_woken(&endpoint).await;
+    semantics::refusals::of_lambda(&endpoint, "states").await;
+    semantics::refusals::of_the_api(&endpoint).await;
+    semantics::refusals::of_update_stage(&endpoint).await;
+    semantics::refusals::of_changes_at_the_same_time(&endpoint).await;
+    semantics::refusals::of_copies(&endpoint).await;
+    project.down().await;
+}
+
+#[tokio::test]
 async fn pages_and_other_users_are_refused() {
     let project = Project::new();
     let stage = project.up().await;
@@ -118,7 +132,7 @@ async fn pages_and_other_users_are_refused() {
     // And its owner is not.
     semantics::a_lambda_at_work(&stage.endpoint).await.unwrap();
     project.down().await;
-    assert_eq!(attacks, 29);
+    assert_eq!(attacks, 31);
 }
 
 #[tokio::test]

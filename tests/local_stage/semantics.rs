@@ -2,6 +2,8 @@
 //! behaviour, not against our code; the error of each says which step went otherwise.
 
 pub(crate) mod attacks;
+pub(crate) mod refusals;
+pub(crate) mod states;
 
 use std::fmt::Display;
 
@@ -92,6 +94,17 @@ impl Api {
         self.answer(resource, answer).await
     }
 
+    /// A route that calls the version of a function that the stage variable `f` names.
+    async fn function(&self, resource: &str, name: &str) -> Outcome {
+        let uri = format!(
+            "arn:aws:apigateway:{REGION}:lambda:path/2015-03-31/functions/arn:aws:lambda:{REGION}:000000000000:\
+             function:{name}:${{stageVariables.f}}/invocations"
+        );
+        let put = self.control.put_integration().rest_api_id(&self.id).resource_id(resource);
+        let put = put.http_method("GET").r#type(IntegrationType::AwsProxy).integration_http_method("POST");
+        put.uri(uri).send().await.map(drop).map_err(text)
+    }
+
     async fn answer(&self, resource: &str, answer: &str) -> Outcome {
         let put = self.control.put_integration_response().rest_api_id(&self.id).resource_id(resource);
         let put = put.http_method("GET").status_code("200").response_templates("application/json", answer);
@@ -177,15 +190,7 @@ pub(crate) async fn variables_choose_versions(endpoint: &str) -> Outcome {
 
     let api = Api::create(endpoint, "variables").await?;
     let route = api.resource("f").await?;
-    let uri = format!(
-        "arn:aws:apigateway:{REGION}:lambda:path/2015-03-31/functions/arn:aws:lambda:{REGION}:000000000000:\
-         function:{}:${{stageVariables.f}}/invocations",
-        functions.name
-    );
-    let integration =
-        api.control.put_integration().rest_api_id(&api.id).resource_id(&route).http_method("GET");
-    let integration = integration.r#type(IntegrationType::AwsProxy).integration_http_method("POST").uri(uri);
-    integration.send().await.map_err(text)?;
+    api.function(&route, &functions.name).await?;
     let first = api.deploy().await?;
     api.stage(&first, &[("f", "1"), ("release", "1.0.0")]).await?;
     api.expect("the first release", "/f", "200 one 1").await?;
@@ -256,20 +261,23 @@ impl Functions {
         let create = self.client.create_function().function_name(&self.name).code(code).publish(true);
         let create = create.runtime(lambda::types::Runtime::Providedal2023).handler("bootstrap");
         let made = create.role("arn:aws:iam::000000000000:role/any").send().await.map_err(text)?;
-        self.settle().await?;
-        Ok(made.version.unwrap_or_default())
+        self.settle(made.version.unwrap_or_default()).await
     }
 
     async fn update(&self, word: &str) -> Result<String, String> {
         let update = self.client.update_function_code().function_name(&self.name).publish(true);
         let made = update.zip_file(bootstrap(word).into()).send().await.map_err(text)?;
-        self.settle().await?;
-        Ok(made.version.unwrap_or_default())
+        self.settle(made.version.unwrap_or_default()).await
     }
 
-    async fn settle(&self) -> Outcome {
+    /// Waits until a version, and `$LATEST` with it, can be used.
+    async fn settle(&self, version: String) -> Result<String, String> {
+        let limit = std::time::Duration::from_secs(30);
+        let wait = self.client.wait_until_function_active_v2().function_name(&self.name).qualifier(&version);
+        wait.wait(limit).await.map_err(text)?;
         let wait = self.client.wait_until_function_updated_v2().function_name(&self.name);
-        wait.wait(std::time::Duration::from_secs(30)).await.map(drop).map_err(text)
+        wait.wait(limit).await.map_err(text)?;
+        Ok(version)
     }
 }
 

@@ -11,7 +11,7 @@ use lambda::client::Waiters as _;
 use serde_json::{Value, json};
 
 use super::minimal_project::MinimalProject;
-use super::sdk;
+use super::{fixtures, sdk};
 
 /// The stage.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl SeededStage {
         let up = project.run(&["local", "up", "--output", "json"]).await.exit(0).json();
         let config = sdk::config(up["endpoint"].as_str().unwrap(), "000000000000");
         let gateway = gateway::Client::new(&config);
-        let api = gateway.create_rest_api().name("small").send().await.unwrap().id.unwrap();
+        let api = fixtures::create_api(&gateway, &[]).await;
         let made = Self { lambda: lambda::Client::new(&config), gateway, api };
         made.function("greet", &greeting("hello")).await;
         made.function("fail", "def handler(event, context):\n    raise ValueError('on purpose')\n").await;
@@ -46,14 +46,14 @@ impl SeededStage {
         let create = self.lambda.create_function().function_name(format!("small-{name}")).code(code);
         let create = create.runtime(lambda::types::Runtime::from("python3.11")).handler("code.handler");
         create.role("arn:aws:iam::000000000000:role/any").publish(true).send().await.unwrap();
-        self.settle(name).await;
+        self.settle(name, "1").await;
     }
 
     /// Publishes version 2 of `greet`, which says `word`, and switches the stage to it as release 2.0.0.
     pub(crate) async fn release_another(&self, word: &str) {
         let update = self.lambda.update_function_code().function_name("small-greet").publish(true);
         update.zip_file(zipped(&greeting(word)).into()).send().await.unwrap();
-        self.settle("greet").await;
+        self.settle("greet", "2").await;
         self.point(&[("release", "2.0.0"), ("greet", "2")]).await;
     }
 
@@ -72,9 +72,10 @@ impl SeededStage {
         update.send().await.unwrap();
     }
 
-    async fn settle(&self, name: &str) {
-        let wait = self.lambda.wait_until_function_updated_v2().function_name(format!("small-{name}"));
-        wait.wait(Duration::from_secs(30)).await.unwrap();
+    /// Waits until a version can be called.
+    async fn settle(&self, name: &str, version: &str) {
+        let wait = self.lambda.wait_until_function_active_v2().function_name(format!("small-{name}"));
+        wait.qualifier(version).wait(Duration::from_secs(30)).await.unwrap();
     }
 
     /// The outputs of both layers, and the ledger's record of release 1.0.0.

@@ -12,6 +12,7 @@ LOOPBACK = re.compile(r"(127\.0\.0\.1|\[::1\]|([a-z0-9_-]+\.)*localhost)(:[0-9]{
 ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 HEALTH = "/_ministack/health"
+CONTROLS = "/_deployctl/"  # what tests ask of the local stage itself
 TO_AN_API = contextvars.ContextVar("to_an_api", default=False)  # the request in flight is for a stage of an API
 
 
@@ -41,7 +42,7 @@ def used(app, evaluator, sigv4, actions, responses):
                                     f"raw_path: str, query_params: {mapping}, headers: {mapping}, body: bytes",
     }, actions: {
         "access_denied_response": "service: str, action: str, principal_arn: str, request_id: str",
-    }, responses: {"_account_from_sts_session": "access_key_id: str"}}
+    }, responses: {"_account_from_sts_session": "access_key_id: str", "get_account_id": ""}}
 
 
 class Refused(Exception):
@@ -221,8 +222,8 @@ async def answer(send, status, headers, body):
     await send({"type": "http.response.body", "body": body})
 
 
-def install(app, evaluator, sigv4, responses):
-    """Puts the guard before MiniStack."""
+def install(app, evaluator, sigv4, responses, controls):
+    """Puts the guard before MiniStack, and `controls` behind the guard."""
     if len(os.environ.get("AWS_SECRET_ACCESS_KEY", "")) < 32:
         raise SystemExit("the local stage has no secret: AWS_SECRET_ACCESS_KEY is not set")
     restrict(app)
@@ -230,7 +231,7 @@ def install(app, evaluator, sigv4, responses):
 
     def to_an_api(host, path):
         """Whether a request is for a stage of an API; the host may be a domain that the stage itself maps."""
-        if path.startswith("/_ministack/"):
+        if path.startswith(("/_ministack/", CONTROLS)):
             return False
         parsed = app._parse_execute_api_url(host, path) if LOOPBACK.fullmatch(host) else None
         parsed = parsed or app._resolve_custom_domain_request(host, path)
@@ -262,6 +263,8 @@ def install(app, evaluator, sigv4, responses):
             except KeyError:  # a service that MiniStack does not know
                 made = app._credential_failure("sts", "", str(uuid.uuid4()), refused, headers)
             return await answer(send, *made)
+        if scope["path"].startswith(CONTROLS):
+            return await answer(send, *controls(scope["method"], scope["path"], body))
         await inner(scope, replayed(body, receive), send)
 
     async def guarded(scope, receive, send):

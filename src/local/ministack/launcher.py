@@ -2,31 +2,23 @@
 
 MiniStack serves an API Gateway stage from the live API and leaves `${stageVariables.x}` as it is. AWS serves
 the snapshot that the stage's deployment took and fills the variables in. Here AWS's way is put into the
-pinned version, with the refusals of AWS that a release tool has to meet. Names and signatures of all that is
-used are checked first, so that an upgrade cannot silently lose the semantics.
+pinned version, with the refusals of AWS that a release tool has to meet: functions.py has those of Lambda,
+update_stage.py those of UpdateStage. Names and signatures of all that is used are checked first, so that an
+upgrade cannot silently lose the semantics.
 """
-import base64, contextlib, contextvars, copy, ctypes, hashlib, importlib.metadata, inspect, json, os, re, runpy
-import signal, socket, socketserver, sys, time
+import asyncio, contextlib, contextvars, copy, ctypes, importlib.metadata, inspect, json, os, re, runpy, signal
+import socket, socketserver, sys
 
 PINNED = "1.5.33"
-IDLE = 60  # seconds after which an unused environment of a function ends
+CONTROLS = {"change_seconds": 0.05}  # how long a change of a stage or its deployments takes
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 SNAPSHOT = "$snapshot"  # a key that no gateway response type has
 SNAPSHOT_STORES = ("_rest_apis", "_resources", "_authorizers_v1", "_request_validators", "_models")
 STAGE_VARIABLE = re.compile(r"\$\{stageVariables\.(\w+)\}", re.ASCII)
-REPLACEABLE = ("/deploymentId", "/description", "/cacheClusterEnabled", "/cacheClusterSize", "/clientCertificateId",
-               "/documentationVersion", "/tracingEnabled", "/accessLogSettings/destinationArn",
-               "/accessLogSettings/format", "/canarySettings/percentTraffic", "/canarySettings/deploymentId",
-               "/canarySettings/useStageCache")
-REMOVABLE = ("/accessLogSettings", "/canarySettings")
-WITH_NAMES = ("/variables/{name}", "/canarySettings/stageVariableOverrides/{name}", "/{path}/{method}/{setting}")
-CANARY_VALUES = {"/canarySettings/percentTraffic": float,
-                 "/canarySettings/useStageCache": lambda value: str(value).lower() == "true"}
-VARIABLE_PATH = re.compile(r"/(variables|canarySettings/stageVariableOverrides)/[^/]+")
 FLUSH_PATH = re.compile(r"/restapis/([^/]+)/stages/([^/]+)/cache/(data|authorizers)/?")
-VOLATILE = ("Version", "FunctionArn", "RevisionId", "LastModified", "SnapStart", "State", "LastUpdateStatus")
-STALE_REVISION = ("The Revision Id provided does not match the latest Revision Id. "
-                  "Call the GetFunction/GetAlias API to retrieve the latest Revision Id")
+CHANGE_PATH = re.compile(r"/restapis/([^/]+)/(deployments|stages)(/.*)?")
+AGAIN = "Unable to complete operation due to concurrent modification. Please try again later."
+NO_API, NO_STAGE = "Invalid API identifier specified", "Invalid Stage identifier specified"
 SERVING = contextvars.ContextVar("serving", default=None)  # what the request in flight sees
 
 
@@ -64,7 +56,7 @@ def supervise():
     os._exit(code if code >= 0 else 128 - code)
 
 
-def check(v1, lambdas, workers, s3, elasticache, scoped_dict, guarded):
+def check(v1, lambdas, workers, s3, elasticache, scoped_dict, others):
     """The names used below, as the pinned version has them; anything else ends the start."""
     execute = "method, path, headers, body, query_params"
     used = {v1: {
@@ -80,20 +72,13 @@ def check(v1, lambdas, workers, s3, elasticache, scoped_dict, guarded):
         "_update_stage": "api_id, stage_name, data", "_apply_stage_patch": "stage, patch_ops",
         "_try_apply_method_settings_patch": "stage, op", "_update_method": "api_id, resource_id, http_method, data",
         "_update_integration": "api_id, resource_id, http_method, data",
-    }, lambdas: {
-        "_update_code": "name: str, data: dict", "_update_config": "name: str, data: dict",
-        "_publish_version": "name: str, data: dict", "_check_revision": "current: dict, data: dict",
-        "error_response_json": "code: str, message: str, status: int = 400",
-        "json_response": "data: dict, status: int = 200",
-        "_fetch_code_from_s3": "bucket: str, key: str, version_id: str | None = None",
-        "reap_idle_workers": "ttl: float = None", "_list_functions": "query_params: dict", "_get_account_settings": "",
-        "_qp_first": "query_params: dict, key: str",
-    }, workers: {"kill_workers": "workers"}, s3: {
+    }, s3: {
         "_copy_object": "bucket_name: str, dest_key: str, headers: dict", "_bucket_owner_account": "name: str",
+        "_check_put_preconditions": "headers: dict, existing_obj: dict | None",
     }, elasticache: {
         "_create_replication_group": "p", "_modify_replication_group": "p", "_p": "params, key",
         "_update_auth_token": "rg, token, strategy",
-    }, **guarded}
+    }, **others}
     found = importlib.metadata.version("ministack")
     wrong = [] if found == PINNED else [f"ministack is {found}, this launcher is for {PINNED}"]
     for module, names in used.items():
@@ -113,8 +98,9 @@ def check(v1, lambdas, workers, s3, elasticache, scoped_dict, guarded):
         sys.exit("the local stage cannot have AWS's semantics: " + "; ".join(wrong))
 
 
-def install_stages(v1, scoped_dict):
+def install_stages(v1, scoped_dict, account_id, rules):
     """A stage serves its deployment's snapshot with its own variables; its calls are refused where AWS refuses."""
+    Refused = rules["Refused"]
 
     class Served(scoped_dict):
         """A store that, inside a request, shows what the stage serves in place of the live API."""
@@ -163,24 +149,14 @@ def install_stages(v1, scoped_dict):
             return variables[match[1]]
         return STAGE_VARIABLE.sub(value, uri) if seen and uri else uri
 
-    def bad_request(message):
-        return v1._v1_error("BadRequestException", message, 400)
-
-    def bad_variables(variables):
-        """AWS's limits: the reason to refuse these stage variables, or None."""
-        for name, value in (variables or {}).items():
-            if not re.fullmatch(r"\w{1,64}", name, re.ASCII):
-                return f"Stage variable name '{name}' is invalid. Use alphanumeric characters and underscores."
-            if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9\-._~:/?#&=,]{1,512}", value):
-                return f"Stage variable value for '{name}' is invalid. Use up to 512 of A-Za-z0-9-._~:/?#&=,"
-        return "A stage has at most 100 stage variables." if len(variables or {}) > 100 else None
-
-    def bad_stage(api_id, stage):
-        canary = stage.get("canarySettings") or {}
-        ids = [stage.get("deploymentId")] + ([canary["deploymentId"]] if "deploymentId" in canary else [])
-        if any(wanted not in v1._deployments_v1.get(api_id, {}) for wanted in ids):
-            return "Deployment id does not exist"
-        return bad_variables(stage.get("variables")) or bad_variables(canary.get("stageVariableOverrides"))
+    def refused_as_aws(original):
+        """A call that raises `Refused` is answered with AWS's error."""
+        def call(*args):
+            try:
+                return original(*args)
+            except Refused as refused:
+                return v1._v1_error(refused.code, refused.message, 400)
+        return call
 
     def patched(module, name):
         return lambda make: setattr(module, name, make(getattr(module, name)))
@@ -228,28 +204,55 @@ def install_stages(v1, scoped_dict):
             return None if unlimited else entry or None  # AWS: -1 is no limit
         return limits
 
+    def check_methods(api_id):
+        methods = [method for resource in v1._resources.get(api_id, {}).values()
+                   for method in resource.get("resourceMethods", {}).values()]
+        if not methods:
+            raise Refused("The REST API doesn't contain any methods")
+        if not all(method.get("methodIntegration") for method in methods):
+            raise Refused("No integration defined for method")
+
+    def canary_stage(api_id, data):
+        """The stage that CreateDeployment gives a canary, or None if it is to be an ordinary deployment."""
+        if not data.get("canarySettings"):
+            return None
+        name, problem = data.get("stageName"), "Invalid deployment content specified."
+        if not name:
+            raise Refused(f"{problem}Non null and non empty stageName must be provided for canary deployment. "
+                          f"Provided value is {'null' if name is None else name}")
+        if name not in v1._stages_v1.get(api_id, {}):
+            raise Refused(f"{problem}Stage {name} must already be created before making a canary release deployment")
+        return v1._stages_v1[api_id][name]
+
     @patched(v1, "_create_deployment")
     def create_deployment(original):
         def create(api_id, data):
-            problem = bad_variables(data.get("variables"))
-            if problem:
-                return bad_request(problem)
-            response = original(api_id, data)
+            if api_id not in v1._rest_apis:
+                return original(api_id, data)
+            rules["check_variables"](data.get("variables"))
+            check_methods(api_id)
+            stage = canary_stage(api_id, data)
+            response = original(api_id, {**data, "stageName": None} if stage else data)
             if response[0] == 201:  # kept beside the gateway responses: persisted, deleted and reset with them
-                v1._deployed_gateway_responses[api_id][json.loads(response[2])["id"]][SNAPSHOT] = {
+                deployment_id = json.loads(response[2])["id"]
+                v1._deployed_gateway_responses[api_id][deployment_id][SNAPSHOT] = {
                     name: copy.deepcopy(getattr(v1, name).get(api_id, {})) for name in SNAPSHOT_STORES}
+                if stage:
+                    rules["with_canary"](stage, {**data["canarySettings"], "deploymentId": deployment_id})
             return response
-        return create
+        return refused_as_aws(create)
 
     @patched(v1, "_delete_deployment")
     def delete_deployment(original):
         def delete(api_id, deployment_id):
             for stage in v1._stages_v1.get(api_id, {}).values():
-                canary = stage.get("canarySettings") or {}
-                if deployment_id in (stage.get("deploymentId"), canary.get("deploymentId")):
-                    return bad_request("Active stages pointing to this deployment must be moved or deleted")
+                if deployment_id == stage.get("deploymentId"):
+                    raise Refused("Active stages pointing to this deployment must be moved or deleted")
+                if deployment_id == (stage.get("canarySettings") or {}).get("deploymentId"):
+                    raise Refused("Active stages with canary settings pointing to this deployment must be moved or "
+                                  "deleted")
             return original(api_id, deployment_id)
-        return delete
+        return refused_as_aws(delete)
 
     @patched(v1, "_create_stage")
     def create_stage(original):
@@ -257,11 +260,9 @@ def install_stages(v1, scoped_dict):
             if api_id in v1._rest_apis and data.get("stageName"):
                 if data["stageName"] in v1._stages_v1.get(api_id, {}):
                     return v1._v1_error("ConflictException", "Stage already exists", 409)
-                problem = bad_stage(api_id, data)
-                if problem:
-                    return bad_request(problem)
+                rules["check_stage"](data, v1._deployments_v1.get(api_id, {}))
             return original(api_id, data)
-        return create
+        return refused_as_aws(create)
 
     @patched(v1, "_update_stage")
     def update_stage(original):
@@ -269,28 +270,13 @@ def install_stages(v1, scoped_dict):
             stages = v1._stages_v1.get(api_id, {})
             if stage_name not in stages:
                 return original(api_id, stage_name, data)
-            stage = copy.deepcopy(stages[stage_name])  # all operations or none
-            for op in data.get("patchOperations") or []:
-                kind, path = op.get("op"), op.get("path") or ""
-                known = (kind in ("add", "replace") and path in REPLACEABLE or kind == "remove" and path in REMOVABLE
-                         or kind in ("add", "replace", "remove") and VARIABLE_PATH.fullmatch(path))
-                try:
-                    if kind != "remove" and path in CANARY_VALUES:  # strings; clients read a number, a boolean
-                        op["value"] = CANARY_VALUES[path](op.get("value"))
-                    if known:
-                        v1._apply_stage_patch(stage, [op])
-                    elif not v1._try_apply_method_settings_patch(stage, op):
-                        return bad_request(f"Invalid patch path '{path}' specified for op '{kind}'. "
-                                           f"Must be one of: [{', '.join((*REPLACEABLE, *REMOVABLE, *WITH_NAMES))}]")
-                except (TypeError, ValueError):
-                    return bad_request(f"Invalid patch value '{op.get('value')}' specified for path {path}")
-            problem = bad_stage(api_id, stage)
-            if problem:
-                return bad_request(problem)
+            stage = rules["patched"](stages[stage_name], data.get("patchOperations") or [],
+                                     v1._deployments_v1.get(api_id, {}), v1._apply_stage_patch,
+                                     v1._try_apply_method_settings_patch)
             stage["lastUpdatedDate"] = v1._now_unix()
             stages[stage_name] = stage
             return v1._v1_response(stage)
-        return update
+        return refused_as_aws(update)
 
     @patched(v1, "_update_method")
     def update_method(original):
@@ -310,134 +296,62 @@ def install_stages(v1, scoped_dict):
             return original(api_id, resource_id, http_method, data)
         return update
 
+    def flush(api_id, stage_name, cache):
+        scope = v1.find_api_scope(api_id)
+        if scope is None or stage_name not in v1._stages_v1.get(api_id, {}):
+            return v1._v1_error("NotFoundException", NO_STAGE, 404)
+        if cache == "authorizers":  # keys: account, region, API, authorizer, stage, identity
+            for key in [k for k in v1._authorizer_cache if (*k[:3], k[4]) == (*scope, api_id, stage_name)]:
+                del v1._authorizer_cache[key]
+        return 202, {}, b""
+
+    def worded(response, path):
+        """An error has its code in a header only, and AWS's text."""
+        status, headers, body = response
+        if status < 400 or "x-amzn-errortype" not in headers:
+            return response
+        message = json.loads(body)["message"]
+        if message == NO_API:
+            message = f"{NO_API} {account_id()}:{(path.split('/') + ['', ''])[2]}"
+        elif message == NO_STAGE:
+            message = "Invalid stage identifier specified"
+        return status, headers, json.dumps({"message": message}).encode()
+
+    changing = set()  # APIs of which a stage or a deployment is being changed
+
     @patched(v1, "handle_request")
     def handle_request(original):
-        async def handle(method, path, headers, body, query_params):
-            flush = FLUSH_PATH.fullmatch(path) if method == "DELETE" else None
-            if not flush:
-                return await original(method, path, headers, body, query_params)
-            scope = v1.find_api_scope(flush[1])
-            if scope is None or flush[2] not in v1._stages_v1.get(flush[1], {}):
-                return v1._v1_error("NotFoundException", "Invalid Stage identifier specified", 404)
-            if flush[3] == "authorizers":  # keys: account, region, API, authorizer, stage, identity
-                for key in [k for k in v1._authorizer_cache if (*k[:3], k[4]) == (*scope, flush[1], flush[2])]:
-                    del v1._authorizer_cache[key]
-            return 202, {}, b""
+        async def answer(method, path, *rest):
+            flushed = FLUSH_PATH.fullmatch(path) if method == "DELETE" else None
+            return flush(*flushed.groups()) if flushed else await original(method, path, *rest)
+
+        async def handle(method, path, *rest):
+            change = CHANGE_PATH.fullmatch(path) if method != "GET" else None
+            if not change:
+                return worded(await answer(method, path, *rest), path)
+            if change[1] in changing:
+                return worded(v1._v1_error("ConflictException", AGAIN, 409), path)
+            changing.add(change[1])
+            try:
+                response = await answer(method, path, *rest)
+                await asyncio.sleep(CONTROLS["change_seconds"])
+                return worded(response, path)
+            finally:
+                changing.discard(change[1])
         return handle
 
 
-def install_lambda(lambdas):
-    """Versions and updates of functions behave, and are refused, as on AWS.
-
-    MiniStack's CloudFormation calls these without waiting and would meet the 409: it is not for use here.
-    """
-    publish, update_code, update_config = lambdas._publish_version, lambdas._update_code, lambdas._update_config
-
-    def conflict(function):
-        """AWS's 409 while the function is being created or updated, or None."""
-        config = (function or {}).get("config", {})
-        reason = (f"The function is currently in the following state: {config['State']}"
-                  if config.get("StateReasonCode") == "Creating" else
-                  f"An update is in progress for resource: {config.get('FunctionArn')}")
-        return lambdas.error_response_json(
-            "ResourceConflictException", f"The operation cannot be performed at this time. {reason}", 409,
-        ) if config.get("LastUpdateStatus") == "InProgress" else None
-
-    def content(config):
-        """What makes a version differ from another: all of the configuration, the code's hash with it."""
-        return {key: value for key, value in config.items() if not key.startswith(VOLATILE)}
-
-    def publish_now(name, data):
-        function = lambdas._functions[name]
-        latest = function["versions"].get(max(function["versions"], key=int, default=None))
-        if latest and (latest.get("content") or content(latest["config"])) == content(function["config"]):
-            latest["function_revision"] = function["config"].get("RevisionId")  # the original then returns it again
-        response = publish(name, data)
-        if response[0] == 201:
-            function["versions"][json.loads(response[2])["Version"]].setdefault("content", content(function["config"]))
-        return response
-
-    def publish_version(name, data):
-        function = lambdas._functions.get(name)
-        if not function:
-            return publish(name, data)
-        sha, current = data.get("CodeSha256"), function["config"].get("CodeSha256")
-        if sha and sha != current:
-            return lambdas.error_response_json("InvalidParameterValueException", (
-                f"CodeSHA256 ({sha}) is different from current CodeSHA256 in $LATEST ({current}). "
-                "Please try again with the CodeSHA256 in $LATEST."), 400)
-        if data.get("RevisionId") and data["RevisionId"] != function["config"].get("RevisionId"):
-            return lambdas.error_response_json("PreconditionFailedException", STALE_REVISION, 412)
-        return conflict(function) or publish_now(name, data)
-
-    def update_function_code(name, data):
-        function = lambdas._functions.get(name)
-        refused = conflict(function) or (function and lambdas._check_revision(function["config"], data))
-        if refused or not function:
-            return refused or update_code(name, data)
-        if data.get("DryRun"):
-            code = (base64.b64decode(data["ZipFile"]) if "ZipFile" in data else lambdas._fetch_code_from_s3(
-                data.get("S3Bucket"), data.get("S3Key"), version_id=data.get("S3ObjectVersion")))
-            if code is None:
-                return lambdas.error_response_json("InvalidParameterValueException", "Failed to fetch the code", 400)
-            sha = base64.b64encode(hashlib.sha256(code).digest()).decode()
-            return lambdas.json_response({**function["config"], "CodeSize": len(code), "CodeSha256": sha})
-        response = update_code(name, {k: v for k, v in data.items() if k != "Publish"})
-        if response[0] != 200 or not data.get("Publish"):
-            return response
-        return (200, *publish_now(name, {})[1:])
-
-    def update_function_configuration(name, data):
-        return conflict(lambdas._functions.get(name)) or update_config(name, data)
-
-    def list_functions(query_params):
-        if first(query_params, "FunctionVersion") != "ALL":
-            return list_latest(query_params)
-        names, size = sorted(lambdas._functions.keys()), int(first(query_params, "MaxItems", "50"))
-        every = [config for name in names for function in [lambdas._functions[name]] for config in (
-            function["config"], *(function["versions"][v]["config"] for v in sorted(function["versions"], key=int)))]
-        start = int(first(query_params, "Marker", "0"))
-        following = {"NextMarker": str(start + size)} if start + size < len(every) else {}
-        return lambdas.json_response({"Functions": every[start:start + size], **following})
-
-    def get_account_settings():
-        status, headers, body = settings()
-        answer = json.loads(body)  # MiniStack counts no published versions
-        answer["AccountUsage"]["TotalCodeSize"] += sum(
-            version["config"].get("CodeSize", 0) for name in lambdas._functions.keys()
-            for version in lambdas._functions[name]["versions"].values())
-        return lambdas.json_response(answer, status)
-
-    first, list_latest, settings = lambdas._qp_first, lambdas._list_functions, lambdas._get_account_settings
-    lambdas._list_functions, lambdas._get_account_settings = list_functions, get_account_settings
-    lambdas._publish_version = publish_version
-    lambdas._update_code, lambdas._update_config = update_function_code, update_function_configuration
-
-
-def install_idle_end(lambdas, workers):
-    """An idle environment ends, as on AWS. MiniStack keeps the first of each version for ever, and after a hundred
-    releases hundreds of processes, each with a thread of the server, leave it no time to answer."""
-
-    def reap_idle_workers(ttl=None):
-        idle = []
-        with workers._lock:
-            for key, pool in list(workers._workers.items()):
-                idle += [worker for worker in pool if not worker.in_use and time.time() - worker.last_used > IDLE]
-                workers._workers[key] = [worker for worker in pool if worker not in idle]
-                if not workers._workers[key]:
-                    del workers._workers[key]
-        workers.kill_workers(idle)
-        return len(idle)
-
-    lambdas.reap_idle_workers = reap_idle_workers  # its reaper thread calls it every 30 s
-
-
 def install_copies(s3):
-    """A copy finds its source in another account, too. MiniStack asks the bucket's policy whether the caller may
-    read it, as S3 does, and then looks for it among the caller's own buckets."""
+    """A copy finds its source in another account, too, and obeys the conditions for its destination. MiniStack asks
+    the bucket's policy whether the caller may read the source, as S3 does, and then looks for it among the caller's
+    own buckets."""
     copy_own = s3._copy_object
 
     def copy_object(bucket_name, dest_key, headers):
+        there = s3._buckets.get(bucket_name, {}).get("objects", {}).get(dest_key)
+        refused = s3._check_put_preconditions(headers, there)
+        if refused:
+            return refused
         path = s3.url_unquote(headers.get("x-amz-copy-source", "").partition("?")[0])
         source, _, key = path.lstrip("/").partition("/")
         owner, caller = s3._bucket_owner_account(source), s3.get_account_id()
@@ -487,6 +401,34 @@ def install_redis_password(elasticache):
     elasticache._modify_replication_group = lambda p: protect(p, modify(p))
 
 
+def controls(functions, lambdas):
+    """Requests of tests to the local stage itself: how long changes take, and a version that becomes inactive."""
+    every = (CONTROLS, functions["CONTROLS"])
+
+    def settings(body):
+        """Sets the times that are named, and answers with all."""
+        for name, value in json.loads(body or b"{}").items():
+            next(known for known in every if name in known)[name] = float(value)
+        return 200, {name: value for known in every for name, value in known.items()}
+
+    def make_inactive(name, version):
+        return (200, {}) if functions["make_inactive"](lambdas, name, version) else (404, {})
+
+    def handle(method, path, body):
+        parts = path.strip("/").split("/")[1:]
+        try:
+            if (method, parts) == ("PUT", ["settings"]):
+                status, answer = settings(body)
+            elif method == "PUT" and len(parts) == 4 and (parts[0], parts[3]) == ("functions", "inactive"):
+                status, answer = make_inactive(*parts[1:3])
+            else:
+                status, answer = 404, {}
+        except (ValueError, AttributeError, TypeError, StopIteration):
+            status, answer = 400, {}
+        return status, {"Content-Type": "application/json"}, json.dumps(answer).encode()
+    return handle
+
+
 def main():
     if len(sys.argv) > 1:
         sys.exit("the launcher takes no arguments: it is set up by the environment, as MiniStack is")
@@ -500,15 +442,18 @@ def main():
         from ministack.services import apigateway_v1, elasticache, lambda_svc, s3
     except ImportError as error:
         sys.exit(f"the local stage needs ministack {PINNED}: {error}")
-    guard = runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "guard.py"))
+    folder = os.path.dirname(os.path.abspath(__file__))
+    guard, functions, rules = (runpy.run_path(os.path.join(folder, name))
+                               for name in ("guard.py", "functions.py", "update_stage.py"))
     check(apigateway_v1, lambda_svc, lambda_runtime, s3, elasticache, AccountRegionScopedDict,
-          guard["used"](app, iam_evaluator, sigv4, iam_actions, responses))
-    install_stages(apigateway_v1, AccountRegionScopedDict)
-    install_lambda(lambda_svc)
-    install_idle_end(lambda_svc, lambda_runtime)
+          {**functions["used"](lambda_svc, lambda_runtime),
+           **guard["used"](app, iam_evaluator, sigv4, iam_actions, responses)})
+    install_stages(apigateway_v1, AccountRegionScopedDict, responses.get_account_id, rules)
+    functions["install"](lambda_svc, lambda bucket: bucket in s3._buckets)
+    functions["install_idle_end"](lambda_svc, lambda_runtime)
     install_copies(s3)
     install_redis_password(elasticache)
-    guard["install"](app, iam_evaluator, sigv4, responses)
+    guard["install"](app, iam_evaluator, sigv4, responses, controls(functions, lambda_svc))
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True  # 40 ms less for each call of a bootstrap
     try:
         app.main()

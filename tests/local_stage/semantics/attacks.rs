@@ -65,6 +65,8 @@ fn attacks(stage: &LocalStage) -> Vec<(&'static str, Attack<'static>)> {
         ("a reset", ("POST", "/_ministack/reset".into(), vec![], "")),
         ("a page's reset", ("POST", "/_ministack/reset".into(), page(), "")),
         ("settings", ("POST", "/_ministack/config".into(), vec![], "{}")),
+        ("the stage's own settings", ("PUT", "/_deployctl/settings".into(), vec![], "{}")),
+        ("a page's setting", ("PUT", "/_deployctl/settings".into(), page(), "{}")),
         ("a page's look at the health", ("GET", "/_ministack/health".into(), page(), "")),
         ("another name of the health", ("GET", "/health".into(), vec![], "")),
         ("a function by its URL", ("GET", "/_aws/lambda-url/mine/".into(), vec![], "")),
