@@ -267,6 +267,7 @@ mod tests {
         let state = FunctionState {
             code_sha256: sha256.base64(),
             config_sha256: sha256,
+            aws_config_sha256: None,
             architecture: now,
             revision: "r".into(),
             failed: None,

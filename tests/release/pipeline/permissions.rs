@@ -73,6 +73,7 @@ async fn deployctl_has_the_permissions_that_it_uses_and_no_others() {
     site.stage_file.point_at(recorder.port);
     let mut made = BTreeSet::new();
     let mut told = BTreeMap::new();
+    let mut recorded = Vec::new();
     for (command, roles) in [
         (vec!["release", "--version", "1.0.0"], vec![&alone, &deploy]),
         (vec!["release", "--version", "1.0.0"], vec![&alone]),
@@ -108,8 +109,25 @@ async fn deployctl_has_the_permissions_that_it_uses_and_no_others() {
                 }
             }
         }
+        recorded.extend(requests);
+    }
+    // Run by a person with rights of their own. The zips of this project hold no program.
+    for (command, code) in [
+        (&["doctor"][..], 10),
+        (&["diff", "1.1.0", "1.1.1"], 0),
+        (&["prune", "--keep", "1", "--yes"], 0),
+        (&["logs", "--since", "1h"], 0),
+        (&["invoke", "hello"], 3),
+        (&["destroy", "--yes", "--stage", "next"], 0),
+    ] {
+        site.project.run(command).await.exit(code);
+        recorded.extend(recorder.take());
     }
     site.stage_file.restore();
+    let judged = super::model::allowed_operations(&recorded).await;
+    for operation in ["apigateway:UpdateStage", "lambda:Invoke", "logs:FilterLogEvents", "s3:PutObject"] {
+        assert!(judged.contains(operation), "{operation} is not in {judged:?}");
+    }
     assert!(told.values().all(|count| *count > 3), "a command made no calls: {told:?}");
 
     let unused = alone.unused();
