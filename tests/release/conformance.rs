@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::pipeline::calls::{ACCOUNT, REGION, needs};
+use super::pipeline::model::allowed_operations;
 use super::pipeline::policy::Policies;
 use super::pipeline::recorder::Request;
 use crate::support::minimal_project::MinimalProject;
@@ -24,15 +25,7 @@ use crate::support::{http, markdown, sdk};
 
 /// The checks that do not pass on the local stage: what it does not imitate. All others must pass. A local stage that
 /// behaves more like AWS needs a shorter list.
-const NOT_PASSED: [(&str, &str); 7] = [
-    ("version-inactive", "not_tried"),
-    ("invoke-pending", "differs"),
-    ("canary-add", "differs"),
-    ("canary-share", "differs"),
-    ("update-stage-81", "differs"),
-    ("update-stage-101", "differs"),
-    ("copy-if-none-match", "differs"),
-];
+const NOT_PASSED: [(&str, &str); 2] = [("version-inactive", "not_tried"), ("canary-share", "differs")];
 
 /// The refusal that the proxy injects, which no local stage makes by itself.
 const REFUSED: &str = r#"{"message":"Cache cluster is not enabled"}"#;
@@ -219,7 +212,9 @@ async fn assumptions_are_checked_in_a_sandbox_that_is_always_deleted() {
     expected.insert("flush-stage-cache", "differs");
     assert_eq!(json!(found), json!(expected), "{checks:#?}");
     file.restore();
-    are_allowed(&proxy.seen.lock().unwrap());
+    let seen = proxy.seen.lock().unwrap().clone();
+    are_allowed(&seen);
+    allowed_operations(&seen).await;
 }
 
 /// Allowed, and asked for by no call: without it, S3 answers 403 and not 404 for an object that does not exist.

@@ -6,7 +6,7 @@ mod comment;
 mod expression;
 mod github;
 mod lint;
-mod model;
+pub(super) mod model;
 mod permissions;
 pub(crate) mod policy;
 pub(crate) mod recorder;

@@ -147,7 +147,9 @@ pub(super) async fn delete_aliased(sandbox: &Sandbox) -> Result<Observation, Sto
     sandbox.lambda("DeleteAlias", alias.send()).await?;
     Ok(match deleted {
         Ok(()) => Observation::of(false, "it was deleted"),
-        Err(failure) => Observation::of(failure.meaning == Meaning::Busy, told(&failure)),
+        Err(failure) => {
+            Observation::of(failure.code.as_deref() == Some("ResourceConflictException"), told(&failure))
+        }
     })
 }
 

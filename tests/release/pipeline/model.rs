@@ -14,7 +14,7 @@ use crate::support::http::header;
 use crate::support::progress;
 
 /// Operations whose answers can have several pages, and how they are read.
-const LISTS: [(&str, &str); 12] = [
+const LISTS: [(&str, &str); 13] = [
     // At most ten authorizers to an API; `doctor` reads one page of 500.
     ("apigateway:GetAuthorizers", "all pages"),
     ("apigateway:GetDeployments", "all pages"),
@@ -22,6 +22,7 @@ const LISTS: [(&str, &str); 12] = [
     ("apigateway:GetModels", "all pages"),
     ("apigateway:GetRequestValidators", "all pages"),
     ("apigateway:GetResources", "all pages"),
+    ("apigateway:GetRestApis", "all pages"),
     ("lambda:ListAliases", "all pages"),
     ("lambda:ListVersionsByFunction", "all pages"),
     ("s3:ListObjectVersions", "all pages"),
@@ -81,7 +82,7 @@ async fn judge(requests: &[Request], table: &Value) -> Judgement {
 }
 
 /// Fails unless the model allows each request of deployctl. Returns their operations.
-pub(super) async fn allowed_operations(requests: &[Request]) -> BTreeSet<String> {
+pub(crate) async fn allowed_operations(requests: &[Request]) -> BTreeSet<String> {
     let ours: Vec<Request> = requests.iter().filter(|request| is_ours(request)).cloned().collect();
     let Judgement { version, problems, requests, operations, lists, members } = judge(&ours, &table()).await;
     let problems: Vec<String> = problems
