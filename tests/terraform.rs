@@ -13,5 +13,6 @@ mod terraform {
     mod project;
     mod providers;
     mod runs;
+    mod signals;
     mod versions;
 }

@@ -34,8 +34,14 @@ pub(crate) struct Infrastructure<'a> {
 
 impl<'a> Infrastructure<'a> {
     /// The layers of `session`'s stage.
+    ///
+    /// # Errors
+    /// A dependency cycle, or a layer whose state an earlier run could not save.
     pub(crate) fn new(session: &'a Session, driver: Driver) -> Result<Self> {
         let waves = layers::waves(&session.settings.layers)?;
+        for layer in &session.settings.layers {
+            driver.require_saved_state(layer)?;
+        }
         Ok(Self { session, driver, waves })
     }
 
@@ -164,6 +170,8 @@ impl<'a> Infrastructure<'a> {
             let step = format!("terraform destroy {}", layer.name);
             self.session.events.step(&step, self.driver.apply(layer, planned)).await?;
         }
+        // An exit code does not prove that nothing is left.
+        self.driver.confirm_destroyed(layer).await?;
         Ok(())
     }
 }

@@ -53,6 +53,15 @@ impl fmt::Display for Failure {
             Reason::ResourceCycle => f.write_str("the resources form a dependency cycle"),
             Reason::DiskFull => f.write_str("the disk is full"),
             Reason::PlanNotWritten => f.write_str("the plan file is incomplete: the disk may be full"),
+            Reason::ExitCodeChanged { program, messages } => {
+                write!(f, "{} ended with exit code 0, but its messages {messages}", program.display())
+            }
+            Reason::StateNotSaved(file) => {
+                write!(f, "failed to save the state; Terraform wrote it to {}", file.display())
+            }
+            Reason::NotDestroyed(count) => {
+                write!(f, "the destroy reported success, but {count} resources are still in the state")
+            }
             Reason::Format { what, problem } => write!(f, "failed to read {what}: {problem}"),
             Reason::Interrupted { killed: false } => f.write_str("interrupted"),
             Reason::Interrupted { killed: true } => {
@@ -109,6 +118,9 @@ impl Failure {
             Reason::ResourceCycle => ErrorId::TerraformResourceCycle,
             Reason::DiskFull => ErrorId::TerraformDiskFull,
             Reason::PlanNotWritten => ErrorId::TerraformPlanNotWritten,
+            Reason::ExitCodeChanged { .. } => ErrorId::TerraformExitCodeChanged,
+            Reason::StateNotSaved(_) => ErrorId::TerraformStateNotSaved,
+            Reason::NotDestroyed(_) => ErrorId::TerraformNotDestroyed,
             Reason::Format { .. } => ErrorId::TerraformFormat,
             Reason::Interrupted { .. } => ErrorId::Interrupted,
             Reason::Io { .. } => ErrorId::TerraformIo,
@@ -163,6 +175,19 @@ impl Failure {
             }
             Reason::ResourceCycle => "remove a reference between the resources named above",
             Reason::DiskFull | Reason::PlanNotWritten => "free disk space, and run the command again",
+            Reason::ExitCodeChanged { .. } => {
+                "a wrapper around Terraform changes its exit code: set DEPLOYCTL_TERRAFORM to the real program; \
+                 with hashicorp/setup-terraform, set `terraform_wrapper: false`"
+            }
+            Reason::NotDestroyed(_) => "these resources may still be live; run the command again",
+            Reason::StateNotSaved(file) => {
+                let push = by_hand("state push errored.tfstate");
+                return Some(format!(
+                    "renew the credentials, run {push}, and delete {}; until then, no other Terraform command \
+                     runs in this layer",
+                    file.display()
+                ));
+            }
             Reason::Format { .. } => "this version of Terraform may be too new for this version of deployctl",
             Reason::TooOld { minimum, .. } => return Some(format!("install version {minimum} or later")),
             Reason::OptionTooNew { since, .. } => {

@@ -209,6 +209,20 @@ impl Subcommand {
         )
     }
 
+    /// Whether the command may run while `errored.tfstate` is in the layer's folder. Any other command would
+    /// use the old state, and an apply would raise its serial, so that the push would be refused.
+    pub(super) fn runs_beside_unsaved_state(&self) -> bool {
+        match self {
+            Self::Init(_) | Self::StatePull | Self::StatePush { .. } | Self::ForceUnlock { .. } => true,
+            Self::Raw(args) => match args.first().and_then(|arg| arg.to_str()) {
+                Some("force-unlock" | "init") => true,
+                Some("state") => args.get(1).is_some_and(|arg| arg == "push" || arg == "pull"),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// The arguments for this version of Terraform.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ use super::mirror::Mirrors;
 use super::observer::{Activity, Observer};
 use super::outputs::Outputs;
 use super::plan::Plan;
+use super::signals::{self, Signals, UNSAVED_STATE};
 use super::version::Terraform;
 use super::{init, mirror, validation};
 use crate::platform::process::{Command, Stream};
@@ -202,20 +203,24 @@ impl Driver {
     async fn plan_to_file(&self, layer: &Layer, options: PlanOptions) -> Result<PlanOutcome, Failure> {
         let file = PlanFile::create(&self.prepared_data_dir(layer)?)?;
         let plan = Subcommand::Plan { options, out: file.path() };
-        let code = self.stream(layer, &plan, |code| code == 0 || code == 2).await.inspect_err(|failure| {
+        let mut signals = Signals::default();
+        let is_success = |code| code == 0 || code == 2;
+        let code = self.stream_to(layer, &plan, is_success, &mut |message| signals.add(message)).await;
+        let code = code.inspect_err(|failure| {
             if matches!(*failure.reason, Reason::NotInitialised) {
                 // The data folder was deleted or damaged.
                 init::forget(&self.data_dir(layer));
             }
         })?;
         if code == 0 {
+            signals.confirm_no_changes(&self.terraform.program)?;
             return Ok(PlanOutcome::NoChanges);
         }
         // On a full disk, Terraform reports success all the same.
         if !file.is_complete() {
             return Err(Failure::new(Reason::PlanNotWritten));
         }
-        let json = self.read(layer, &Subcommand::Show { plan: Some(file.path()) }).await?;
+        let json = self.read_document(layer, &Subcommand::Show { plan: Some(file.path()) }).await?;
         Ok(PlanOutcome::Changes(PlannedLayer { plan: Plan::parse(json.as_bytes())?, file }))
     }
 
@@ -225,14 +230,48 @@ impl Driver {
     /// [`Reason::StalePlan`] if the state changed after the plan, and any other [`Reason`] that Terraform
     /// reports.
     pub async fn apply(&self, layer: &Layer, planned: PlannedLayer) -> Result<(), Failure> {
-        let apply = Subcommand::Apply { plan: planned.file.path() };
-        self.with_layer_context(layer, self.stream(layer, &apply, |code| code == 0)).await.map(drop)
+        let apply = async {
+            let apply = Subcommand::Apply { plan: planned.file.path() };
+            let mut signals = Signals::default();
+            self.stream_to(layer, &apply, |code| code == 0, &mut |message| signals.add(message))
+                .await
+                .map_err(|failure| signals::of_apply(layer, failure))?;
+            signals.confirm_success(&self.terraform.program)
+        };
+        self.with_layer_context(layer, apply).await
+    }
+
+    /// Checks after a destroy that the state contains no resources.
+    ///
+    /// # Errors
+    /// [`Reason::NotDestroyed`] with the number of resources in the state.
+    pub async fn confirm_destroyed(&self, layer: &Layer) -> Result<(), Failure> {
+        let read = async {
+            let state = self.read_document(layer, &Subcommand::StatePull).await?;
+            match signals::count_resources(&state)? {
+                0 => Ok(()),
+                count => Err(Failure::new(Reason::NotDestroyed(count))),
+            }
+        };
+        self.with_layer_context(layer, read).await
+    }
+
+    /// Checks that the layer's folder contains no state that an earlier run could not save.
+    ///
+    /// # Errors
+    /// [`Reason::StateNotSaved`] with the file.
+    pub fn require_saved_state(&self, layer: &Layer) -> Result<(), Failure> {
+        let file = layer.dir.join(UNSAVED_STATE);
+        if !file.exists() {
+            return Ok(());
+        }
+        Err(Failure::new(Reason::StateNotSaved(file)).at(&layer.name, &self.stage))
     }
 
     /// The layer's outputs. The layer must be initialised.
     pub async fn outputs(&self, layer: &Layer) -> Result<Outputs, Failure> {
         let read = async {
-            let json = self.read(layer, &Subcommand::Output { name: None }).await?;
+            let json = self.read_document(layer, &Subcommand::Output { name: None }).await?;
             Outputs::from_output(json.as_bytes())
         };
         self.with_layer_context(layer, read).await
@@ -297,6 +336,9 @@ impl Driver {
     }
 
     fn command(&self, layer: &Layer, subcommand: &Subcommand) -> Result<Command, Failure> {
+        if !subcommand.runs_beside_unsaved_state() {
+            self.require_saved_state(layer)?;
+        }
         let data_dir = self.data_dir(layer);
         let cli_config = mirror::configuration(&self.data_root);
         let parts = Parts {
@@ -421,6 +463,23 @@ impl Driver {
         let mut command = self.command(layer, subcommand)?;
         command.max_line = MAX_JSON_BYTES;
         Ok(command.output(&self.cancel).await?)
+    }
+
+    /// As [`Driver::read`], without the lines that a wrapper prints around the JSON document. The observer
+    /// receives them.
+    async fn read_document(&self, layer: &Layer, subcommand: &Subcommand) -> Result<String, Failure> {
+        const MAX_CHARS: usize = 200;
+        let mut text = self.read(layer, subcommand).await?;
+        let (before, document, after) = signals::split_document(&text);
+        for line in before.lines().chain(after.lines()).filter(|line| !line.trim().is_empty()) {
+            let line: String = line.chars().take(MAX_CHARS).collect();
+            let program = self.terraform.program.display();
+            self.observer.note(format!("{program} prints a line that is not Terraform's: {line}"));
+        }
+        let (start, end) = (before.len(), before.len() + document.len());
+        text.truncate(end);
+        text.drain(..start);
+        Ok(text)
     }
 
     fn program_line(&self, line: &str) {

@@ -87,6 +87,18 @@ pub enum Reason {
     DiskFull,
     /// Terraform reported success, but the plan file is incomplete.
     PlanNotWritten,
+    /// The exit code reports success, but the messages do not: a wrapper around Terraform has changed the exit
+    /// code.
+    ExitCodeChanged {
+        /// The program that was run as Terraform.
+        program: PathBuf,
+        /// What the messages report.
+        messages: String,
+    },
+    /// Terraform could not save the state to the backend, and wrote it to this file.
+    StateNotSaved(PathBuf),
+    /// Resources are still in the state after a destroy that reported success.
+    NotDestroyed(usize),
     /// Terraform printed invalid JSON, or an unsupported format version.
     Format {
         /// What was read, such as "the plan".

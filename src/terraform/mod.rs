@@ -15,6 +15,7 @@
 //! | [`messages`] | the `-json` stream |
 //! | [`plan`], [`guard`] | a plan as data, and the changes that are refused |
 //! | `render`, `progress` | a plan as text and Markdown, and the progress of an apply |
+//! | `signals` | whether exit code, messages and state agree |
 //! | `source` | parsed `.tf` files with positions, for `init` and `doctor` |
 //! | [`outputs`] | a layer's outputs; sensitive values are hidden |
 //! | [`layers`] | dependency order |
@@ -36,6 +37,7 @@ pub mod outputs;
 pub mod plan;
 pub(crate) mod progress;
 pub(crate) mod render;
+mod signals;
 pub(crate) mod source;
 mod validation;
 pub mod version;

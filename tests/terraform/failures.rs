@@ -1,6 +1,6 @@
 //! What goes wrong, and how it is told.
 
-use deployctl::terraform::{PlanOutcome, Reason};
+use deployctl::terraform::Reason;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::project::{CONFIGURATION, Project, pretend};
@@ -60,7 +60,9 @@ async fn another_format_and_a_truncated_plan_are_refused() {
 async fn lines_that_are_not_json_or_not_utf_8_are_passed_on() {
     let project = Project::ready(CONFIGURATION).await;
     pretend(&project, r#"printf 'hello \377\n{"type":"log"'; head -c 1048576 /dev/zero | tr '\0' x; exit 0"#);
-    assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges));
+    // Without a summary, exit code 0 does not prove that there are no changes.
+    let failure = project.plan().await.unwrap_err();
+    assert!(matches!(*failure.reason, Reason::ExitCodeChanged { .. }), "{failure:?}");
     let heard = project.heard.lock().unwrap();
     assert!(heard.iter().any(|line| line.contains("hello \u{fffd}")));
     assert!(heard.iter().any(|line| line.len() > 1_048_576));
