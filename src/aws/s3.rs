@@ -270,6 +270,20 @@ impl Bucket {
         Ok(Digest { sha256, s3_version, etag })
     }
 
+    /// Whether the object `key` exists.
+    ///
+    /// # Errors
+    /// Those of AWS.
+    pub(crate) async fn has(&self, key: &str) -> Result<bool, Failure> {
+        match self.s3.head_object().bucket(&self.name).key(key).send().await {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                let failure = Failure::new("HeadObject", self.about(key), &error);
+                if failure.meaning == Meaning::NotFound { Ok(false) } else { Err(failure) }
+            }
+        }
+    }
+
     /// Verifies that the artifact of a record still has the recorded bytes, and returns its ETag.
     ///
     /// # Errors
@@ -397,7 +411,12 @@ impl Digest {
             return Ok(());
         }
         let stored = self.sha256.parse::<Sha256>().map_or(self.sha256.clone(), |digest| digest.to_string());
-        Err(UploadError::OtherBytes { key: key.to_owned(), stored, expected: *expected })
+        Err(UploadError::OtherBytes {
+            key: key.to_owned(),
+            etag: self.etag.clone(),
+            stored,
+            expected: *expected,
+        })
     }
 }
 
@@ -453,21 +472,31 @@ impl Store for Bucket {
         Ok(())
     }
 
-    async fn upload(&self, key: &str, file: &Path, sha256: &Sha256) -> Result<Uploaded, UploadError> {
+    async fn upload(
+        &self,
+        key: &str,
+        file: &Path,
+        sha256: &Sha256,
+        replaced: Option<&str>,
+    ) -> Result<Uploaded, UploadError> {
         let unreadable = |error| UploadError::File(file.to_owned(), error);
         let bytes = tokio::fs::metadata(file).await.map_err(unreadable)?.len();
         let body = ByteStream::from_path(file).await.map_err(|e| unreadable(std::io::Error::other(e)))?;
         // One PutObject, never multipart: only then S3's checksum is the sha256 of the whole zip. Lambda's
         // limits keep a zip far below PutObject's 5 GB.
-        let sent = self
+        let request = self
             .s3
             .put_object()
             .bucket(&self.name)
             .key(key)
             .content_type("application/zip")
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
-            .checksum_sha256(sha256.base64())
-            .if_none_match("*")
+            .checksum_sha256(sha256.base64());
+        let request = match replaced {
+            Some(etag) => request.if_match(etag),
+            None => request.if_none_match("*"),
+        };
+        let sent = request
             .body(body)
             .customize()
             .config_override(Config::builder().timeout_config(timeouts::upload(bytes)))

@@ -10,7 +10,9 @@ use super::store_error::store_error;
 use crate::artifact::python_tools::PythonTools;
 use crate::artifact::{self, Artifact};
 use crate::aws::s3::Bucket;
-use crate::engine::ports::Store as _;
+use crate::engine::held::HeldStage;
+use crate::engine::observe::unreadable;
+use crate::engine::ports::{Store as _, UploadError, Uploaded};
 use crate::error::{Error, Result};
 use crate::project::session::{Session, unless_interrupted};
 use crate::release::model::Version;
@@ -36,20 +38,42 @@ pub(super) async fn build(session: &Session) -> Result<Built> {
     Ok(Built { artifacts, git })
 }
 
-/// Uploads each zip under its key for `version`.
+/// Warns if a zip of `version` was uploaded before and something refers to it.
+///
+/// # Errors
+/// Those of reading the bucket.
+pub(super) async fn announce_uploaded(
+    session: &Session,
+    held: &HeldStage<'_, Bucket>,
+    version: &Version,
+) -> Result<()> {
+    let Some(key) = session.settings.artifacts.first().map(|artifact| artifact.key(version)) else {
+        return Ok(());
+    };
+    let uploaded = held.store.has(&key).await;
+    if !uploaded.map_err(|failure| unreadable("the artifact bucket", failure))? {
+        return Ok(());
+    }
+    if let Some(reference) = held.reference_to(&key).await? {
+        session.events.warn(format!(
+            "version {version} was uploaded before, and {reference}; only the same bytes are accepted"
+        ));
+    }
+    Ok(())
+}
+
+/// Uploads each zip under its key for `version`. Another zip with that key is replaced if nothing refers to
+/// it: it belongs to a release that failed before it was prepared.
 pub(super) async fn upload(
     session: &Session,
-    bucket: &Bucket,
+    held: &HeldStage<'_, Bucket>,
     version: &Version,
     built: &Built,
 ) -> Result<BTreeMap<String, ArtifactRecord>> {
     let uploads =
         built.artifacts.iter().zip(&session.settings.artifacts).map(|(artifact, settings)| async move {
             let key = settings.key(version);
-            let uploaded = bucket
-                .upload(&key, &artifact.path, &artifact.sha256)
-                .await
-                .map_err(|error| store_error(version, error))?;
+            let uploaded = upload_or_replace(session, held, (version, &key), artifact).await?;
             let record = ArtifactRecord {
                 key,
                 s3_version: uploaded.s3_version,
@@ -62,4 +86,28 @@ pub(super) async fn upload(
     let uploads = unless_interrupted(&session.cancel, try_join_all(uploads));
     let zips = session.events.step("upload", uploads).await?;
     Ok(zips.into_iter().collect())
+}
+
+async fn upload_or_replace(
+    session: &Session,
+    held: &HeldStage<'_, Bucket>,
+    (version, key): (&Version, &str),
+    artifact: &Artifact,
+) -> Result<Uploaded> {
+    let upload = |replaced| held.store.upload(key, &artifact.path, &artifact.sha256, replaced);
+    let failed = |error| store_error(version, error, None);
+    match upload(None).await {
+        Err(UploadError::OtherBytes { key, etag, stored, expected }) => {
+            if let Some(reference) = held.reference_to(&key).await? {
+                let error = UploadError::OtherBytes { key, etag, stored, expected };
+                return Err(store_error(version, error, Some(reference)));
+            }
+            let uploaded = upload(Some(&etag)).await.map_err(failed)?;
+            session
+                .events
+                .note(format!("replaced {key}: nothing refers to the bytes that were uploaded before"));
+            Ok(uploaded)
+        }
+        answer => answer.map_err(failed),
+    }
 }

@@ -1,25 +1,26 @@
 //! The Terraform layers of a release: each is planned, checked by the guard, and applied only if it has
 //! changes.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
+
+use futures::future::{join_all, try_join_all};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::Semaphore;
+
 use crate::error::{Error, ErrorId, Result};
 use crate::project::driver::init_if_needed;
 use crate::project::session::Session;
+use crate::terraform::failure::{Failure, Reason};
 use crate::terraform::plan::Plan;
 use crate::terraform::{Driver, Layer, PlanMode, PlanOptions, PlanOutcome, guard, layers, render};
-
-/// A layer with its Terraform plan.
-#[derive(Debug)]
-pub(crate) struct Planned<'a> {
-    layer: &'a Layer,
-    outcome: PlanOutcome,
-}
 
 /// The plan of a layer in `deployctl plan`.
 #[derive(Debug)]
 pub(crate) enum LayerPlan {
     NoChanges,
     Changes(Plan),
-    /// The layer depends on these layers, which have never been applied, so it cannot be planned.
+    /// The layer depends on these layers, which have never been applied or have changes that its plan needs.
     NotYet(Vec<String>),
 }
 
@@ -30,6 +31,38 @@ pub(crate) struct Infrastructure<'a> {
     driver: Driver,
     /// In dependency order; the layers of one wave do not depend on each other.
     pub(crate) waves: Vec<Vec<&'a Layer>>,
+    /// A plan needs a core for seconds, so no more of them run at the same time.
+    planning: Semaphore,
+}
+
+/// A layer before anything is applied.
+#[derive(Debug)]
+enum Early {
+    Plan(PlanOutcome),
+    /// The layer depends on these layers, which have never been applied. Its configuration is valid.
+    NotYet(Vec<String>),
+    /// The configuration is valid, and the plan failed: it may need what is applied or uploaded first.
+    Failed(Error),
+}
+
+/// The layers of a release and how far they are.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    early: BTreeMap<String, Early>,
+    /// The layers that are done, and whether each was changed.
+    done: BTreeMap<String, bool>,
+}
+
+impl Progress {
+    /// The dependencies of `layer` that change in this release, so far as their plans say.
+    fn changing(&self, layer: &Layer) -> Vec<String> {
+        let changes = |name: &&String| {
+            self.done.get(*name).copied().unwrap_or_else(|| {
+                !matches!(self.early.get(*name), Some(Early::Plan(PlanOutcome::NoChanges)))
+            })
+        };
+        layer.depends_on.iter().filter(changes).cloned().collect()
+    }
 }
 
 impl<'a> Infrastructure<'a> {
@@ -42,7 +75,8 @@ impl<'a> Infrastructure<'a> {
         for layer in &session.settings.layers {
             driver.require_saved_state(layer)?;
         }
-        Ok(Self { session, driver, waves })
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Ok(Self { session, driver, waves, planning: Semaphore::new(cores) })
     }
 
     /// The index of the wave that creates the artifact bucket.
@@ -57,97 +91,165 @@ impl<'a> Infrastructure<'a> {
             .ok_or_else(|| Error::bug("the layer of the artifact bucket is in no wave"))
     }
 
-    /// Applies `planned`, and then plans and applies the waves from `next` on, one after the other.
+    /// Plans each layer whose dependencies were applied before, on their outputs as they are now, and validates
+    /// the others. Checks each plan that no dependency can change with the guard. Changes nothing.
     ///
     /// # Errors
-    /// As [`Infrastructure::plan`] and [`Infrastructure::apply`].
-    pub(crate) async fn apply_remaining(&self, next: usize, planned: Vec<Planned<'a>>) -> Result<()> {
-        self.apply(planned).await?;
-        for wave in &self.waves[next..] {
-            self.apply(self.plan(wave).await?).await?;
+    /// Those of Terraform and of the guard, all exit code 20.
+    pub(crate) async fn plan_early(&self) -> Result<Progress> {
+        let layers: Vec<&Layer> = self.waves.iter().flatten().copied().collect();
+        let missing = self.never_applied(&layers).await?;
+        let early = layers.iter().map(|layer| {
+            let missing: Vec<String> =
+                layer.depends_on.iter().filter(|name| missing.contains(*name)).cloned().collect();
+            self.plan_or_validate(layer, missing)
+        });
+        // Not `try_join_all`: a plan that is stopped would leave its state locked.
+        let early = join_all(early).await;
+        let mut progress = Progress::default();
+        for (layer, early) in layers.iter().zip(early) {
+            progress.early.insert(layer.name.clone(), early?);
         }
-        Ok(())
-    }
-
-    /// Plans the layers of one wave concurrently, and checks each plan with the guard. Changes nothing.
-    ///
-    /// # Errors
-    /// Those of Terraform and of the guard; all exit code 20 and before any apply of this wave.
-    pub(crate) async fn plan(&self, wave: &[&'a Layer]) -> Result<Vec<Planned<'a>>> {
-        let events = &self.session.events;
-        futures::future::try_join_all(wave.iter().map(|layer| async move {
-            init_if_needed(&self.session.events, &self.driver, layer).await?;
-            let step = format!("terraform plan {}", layer.name);
-            let outcome = events.step(&step, self.driver.plan(layer, PlanOptions::default())).await?;
-            if let PlanOutcome::Changes(planned) = &outcome {
-                events.note(format!("{}: {}", layer.name, render::numbers(&planned.plan)));
-                guard::check(&planned.plan, &self.session.settings.guard)?;
+        for layer in layers {
+            if let Some(Early::Plan(outcome)) = progress.early.get(&layer.name)
+                && progress.changing(layer).is_empty()
+            {
+                self.check(outcome)?;
             }
-            Ok(Planned { layer, outcome })
-        }))
-        .await
+        }
+        Ok(progress)
     }
 
-    /// Applies `planned` concurrently; a layer without changes is skipped.
-    ///
-    /// # Errors
-    /// Those of Terraform: what is live is unchanged, and the layers may be partly applied.
-    pub(crate) async fn apply(&self, planned: Vec<Planned<'a>>) -> Result<()> {
-        // Not `try_join_all`: a layer that fails must not cancel another one in the middle of an apply.
-        let applied = futures::future::join_all(planned.into_iter().map(|planned| async move {
-            let PlanOutcome::Changes(file) = planned.outcome else { return Ok(()) };
-            let step = format!("terraform apply {}", planned.layer.name);
-            self.session.events.step(&step, self.driver.apply(planned.layer, file)).await?;
-            Ok::<_, Error>(())
-        }))
-        .await;
-        applied.into_iter().collect()
+    /// Plans a layer, or validates it if dependencies are `missing`.
+    async fn plan_or_validate(&self, layer: &Layer, missing: Vec<String>) -> Result<Early> {
+        let _turn = self.planning.acquire().await;
+        let Session { events, .. } = self.session;
+        init_if_needed(events, &self.driver, layer).await?;
+        if !missing.is_empty() {
+            let step = format!("terraform validate {}", layer.name);
+            events.step(&step, self.driver.require_valid(layer)).await?;
+            return Ok(Early::NotYet(missing));
+        }
+        match self.plan(layer).await {
+            Ok(outcome) => Ok(Early::Plan(outcome)),
+            Err(failure) => {
+                let may_pass_later = matches!(*failure.reason, Reason::Failed(_))
+                    && self.driver.require_valid(layer).await.is_ok();
+                if may_pass_later { Ok(Early::Failed(failure.into())) } else { Err(failure.into()) }
+            }
+        }
     }
 
-    /// Plans all layers for display, wave by wave, and deletes the plan files. A layer whose dependencies
-    /// have never been applied has no plan, because their outputs do not exist yet.
+    /// Applies `layers`, each as soon as its dependencies are done. A layer is planned again if a dependency
+    /// has changed, or if it could not be planned before; one without changes is skipped.
     ///
     /// # Errors
-    /// As [`Infrastructure::plan`], the guard included, because a release would refuse the plan as well.
+    /// Those of Terraform and of the guard: what is live is unchanged, and the layers may be partly applied.
+    pub(crate) async fn apply(
+        &self,
+        progress: &mut Progress,
+        layers: impl IntoIterator<Item = &'a Layer>,
+    ) -> Result<()> {
+        let mut waiting: Vec<&Layer> =
+            layers.into_iter().filter(|layer| !progress.done.contains_key(&layer.name)).collect();
+        let mut running = FuturesUnordered::new();
+        let mut result = Ok(());
+        loop {
+            // Layers that are being applied finish, and no other one starts after an error.
+            if result.is_ok() {
+                let is_ready =
+                    |layer: &&Layer| layer.depends_on.iter().all(|name| progress.done.contains_key(name));
+                let (ready, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_ready);
+                waiting = rest;
+                for layer in ready {
+                    let changed = !progress.changing(layer).is_empty();
+                    let early = progress.early.remove(&layer.name).filter(|_| !changed);
+                    running.push(async move { (layer, self.apply_layer(layer, early).await) });
+                }
+            }
+            match running.next().await {
+                Some((layer, Ok(changed))) => drop(progress.done.insert(layer.name.clone(), changed)),
+                Some((_, Err(error))) => result = result.and(Err(error)),
+                None => return result,
+            }
+        }
+    }
+
+    /// Applies a layer, and returns whether it has changed.
+    async fn apply_layer(&self, layer: &Layer, early: Option<Early>) -> Result<bool> {
+        let outcome = match early {
+            Some(Early::Plan(outcome)) => outcome,
+            _ => {
+                let _turn = self.planning.acquire().await;
+                init_if_needed(&self.session.events, &self.driver, layer).await?;
+                self.plan(layer).await?
+            }
+        };
+        self.check(&outcome)?;
+        let PlanOutcome::Changes(planned) = outcome else { return Ok(false) };
+        let step = format!("terraform apply {}", layer.name);
+        self.session.events.step(&step, self.driver.apply(layer, planned)).await?;
+        Ok(true)
+    }
+
+    async fn plan(&self, layer: &Layer) -> Result<PlanOutcome, Failure> {
+        let Session { events, .. } = self.session;
+        let step = format!("terraform plan {}", layer.name);
+        let outcome = events.step(&step, self.driver.plan(layer, PlanOptions::default())).await?;
+        if let PlanOutcome::Changes(planned) = &outcome {
+            events.note(format!("{}: {}", layer.name, render::numbers(&planned.plan)));
+        }
+        Ok(outcome)
+    }
+
+    /// Refuses changes that a release does not apply.
+    fn check(&self, outcome: &PlanOutcome) -> Result<()> {
+        match outcome {
+            PlanOutcome::Changes(planned) => Ok(guard::check(&planned.plan, &self.session.settings.guard)?),
+            PlanOutcome::NoChanges => Ok(()),
+        }
+    }
+
+    /// Plans all layers for display, and deletes the plan files.
+    ///
+    /// # Errors
+    /// As [`Infrastructure::plan_early`], with all plans checked, and the error of a plan that no dependency
+    /// can change.
     pub(crate) async fn plan_all(&self) -> Result<Vec<(String, LayerPlan)>> {
+        let mut progress = self.plan_early().await?;
+        let layers = self.waves.iter().flatten().map(|layer| (layer, progress.changing(layer)));
         let mut plans = Vec::new();
-        for wave in &self.waves {
-            let (ready, waiting) = self.ready(wave).await?;
-            plans.extend(
-                waiting.into_iter().map(|(layer, missing)| (layer.name.clone(), LayerPlan::NotYet(missing))),
-            );
-            for planned in self.plan(&ready).await? {
-                let plan = match planned.outcome {
-                    PlanOutcome::NoChanges => LayerPlan::NoChanges,
-                    PlanOutcome::Changes(file) => LayerPlan::Changes(file.plan),
-                };
-                plans.push((planned.layer.name.clone(), plan));
-            }
+        for (layer, changing) in layers.collect::<Vec<_>>() {
+            let plan = match progress.early.remove(&layer.name) {
+                Some(Early::Plan(outcome)) => {
+                    self.check(&outcome)?;
+                    match outcome {
+                        PlanOutcome::NoChanges => LayerPlan::NoChanges,
+                        PlanOutcome::Changes(planned) => LayerPlan::Changes(planned.plan),
+                    }
+                }
+                Some(Early::Failed(error)) if changing.is_empty() => return Err(error),
+                Some(Early::NotYet(missing)) => LayerPlan::NotYet(missing),
+                Some(Early::Failed(_)) | None => LayerPlan::NotYet(changing),
+            };
+            plans.push((layer.name.clone(), plan));
         }
         Ok(plans)
     }
 
-    /// Divides layers into those whose dependencies have outputs, and the others with the dependencies that
-    /// have none.
-    async fn ready(&self, wave: &[&'a Layer]) -> Result<(Vec<&'a Layer>, Vec<(&'a Layer, Vec<String>)>)> {
-        let mut ready = Vec::new();
-        let mut waiting = Vec::new();
-        for layer in wave {
-            let mut missing = Vec::new();
-            for name in &layer.depends_on {
-                let outputs = self.session.outputs(name).await;
+    /// The dependencies of `layers` that have never been applied: they have no outputs.
+    async fn never_applied(&self, layers: &[&Layer]) -> Result<BTreeSet<String>> {
+        let names: BTreeSet<&String> = layers.iter().flat_map(|layer| &layer.depends_on).collect();
+        let missing = names.into_iter().map(|name| async move {
+            match self.session.outputs(name).await {
                 // Without the state bucket, no layer has ever been applied.
-                let applied = match outputs {
-                    Err(error) if error.id == ErrorId::StateMissing => false,
-                    other => other?.is_some_and(|outputs| !outputs.is_empty()),
-                };
-                if !applied {
-                    missing.push(name.clone());
+                Err(error) if error.id == ErrorId::StateMissing => Ok(Some(name.clone())),
+                outputs => {
+                    Ok::<_, Error>(outputs?.is_none_or(|outputs| outputs.is_empty()).then(|| name.clone()))
                 }
             }
-            if missing.is_empty() { ready.push(*layer) } else { waiting.push((*layer, missing)) }
-        }
-        Ok((ready, waiting))
+        });
+        Ok(try_join_all(missing).await?.into_iter().flatten().collect())
     }
 
     /// Destroys the layers of one wave concurrently. The guard does not apply: `destroy` asks for

@@ -21,7 +21,8 @@ pub(crate) struct Delivered {
     pub(crate) url: String,
 }
 
-/// Releases `version` from `source`: first Terraform and the artifacts concurrently, then the release itself.
+/// Releases `version` from `source`: plan the layers and build the artifacts concurrently, upload, apply the layers,
+/// and then the release itself.
 ///
 /// # Errors
 /// Those of each step. The hint says what is live.
@@ -31,30 +32,30 @@ pub(crate) async fn run_release(session: &Session, version: &Version, source: &S
     let command = format!("{} {version}", source.command());
     let stage_context = session.stage_context()?;
 
+    let all = || infrastructure.waves.iter().flatten().copied();
     let Some(bucket) = known_bucket(session).await? else {
         // The first release: without a bucket there is neither ledger nor lease, and no live release.
-        let first = infrastructure.plan(&infrastructure.waves[0]);
-        let (planned, artifacts) = run_both(first, source.artifacts(session)).await?;
-        infrastructure.apply(planned).await?;
-        let done = infrastructure.bucket_wave()?;
-        for wave in &infrastructure.waves[1..=done] {
-            infrastructure.apply(infrastructure.plan(wave).await?).await?;
-        }
+        let (mut progress, artifacts) =
+            run_both(infrastructure.plan_early(), source.artifacts(session)).await?;
+        let with_bucket = infrastructure.waves[..=infrastructure.bucket_wave()?].iter().flatten();
+        infrastructure.apply(&mut progress, with_bucket.copied()).await?;
         let bucket = session.artifact_bucket().await?.ok_or_else(|| missing_bucket(session))?;
         let held = HeldStage::take(&stage_context, bucket, command).await?;
         return held
             .during(async |held| {
-                let stored = artifacts.store(session, &held.store, version).await?;
-                infrastructure.apply_remaining(done + 1, Vec::new()).await?;
+                let stored = artifacts.store(session, held, version).await?;
+                infrastructure.apply(&mut progress, all()).await?;
                 release_stored(session, held, version, stored).await
             })
             .await;
     };
     let held = HeldStage::take(&stage_context, bucket, command).await?;
     held.during(async |held| {
-        let stored = async { source.artifacts(session).await?.store(session, &held.store, version).await };
-        let (planned, stored) = run_both(infrastructure.plan(&infrastructure.waves[0]), stored).await?;
-        infrastructure.apply_remaining(1, planned).await?;
+        let artifacts = source.artifacts_of(session, held, version);
+        let (mut progress, artifacts) = run_both(infrastructure.plan_early(), artifacts).await?;
+        // A plan that fails stops the release before anything is uploaded.
+        let stored = artifacts.store(session, held, version).await?;
+        infrastructure.apply(&mut progress, all()).await?;
         release_stored(session, held, version, stored).await
     })
     .await

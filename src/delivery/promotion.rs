@@ -111,7 +111,7 @@ impl Promotion {
             let copied = bucket
                 .copy(&self.bucket, artifact, etag, &key)
                 .await
-                .map_err(|error| store_error(version, error))?;
+                .map_err(|error| store_error(version, error, None))?;
             let record = ArtifactRecord { key, s3_version: copied.s3_version, ..(*artifact).clone() };
             Ok::<_, Error>((settings.recipe.name.clone(), record))
         });

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::build::{Built, build, upload};
+use futures::try_join;
+
+use super::build::{Built, announce_uploaded, build, upload};
 use super::promotion::{Promotion, VerifiedArtifact};
 use crate::aws::s3::Bucket;
+use crate::engine::held::HeldStage;
 use crate::engine::observe::unreadable;
 use crate::engine::ports::Store as _;
 use crate::error::{Error, ErrorId, Result};
@@ -44,6 +47,24 @@ impl Source {
         }
     }
 
+    /// Says before a long build that `version` was uploaded before, and builds or verifies the artifacts.
+    pub(super) async fn artifacts_of(
+        &self,
+        session: &Session,
+        held: &HeldStage<'_, Bucket>,
+        version: &Version,
+    ) -> Result<Artifacts<'_>> {
+        let announce = async {
+            match self {
+                Self::Build => {
+                    unless_interrupted(&session.cancel, announce_uploaded(session, held, version)).await
+                }
+                Self::Promote(_) => Ok(()),
+            }
+        };
+        Ok(try_join!(announce, self.artifacts(session))?.1)
+    }
+
     /// Builds or verifies the artifacts. Changes nothing in AWS.
     pub(super) async fn artifacts(&self, session: &Session) -> Result<Artifacts<'_>> {
         match self {
@@ -64,13 +85,14 @@ impl Artifacts<'_> {
     pub(super) async fn store(
         &self,
         session: &Session,
-        bucket: &Bucket,
+        held: &HeldStage<'_, Bucket>,
         version: &Version,
     ) -> Result<Stored> {
+        let bucket = &held.store;
         unless_interrupted(&session.cancel, must_be_versioned(session, bucket)).await?;
         match self {
             Self::Built(built) => {
-                let artifacts = upload(session, bucket, version, built).await?;
+                let artifacts = upload(session, held, version, built).await?;
                 Ok(Stored { artifacts, git: built.git.clone(), promoted_from: None })
             }
             Self::Verified(promotion, verified) => {

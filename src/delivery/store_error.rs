@@ -1,13 +1,18 @@
 //! The error of an artifact that cannot be stored in the bucket, which `release` and `promote` share.
 
 use crate::engine::ports::UploadError;
+use crate::engine::references::Reference;
 use crate::error::{Error, ErrorId};
 use crate::release::model::Version;
 
-pub(super) fn store_error(version: &Version, error: UploadError) -> Error {
+/// `reference` is what keeps the stored zip from being replaced.
+pub(super) fn store_error(version: &Version, error: UploadError, reference: Option<Reference>) -> Error {
     match error {
         UploadError::OtherBytes { .. } => {
-            let message = format!("refused to overwrite version {version}: it was uploaded with other bytes");
+            let reference = reference.map(|reference| format!(", and {reference}")).unwrap_or_default();
+            let message = format!(
+                "refused to overwrite version {version}: it was uploaded with other bytes{reference}"
+            );
             Error::preflight(ErrorId::ArtifactOtherBytes, message).because(error).hint(
                 "nothing was changed; choose a new version, or build the same source with the same tools",
             )

@@ -355,7 +355,7 @@ fn newer(place: &str) -> Error {
         .hint("nothing was changed; install the version that the rest of the team uses")
 }
 
-fn unreadable(failure: Failure) -> Error {
+pub(super) fn unreadable(failure: Failure) -> Error {
     let hint = failure.hint(
         "nothing was changed",
         "the caller needs s3:ListBucket and s3:GetObject on the artifact bucket",

@@ -19,6 +19,7 @@ pub(crate) mod ports;
 mod prepare;
 pub(crate) mod prune;
 mod recover;
+pub(crate) mod references;
 mod switch;
 mod verify;
 

@@ -54,6 +54,8 @@ pub(crate) enum UploadError {
     #[error("{key} has other bytes (sha256 stored: {stored}, expected: {expected})")]
     OtherBytes {
         key: String,
+        /// The ETag of the stored object.
+        etag: String,
         /// The sha256, or S3's checksum if that is not a sha256.
         stored: String,
         expected: Sha256,
@@ -83,12 +85,14 @@ pub(crate) trait Store: Sync {
     fn objects(&self, prefix: &str) -> impl Future<Output = Result<Vec<Object>, Failure>> + Send;
     /// Deletes versions of objects permanently. One that does not exist is no failure.
     fn delete(&self, objects: &[Object]) -> impl Future<Output = Result<(), Failure>> + Send;
-    /// Uploads an artifact. If the key exists, the same bytes are a success, and others an error.
+    /// Uploads an artifact. If the key exists, the same bytes are a success, and others an error, unless the
+    /// object has the ETag `replaced`.
     fn upload(
         &self,
         key: &str,
         file: &Path,
         sha256: &Sha256,
+        replaced: Option<&str>,
     ) -> impl Future<Output = Result<Uploaded, UploadError>> + Send;
 }
 

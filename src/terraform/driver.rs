@@ -297,6 +297,19 @@ impl Driver {
         self.with_layer_context(layer, validate).await
     }
 
+    /// Checks that a layer's configuration is valid. The layer must be initialised.
+    ///
+    /// # Errors
+    /// [`Reason::Failed`] with the errors in the configuration.
+    pub async fn require_valid(&self, layer: &Layer) -> Result<(), Failure> {
+        let mut diagnostics = self.validate(layer).await?;
+        diagnostics.retain(|diagnostic| diagnostic.severity == "error");
+        if diagnostics.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::from_run(diagnostics, None).at(&layer.name, &self.stage))
+    }
+
     /// Runs a layer's tests (`*.tftest.hcl`): all, or those in the files `filters`. Returns a result for each
     /// run block, for each file, and for the whole run. A failed test is a result, not a failure; the
     /// observer receives its diagnostics.

@@ -7,7 +7,7 @@ use crate::support::counting_terraform::CountingTerraform;
 use crate::support::minimal_project::MinimalProject;
 use crate::support::program::CommandOutput;
 use crate::support::pty::type_keys;
-use crate::support::sdk;
+use crate::support::{fixtures, sdk};
 use aws_sdk_s3 as s3;
 use serde_json::{Value, json};
 
@@ -183,10 +183,47 @@ async fn a_plan_without_changes_is_one_process_for_each_layer() {
         };
         plan.stderr.lines().position(is_it).unwrap_or_else(|| panic!("{event} {step}: {}", plan.stderr))
     };
-    let (app, logs) = ("terraform plan app", "terraform plan logs");
-    assert!(place("step_finished", "terraform plan base") < place("step_started", app));
-    assert!(place("step_started", app) < place("step_finished", logs));
-    assert!(place("step_started", logs) < place("step_finished", app));
+    // With two cores, two at a time: the outputs of `base` are those of its last apply.
+    assert!(place("step_started", "terraform plan app") < place("step_finished", "terraform plan base"));
+}
+
+/// A layer that cannot be planned before its dependencies exist is checked before they are created.
+#[tokio::test]
+async fn an_invalid_layer_stops_the_first_release_before_anything_is_applied() {
+    let layers = Layers::new();
+    layers.project.layer("app", &format!("{READS_BASE}output \"none\" {{ value = var.missing }}\n"));
+    let refused = layers.run(&["release", "--version", "1.0.0"]).await.exit(20);
+    refused.says(&["terraform validate app", "undeclared input variable", "main.tf"]);
+    let calls = layers.calls();
+    assert!(calls.contains(&"app validate".to_owned()), "{calls:?}");
+    assert!(!calls.iter().any(|call| call.ends_with("apply")), "{calls:?}");
+}
+
+/// A plan is made on the outputs as they are, and again if an apply has changed them. One that fails before that may
+/// pass after it.
+#[tokio::test]
+async fn a_layer_is_planned_again_after_its_dependencies_have_changed() {
+    let layers = Layers::applied().await;
+    layers.project.build("1.0.0");
+    layers.project.layer("base", &format!("{BASE}output \"more\" {{ value = \"more\" }}\n"));
+    layers.project.layer(
+        "app",
+        &format!(
+            "{READS_BASE}output \"more\" {{ value = data.terraform_remote_state.base.outputs.more }}\n"
+        ),
+    );
+    let plan = layers.json(&["plan"]).await;
+    assert_eq!(plan["layers"][1]["state"], "not_yet", "{plan:#}");
+    assert_eq!(plan["layers"][1]["needs"], json!(["base"]));
+    layers.calls();
+    // The artifact bucket of these layers does not exist, and nothing can be released.
+    fixtures::create_bucket(&layers.store().await, "small-artifacts").await;
+    layers.run(&["release", "--version", "1.0.0"]).await;
+    let calls = layers.calls();
+    for (call, count) in [("app plan", 2), ("base plan", 1), ("logs plan", 2), ("base apply", 1)] {
+        assert_eq!(calls.iter().filter(|made| *made == call).count(), count, "{call}: {calls:?}");
+    }
+    assert_eq!(layers.json(&["output", "--layer", "app"]).await["more"], "more");
 }
 
 /// Last layer first, and not without being sure.

@@ -384,3 +384,34 @@ async fn two_artifact_buckets_are_refused() {
     }
     assert_eq!(stage.json(&["status"]).await["version"], "1.0.0");
 }
+
+/// What a failed release has uploaded can be replaced, until something refers to it.
+#[tokio::test]
+async fn a_failed_release_does_not_use_up_its_version() {
+    let stage = ReleasedStage::after(&["1.0.0"]).await;
+    let project = &stage.fake.project;
+    let apply = |command: &str| {
+        let resource = format!(
+            "resource \"terraform_data\" \"step\" {{\n  provisioner \"local-exec\" {{\n    command = \
+             \"{command}\"\n  }}\n}}\n"
+        );
+        project.write("terraform/app/step.tf", resource);
+    };
+    let release = ["release", "--version", "1.1.0"];
+    apply("exit 1");
+    project.build("first bytes");
+    project.run(&release).await.exit(20).says(&["terraform apply app"]);
+
+    apply("exit 0");
+    project.build("second bytes");
+    let released = project.run(&release).await.exit(0);
+    assert!(released.stderr.contains("replaced hello/1.1.0.zip"), "{}", released.stderr);
+
+    // A record refers to the bytes now, and the warning comes before the upload.
+    project.build("third bytes");
+    let refused = project.run(&release).await.exit(10);
+    let warning = "version 1.1.0 was uploaded before, and record 2 of stage local refers to it";
+    assert!(refused.stderr.find(warning) < refused.stderr.find("✗ upload"), "{}", refused.stderr);
+    refused.says(&[warning, "artifact.other_bytes"]);
+    assert_eq!(stage.json(&["status"]).await["version"], "1.1.0");
+}

@@ -456,7 +456,13 @@ impl Store for Cloud {
         .await
     }
 
-    async fn upload(&self, _key: &str, _file: &Path, _sha256: &Sha256) -> Result<Uploaded, UploadError> {
+    async fn upload(
+        &self,
+        _key: &str,
+        _file: &Path,
+        _sha256: &Sha256,
+        _replaced: Option<&str>,
+    ) -> Result<Uploaded, UploadError> {
         Ok(Uploaded { s3_version: None, existed: false })
     }
 }
