@@ -208,9 +208,7 @@ async fn a_layer_is_planned_again_after_its_dependencies_have_changed() {
     layers.project.layer("base", &format!("{BASE}output \"more\" {{ value = \"more\" }}\n"));
     layers.project.layer(
         "app",
-        &format!(
-            "{READS_BASE}output \"more\" {{ value = data.terraform_remote_state.base.outputs.more }}\n"
-        ),
+        &format!("{READS_BASE}output \"more\" {{ value = data.terraform_remote_state.base.outputs.more }}\n"),
     );
     let plan = layers.json(&["plan"]).await;
     assert_eq!(plan["layers"][1]["state"], "not_yet", "{plan:#}");

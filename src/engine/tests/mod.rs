@@ -10,6 +10,7 @@ mod cloud;
 mod inactive;
 mod large;
 mod prune;
+mod references;
 mod taken_over;
 
 use std::collections::BTreeSet;
