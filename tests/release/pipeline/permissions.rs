@@ -325,8 +325,8 @@ impl Example {
     fn new(dir: &std::path::Path) -> Self {
         let settings = "project = \"users\"\n\n[stages.local]\nlocal = true\n\n[layers.base]\n\n[layers.app]\ndepends_on = [\"base\"]\n\n\
                         [layers.dns]\ndepends_on = [\"app\"]\n\n\
-                        [artifacts.users]\npath = \"bootstrap\"\nkey = \"users/{version}.zip\"\n\n\
-                        [artifacts.authorizer]\npath = \"bootstrap\"\nkey = \"authorizer/{version}.zip\"\n";
+                        [artifacts.users]\npath = \"bootstrap\"\nkey = \"users/users-lambda-{version}.zip\"\n\n\
+                        [artifacts.authorizer]\npath = \"bootstrap\"\nkey = \"authorizer/authorizer-lambda-{version}.zip\"\n";
         std::fs::write(dir.join("deployctl.toml"), settings).unwrap();
         std::fs::write(dir.join("bootstrap"), minimal_project::executable(std::env::consts::ARCH)).unwrap();
         for layer in ["base", "app", "dns"] {
