@@ -52,7 +52,7 @@ fn process(criterion: &mut Criterion) {
             runtime.block_on(async {
                 assert!(!driver.init_if_needed(&layer).await.expect("nothing has changed"));
                 let outcome = driver.plan(&layer, PlanOptions::default()).await.expect("a plan");
-                assert!(matches!(outcome, PlanOutcome::NoChanges));
+                assert!(matches!(outcome, PlanOutcome::NoChanges { .. }));
             });
         });
     });

@@ -5,19 +5,23 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::context::{Context, version};
-use crate::delivery::layers::LayerPlan;
+use crate::delivery::layers::{self, LayerPlan};
 use crate::delivery::plan::{DeliveryPlan, plan_release};
 use crate::documents::result::Freshness as Word;
-use crate::documents::{Body as _, PlanBody, PlannedApi, PlannedArchitecture, PlannedLayer, PlannedWork};
+use crate::documents::{
+    Body as _, PlanBody, PlannedApi, PlannedArchitecture, PlannedLayer, PlannedWarning, PlannedWork,
+};
 use crate::engine::observe::Freshness;
 use crate::error::Result;
 use crate::output::plan;
 use crate::platform::variables;
+use crate::project::driver::UNRELEASED;
 use crate::project::session::Session;
 use crate::project::settings::Overrides;
 use crate::release::model::FunctionKey;
 use crate::release::plan::{Step, Work};
 use crate::release::state::{ArchitectureChange, Code};
+use crate::terraform::messages::Diagnostic;
 
 /// Print what a release would do, including Terraform; change nothing
 #[derive(Debug, clap::Args)]
@@ -25,7 +29,7 @@ use crate::release::state::{ArchitectureChange, Code};
     after_help = "Examples:\n  deployctl plan --version 1.4.2 --stage dev\n  deployctl plan --exit-code --markdown > comment.md"
 )]
 pub(crate) struct Args {
-    /// The version to plan for; by default the live version
+    /// The version to plan for; by default the next release, whose version is "unreleased"
     #[arg(long, value_name = "V")]
     pub(super) version: Option<String>,
     /// Exit with 3 if a release would change something
@@ -57,7 +61,10 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<bool> {
     let session = context.session().await?;
     let planned = plan_release(&session, asked).await?;
     let changes = planned.changes();
-    let title = format!("plan for {}, version {}", session.settings.stage.name, planned.version);
+    let title = match planned.version.as_str() {
+        UNRELEASED => format!("plan for {}, the next release", session.settings.stage.name),
+        version => format!("plan for {}, version {version}", session.settings.stage.name),
+    };
     let page = plan::markdown(&title, &planned);
     let outputs =
         [("changes", if changes { "true" } else { "false" }), ("version", planned.version.as_str())];
@@ -70,11 +77,12 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<bool> {
 fn document(session: &Session, plan: &DeliveryPlan) -> Value {
     let DeliveryPlan { version, layers, release } = plan;
     let release = release.as_ref();
-    let layers = layers.iter().map(|(name, plan)| {
+    let layers = layers.iter().map(|layers::PlannedLayer { name, plan, warnings }| {
         let layer = name.clone();
+        let warnings = warnings.iter().map(warning).collect();
         match plan {
-            LayerPlan::NoChanges => PlannedLayer::NoChanges { layer },
-            LayerPlan::Changes(plan) => PlannedLayer::Changes { layer, plan: plan.clone() },
+            LayerPlan::NoChanges => PlannedLayer::NoChanges { layer, warnings },
+            LayerPlan::Changes(plan) => PlannedLayer::Changes { layer, plan: plan.clone(), warnings },
             LayerPlan::NotYet(needed) => PlannedLayer::NotYet { layer, needs: needed.clone() },
         }
     });
@@ -113,4 +121,10 @@ fn document(session: &Session, plan: &DeliveryPlan) -> Value {
         api,
     }
     .document()
+}
+
+fn warning(diagnostic: &Diagnostic) -> PlannedWarning {
+    let Diagnostic { summary, detail, address, range, .. } = diagnostic.clone();
+    let line = range.as_ref().map(|range| range.start.line);
+    PlannedWarning { summary, detail, address, file: range.map(|range| range.filename), line }
 }

@@ -12,10 +12,19 @@ use crate::error::{Error, ErrorId, Result};
 use crate::project::driver::init_if_needed;
 use crate::project::session::Session;
 use crate::terraform::failure::{Failure, Reason};
+use crate::terraform::messages::Diagnostic;
 use crate::terraform::plan::Plan;
 use crate::terraform::{Driver, Layer, PlanMode, PlanOptions, PlanOutcome, guard, layers, render};
 
-/// The plan of a layer in `deployctl plan`.
+/// A layer in `deployctl plan`.
+#[derive(Debug)]
+pub(crate) struct PlannedLayer {
+    pub(crate) name: String,
+    pub(crate) plan: LayerPlan,
+    /// What Terraform warned of, failed `check` blocks included.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
 #[derive(Debug)]
 pub(crate) enum LayerPlan {
     NoChanges,
@@ -58,7 +67,7 @@ impl Progress {
     fn changing(&self, layer: &Layer) -> Vec<String> {
         let changes = |name: &&String| {
             self.done.get(*name).copied().unwrap_or_else(|| {
-                !matches!(self.early.get(*name), Some(Early::Plan(PlanOutcome::NoChanges)))
+                !matches!(self.early.get(*name), Some(Early::Plan(PlanOutcome::NoChanges { .. })))
             })
         };
         layer.depends_on.iter().filter(changes).cloned().collect()
@@ -206,7 +215,7 @@ impl<'a> Infrastructure<'a> {
     fn check(&self, outcome: &PlanOutcome) -> Result<()> {
         match outcome {
             PlanOutcome::Changes(planned) => Ok(guard::check(&planned.plan, &self.session.settings.guard)?),
-            PlanOutcome::NoChanges => Ok(()),
+            PlanOutcome::NoChanges { .. } => Ok(()),
         }
     }
 
@@ -215,26 +224,26 @@ impl<'a> Infrastructure<'a> {
     /// # Errors
     /// As [`Infrastructure::plan_early`], with all plans checked, and the error of a plan that no dependency
     /// can change.
-    pub(crate) async fn plan_all(&self) -> Result<Vec<(String, LayerPlan)>> {
+    pub(crate) async fn plan_all(&self) -> Result<Vec<PlannedLayer>> {
         let mut progress = self.plan_early().await?;
         let layers = self.waves.iter().flatten().map(|layer| (layer, progress.changing(layer)));
-        let mut plans = Vec::new();
+        let mut planned = Vec::new();
         for (layer, changing) in layers.collect::<Vec<_>>() {
-            let plan = match progress.early.remove(&layer.name) {
+            let (plan, warnings) = match progress.early.remove(&layer.name) {
                 Some(Early::Plan(outcome)) => {
                     self.check(&outcome)?;
                     match outcome {
-                        PlanOutcome::NoChanges => LayerPlan::NoChanges,
-                        PlanOutcome::Changes(planned) => LayerPlan::Changes(planned.plan),
+                        PlanOutcome::NoChanges { warnings } => (LayerPlan::NoChanges, warnings),
+                        PlanOutcome::Changes(planned) => (LayerPlan::Changes(planned.plan), planned.warnings),
                     }
                 }
                 Some(Early::Failed(error)) if changing.is_empty() => return Err(error),
-                Some(Early::NotYet(missing)) => LayerPlan::NotYet(missing),
-                Some(Early::Failed(_)) | None => LayerPlan::NotYet(changing),
+                Some(Early::NotYet(missing)) => (LayerPlan::NotYet(missing), Vec::new()),
+                Some(Early::Failed(_)) | None => (LayerPlan::NotYet(changing), Vec::new()),
             };
-            plans.push((layer.name.clone(), plan));
+            planned.push(PlannedLayer { name: layer.name.clone(), plan, warnings });
         }
-        Ok(plans)
+        Ok(planned)
     }
 
     /// The dependencies of `layers` that have never been applied: they have no outputs.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::try_join;
 
 use super::build::{Built, build};
-use super::layers::{Infrastructure, LayerPlan};
+use super::layers::{Infrastructure, LayerPlan, PlannedLayer};
 use crate::aws::api_gateway::AwsStage;
 use crate::engine::ledger::Ledger;
 use crate::engine::observe::{self, Freshness};
@@ -21,8 +21,8 @@ use crate::release::record::ArtifactRecord;
 #[derive(Debug)]
 pub(crate) struct DeliveryPlan {
     pub(crate) version: Version,
-    /// The Terraform plans, by layer.
-    pub(crate) layers: Vec<(String, LayerPlan)>,
+    /// The layers in dependency order.
+    pub(crate) layers: Vec<PlannedLayer>,
     /// The plan of functions and API; `None` for the first release, because they do not exist yet.
     pub(crate) release: Option<ReleasePlan>,
 }
@@ -37,24 +37,17 @@ pub(crate) struct ReleasePlan {
 impl DeliveryPlan {
     /// Whether a release would change anything.
     pub(crate) fn changes(&self) -> bool {
-        self.layers.iter().any(|(_, plan)| !matches!(plan, LayerPlan::NoChanges))
+        self.layers.iter().any(|layer| !matches!(layer.plan, LayerPlan::NoChanges))
             || self.release.as_ref().is_none_or(|release| {
                 !release.plan.keeps_all() || !matches!(release.freshness, Freshness::Fresh(_))
             })
     }
 }
 
-/// Plans a release of `version`, or of the version that is live.
+/// Plans a release of `version`, or of a version that does not exist yet.
 pub(crate) async fn plan_release(session: &Session, version: Option<Version>) -> Result<DeliveryPlan> {
     let contract = session.applied_contract_to_change().await?;
     let aws_stage = contract.as_ref().map(|contract| session.aws_stage(contract)).transpose()?;
-    let version = match (version, &aws_stage) {
-        (Some(version), _) => Some(version),
-        (None, Some(aws_stage)) => {
-            unless_interrupted(&session.cancel, observe::stage(aws_stage)).await?.pointer.release()
-        }
-        (None, None) => None,
-    };
     let version = match version {
         Some(version) => version,
         None => UNRELEASED.parse().map_err(|_| Error::bug("the placeholder version is not valid"))?,

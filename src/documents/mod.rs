@@ -94,7 +94,7 @@ pub(crate) struct BuiltZip {
 pub(crate) struct PlanBody {
     /// The stage in deployctl.toml, such as `prod`.
     pub(crate) stage: String,
-    /// The version that is planned; `unreleased` if no version is given and none is live.
+    /// The version that is planned; `unreleased` if none is given.
     pub(crate) version: String,
     /// Whether a release would change anything.
     pub(crate) changes: bool,
@@ -116,6 +116,8 @@ pub(crate) enum PlannedLayer {
     NoChanges {
         /// The name of the layer in deployctl.toml.
         layer: String,
+        /// What Terraform warned of, failed `check` blocks included.
+        warnings: Vec<PlannedWarning>,
     },
     /// An apply would change the infrastructure.
     Changes {
@@ -123,14 +125,31 @@ pub(crate) enum PlannedLayer {
         layer: String,
         /// The changes that Terraform has planned.
         plan: terraform::plan::Plan,
+        /// What Terraform warned of, failed `check` blocks included.
+        warnings: Vec<PlannedWarning>,
     },
-    /// It cannot be planned yet: it reads outputs of layers that were never applied.
+    /// It cannot be planned yet: it reads outputs of layers that were never applied, or that a release changes.
     NotYet {
         /// The name of the layer in deployctl.toml.
         layer: String,
-        /// The layers that were never applied.
+        /// Those layers.
         needs: Vec<String>,
     },
+}
+
+/// A warning of Terraform.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct PlannedWarning {
+    /// The problem in a few words.
+    pub(crate) summary: String,
+    /// The details; may be empty.
+    pub(crate) detail: String,
+    /// The address of the resource, if the warning is about one.
+    pub(crate) address: Option<String>,
+    /// The file, relative to the layer's folder.
+    pub(crate) file: Option<String>,
+    /// The line in the file, from 1.
+    pub(crate) line: Option<u64>,
 }
 
 /// What a release would do to a function.

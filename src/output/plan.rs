@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::delivery::layers::LayerPlan;
+use crate::delivery::layers::{LayerPlan, PlannedLayer};
 use crate::delivery::plan::DeliveryPlan;
 use crate::engine::observe::Freshness;
+use crate::project::driver::UNRELEASED;
 use crate::terraform::render;
 
 const UNPROVEN: &str = "Whether the stage serves the API as it is defined is unknown";
@@ -16,11 +17,25 @@ fn not_yet(name: &str, needed: &[String]) -> String {
     )
 }
 
+/// The name of the planned release: without a version, it is the next one.
+fn release_name(plan: &DeliveryPlan) -> String {
+    match plan.version.as_str() {
+        UNRELEASED => "the next release".to_owned(),
+        version => format!("release {version}"),
+    }
+}
+
+fn nothing_to_do(plan: &DeliveryPlan) -> &'static str {
+    if plan.changes() { "" } else { "nothing to do: what is live is what a release would create\n" }
+}
+
 /// The plan as text.
 pub(crate) fn text(plan: &DeliveryPlan) -> String {
     let DeliveryPlan { layers, release, .. } = plan;
     let mut text = String::new();
-    for (name, plan) in layers {
+    let title = release_name(plan);
+    let end = nothing_to_do(plan);
+    for PlannedLayer { name, plan, warnings } in layers {
         match plan {
             LayerPlan::NoChanges => {
                 let _ = writeln!(text, "layer {name}: no changes");
@@ -30,13 +45,16 @@ pub(crate) fn text(plan: &DeliveryPlan) -> String {
             }
             LayerPlan::NotYet(needed) => text.push_str(&not_yet(name, needed)),
         }
+        for warning in warnings {
+            let _ = writeln!(text, "  warning: {warning}");
+        }
     }
     match release {
         None => {
             text.push_str("release: the first one; every function is published and the API is deployed\n")
         }
         Some(release) => {
-            let _ = writeln!(text, "release {}:\n{}", release.plan.version, release.plan);
+            let _ = writeln!(text, "{title}:\n{}", release.plan);
             match &release.freshness {
                 Freshness::Stale(_, changes) => {
                     let changes = changes.join("\n  ");
@@ -49,6 +67,7 @@ pub(crate) fn text(plan: &DeliveryPlan) -> String {
             }
         }
     }
+    text.push_str(end);
     text
 }
 
@@ -56,8 +75,8 @@ pub(crate) fn text(plan: &DeliveryPlan) -> String {
 pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
     let DeliveryPlan { layers, release, .. } = plan;
     let mut text = format!("### deployctl: {title}\n\n");
-    for (name, plan) in layers {
-        match plan {
+    for PlannedLayer { name, plan: layer, warnings } in layers {
+        match layer {
             LayerPlan::NoChanges => {
                 let _ = writeln!(text, "#### Terraform `{name}`: no changes\n");
             }
@@ -67,6 +86,11 @@ pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
             LayerPlan::NotYet(needed) => {
                 let _ = writeln!(text, "{}", not_yet(name, needed));
             }
+        }
+        for warning in warnings {
+            // Indented code, in which no text of Terraform or of a check is Markdown.
+            let lines = warning.to_string().replace('\n', "\n    ");
+            let _ = writeln!(text, "Warning:\n\n    {lines}\n");
         }
     }
     let Some(release) = release else {
@@ -86,6 +110,9 @@ pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
         for line in lines {
             let _ = writeln!(text, "- {line}");
         }
+    }
+    if !plan.changes() {
+        let _ = writeln!(text, "\n{}", nothing_to_do(plan));
     }
     text
 }

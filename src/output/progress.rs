@@ -350,7 +350,14 @@ fn terraform(message: &Message, details: bool) -> Option<String> {
                 Phase::Start | Phase::Progress => None,
             }
         }
-        Message::Diagnostic(diagnostic) => Some(format!("{}: {}", diagnostic.severity, diagnostic.summary)),
+        // The details of an error are part of the command's error.
+        Message::Diagnostic(diagnostic) if diagnostic.severity == "error" => {
+            Some(format!("error: {}", diagnostic.summary))
+        }
+        Message::Diagnostic(diagnostic) => {
+            let text = format!("{}: {diagnostic}", diagnostic.severity);
+            Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+        }
         _ => None,
     }
 }

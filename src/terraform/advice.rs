@@ -268,23 +268,8 @@ impl From<Failure> for Error {
         if failure.diagnostics.is_empty() {
             return error;
         }
-        error.because(failure.diagnostics.iter().map(format_diagnostic).collect::<Vec<_>>().join("\n"))
+        error.because(failure.diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
-}
-
-fn format_diagnostic(diagnostic: &Diagnostic) -> String {
-    let Diagnostic { summary, detail, address, range, .. } = diagnostic;
-    let mut text = summary.clone();
-    if let Some(range) = range {
-        text.push_str(&format!(" ({}:{})", range.filename, range.start.line));
-    }
-    if let Some(address) = address {
-        text.push_str(&format!(" in {address}"));
-    }
-    if !detail.is_empty() {
-        text.push_str(&format!(": {}", detail.trim()));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -103,7 +103,10 @@ impl std::fmt::Debug for Driver {
 #[derive(Debug)]
 pub enum PlanOutcome {
     /// The resources match the configuration.
-    NoChanges,
+    NoChanges {
+        /// What Terraform warned of, failed `check` blocks included.
+        warnings: Vec<Diagnostic>,
+    },
     /// There are changes to apply.
     Changes(PlannedLayer),
 }
@@ -113,6 +116,8 @@ pub enum PlanOutcome {
 pub struct PlannedLayer {
     /// The planned changes.
     pub plan: Plan,
+    /// What Terraform warned of, failed `check` blocks included.
+    pub warnings: Vec<Diagnostic>,
     file: PlanFile,
 }
 
@@ -205,7 +210,12 @@ impl Driver {
         let plan = Subcommand::Plan { options, out: file.path() };
         let mut signals = Signals::default();
         let is_success = |code| code == 0 || code == 2;
-        let code = self.stream_to(layer, &plan, is_success, &mut |message| signals.add(message)).await;
+        let mut warnings = Vec::new();
+        let mut read = |message: &Message| {
+            warnings.extend(message.warning().cloned());
+            signals.add(message);
+        };
+        let code = self.stream_to(layer, &plan, is_success, &mut read).await;
         let code = code.inspect_err(|failure| {
             if matches!(*failure.reason, Reason::NotInitialised) {
                 // The data folder was deleted or damaged.
@@ -214,14 +224,14 @@ impl Driver {
         })?;
         if code == 0 {
             signals.confirm_no_changes(&self.terraform.program)?;
-            return Ok(PlanOutcome::NoChanges);
+            return Ok(PlanOutcome::NoChanges { warnings });
         }
         // On a full disk, Terraform reports success all the same.
         if !file.is_complete() {
             return Err(Failure::new(Reason::PlanNotWritten));
         }
         let json = self.read_document(layer, &Subcommand::Show { plan: Some(file.path()) }).await?;
-        Ok(PlanOutcome::Changes(PlannedLayer { plan: Plan::parse(json.as_bytes())?, file }))
+        Ok(PlanOutcome::Changes(PlannedLayer { plan: Plan::parse(json.as_bytes())?, warnings, file }))
     }
 
     /// Applies a plan: these changes and no others.

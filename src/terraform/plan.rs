@@ -19,7 +19,8 @@ pub const UNKNOWN: &str = "(known after apply)";
 pub struct Plan {
     /// The changes to resources, in Terraform's order.
     pub changes: Vec<ResourceChange>,
-    /// Changes made outside Terraform, as far as they affect the plan.
+    /// Changes made outside Terraform, as far as they affect the plan; without what releases change, and
+    /// without a missing value that became an empty one.
     pub drift: Vec<ResourceChange>,
     /// Outputs whose values would change.
     pub outputs: BTreeMap<String, ValueChange>,
@@ -115,7 +116,7 @@ impl Plan {
         let outputs = wire.output_changes.into_iter().filter(|(_, change)| change.changes_something());
         let mut plan = Self {
             changes: wire.resource_changes.into_iter().filter_map(WireResource::into_change).collect(),
-            drift: wire.resource_drift.into_iter().filter_map(WireResource::into_change).collect(),
+            drift: wire.resource_drift.into_iter().filter_map(WireResource::into_drift).collect(),
             outputs: outputs.map(|(name, change)| (name, change.whole())).collect(),
         };
         plan.hide(&secrets);
@@ -260,6 +261,55 @@ impl WireResource {
             import,
             attributes: change.attributes(),
         })
+    }
+}
+
+impl WireResource {
+    /// A change outside Terraform; `None` if releases and the provider explain all of it.
+    fn into_drift(mut self) -> Option<ResourceChange> {
+        let released = RELEASED.iter().find(|(resource_type, _)| *resource_type == self.resource_type);
+        let released = released.map_or(&[][..], |(_, names)| names);
+        for values in [&mut self.change.before, &mut self.change.after] {
+            if let Value::Object(values) = values {
+                values.retain(|name, value| !released.contains(&name.as_str()) && !is_empty(value));
+            }
+        }
+        self.into_change().filter(|change| change.action != Action::Update || !change.attributes.is_empty())
+    }
+}
+
+/// The attributes that a release changes, or that follow from them. `status` compares them with the ledger.
+const RELEASED: [(&str, &[&str]); 2] = [
+    ("aws_api_gateway_stage", &["deployment_id", "variables", "canary_settings"]),
+    (
+        "aws_lambda_function",
+        &[
+            "architectures",
+            "code_sha256",
+            "filename",
+            "image_uri",
+            "last_modified",
+            "qualified_arn",
+            "qualified_invoke_arn",
+            "s3_bucket",
+            "s3_key",
+            "s3_object_version",
+            "source_code_hash",
+            "source_code_size",
+            "source_kms_key_arn",
+            "version",
+        ],
+    ),
+];
+
+/// Whether a provider may also leave the value out.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.iter().all(is_empty),
+        Value::Object(items) => items.values().all(is_empty),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -422,6 +472,38 @@ mod tests {
             assert!(matches!(*Plan::parse(&REPLAN[..end]).unwrap_err().reason, Reason::Format { .. }));
         }
         assert!(Plan::parse(b"\xff\xfe").is_err());
+    }
+
+    #[test]
+    fn drift_is_what_neither_releases_nor_the_provider_explain() {
+        let drift = |resource_type: &str, before: Value, after: Value| {
+            let change = json!({ "actions": ["update"], "before": before, "after": after });
+            let resource =
+                json!({ "address": format!("{resource_type}.a"), "type": resource_type, "change": change });
+            let plan = json!({ "format_version": "1.2", "resource_drift": [resource] }).to_string();
+            let plan = Plan::parse(plan.as_bytes()).unwrap();
+            plan.drift.into_iter().flat_map(|drift| drift.attributes.into_keys()).collect::<Vec<_>>()
+        };
+        let none: [&str; 0] = [];
+        let stage = |deployment: &str, tags: Value| json!({ "deployment_id": deployment, "tags": tags });
+        let tag = json!({ "owner": "someone" });
+        assert_eq!(drift("aws_api_gateway_stage", stage("a", json!(null)), stage("b", json!({}))), none);
+        assert_eq!(drift("aws_api_gateway_stage", stage("a", json!(null)), stage("b", tag)), ["tags"]);
+        let function = |version: &str, memory: u32| json!({ "version": version, "qualified_arn": version, "memory_size": memory, "layers": [] });
+        assert_eq!(drift("aws_lambda_function", function("1", 128), function("2", 128)), none);
+        assert_eq!(drift("aws_lambda_function", function("1", 128), function("2", 256)), ["memory_size"]);
+        let values = |value: Value| json!({ "a": value });
+        assert_eq!(drift("aws_s3_bucket", values(json!([{ "b": "" }])), values(json!(null))), none);
+        assert_eq!(drift("aws_s3_bucket", values(json!(null)), values(json!(false))), ["a"]);
+    }
+
+    #[test]
+    fn a_resource_that_was_deleted_outside_terraform_is_drift() {
+        let change = json!({ "actions": ["delete"], "before": { "version": "1" }, "after": null });
+        let resource =
+            json!({ "address": "aws_lambda_function.a", "type": "aws_lambda_function", "change": change });
+        let plan = json!({ "format_version": "1.2", "resource_drift": [resource] }).to_string();
+        assert_eq!(Plan::parse(plan.as_bytes()).unwrap().drift[0].action, Action::Delete);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use super::plan::{Action, Plan, ResourceChange, ValueChange};
 /// Longer values are cut: a policy document does not fit into a summary.
 const MAX_VALUE_CHARS: usize = 60;
 
+/// The characters before a difference that are shown if a value is cut at the front.
+const CONTEXT_CHARS: usize = 15;
+
 /// Further attributes are only counted.
 const MAX_ATTRIBUTES: usize = 8;
 
@@ -110,7 +113,11 @@ fn attributes(text: &mut String, change: &ResourceChange) {
 
 fn arrow(change: &ValueChange) -> String {
     match (&change.before, &change.after) {
-        (Some(before), Some(after)) => format!("{} → {}", short(before), short(after)),
+        (Some(before), Some(after)) => {
+            let (before, after) = (before.to_string(), after.to_string());
+            let start = difference(&before, &after);
+            format!("{} → {}", cut(&before, start), cut(&after, start))
+        }
         (None, Some(after)) => short(after),
         (Some(before), None) => format!("{} → nothing", short(before)),
         (None, None) => "nothing".to_owned(),
@@ -118,10 +125,22 @@ fn arrow(change: &ValueChange) -> String {
 }
 
 fn short(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(MAX_VALUE_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+    cut(&value.to_string(), 0)
+}
+
+/// Where two values are cut at the front, in characters: 0 if the difference would be seen anyway.
+fn difference(before: &str, after: &str) -> usize {
+    let same = before.chars().zip(after.chars()).take_while(|(before, after)| before == after).count();
+    if same + CONTEXT_CHARS < MAX_VALUE_CHARS { 0 } else { same - CONTEXT_CHARS }
+}
+
+/// At most [`MAX_VALUE_CHARS`] of `text` from the character `start` on.
+fn cut(text: &str, start: usize) -> String {
+    let rest: String = text.chars().skip(start).collect();
+    let front = if start > 0 { "…" } else { "" };
+    match rest.char_indices().nth(MAX_VALUE_CHARS) {
+        Some((end, _)) => format!("{front}{}…", &rest[..end]),
+        None => format!("{front}{rest}"),
     }
 }
 
@@ -165,6 +184,23 @@ mod tests {
         assert!(text.starts_with(heading), "{text}");
         assert!(text.ends_with("```\n\n</details>\n"));
         assert_eq!(markdown("app", &Plan::default()), "#### Terraform `app`: no changes\n");
+    }
+
+    #[test]
+    fn a_cut_shows_where_two_values_differ() {
+        let uri = |end: &str| {
+            Value::from(format!("arn:aws:apigateway:us-east-1:lambda:path/{}/{end}", "x".repeat(60)))
+        };
+        let change = |before: &str, after: &str| {
+            arrow(&ValueChange { before: Some(uri(before)), after: Some(uri(after)) })
+        };
+        assert_eq!(change("a", "b"), "…xxxxxxxxxxxxxx/a\" → …xxxxxxxxxxxxxx/b\"");
+        assert_eq!(
+            change(&format!("a{}", "y".repeat(80)), ""),
+            format!("…xxxxxxxxxxxxxx/a{}… → …xxxxxxxxxxxxxx/\"", "y".repeat(44))
+        );
+        let value = |text: &str| Some(Value::from(text));
+        assert_eq!(arrow(&ValueChange { before: value("a"), after: value("b") }), "\"a\" → \"b\"");
     }
 
     #[test]

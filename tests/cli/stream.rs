@@ -50,7 +50,7 @@ async fn a_hundred_megabytes_pass_in_bounded_memory() {
     let driver = Driver { observer, ..Driver::new(terraform, "test", dir.path().join("data")) };
     let before = peak_kib();
     let outcome = driver.plan(&layer, PlanOptions::default()).await.unwrap();
-    assert!(matches!(outcome, PlanOutcome::NoChanges));
+    assert!(matches!(outcome, PlanOutcome::NoChanges { .. }));
     let messages = BYTES / (MESSAGE.len() as u64 + 1);
     assert!(heard.load(Ordering::Relaxed) >= messages, "{heard:?} of {messages} messages arrived");
     let grown = peak_kib() - before;

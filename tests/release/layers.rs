@@ -109,8 +109,18 @@ impl Layers {
 #[tokio::test]
 async fn the_first_plan_names_what_cannot_be_planned_yet() {
     let layers = Layers::new();
+    let check = "check \"name\" {\n  assert {\n    condition     = length(terraform_data.this.input) > 100\n    \
+                 error_message = \"the name is short\"\n  }\n}\n";
+    layers.project.layer("base", &format!("{BASE}{check}"));
     let plan = layers.run(&["plan"]).await.exit(0);
     assert!(plan.stdout.contains("base"), "{plan:?}");
+    // A failed check has its text and place wherever the plan is read.
+    let line = 4 + BASE.lines().count() + 3;
+    let warning = format!("Check block assertion failed (main.tf:{line}): the name is short");
+    assert!(plan.stdout.contains(&format!("  warning: {warning}\n")), "{plan:?}");
+    assert!(plan.stderr.contains(&format!("base: warning: {warning}\n")), "{plan:?}");
+    let markdown = layers.run(&["plan", "--markdown"]).await.exit(0).stdout;
+    assert!(markdown.contains(&format!("    {warning}\n")), "{markdown}");
     for layer in ["app", "logs"] {
         let line = format!("layer {layer} cannot be planned: it reads the outputs of base, not applied yet");
         assert!(plan.stdout.contains(&line), "{plan:?}");
@@ -121,6 +131,10 @@ async fn the_first_plan_names_what_cannot_be_planned_yet() {
     assert_eq!(states, ["changes", "not_yet", "not_yet"], "{plan:#}");
     assert_eq!(plan["layers"][1]["needs"], json!(["base"]));
     assert_eq!(plan["functions"], Value::Null);
+    assert_eq!(plan["version"], "unreleased");
+    let warnings = plan["layers"][0]["warnings"].as_array().unwrap();
+    assert_eq!((warnings.len(), &warnings[0]["detail"]), (1, &json!("the name is short")), "{plan:#}");
+    assert_eq!((&warnings[0]["file"], &warnings[0]["line"]), (&json!("main.tf"), &json!(line)));
     assert_eq!(
         layers.json(&["output"]).await,
         json!({ "app": {}, "base": {}, "logs": {} }),

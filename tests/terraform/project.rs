@@ -62,7 +62,7 @@ impl Project {
     pub(crate) async fn planned(&self) -> PlannedLayer {
         match self.plan().await.unwrap() {
             PlanOutcome::Changes(planned) => planned,
-            PlanOutcome::NoChanges => panic!("no changes"),
+            PlanOutcome::NoChanges { .. } => panic!("no changes"),
         }
     }
 

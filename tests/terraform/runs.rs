@@ -15,7 +15,7 @@ async fn a_run_without_changes_costs_one_process() {
     assert_eq!(project.calls(), ["init", "plan", "show", "apply"]);
 
     assert!(!project.driver.init_if_needed(&project.layer).await.unwrap());
-    assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges));
+    assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges { .. }));
     assert_eq!(project.calls(), ["plan"]);
     assert_eq!(project.plan_files(), 0);
 }
@@ -145,7 +145,7 @@ async fn a_selected_workspace_does_not_change_the_workspace_of_a_release() {
     project.driver.run(&project.layer, &raw(&["workspace", "new", "other"])).await.unwrap();
 
     project.driver.workspace = Some("default".into());
-    assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges));
+    assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges { .. }));
     let shown = project.driver.run(&project.layer, &raw(&["workspace", "show"])).await.unwrap();
     assert_eq!(shown.trim(), "other", "for a person it stays selected");
 
@@ -153,5 +153,5 @@ async fn a_selected_workspace_does_not_change_the_workspace_of_a_release() {
     assert!(matches!(project.plan().await.unwrap(), PlanOutcome::Changes(_)), "the other one is empty");
     let select = Subcommand::WorkspaceSelect { name: "default".into() };
     project.driver.run(&project.layer, &select).await.unwrap();
-    assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges));
+    assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges { .. }));
 }

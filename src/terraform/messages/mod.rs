@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -158,6 +159,23 @@ pub struct Diagnostic {
     pub snippet: Option<Snippet>,
 }
 
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { summary, detail, address, range, .. } = self;
+        f.write_str(summary)?;
+        if let Some(Range { filename, start, .. }) = range {
+            write!(f, " ({filename}:{})", start.line)?;
+        }
+        if let Some(address) = address {
+            write!(f, " in {address}")?;
+        }
+        if !detail.is_empty() {
+            write!(f, ": {}", detail.trim())?;
+        }
+        Ok(())
+    }
+}
+
 /// A range of text in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -228,8 +246,17 @@ impl Message {
 
     /// The diagnostic, if this is an error.
     pub fn error(&self) -> Option<&Diagnostic> {
+        self.diagnostic("error")
+    }
+
+    /// The diagnostic, if this is a warning.
+    pub fn warning(&self) -> Option<&Diagnostic> {
+        self.diagnostic("warning")
+    }
+
+    fn diagnostic(&self, severity: &str) -> Option<&Diagnostic> {
         match self {
-            Self::Diagnostic(diagnostic) if diagnostic.severity == "error" => Some(diagnostic),
+            Self::Diagnostic(diagnostic) if diagnostic.severity == severity => Some(diagnostic),
             _ => None,
         }
     }
