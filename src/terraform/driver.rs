@@ -152,9 +152,16 @@ impl PlanFile {
     fn is_complete(&self) -> bool {
         const DIRECTORY_END: &[u8; 4] = b"PK\x05\x06";
         const LENGTH: usize = 22;
+        /// A plan that OpenTofu has encrypted is JSON.
+        #[derive(serde::Deserialize)]
+        struct Encrypted {
+            #[serde(rename = "encrypted_data")]
+            _data: serde::de::IgnoredAny,
+        }
         let bytes = std::fs::read(self.path()).unwrap_or_default();
         let end = bytes.len().checked_sub(LENGTH).map(|start| &bytes[start..]);
         end.is_some_and(|end| end.starts_with(DIRECTORY_END))
+            || serde_json::from_slice::<Encrypted>(&bytes).is_ok()
     }
 }
 

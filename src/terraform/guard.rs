@@ -57,6 +57,8 @@ pub struct GuardSettings {
     pub max_destroys: Option<usize>,
     /// Addresses that may be destroyed; without an index, all instances.
     pub allow_destroy: Vec<String>,
+    /// Addresses of actions that may be invoked; without an index, all instances.
+    pub allow_actions: Vec<String>,
 }
 
 impl GuardSettings {
@@ -67,16 +69,16 @@ impl GuardSettings {
         allow_destroy: Vec<String>,
     ) -> Self {
         let default = || PROTECTED.iter().map(|&name| name.to_owned()).collect();
-        Self { protected: protected.unwrap_or_else(default), max_destroys, allow_destroy }
+        let protected = protected.unwrap_or_else(default);
+        Self { protected, max_destroys, allow_destroy, allow_actions: Vec::new() }
     }
+}
 
-    fn allows(&self, address: &str) -> bool {
-        self.allow_destroy.iter().any(|allowed| {
-            address
-                .strip_prefix(allowed.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
-        })
-    }
+/// Whether `addresses` contain `address`, or the resource or action of which it is an instance.
+fn contains(addresses: &[String], address: &str) -> bool {
+    addresses.iter().any(|allowed| {
+        address.strip_prefix(allowed.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+    })
 }
 
 impl Default for GuardSettings {
@@ -106,6 +108,11 @@ pub enum Objection {
         /// The attributes that force a replacement.
         because: Vec<String>,
     },
+    /// An action would be invoked that is not allowed.
+    Invokes {
+        /// The address of the action.
+        address: String,
+    },
     /// More resources would be destroyed than allowed.
     TooManyDestroys {
         /// How many resources would be destroyed.
@@ -125,7 +132,9 @@ pub struct GuardRefusal {
 /// Refuses a plan with objections.
 pub fn check(plan: &Plan, settings: &GuardSettings) -> Result<(), GuardRefusal> {
     let mut objections: Vec<Objection> = plan.changes.iter().filter_map(owned).collect();
-    let destroyed = || plan.changes.iter().filter(|c| c.action.destroys() && !settings.allows(&c.address));
+    let destroyed = || {
+        plan.changes.iter().filter(|c| c.action.destroys() && !contains(&settings.allow_destroy, &c.address))
+    };
     objections.extend(destroyed().filter(|c| settings.protected.contains(&c.resource_type)).map(|change| {
         Objection::Protected {
             address: change.address.clone(),
@@ -133,6 +142,9 @@ pub fn check(plan: &Plan, settings: &GuardSettings) -> Result<(), GuardRefusal> 
             because: change.replace_paths.clone(),
         }
     }));
+    let invoked = plan.invocations.iter().map(|invocation| invocation.address.clone());
+    let refused = invoked.filter(|address| !contains(&settings.allow_actions, address));
+    objections.extend(refused.map(|address| Objection::Invokes { address }));
     let count = destroyed().count();
     objections.extend(
         settings.max_destroys.filter(|max| count > *max).map(|max| Objection::TooManyDestroys { count, max }),
@@ -174,6 +186,12 @@ impl fmt::Display for Objection {
                     crate::platform::process::quoted(address)
                 )
             }
+            Self::Invokes { address } => write!(
+                f,
+                "{address} would be invoked before the switch, while the old release serves: if that is \
+                 wanted, add to deployctl.toml, under [terraform], `allow_actions = [{}]`",
+                serde_json::Value::from(address.as_str())
+            ),
             Self::TooManyDestroys { count, max } => {
                 write!(f, "{count} resources would be destroyed or replaced, but at most {max} are allowed")
             }
@@ -204,10 +222,8 @@ impl From<GuardRefusal> for Error {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::terraform::plan::ValueChange;
+    use crate::terraform::plan::{Invocation, ValueChange};
 
     fn change(address: &str, action: Action, attributes: &[&str]) -> ResourceChange {
         let value = || ValueChange { before: Some("a".into()), after: Some("b".into()) };
@@ -224,7 +240,7 @@ mod tests {
     }
 
     fn plan(changes: Vec<ResourceChange>) -> Plan {
-        Plan { changes, drift: Vec::new(), outputs: BTreeMap::new() }
+        Plan { changes, ..Plan::default() }
     }
 
     fn refusal(changes: Vec<ResourceChange>, settings: &GuardSettings) -> String {
@@ -299,6 +315,18 @@ mod tests {
         );
         let settings = GuardSettings::new(None, Some(1), vec!["aws_iam_role.b".into()]);
         assert_eq!(refusal(vec![deleted("a"), deleted("b")], &settings), "");
+    }
+
+    #[test]
+    fn an_action_is_invoked_only_if_its_address_is_allowed() {
+        let invocation =
+            Invocation { address: "action.aws_lambda_invoke.warm[0]".into(), resource: None, event: None };
+        let plan = Plan { invocations: vec![invocation], ..Plan::default() };
+        let mut settings = GuardSettings::default();
+        let refusal = check(&plan, &settings).unwrap_err().to_string();
+        assert!(refusal.contains(r#"allow_actions = ["action.aws_lambda_invoke.warm[0]"]"#), "{refusal}");
+        settings.allow_actions = vec!["action.aws_lambda_invoke.warm".into()];
+        assert_eq!(check(&plan, &settings), Ok(()));
     }
 
     #[test]

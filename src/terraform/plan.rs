@@ -24,6 +24,20 @@ pub struct Plan {
     pub drift: Vec<ResourceChange>,
     /// Outputs whose values would change.
     pub outputs: BTreeMap<String, ValueChange>,
+    /// The provider's actions that an apply invokes, in Terraform's order.
+    pub invocations: Vec<Invocation>,
+}
+
+/// An `action` of a provider that an apply invokes, such as an invocation of a function. It changes nothing
+/// that Terraform manages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Invocation {
+    /// The address of the action, such as `action.aws_lambda_invoke.warm`.
+    pub address: String,
+    /// The address of the resource whose change triggers it.
+    pub resource: Option<String>,
+    /// The event that triggers it, such as `AfterCreate`.
+    pub event: Option<String>,
 }
 
 /// What an apply does to a resource.
@@ -38,6 +52,9 @@ pub enum Action {
     Delete,
     /// The resource is destroyed and created again.
     Replace,
+    /// Another resource is created in its place. The existing one is no longer managed, and continues to
+    /// exist.
+    ForgetAndCreate,
     /// The data source is read during the apply.
     Read,
     /// The resource is no longer managed, and continues to exist.
@@ -55,7 +72,8 @@ impl Action {
             ["create"] => Self::Create,
             ["update"] => Self::Update,
             ["delete"] => Self::Delete,
-            ["delete", "create"] | ["create", "delete"] | ["create", "forget"] => Self::Replace,
+            ["delete", "create"] | ["create", "delete"] => Self::Replace,
+            ["forget", "create"] | ["create", "forget"] => Self::ForgetAndCreate,
             ["read"] => Self::Read,
             ["forget"] => Self::Forget,
             ["no-op"] => Self::NoOp,
@@ -118,6 +136,7 @@ impl Plan {
             changes: wire.resource_changes.into_iter().filter_map(WireResource::into_change).collect(),
             drift: wire.resource_drift.into_iter().filter_map(WireResource::into_drift).collect(),
             outputs: outputs.map(|(name, change)| (name, change.whole())).collect(),
+            invocations: wire.action_invocations.into_iter().map(WireInvocation::into_invocation).collect(),
         };
         plan.hide(&secrets);
         Ok(plan)
@@ -140,9 +159,9 @@ impl Plan {
         self.changes.iter().filter(|change| change.action == action).count()
     }
 
-    /// Whether the plan changes neither resources nor outputs.
+    /// Whether the plan changes neither resources nor outputs, and invokes no actions.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.outputs.is_empty()
+        self.changes.is_empty() && self.outputs.is_empty() && self.invocations.is_empty()
     }
 }
 
@@ -165,6 +184,30 @@ struct WirePlan {
     resource_drift: Vec<WireResource>,
     #[serde(default)]
     output_changes: BTreeMap<String, WireChange>,
+    #[serde(default)]
+    action_invocations: Vec<WireInvocation>,
+}
+
+#[derive(Deserialize)]
+struct WireInvocation {
+    address: String,
+    lifecycle_action_trigger: Option<WireTrigger>,
+}
+
+#[derive(Deserialize)]
+struct WireTrigger {
+    triggering_resource_address: String,
+    action_trigger_event: String,
+}
+
+impl WireInvocation {
+    fn into_invocation(self) -> Invocation {
+        let (resource, event) = self
+            .lifecycle_action_trigger
+            .map(|trigger| (trigger.triggering_resource_address, trigger.action_trigger_event))
+            .unzip();
+        Invocation { address: self.address, resource, event }
+    }
 }
 
 impl WirePlan {
@@ -504,6 +547,39 @@ mod tests {
             json!({ "address": "aws_lambda_function.a", "type": "aws_lambda_function", "change": change });
         let plan = json!({ "format_version": "1.2", "resource_drift": [resource] }).to_string();
         assert_eq!(Plan::parse(plan.as_bytes()).unwrap().drift[0].action, Action::Delete);
+    }
+
+    #[test]
+    fn actions_and_kept_resources_are_read() {
+        let trigger = json!({ "triggering_resource_address": "aws_s3_bucket.a", "action_trigger_event": "AfterCreate",
+                              "action_trigger_block_index": 0, "actions_list_index": 0 });
+        let plan = json!({
+            "format_version": "1.2",
+            "resource_changes": [
+                { "address": "a.b", "type": "a", "change": { "actions": ["forget", "create"] } },
+                { "address": "a.c", "type": "a", "change": { "actions": ["create", "forget"] } },
+            ],
+            "action_invocations": [
+                { "address": "action.aws_lambda_invoke.warm", "type": "aws_lambda_invoke", "name": "warm",
+                  "config_values": { "payload": "hunter2" }, "lifecycle_action_trigger": trigger },
+                { "address": "action.aws_sns_publish.by_hand", "invoke_action_trigger": {} },
+            ],
+        });
+        let plan = Plan::parse(plan.to_string().as_bytes()).unwrap();
+        assert_eq!(plan.count(Action::ForgetAndCreate), 2);
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            plan.invocations,
+            [
+                Invocation {
+                    address: "action.aws_lambda_invoke.warm".into(),
+                    resource: text("aws_s3_bucket.a"),
+                    event: text("AfterCreate"),
+                },
+                Invocation { address: "action.aws_sns_publish.by_hand".into(), resource: None, event: None },
+            ]
+        );
+        assert!(!plan.is_empty());
     }
 
     #[test]

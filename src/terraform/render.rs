@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::plan::{Action, Plan, ResourceChange, ValueChange};
+use super::plan::{Action, Invocation, Plan, ResourceChange, ValueChange};
 
 /// Longer values are cut: a policy document does not fit into a summary.
 const MAX_VALUE_CHARS: usize = 60;
@@ -19,14 +19,20 @@ const MAX_ATTRIBUTES: usize = 8;
 /// destroy.
 pub(crate) fn numbers(plan: &Plan) -> String {
     let replaced = plan.count(Action::Replace);
-    let (add, destroy) = (plan.count(Action::Create) + replaced, plan.count(Action::Delete) + replaced);
+    let kept = plan.count(Action::ForgetAndCreate);
+    let (add, destroy) =
+        (plan.count(Action::Create) + replaced + kept, plan.count(Action::Delete) + replaced);
     let change = plan.count(Action::Update);
     let mut parts = Vec::new();
     if add + change + destroy > 0 {
         parts.push(format!("{add} to add, {change} to change, {destroy} to destroy"));
     }
-    for (action, words) in [(Action::Forget, "to forget"), (Action::Unknown, "with an unknown action")] {
-        let count = plan.count(action);
+    let forget = plan.count(Action::Forget) + kept;
+    for (count, words) in [
+        (forget, "to forget"),
+        (plan.count(Action::Unknown), "with an unknown action"),
+        (plan.invocations.len(), "to invoke"),
+    ] {
         parts.extend((count > 0).then(|| format!("{count} {words}")));
     }
     match plan.outputs.len() {
@@ -43,9 +49,16 @@ pub(crate) fn summary(plan: &Plan) -> String {
     for change in plan.changes.iter().filter(|change| change.action != Action::Read) {
         line(&mut text, format_args!("{} {}", sign(change.action), headline(change)));
         // All attributes of a created or destroyed resource change.
-        if matches!(change.action, Action::Update | Action::Replace) {
+        if matches!(change.action, Action::Update | Action::Replace | Action::ForgetAndCreate) {
             attributes(&mut text, change);
         }
+    }
+    for Invocation { address, resource, event } in &plan.invocations {
+        let because = match (resource, event) {
+            (Some(resource), Some(event)) => format!(": {event} of {resource}"),
+            _ => String::new(),
+        };
+        line(&mut text, format_args!("! invoke {address}{because}"));
     }
     for (name, change) in &plan.outputs {
         line(&mut text, format_args!("  output {name}: {}", arrow(change)));
@@ -72,7 +85,7 @@ const fn sign(action: Action) -> &'static str {
     match action {
         Action::Create => "+",
         Action::Delete | Action::Replace => "-",
-        Action::Update => "!",
+        Action::Update | Action::ForgetAndCreate => "!",
         Action::Read | Action::Forget | Action::NoOp | Action::Unknown => " ",
     }
 }
@@ -84,6 +97,9 @@ fn headline(change: &ResourceChange) -> String {
         Action::Update => format!("update {address}"),
         Action::Delete => format!("destroy {address}"),
         Action::Replace => format!("replace {address}"),
+        Action::ForgetAndCreate => {
+            format!("forget {address}, which continues to exist, and create another one")
+        }
         Action::Read => format!("read {address}"),
         Action::Forget => format!("forget {address}"),
         Action::NoOp => format!("keep {address}"),

@@ -127,6 +127,8 @@ pub(super) struct TerraformFile {
     /// The most resources that one plan may destroy or replace; any number by default.
     #[schemars(range(max = 1_000_000))]
     pub(super) max_destroys: Option<usize>,
+    /// Addresses of provider actions (`action` blocks) that a plan may invoke; none by default.
+    pub(super) allow_actions: Vec<String>,
     /// How many resources one Terraform process works on at once; Terraform's own default is 10.
     #[schemars(range(min = 1))]
     pub(super) parallelism: Option<u16>,
@@ -144,6 +146,7 @@ impl Default for TerraformFile {
             contract_output: "deployctl".into(),
             protected: None,
             max_destroys: None,
+            allow_actions: Vec::new(),
             parallelism: None,
             lock_timeout_seconds: 60,
         }

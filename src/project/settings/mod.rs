@@ -391,11 +391,14 @@ impl File {
                 lock_timeout: Some(Duration::from_secs(terraform.lock_timeout_seconds)),
                 parallelism: terraform.parallelism,
             },
-            guard: GuardSettings::new(
-                terraform.protected,
-                terraform.max_destroys,
-                overrides.allow_destroy.clone(),
-            ),
+            guard: GuardSettings {
+                allow_actions: terraform.allow_actions,
+                ..GuardSettings::new(
+                    terraform.protected,
+                    terraform.max_destroys,
+                    overrides.allow_destroy.clone(),
+                )
+            },
             wait: overrides.wait,
             root,
         }
