@@ -5,6 +5,7 @@
 mod support;
 
 mod faults {
+    mod answers;
     mod cost;
     mod proxy;
     mod requests;

@@ -38,14 +38,13 @@ const ANSWERS: &[Answer] = &[
         Meaning::Unauthenticated,
     )
     .until("the credentials have expired: log in again, and run the command again"),
-    answer(
-        &["RequestTimeTooSkewed", "InvalidSignatureException", "SignatureDoesNotMatch"],
-        Meaning::Unauthenticated,
-    )
-    .text("current time")
-    .until("the clock of this machine is wrong: set it, and run the command again"),
-    answer(&["RequestTimeTooSkewed"], Meaning::Unauthenticated)
-        .until("the clock of this machine is wrong: set it, and run the command again"),
+    answer(&["InvalidSignatureException", "SignatureDoesNotMatch"], Meaning::Unauthenticated)
+        .text("Signature expired")
+        .until(CLOCK),
+    answer(&["InvalidSignatureException", "SignatureDoesNotMatch"], Meaning::Unauthenticated)
+        .text("Signature not yet current")
+        .until(CLOCK),
+    answer(&["RequestTimeTooSkewed"], Meaning::Unauthenticated).until(CLOCK),
     answer(
         &[
             "InvalidSignatureException",
@@ -80,6 +79,9 @@ const ANSWERS: &[Answer] = &[
         Meaning::Unauthenticated,
     )
     .until("the account cannot use this service or region: enable it in the AWS console"),
+    answer(&["AccessDenied", "AccessDeniedException", "UnauthorizedOperation"], Meaning::Denied)
+        .text("control policy")
+        .until("a policy of the organization denies the call to every role: ask those who manage the organization"),
     answer(
         &[
             "AccessDenied",
@@ -147,6 +149,14 @@ const ANSWERS: &[Answer] = &[
         Meaning::Rejected,
     )
     .until("the KMS key is disabled, deleted or not ready: enable it, or change the key in Terraform"),
+    // The API.
+    answer(&["BadRequestException"], Meaning::Rejected).text("Update size too large").until(
+        "API Gateway accepts only smaller changes of a stage in one call: serve fewer functions with this \
+         stage, and report how many it has",
+    ),
+    answer(&["BadRequestException", "NotFoundException"], Meaning::Rejected)
+        .text("No integration defined for method")
+        .until("a method of the API has no integration: add it in Terraform"),
     // Functions that cannot start.
     answer(&["EC2AccessDeniedException"], Meaning::Rejected).until(
         "the function's role must be allowed to create network interfaces (AWSLambdaVPCAccessExecutionRole)",
@@ -156,6 +166,9 @@ const ANSWERS: &[Answer] = &[
     ),
     answer(&["InvalidRuntimeException", "InvalidZipFileException"], Meaning::Rejected).until(
         "Lambda cannot use the zip with the function's runtime: compare `runtime` in Terraform with the zip",
+    ),
+    answer(&["CodeArtifactUserDeletedException", "CodeArtifactUserFailedException"], Meaning::Rejected).until(
+        "Lambda cannot prepare the code of the version: release it again under another version number",
     ),
     answer(
         &[
@@ -169,6 +182,9 @@ const ANSWERS: &[Answer] = &[
         "the function accepts only signed code, and deployctl does not sign: remove the code signing \
          configuration, or release signed zips with --artifacts",
     ),
+    answer(&["InvalidParameterValueException"], Meaning::Rejected).text("Unzipped size must be smaller").until(
+        "the zip and the layers of the function are together larger than Lambda allows: make them smaller",
+    ),
     answer(&["InvalidParameterValueException"], Meaning::Rejected).text("cannot be assumed by Lambda"),
     // Changes of other callers.
     answer(&["ResourceConflictException"], Meaning::Busy).text("in progress"),
@@ -176,12 +192,15 @@ const ANSWERS: &[Answer] = &[
     answer(&["ResourceConflictException"], Meaning::Rejected),
     answer(
         &[
+            "CodeArtifactUserPendingException",
             "ConflictException",
             "EC2ThrottledException",
+            "ENINotReadyException",
             "OperationAborted",
             "RequestLimitExceeded",
             "ResourceInUseException",
             "ResourceNotReadyException",
+            "SnapStartNotReadyException",
             "Throttling",
             "ThrottlingException",
             "TooManyRequestsException",
@@ -206,6 +225,8 @@ const ANSWERS: &[Answer] = &[
         Meaning::NotFound,
     ),
 ];
+
+const CLOCK: &str = "the clock of this machine is wrong: set it, and run the command again";
 
 const BUCKET_REGION: &str = "the bucket is in another region than the stage: correct `region` of the stage in \
                              deployctl.toml, or the name of the bucket";
@@ -254,6 +275,8 @@ mod tests {
             (409, "ResourceConflictException", "currently in the following state: Pending", Meaning::Busy),
             (409, "ResourceConflictException", "Function already exist: f", Meaning::Rejected),
             (409, "ConflictException", "", Meaning::Busy),
+            (409, "CodeArtifactUserPendingException", "", Meaning::Busy),
+            (409, "CodeArtifactUserFailedException", "", Meaning::Rejected),
             (409, "ConditionalRequestConflict", "", Meaning::Precondition),
             (409, "OperationAborted", "", Meaning::Busy),
             (412, "PreconditionFailed", "", Meaning::Precondition),
@@ -295,7 +318,7 @@ mod tests {
             advice(
                 Some(403),
                 Some("InvalidSignatureException"),
-                "Signature expired: is now earlier than current time"
+                "Signature expired: 20220127T001427Z is now earlier than 20220127T014428Z (20220127T015928Z - 15 min.)"
             )
             .unwrap()
             .contains("clock")
@@ -303,6 +326,10 @@ mod tests {
         assert!(
             advice(Some(403), Some("InvalidSignatureException"), "").unwrap().contains("secret access key")
         );
+        let policy = "is not authorized to perform: apigateway:PATCH with an explicit deny in a service control policy";
+        assert!(advice(Some(403), Some("AccessDeniedException"), policy).unwrap().contains("organization"));
+        let size = "Update size too large. Try updating stage in multiple UpdateStage operations";
+        assert!(advice(Some(400), Some("BadRequestException"), size).unwrap().contains("fewer functions"));
         assert!(advice(Some(301), None, "").unwrap().contains("another region"));
         assert_eq!(advice(Some(403), Some("AccessDenied"), ""), None);
     }

@@ -26,15 +26,18 @@ impl Failure {
         let message = match (service.and_then(|service| service.message()), unanswered) {
             (Some(message), _) => message.to_owned(),
             (None, Some(call)) => call.to_string(),
-            (None, None) => error.raw_response().and_then(foreign_answer).unwrap_or_else(|| chain(error)),
+            (None, None) => error.raw_response().and_then(describe).unwrap_or_else(|| chain(error)),
         };
+        let is_page = error.raw_response().is_some_and(is_page);
         let request_id = error.raw_response().and_then(|response| response.request_id()).map(Box::from);
         let meaning = match error {
             SdkError::ConstructionFailure(_) => construction(&message),
             _ if unanswered.is_some_and(|call| !call.sent || call.given_up) => Meaning::Unreachable,
+            // The status is the proxy's, and says nothing about the resource.
+            _ if is_page && matches!(status, Some(300..=499)) => Meaning::Rejected,
             _ => answers::meaning(status, code.as_deref(), &message),
         };
-        let advice = answers::advice(status, code.as_deref(), &message);
+        let advice = if is_page { Some(PROXY) } else { answers::advice(status, code.as_deref(), &message) };
         let message = match error.raw_response().and_then(bucket_region) {
             Some(region) => format!("{message} (the bucket is in {region})"),
             None => message,
@@ -43,13 +46,24 @@ impl Failure {
     }
 }
 
-/// Describes an answer that is not AWS's, such as the HTML page of a proxy.
-fn foreign_answer(response: &HttpResponse) -> Option<String> {
-    let body = String::from_utf8_lossy(response.body().bytes()?).trim_start().to_ascii_lowercase();
-    (body.starts_with("<!doctype html") || body.starts_with("<html")).then(|| {
-        let status = response.status().as_u16();
-        format!("HTTP {status} with an HTML page, which is not an answer of AWS: check proxy and endpoint")
-    })
+const PROXY: &str = "check the proxy (HTTPS_PROXY) and the network between this machine and AWS";
+
+/// Whether an answer is not AWS's, but a page for a browser, such as those of proxies.
+fn is_page(response: &HttpResponse) -> bool {
+    let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
+    let body = body.trim_start().to_ascii_lowercase();
+    let is_html = response.headers().get("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+    body.starts_with("<!doctype html") || body.starts_with("<html") || body.is_empty() && is_html
+}
+
+/// Describes an answer without a code and a message.
+fn describe(response: &HttpResponse) -> Option<String> {
+    let status = response.status().as_u16();
+    if is_page(response) {
+        return Some(format!("HTTP {status} with an HTML page, which is not an answer of AWS"));
+    }
+    // As of every answer to HEAD.
+    response.body().bytes()?.is_empty().then(|| format!("HTTP {status} without an explanation"))
 }
 
 /// The region that S3 names when a request for a bucket went to another one.

@@ -2,8 +2,8 @@
 //!
 //! The SDK retries timeouts, 5xx and throttling by its error code. The table adds the throttling answers of
 //! API Gateway and Lambda, which may state the time to wait, S3's 409 for two concurrent conditional writes,
-//! API Gateway's 409 while another change is in progress, and Lambda's error for a role that IAM has not
-//! propagated yet. The time limits are in [`super::timeouts`].
+//! API Gateway's 409 while another change is in progress, and Lambda's errors for a role that IAM has not
+//! propagated yet and for a version that is not ready. The time limits are in [`super::timeouts`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +118,10 @@ fn verdict(status: u16, code: Option<&str>, body: &str) -> Option<ErrorKind> {
         (409, Some("ResourceConflictException"))
             if body.contains("in progress") || body.contains("currently in the following state: Pending") =>
         {
+            Some(ErrorKind::TransientError)
+        }
+        // Lambda, to an invocation: the resources of the version are being created.
+        (409, Some("CodeArtifactUserPendingException" | "SnapStartNotReadyException")) => {
             Some(ErrorKind::TransientError)
         }
         // API Gateway: "Unable to complete operation due to concurrent modification. Please try again
@@ -236,6 +240,8 @@ mod tests {
                 Some(TransientError),
             ),
             (409, Some("ResourceConflictException"), "Function already exist", None),
+            (409, Some("CodeArtifactUserPendingException"), "Lambda is initializing", Some(TransientError)),
+            (409, Some("CodeArtifactUserFailedException"), "", None),
             (
                 409,
                 Some("ConflictException"),

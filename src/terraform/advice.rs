@@ -128,6 +128,25 @@ impl Failure {
         }
     }
 
+    /// The hint for a refusal of AWS.
+    fn aws_hint(&self) -> &'static str {
+        if self.mentions("ExpiredToken") {
+            "the credentials have expired: log in again, and run the command again"
+        } else if self.mentions("RequestTimeTooSkewed") {
+            "the clock of this machine is wrong: set it, and run the command again"
+        } else if self.mentions("Maximum number of deployments") {
+            "the API has as many deployments as API Gateway allows: delete old ones with \
+             `deployctl prune --keep 5`, and run the command again"
+        } else if self.mentions("CodeStorageExceeded") {
+            "Lambda's code storage in this region is full: delete old versions with \
+             `deployctl prune --keep 5`, and run the command again"
+        } else if matches!(*self.reason, Reason::Authentication) {
+            "check the credentials and their permissions"
+        } else {
+            "run the command again later, or request a higher quota"
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         let layer = self.layer.as_deref().unwrap_or("<layer>");
         let stage = self.stage.as_deref().unwrap_or("<stage>");
@@ -154,22 +173,7 @@ impl Failure {
             Reason::BackendUnreachable => {
                 "check the bucket's name, region and credentials; `deployctl bootstrap` creates the bucket"
             }
-            Reason::Authentication if self.mentions("ExpiredToken") => {
-                "the credentials have expired: log in again, and run the command again"
-            }
-            Reason::Authentication if self.mentions("RequestTimeTooSkewed") => {
-                "the clock of this machine is wrong: set it, and run the command again"
-            }
-            Reason::Authentication => "check the credentials and their permissions",
-            Reason::Throttled if self.mentions("Maximum number of deployments") => {
-                "the API has as many deployments as API Gateway allows: delete old ones with \
-                 `deployctl prune --keep 5`, and run the command again"
-            }
-            Reason::Throttled if self.mentions("CodeStorageExceeded") => {
-                "Lambda's code storage in this region is full: delete old versions with \
-                 `deployctl prune --keep 5`, and run the command again"
-            }
-            Reason::Throttled => "run the command again later, or request a higher quota",
+            Reason::Authentication | Reason::Throttled => self.aws_hint(),
             Reason::VersionConstraint => {
                 "install a version that meets the constraint, or change the constraint"
             }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::support::http;
-use crate::support::proxy::{Fault, Proxy};
+use crate::support::proxy::{Fault, Injection, Proxy};
 
 /// Long enough for an answer that is going to come.
 const SOON: Duration = Duration::from_secs(5);
@@ -85,4 +85,35 @@ async fn the_proxy_injects_holds_stops_and_conflicts() {
     proxy.let_go();
     timeout(SOON, until(false)).await.unwrap();
     child.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_injected_answer_meets_only_the_requests_that_match() {
+    let proxy = Proxy::start(server().await).await;
+    let answer =
+        |word: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{word}", word.len()).into_bytes();
+    proxy.inject(Injection {
+        method: "PUT".to_owned(),
+        path: "/bucket/*/**".to_owned(),
+        parts: vec!["zip".to_owned()],
+        call: 2,
+        times: 1,
+        answer: answer("injected"),
+        then: Some(answer("afterwards")),
+    });
+    for (line, expected) in [
+        ("GET /bucket/a/b.zip", "yes"),
+        ("PUT /bucket/b.zip", "yes"),
+        ("PUT /bucket/a/b/lease", "yes"),
+        ("PUT /bucket/a/b.zip?versionId=1", "yes"),
+        ("PUT /bucket/a/b/c.zip", "injected"),
+        ("PUT /bucket/a/b.zip", "afterwards"),
+    ] {
+        let found = ask(&proxy, line).await.unwrap();
+        assert!(found.ends_with(expected), "{line}: {found}");
+    }
+    let lines: Vec<String> = proxy.injected().into_iter().map(|request| request.line).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines[1], "PUT /bucket/a/b/c.zip HTTP/1.1");
+    assert!(ask(&proxy, "PUT /bucket/a/b.zip").await.unwrap().ends_with("yes"), "no longer");
 }

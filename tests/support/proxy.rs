@@ -44,6 +44,51 @@ pub(crate) enum Fault {
     Stopped,
 }
 
+/// An answer that the proxy gives in AWS's place.
+#[derive(Debug)]
+pub(crate) struct Injection {
+    /// The method of the requests.
+    pub(crate) method: String,
+    /// Their path, in which `*` stands for anything without a slash, and a last `**` for anything.
+    pub(crate) path: String,
+    /// Texts that their first line and headers contain, in lower case.
+    pub(crate) parts: Vec<String>,
+    /// The first of these requests that is answered, from 1.
+    pub(crate) call: usize,
+    /// How many are.
+    pub(crate) times: usize,
+    /// The answer, as it is sent.
+    pub(crate) answer: Vec<u8>,
+    /// What the requests after these are answered with; they are passed on without it.
+    pub(crate) then: Option<Vec<u8>>,
+}
+
+/// A request that an injection matched.
+#[derive(Debug)]
+pub(crate) struct Matched {
+    /// Its first line.
+    pub(crate) line: String,
+    /// When it came.
+    pub(crate) at: std::time::Instant,
+}
+
+impl Injection {
+    fn matches(&self, head: &str) -> bool {
+        let mut words = head.split(' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let lower = head.to_ascii_lowercase();
+        let mut parts = target.split('?').next().unwrap_or_default().trim_matches('/').split('/');
+        let is_path = self.path.trim_matches('/').split('/').all(|wanted| match wanted {
+            "**" => parts.by_ref().count() > 0,
+            wanted => parts.next().is_some_and(|part| wanted == "*" || wanted == part),
+        });
+        method == self.method
+            && is_path
+            && parts.next().is_none()
+            && self.parts.iter().all(|part| lower.contains(part))
+    }
+}
+
 /// What API Gateway says while another change is under way.
 const CONFLICT: &str =
     r#"{"message":"Unable to complete operation due to concurrent modification. Please try again later."}"#;
@@ -77,6 +122,7 @@ struct State {
     fired: AtomicBool,
     /// The first line of the request that meets conflicts, and how many more of them.
     conflicts: Mutex<Option<(String, usize)>>,
+    injection: Mutex<Option<(Injection, Vec<Matched>)>>,
     /// Seconds that are added to the date of every answer.
     shift: AtomicI64,
     let_go: watch::Sender<bool>,
@@ -99,6 +145,7 @@ impl Proxy {
             most: AtomicUsize::new(0),
             fired: AtomicBool::new(false),
             conflicts: Mutex::new(None),
+            injection: Mutex::new(None),
             shift: AtomicI64::new(0),
             let_go: watch::Sender::new(false),
         });
@@ -146,6 +193,17 @@ impl Proxy {
         if let Some((_, Fault::Stopped)) = *self.state.plan.lock().unwrap() {
             self.state.send(Signal::SIGCONT);
         }
+    }
+
+    /// Gives an answer in AWS's place from now on.
+    pub(crate) fn inject(&self, injection: Injection) {
+        *self.state.injection.lock().unwrap() = Some((injection, Vec::new()));
+    }
+
+    /// Lets everything pass, and returns the requests that the injection matched.
+    pub(crate) fn injected(&self) -> Vec<Matched> {
+        let injection = self.state.injection.lock().unwrap().take();
+        injection.map(|(_, matched)| matched).unwrap_or_default()
     }
 
     /// Adds seconds to the date of every answer from now on: the server's clock is not ours.
@@ -210,6 +268,9 @@ impl State {
 
     async fn pass_on(&self, mut client: TcpStream) -> std::io::Result<()> {
         let Some((head, body)) = http::read_request(&mut client).await? else { return Ok(()) };
+        if let Some(answer) = self.answer_of(&head) {
+            return client.write_all(&answer).await;
+        }
         // How deployctl asks whether a local stage still runs; it has no part in what it does there.
         let aside = head.contains("/_ministack/health");
         let read = head.starts_with("GET ") || head.starts_with("HEAD ");
@@ -272,6 +333,25 @@ impl State {
             }
             Some(Fault::Cut) => client.write_all(&answer[..answer.len() / 2]).await,
             _ => client.write_all(&answer).await,
+        }
+    }
+
+    /// The answer that is injected for this request.
+    fn answer_of(&self, head: &str) -> Option<Vec<u8>> {
+        let mut injection = self.injection.lock().unwrap();
+        let (injection, matched) = injection.as_mut()?;
+        if !injection.matches(head) {
+            return None;
+        }
+        let line = head.lines().next().unwrap_or_default().to_owned();
+        matched.push(Matched { line, at: std::time::Instant::now() });
+        let number = matched.len();
+        if number < injection.call {
+            None
+        } else if number - injection.call < injection.times {
+            Some(injection.answer.clone())
+        } else {
+            injection.then.clone()
         }
     }
 
