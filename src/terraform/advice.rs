@@ -151,7 +151,53 @@ impl Failure {
         let layer = self.layer.as_deref().unwrap_or("<layer>");
         let stage = self.stage.as_deref().unwrap_or("<stage>");
         let by_hand = |args: &str| format!("deployctl terraform {layer} --stage {stage} -- {args}");
-        let hint = match &*self.reason {
+        match &*self.reason {
+            Reason::StateNotSaved(file) => {
+                let push = by_hand("state push errored.tfstate");
+                Some(format!(
+                    "renew the credentials, run {push}, and delete {}; until then, no other Terraform command \
+                     runs in this layer",
+                    file.display()
+                ))
+            }
+            Reason::TooOld { minimum, .. } => Some(format!("install version {minimum} or later")),
+            Reason::OptionTooNew { since, .. } => Some(format!("use {since} or later, or leave it out")),
+            Reason::StateLocked(lock) => {
+                let unlock = by_hand(&format!("force-unlock {}", lock.id));
+                Some(format!("wait until that command has ended; if it was killed: {unlock}"))
+            }
+            Reason::MissingVariables(names) => {
+                let first = names.first().map_or("<name>", String::as_str);
+                Some(format!(
+                    "set {} in deployctl.toml, or TF_VAR_{first} in the environment",
+                    names.join(", ")
+                ))
+            }
+            Reason::BackendChanged => {
+                let (migrate, reconfigure) = (by_hand("init -migrate-state"), by_hand("init -reconfigure"));
+                Some(format!(
+                    "to move the state: {migrate}; to use the state at the new location: {reconfigure}"
+                ))
+            }
+            Reason::LockFileOutdated => {
+                let lock = by_hand("providers lock -platform=linux_amd64");
+                Some(format!("{lock}, and commit .terraform.lock.hcl"))
+            }
+            Reason::Interrupted { killed: true } => {
+                let unlock = by_hand("force-unlock <id>");
+                Some(format!(
+                    "what is live is unchanged; the state may still be locked: the next run reports the id of the lock, \
+                     and {unlock} removes it"
+                ))
+            }
+            Reason::Failed(_) => Some(self.unrecognised(&by_hand)),
+            Reason::Io { .. } => None,
+            _ => self.fixed_hint().map(str::to_owned),
+        }
+    }
+
+    fn fixed_hint(&self) -> Option<&'static str> {
+        Some(match &*self.reason {
             Reason::NotFound(_) => "install Terraform or OpenTofu, or set DEPLOYCTL_TERRAFORM to its path",
             Reason::NotTerraform(_) => "set DEPLOYCTL_TERRAFORM to a terraform or tofu program",
             Reason::BadFolder(_) => "correct the layer's path in deployctl.toml",
@@ -184,55 +230,13 @@ impl Failure {
                  with hashicorp/setup-terraform, set `terraform_wrapper: false`"
             }
             Reason::NotDestroyed(_) => "these resources may still be live; run the command again",
-            Reason::StateNotSaved(file) => {
-                let push = by_hand("state push errored.tfstate");
-                return Some(format!(
-                    "renew the credentials, run {push}, and delete {}; until then, no other Terraform command \
-                     runs in this layer",
-                    file.display()
-                ));
-            }
             Reason::Format { .. } => "this version of Terraform may be too new for this version of deployctl",
-            Reason::TooOld { minimum, .. } => return Some(format!("install version {minimum} or later")),
-            Reason::OptionTooNew { since, .. } => {
-                return Some(format!("use {since} or later, or leave it out"));
-            }
-            Reason::StateLocked(lock) => {
-                let unlock = by_hand(&format!("force-unlock {}", lock.id));
-                return Some(format!("wait until that command has ended; if it was killed: {unlock}"));
-            }
-            Reason::MissingVariables(names) => {
-                let first = names.first().map_or("<name>", String::as_str);
-                return Some(format!(
-                    "set {} in deployctl.toml, or TF_VAR_{first} in the environment",
-                    names.join(", ")
-                ));
-            }
-            Reason::BackendChanged => {
-                let (migrate, reconfigure) = (by_hand("init -migrate-state"), by_hand("init -reconfigure"));
-                return Some(format!(
-                    "to move the state: {migrate}; to use the state at the new location: {reconfigure}"
-                ));
-            }
-            Reason::LockFileOutdated => {
-                let lock = by_hand("providers lock -platform=linux_amd64");
-                return Some(format!("{lock}, and commit .terraform.lock.hcl"));
-            }
-            Reason::Interrupted { killed: true } => {
-                let unlock = by_hand("force-unlock <id>");
-                return Some(format!(
-                    "what is live is unchanged; the state may still be locked: the next run reports the id of the lock, \
-                     and {unlock} removes it"
-                ));
-            }
             Reason::Interrupted { killed: false } => {
                 "what is live is unchanged; completed changes are in the Terraform state, and the next run continues \
                  from there"
             }
-            Reason::Failed(_) => return Some(self.unrecognised(&by_hand)),
-            Reason::Io { .. } => return None,
-        };
-        Some(hint.to_owned())
+            _ => return None,
+        })
     }
 
     /// Whether an error of Terraform contains `text`.

@@ -116,7 +116,7 @@ async fn a_fault_at_any_call_leaves_one_whole_release_of_a_large_stage() {
     run(&undisturbed, &actor(), Operation::Rollback(None)).await.unwrap();
     let calls = undisturbed.calls();
     let later = calls.iter().position(|call| *call == "UpdateStage").unwrap() - 2;
-    for at in later..calls.len() {
+    for (at, call) in calls.iter().enumerate().skip(later) {
         for fault in FAULTS {
             let cloud = start.copy();
             cloud.arm(&[(at, fault)]);
@@ -124,7 +124,7 @@ async fn a_fault_at_any_call_leaves_one_whole_release_of_a_large_stage() {
             let release = cloud.state.lock().unwrap().pointer.variables["release"].clone();
             assert_serves(&cloud, &release, 92);
             let moved = release == "1";
-            assert!(!moved || is_recorded(&cloud).await, "{fault:?} at {} ({at}): {result:?}", calls[at]);
+            assert!(!moved || is_recorded(&cloud).await, "{fault:?} at {call} ({at}): {result:?}");
         }
     }
 }

@@ -153,19 +153,22 @@ pub(crate) async fn of_update_stage(endpoint: &str) {
 
     let most = gateway(&aws, "PATCH", &path, &patch_of(80)).await;
     assert_eq!(most.body["variables"].as_object().map(serde_json::Map::len), Some(81), "{most:?}");
+    a_canary_is_replaced_and_removed(&aws, &api, &path, [&first, &second]).await;
+}
 
+async fn a_canary_is_replaced_and_removed(aws: &Signed, api: &Api, path: &str, [first, second]: [&str; 2]) {
     // A new canary has the stage's deployment and no requests, until they are replaced.
     let share = patch(&[("replace", "/canarySettings/percentTraffic", "5.5")]);
-    let canary = gateway(&aws, "PATCH", &path, &share).await;
+    let canary = gateway(aws, "PATCH", path, &share).await;
     let expected = json!({ "deploymentId": first, "percentTraffic": 5.5, "useStageCache": false });
     assert_eq!(canary.body["canarySettings"], expected);
-    let replace = patch(&[("replace", "/canarySettings/deploymentId", &second)]);
-    assert_eq!(gateway(&aws, "PATCH", &path, &replace).await.body["canarySettings"]["deploymentId"], second);
+    let replace = patch(&[("replace", "/canarySettings/deploymentId", second)]);
+    assert_eq!(gateway(aws, "PATCH", path, &replace).await.body["canarySettings"]["deploymentId"], second);
     let delete = format!("/restapis/{}/deployments/{second}", api.id);
     let message = "Active stages with canary settings pointing to this deployment must be moved or deleted";
     let row = ("a canary's deployment", ("DELETE", delete, Value::Null));
-    check(&aws, "apigateway", vec![(row.0, row.1, (400, "BadRequestException", message.to_owned()))]).await;
-    let removed = gateway(&aws, "PATCH", &path, &patch(&[("remove", "/canarySettings", "")])).await;
+    check(aws, "apigateway", vec![(row.0, row.1, (400, "BadRequestException", message.to_owned()))]).await;
+    let removed = gateway(aws, "PATCH", path, &patch(&[("remove", "/canarySettings", "")])).await;
     assert_eq!((removed.status, removed.body.get("canarySettings")), (200, None), "{removed:?}");
 }
 

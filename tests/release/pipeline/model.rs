@@ -116,108 +116,55 @@ fn request(service: &str, line: &str, headers: &str, body: &str) -> Request {
     Request { head: format!("{line} HTTP/1.1\r\n{signature}\r\n{headers}\r\n\r\n"), body: body.to_owned() }
 }
 
+const STAGE: &str = "PATCH /restapis/a/stages/v1";
+const CODE: &str = "PUT /2015-03-31/functions/f/code";
+const PUT: &str = "PUT /bucket/a?x-id=PutObject";
+
+/// Requests: service, first line, other headers, body, and a part of the problem; empty if there is none.
+#[rustfmt::skip]
+const REQUESTS: [(&str, &str, &str, &str, &str); 19] = [
+    ("apigateway", STAGE, "", r#"{"patchOperations":[{"op":"replace","path":"/x","value":"1"}]}"#, ""),
+    ("s3", "PUT /bucket/a%20b?x-id=PutObject", "if-none-match: *", "zip", ""),
+    ("s3", "PUT /bucket/a?x-id=CopyObject", "x-amz-copy-source: b/c", "", ""),
+    ("lambda", CODE, "", r#"{"S3Bucket":"bucket","S3Key":"k","Publish":true}"#, ""),
+    ("apigateway", STAGE, "", r#"{"patchOperations":[{"op":"swap"}]}"#,
+     "input.patchOperations[0].op: 'swap' is none of add,"),
+    ("apigateway", STAGE, "", r#"{"patchOperations":[{"kind":"replace"}]}"#,
+     "Unknown parameter in patchOperations[0]: \"kind\""),
+    ("apigateway", STAGE, "", r#"{"patchOperations":"all"}"#, "Invalid type for parameter patchOperations"),
+    ("apigateway", "GET /restapis/a/stages?limit=1", "", "", "GetStages: unknown query parameter limit"),
+    ("apigateway", "GET /restapis/a/lists", "", "", "apigateway has no operation for GET /restapis/a/lists"),
+    ("lambda", CODE, "", r#"{"S3Bucket":"a","Publish":true}"#, "Invalid length for parameter S3Bucket"),
+    ("lambda", CODE, "", r#"{"S3Bucket":"buck_et/","Publish":true}"#, "'buck_et/' does not match"),
+    ("lambda", CODE, "", r#"{"S3Key":"LONG"}"#, "input.S3Key: 1025 is more than 1024"),
+    ("lambda", CODE, "", r#"{"Architectures":["riscv"]}"#, "'riscv' is none of x86_64, arm64"),
+    ("lambda", "PUT /2015-03-31/functions/a+b/code", "", "{}", "input.FunctionName: 'a+b' does not match"),
+    ("s3", PUT, "x-amz-copy-source: b/c", "", "the SDK says that it is PutObject"),
+    ("s3", "PUT /bucket/a", "x-amz-meta: 1", "", "unknown header x-amz-meta"),
+    ("s3", "POST /bucket?delete", "", "<Delete><Object><Name>k</Name></Object></Delete>",
+     "Missing required parameter in Delete.Objects[0]: \"Key\""),
+    ("iam", "POST /", "", "Action=GetRole&Version=2010-05-08&Role=r",
+     "Missing required parameter in input: \"RoleName\""),
+    ("sqs", "POST /", "", "", "the service sqs has no model here"),
+];
+
+fn texts(judgement: &Judgement, request: Option<usize>) -> Vec<&str> {
+    let problems = judgement.problems.iter().filter(|problem| problem.request == request);
+    let mut texts: Vec<&str> = problems.map(|problem| problem.text.as_str()).collect();
+    texts.sort_unstable();
+    texts
+}
+
 /// The judge sees each kind of fault, and says what it is.
 #[tokio::test]
 async fn what_the_model_does_not_allow_is_refused() {
-    let stage = "PATCH /restapis/a/stages/v1";
-    let code = "PUT /2015-03-31/functions/f/code";
-    let patch = |operation: Value| json!({ "patchOperations": [operation] }).to_string();
     let long = "x".repeat(1025);
-    let cases = [
-        ("apigateway", stage, "", patch(json!({ "op": "replace", "path": "/x", "value": "1" })), ""),
-        ("s3", "PUT /bucket/a%20b?x-id=PutObject", "if-none-match: *", "zip".to_owned(), ""),
-        ("s3", "PUT /bucket/a?x-id=CopyObject", "x-amz-copy-source: b/c", String::new(), ""),
-        ("lambda", code, "", json!({ "S3Bucket": "bucket", "S3Key": "k", "Publish": true }).to_string(), ""),
-        (
-            "apigateway",
-            stage,
-            "",
-            patch(json!({ "op": "swap" })),
-            "input.patchOperations[0].op: 'swap' is none of add,",
-        ),
-        (
-            "apigateway",
-            stage,
-            "",
-            patch(json!({ "kind": "replace" })),
-            "Unknown parameter in patchOperations[0]: \"kind\"",
-        ),
-        (
-            "apigateway",
-            stage,
-            "",
-            json!({ "patchOperations": "all" }).to_string(),
-            "Invalid type for parameter patchOperations",
-        ),
-        (
-            "apigateway",
-            "GET /restapis/a/stages?limit=1",
-            "",
-            String::new(),
-            "GetStages: unknown query parameter limit",
-        ),
-        (
-            "apigateway",
-            "GET /restapis/a/lists",
-            "",
-            String::new(),
-            "apigateway has no operation for GET /restapis/a/lists",
-        ),
-        (
-            "lambda",
-            code,
-            "",
-            json!({ "S3Bucket": "a", "Publish": true }).to_string(),
-            "Invalid length for parameter S3Bucket",
-        ),
-        (
-            "lambda",
-            code,
-            "",
-            json!({ "S3Bucket": "buck_et/", "Publish": true }).to_string(),
-            "'buck_et/' does not match",
-        ),
-        ("lambda", code, "", json!({ "S3Key": long }).to_string(), "input.S3Key: 1025 is more than 1024"),
-        (
-            "lambda",
-            code,
-            "",
-            json!({ "Architectures": ["riscv"] }).to_string(),
-            "'riscv' is none of x86_64, arm64",
-        ),
-        (
-            "lambda",
-            "PUT /2015-03-31/functions/a+b/code",
-            "",
-            "{}".to_owned(),
-            "input.FunctionName: 'a+b' does not match",
-        ),
-        (
-            "s3",
-            "PUT /bucket/a?x-id=PutObject",
-            "x-amz-copy-source: b/c",
-            String::new(),
-            "the SDK says that it is PutObject",
-        ),
-        ("s3", "PUT /bucket/a", "x-amz-meta: 1", String::new(), "unknown header x-amz-meta"),
-        (
-            "s3",
-            "POST /bucket?delete",
-            "",
-            "<Delete><Object><Name>k</Name></Object></Delete>".to_owned(),
-            "Missing required parameter in Delete.Objects[0]: \"Key\"",
-        ),
-        (
-            "iam",
-            "POST /",
-            "",
-            "Action=GetRole&Version=2010-05-08&Role=r".to_owned(),
-            "Missing required parameter in input: \"RoleName\"",
-        ),
-        ("sqs", "POST /", "", String::new(), "the service sqs has no model here"),
-    ];
-    let requests: Vec<Request> =
-        cases.iter().map(|(service, line, headers, body, _)| request(service, line, headers, body)).collect();
+    let requests: Vec<Request> = REQUESTS
+        .iter()
+        .map(|(service, line, headers, body, _)| {
+            request(service, line, headers, &body.replace("LONG", &long))
+        })
+        .collect();
     let mut damaged = table();
     damaged["apigateway"]["RestApi"].as_object_mut().unwrap().remove("securityPolicy");
     damaged["apigateway"]["RestApi"]["apiStatus"] = json!("one of AVAILABLE UPDATING PENDING FAILED LOST");
@@ -225,13 +172,8 @@ async fn what_the_model_does_not_allow_is_refused() {
     damaged["lambda"]["FunctionConfiguration"]["Colour"] = json!("read");
     damaged["lambda"]["FunctionConfiguration"]["DurableConfig"] = json!("read");
     let judgement = judge(&requests, &damaged).await;
-    for (number, (_, line, _, _, reason)) in cases.iter().enumerate() {
-        let texts: Vec<&str> = judgement
-            .problems
-            .iter()
-            .filter(|problem| problem.request == Some(number))
-            .map(|problem| problem.text.as_str())
-            .collect();
+    for (number, (_, line, _, _, reason)) in REQUESTS.iter().enumerate() {
+        let texts = texts(&judgement, Some(number));
         if reason.is_empty() {
             assert!(texts.is_empty(), "{line}: {texts:?}");
         } else {
@@ -241,15 +183,8 @@ async fn what_the_model_does_not_allow_is_refused() {
             );
         }
     }
-    let mut of_the_table: Vec<&str> = judgement
-        .problems
-        .iter()
-        .filter(|problem| problem.request.is_none())
-        .map(|problem| problem.text.as_str())
-        .collect();
-    of_the_table.sort_unstable();
     assert_eq!(
-        of_the_table,
+        texts(&judgement, None),
         [
             "apigateway.Authorizer.type: the value JWT is new in the model",
             "apigateway.RestApi.apiStatus: the value LOST is in the table",
