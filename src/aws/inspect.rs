@@ -40,6 +40,15 @@ pub(crate) struct LambdaLimits {
     pub(crate) concurrency: i32,
 }
 
+/// API Gateway's settings of an account in a region.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct GatewayAccount {
+    /// The requests per second and the burst of all APIs, if limited.
+    pub(crate) throttle: Option<(f64, i32)>,
+    /// The role with which API Gateway writes logs.
+    pub(crate) logs_role: Option<String>,
+}
+
 /// A call of API Gateway to a Lambda function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
@@ -147,14 +156,18 @@ impl Aws {
         })
     }
 
-    /// API Gateway's requests per second and burst for the account and region, if limited.
+    /// API Gateway's settings of the account and region.
     ///
     /// # Errors
     /// Those of AWS.
-    pub(crate) async fn gateway_throttle(&self) -> Result<Option<(f64, i32)>, Failure> {
+    pub(crate) async fn gateway_account(&self) -> Result<GatewayAccount, Failure> {
         let answer = self.api_gateway.get_account().send().await;
         let answer = answer.map_err(|error| Failure::new("GetAccount", "the account", &error))?;
-        Ok(answer.throttle_settings().map(|throttle| (throttle.rate_limit(), throttle.burst_limit())))
+        let throttle = answer.throttle_settings();
+        Ok(GatewayAccount {
+            throttle: throttle.map(|throttle| (throttle.rate_limit(), throttle.burst_limit())),
+            logs_role: answer.cloudwatch_role_arn().map(str::to_owned),
+        })
     }
 
     /// The calls of Lambda functions in the definition of an API, authorizers included.

@@ -89,39 +89,29 @@ resource "aws_iam_role_policy" "lambda" {
   policy = data.aws_iam_policy_document.lambda.json
 }
 
-data "aws_iam_policy_document" "assume_api_gateway" {
-  statement {
-    actions = ["sts:AssumeRole"]
+# Earlier versions of this layer set API Gateway's CloudWatch role. It is a setting of the account, which terraform/account
+# makes; a stage that has it forgets it, and deletes nothing.
 
-    principals {
-      type        = "Service"
-      identifiers = ["apigateway.amazonaws.com"]
-    }
+removed {
+  from = aws_api_gateway_account.this
+
+  lifecycle {
+    destroy = false
   }
 }
 
-resource "aws_iam_role" "api_gateway_logs" {
-  count = var.manage_api_gateway_account ? 1 : 0
+removed {
+  from = aws_iam_role_policy_attachment.api_gateway_logs
 
-  name               = "${local.name}-api-gateway-logs"
-  description        = "API Gateway writes access and execution logs with it"
-  assume_role_policy = data.aws_iam_policy_document.assume_api_gateway.json
+  lifecycle {
+    destroy = false
+  }
 }
 
-# The AWS managed policy for this purpose. API Gateway checks these permissions when the role is set.
-resource "aws_iam_role_policy_attachment" "api_gateway_logs" {
-  count = var.manage_api_gateway_account ? 1 : 0
+removed {
+  from = aws_iam_role.api_gateway_logs
 
-  role       = aws_iam_role.api_gateway_logs[0].name
-  policy_arn = "arn:${local.partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
-}
-
-# A setting of the account in this region, not of one API. Without it, API Gateway rejects a stage with logs. Destroying
-# this resource only removes it from the state (provider 5.x), because other APIs of the account may need it.
-resource "aws_api_gateway_account" "this" {
-  count = var.manage_api_gateway_account ? 1 : 0
-
-  cloudwatch_role_arn = aws_iam_role.api_gateway_logs[0].arn
-
-  depends_on = [aws_iam_role_policy_attachment.api_gateway_logs]
+  lifecycle {
+    destroy = false
+  }
 }

@@ -56,11 +56,6 @@ output "lambda_role_name" {
   value       = aws_iam_role.lambda.name
 }
 
-output "api_gateway_logs_role_arn" {
-  description = "Role with which API Gateway writes logs; null if another stage of the account sets it."
-  value       = one(aws_iam_role.api_gateway_logs[*].arn)
-}
-
 output "nat_public_ips" {
   description = "Public addresses of the NAT gateways; none if egress is endpoints."
   value       = aws_eip.nat[*].public_ip

@@ -92,9 +92,3 @@ variable "artifact_bucket_force_destroy" {
   type        = bool
   default     = false
 }
-
-variable "manage_api_gateway_account" {
-  description = "Whether this stage sets the CloudWatch role of API Gateway. There is one per account and region: set this to false for every other stage in the same account and region."
-  type        = bool
-  default     = true
-}

@@ -22,6 +22,11 @@ async fn app_keeps_its_rules() {
 }
 
 #[tokio::test]
+async fn account_keeps_its_rules() {
+    passes("account").await;
+}
+
+#[tokio::test]
 async fn dns_keeps_its_rules() {
     passes("dns").await;
 }

@@ -1,26 +1,47 @@
 //! Checks the account's rates and code storage.
 
 use super::unread::unread;
-use crate::aws::inspect::LambdaLimits;
+use crate::aws::inspect::{GatewayAccount, LambdaLimits};
 use crate::documents::doctor::{Finding, Severity};
 use crate::project::session::Session;
 
 pub(crate) async fn check(session: &Session) -> Vec<Finding> {
-    let (lambda, gateway) = futures::join!(session.aws.lambda_limits(), session.aws.gateway_throttle());
+    let (lambda, gateway) = futures::join!(session.aws.lambda_limits(), session.aws.gateway_account());
     let mut findings = Vec::new();
     match lambda {
         Ok(limits) => findings.push(storage(&limits)),
         Err(failure) => findings.push(unread("limits-lambda", &failure)),
     }
-    findings.push(match gateway {
-        Ok(Some((rate, burst))) => Finding::ok(
-            "limits-api_gateway",
+    match gateway {
+        Ok(account) => findings.extend([throttle(&account), logs_role(&account)]),
+        Err(failure) => findings.push(unread("limits-api_gateway", &failure)),
+    }
+    findings
+}
+
+fn throttle(account: &GatewayAccount) -> Finding {
+    const CHECK: &str = "limits-api_gateway";
+    match account.throttle {
+        Some((rate, burst)) => Finding::ok(
+            CHECK,
             format!("the account's throttle is {rate} requests per second, with bursts of {burst}"),
         ),
-        Ok(None) => Finding::ok("limits-api_gateway", "the account has no throttle of its own"),
-        Err(failure) => unread("limits-api_gateway", &failure),
-    });
-    findings
+        None => Finding::ok(CHECK, "the account has no throttle of its own"),
+    }
+}
+
+/// API Gateway refuses a stage that writes logs if the account has no role for them.
+fn logs_role(account: &GatewayAccount) -> Finding {
+    const CHECK: &str = "limits-api_gateway-logs";
+    match &account.logs_role {
+        Some(role) => Finding::ok(CHECK, format!("API Gateway writes logs with the role {role}")),
+        None => Finding::new(
+            CHECK,
+            Severity::Warning,
+            "API Gateway has no role in this account and region with which a stage could write logs",
+        )
+        .remedy("if the stage writes logs, set the role of the account, such as with terraform/account"),
+    }
 }
 
 fn storage(limits: &LambdaLimits) -> Finding {

@@ -22,7 +22,7 @@ locals {
     "s3:GetAccelerateConfiguration", "s3:GetBucketAcl", "s3:GetBucketCORS", "s3:GetBucketLogging",
     "s3:GetBucketObjectLockConfiguration", "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy",
     "s3:GetBucketPublicAccessBlock", "s3:GetBucketRequestPayment", "s3:GetBucketTagging", "s3:GetBucketVersioning",
-    "s3:GetBucketWebsite", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration",
+    "s3:GetBucketWebsite", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration", "s3:ListTagsForResource",
   ]
 
   read_network = [
@@ -58,6 +58,7 @@ locals {
       Resource = [local.functions]
     },
     {
+      # `doctor` reads the limits and the CloudWatch role of the account.
       Sid      = "SeeAccountOfApis"
       Effect   = "Allow"
       Action   = ["apigateway:GET"]
@@ -99,7 +100,7 @@ locals {
       Effect = "Allow"
       Action = [
         "s3:CreateBucket", "s3:PutLifecycleConfiguration", "s3:PutBucketOwnershipControls", "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock",
-        "s3:PutBucketTagging", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration",
+        "s3:PutBucketTagging", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:TagResource", "s3:UntagResource",
       ]
       Resource = [local.bucket]
     },
@@ -114,14 +115,6 @@ locals {
       Effect   = "Allow"
       Action   = ["iam:DeleteRole", "iam:ListInstanceProfilesForRole", "iam:TagRole", "iam:UntagRole", "iam:UpdateAssumeRolePolicy", "iam:UpdateRole", "iam:UpdateRoleDescription"]
       Resource = [local.roles]
-    },
-    {
-      # The AWS managed policy with which API Gateway writes logs.
-      Sid       = "AttachLogPolicy"
-      Effect    = "Allow"
-      Action    = ["iam:AttachRolePolicy", "iam:DetachRolePolicy"]
-      Resource  = [local.roles]
-      Condition = { StringEquals = { "iam:PolicyARN" = "arn:${var.partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs" } }
     },
     {
       Sid       = "PassRoles"
@@ -149,7 +142,7 @@ locals {
       Sid      = "ShapeApi"
       Effect   = "Allow"
       Action   = ["apigateway:PATCH", "apigateway:POST", "apigateway:PUT"]
-      Resource = ["${local.api}/restapis", "${local.api}/restapis/*", "${local.api}/account", "${local.api}/tags/*"]
+      Resource = ["${local.api}/restapis", "${local.api}/restapis/*", "${local.api}/tags/*"]
     },
     {
       Sid      = "TakeRoutesAway"
