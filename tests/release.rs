@@ -5,6 +5,7 @@
 mod support;
 
 mod release {
+    mod calls;
     mod conformance;
     mod example;
     mod invoke_and_logs;

@@ -8,12 +8,13 @@ use aws_sdk_apigateway::config::Config;
 use aws_sdk_apigateway::types::{Op, PatchOperation};
 use serde_json::Value;
 
-use super::Aws;
 use super::retry::Table;
 use super::timeouts::{CONNECT, FunctionTimeouts};
+use super::{Aws, Target};
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::ports::{ProbeResult, StagePort};
 use crate::platform::variables;
+use crate::release::calls::Location;
 use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
@@ -101,6 +102,11 @@ fn variable(name: &str) -> String {
 }
 
 impl StagePort for AwsStage {
+    fn location(&self) -> Location {
+        let Target { account, region, .. } = &self.aws.target;
+        Location { account: account.clone(), region: region.clone() }
+    }
+
     async fn function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
         self.read_function(name).await
     }

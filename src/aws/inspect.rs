@@ -49,14 +49,6 @@ pub(crate) struct GatewayAccount {
     pub(crate) logs_role: Option<String>,
 }
 
-/// A call of API Gateway to a Lambda function.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Call {
-    /// The method or authorizer, such as `GET /users`.
-    pub(crate) from: String,
-    pub(crate) uri: String,
-}
-
 /// A decision of the IAM policy simulator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
@@ -168,42 +160,6 @@ impl Aws {
             throttle: throttle.map(|throttle| (throttle.rate_limit(), throttle.burst_limit())),
             logs_role: answer.cloudwatch_role_arn().map(str::to_owned),
         })
-    }
-
-    /// The calls of Lambda functions in the definition of an API, authorizers included.
-    ///
-    /// # Errors
-    /// Those of AWS.
-    pub(crate) async fn lambda_calls(&self, api: &str) -> Result<Vec<Call>, Failure> {
-        let about = format!("API {api}");
-        let mut calls = Vec::new();
-        let mut pages = self
-            .api_gateway
-            .get_resources()
-            .rest_api_id(api)
-            .embed("methods")
-            .limit(500)
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| Failure::new("GetResources", &about, &error))?;
-            for resource in page.items() {
-                let path = resource.path().unwrap_or_default();
-                for (verb, method) in resource.resource_methods().into_iter().flatten() {
-                    let uri = method.method_integration().and_then(|integration| integration.uri());
-                    calls.extend(uri.map(|uri| Call { from: format!("{verb} {path}"), uri: uri.to_owned() }));
-                }
-            }
-        }
-        let answer = self.api_gateway.get_authorizers().rest_api_id(api).limit(500).send().await;
-        let answer = answer.map_err(|error| Failure::new("GetAuthorizers", &about, &error))?;
-        for authorizer in answer.items() {
-            let from = format!("authorizer {}", authorizer.name().unwrap_or_default());
-            calls.extend(authorizer.authorizer_uri().map(|uri| Call { from, uri: uri.to_owned() }));
-        }
-        calls.retain(|call| call.uri.contains(":lambda:path/"));
-        calls.sort_by(|a, b| a.from.cmp(&b.from));
-        Ok(calls)
     }
 
     /// Simulates `actions` of `principal` on `resource`, and returns those that are denied.

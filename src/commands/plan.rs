@@ -18,6 +18,7 @@ use crate::platform::variables;
 use crate::project::driver::UNRELEASED;
 use crate::project::session::Session;
 use crate::project::settings::Overrides;
+use crate::release::calls::Calls;
 use crate::release::model::FunctionKey;
 use crate::release::plan::{Step, Work};
 use crate::release::state::{ArchitectureChange, Code};
@@ -109,7 +110,8 @@ fn document(session: &Session, plan: &DeliveryPlan) -> Value {
             Freshness::Stale(_, changes) => (Word::Stale, changes.clone(), Vec::new()),
             Freshness::Unknown(reasons) => (Word::Unknown, Vec::new(), reasons.clone()),
         };
-        PlannedApi { state, changes, reasons }
+        let Calls { unversioned, others, .. } = release.plan.calls.clone();
+        PlannedApi { state, changes, reasons, unversioned, others }
     });
     PlanBody {
         stage: session.settings.stage.name.to_string(),

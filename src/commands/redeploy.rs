@@ -25,7 +25,8 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let held =
         HeldStage::take(&stage_context, session.aws.bucket(&contract.artifact_bucket), "redeploy".to_owned())
             .await?;
-    let (record, changes) = held.during(async |held| held.redeploy(&aws_stage, args.if_stale).await).await?;
+    let (record, changes) =
+        held.during(async |held| held.redeploy(&aws_stage, &contract.functions, args.if_stale).await).await?;
     let outcome = if changes.is_some() { Outcome::Redeployed } else { Outcome::Unchanged };
     let stage = session.settings.stage.name.as_str();
     let mut document = Document::moved("redeploy", outcome, stage, &session.url(&contract), &record);

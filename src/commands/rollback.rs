@@ -4,7 +4,9 @@ use super::context::{Context, version};
 use crate::commands::context::LeaseArgs;
 use crate::documents::result::Outcome;
 use crate::engine::held::HeldStage;
+use crate::engine::ledger::Ledger;
 use crate::engine::missing::RollbackOptions;
+use crate::engine::observe;
 use crate::error::Result;
 use crate::output::Document;
 
@@ -30,7 +32,13 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let aws_stage = session.aws_stage(&contract)?;
     let bucket = session.aws.bucket(&contract.artifact_bucket);
     let options = RollbackOptions { to: to.as_ref(), no_wait: args.no_wait };
-    let record = HeldStage::rollback(&session.stage_context()?, bucket, &aws_stage, options).await?;
-    let stage = session.settings.stage.name.as_str();
-    Ok(Document::moved("rollback", Outcome::RolledBack, stage, &session.url(&contract), &record))
+    let record = HeldStage::rollback(&session.stage_context()?, bucket.clone(), &aws_stage, options).await?;
+    let stage = &session.settings.stage.name;
+    let url = session.url(&contract);
+    let mut document = Document::moved("rollback", Outcome::RolledBack, stage.as_str(), &url, &record);
+    let ledger = Ledger::new(bucket, stage.clone());
+    let calls = observe::unversioned_calls(&aws_stage, &ledger, &record.release);
+    // The stage is moved already, so a definition that cannot be read is no error.
+    document.unversioned = context.until_interrupted(calls).await.ok().flatten();
+    Ok(document)
 }

@@ -16,8 +16,10 @@ use crate::error::{Error, ErrorId, Result};
 use crate::event::Events;
 use crate::output::{Document, WatchView};
 use crate::project::session::Session;
+use crate::release::calls::Calls;
 use crate::release::drift;
 use crate::release::model::FunctionName;
+use crate::release::plan;
 use crate::release::state::Codes;
 
 /// Show what runs, whether it is stale, and which command holds the stage
@@ -110,9 +112,10 @@ async fn observe(session: &Session) -> Result<Document> {
         let freshness = stage::freshness(&aws_stage, &ledger, &stage, head.current.as_ref(), &live).await?;
         let mut drift = drift::of_stage(&stage, head.current.as_ref());
         drift.extend(code_drift(&ledger, &head, &lease, &codes).await?);
-        Ok::<_, Error>((stage, freshness, lease, head.current, drift))
+        let calls = Calls::of(&live, &aws_stage.location(), plan::names(&contract.functions));
+        Ok::<_, Error>((stage, freshness, lease, head.current, drift, calls))
     };
-    let (stage, freshness, lease, current, mut drift) =
+    let (stage, freshness, lease, current, mut drift, calls) =
         session.events.step("read current state", work).await?;
     let (state, fingerprint, changes, reasons) = match freshness {
         stage::Freshness::Fresh(fingerprint) => (Freshness::Fresh, Some(fingerprint), vec![], vec![]),
@@ -145,6 +148,7 @@ async fn observe(session: &Session) -> Result<Document> {
         ));
     }
     document.drift = Some(drift);
+    document.unversioned = Some(calls.unversioned);
     document.held = lease.holder.as_ref().map(describe);
     Ok(document)
 }

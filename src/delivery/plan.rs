@@ -9,13 +9,14 @@ use super::layers::{Infrastructure, LayerPlan, PlannedLayer};
 use crate::aws::api_gateway::AwsStage;
 use crate::engine::ledger::Ledger;
 use crate::engine::observe::{self, Freshness};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::project::contract::Contract;
 use crate::project::driver::UNRELEASED;
 use crate::project::session::{Session, unless_interrupted};
 use crate::release::model::Version;
-use crate::release::plan::{Desired, Plan};
+use crate::release::plan::{Desired, Observed, Plan};
 use crate::release::record::ArtifactRecord;
+use crate::terraform::plan::Action;
 
 /// What a release would do.
 #[derive(Debug)]
@@ -62,7 +63,28 @@ pub(crate) async fn plan_release(session: &Session, version: Option<Version>) ->
         }
         _ => None,
     };
+    if let Some(release) =
+        release.as_ref().filter(|_| !layers.iter().any(|layer| may_change_api(&layer.plan)))
+    {
+        observe::require_versioned(&release.plan.calls, Kind::Preflight, "nothing was changed")?;
+    }
     Ok(DeliveryPlan { version, layers, release })
+}
+
+/// Whether an apply may change the definition of the API, so that its calls are only known afterwards.
+fn may_change_api(plan: &LayerPlan) -> bool {
+    let is_api = |kind: &str| {
+        kind.starts_with("aws_api_gateway_")
+            || kind.starts_with("awscc_apigateway_")
+            || kind.starts_with("aws_cloudformation_stack")
+    };
+    match plan {
+        LayerPlan::NoChanges => false,
+        LayerPlan::NotYet(_) => true,
+        LayerPlan::Changes(plan) => plan.changes.iter().any(|change| {
+            !matches!(change.action, Action::Read | Action::NoOp) && is_api(&change.resource_type)
+        }),
+    }
 }
 
 async fn functions_and_api(
@@ -93,8 +115,8 @@ async fn functions_and_api(
     let checks = &session.settings.checks;
     let plan =
         observe::observe_and_plan(aws_stage, &desired, checks, ledger.head(), async |head, _| Ok(head));
-    let ((head, observed, plan), live) = try_join!(plan, observe::definition(aws_stage))?;
-    let stage = &observed.stage;
-    let freshness = observe::freshness(aws_stage, &ledger, stage, head.current.as_ref(), &live).await?;
+    let (head, observed, plan) = plan.await?;
+    let Observed { stage, definition, .. } = &observed;
+    let freshness = observe::freshness(aws_stage, &ledger, stage, head.current.as_ref(), definition).await?;
     Ok(ReleasePlan { plan, freshness })
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::documents::conformance::ConformanceBody;
 use crate::documents::result::{ErrorDocument, Freshness, SCHEMA};
+use crate::release::calls::{OtherCall, UnversionedCall};
 use crate::release::model::{DeploymentId, Version};
 use crate::release::prune::OldVersion;
 use crate::release::record::Record;
@@ -182,6 +183,10 @@ pub(crate) struct PlannedApi {
     pub(crate) changes: Vec<String>,
     /// Why the state is unknown; empty where deployctl did not make the deployment.
     pub(crate) reasons: Vec<String>,
+    /// The calls that a release refuses, unless the planned changes of Terraform correct them.
+    pub(crate) unversioned: Vec<UnversionedCall>,
+    /// The calls that do not belong to a release.
+    pub(crate) others: Vec<OtherCall>,
 }
 
 /// The ledger of a stage, newest record first.

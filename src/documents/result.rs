@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::error::{Error, ErrorId};
 use crate::event::StepTime;
+use crate::release::calls::UnversionedCall;
 use crate::release::record::Record;
 
 /// The form of the document.
@@ -41,6 +42,10 @@ pub(crate) struct Document {
     /// Differences between the stage and its last record; only in `status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) drift: Option<Vec<String>>,
+    /// The calls of the API that a switch does not move; only in `status`, for the API as it is defined, and
+    /// in `rollback`, for the API that is live again, if its definition is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unversioned: Option<Vec<UnversionedCall>>,
     /// The holder of the lease, if another command has it; only in `status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) held: Option<String>,
@@ -137,6 +142,7 @@ impl Document {
             previous: None,
             steps: Vec::new(),
             drift: None,
+            unversioned: None,
             held: None,
             error: None,
         }

@@ -10,12 +10,13 @@ use crate::engine::failure::{Failure, Meaning};
 use crate::engine::ledger::{Head, Ledger};
 use crate::engine::ports::{StagePort, Store};
 use crate::error::{Error, ErrorId, Kind, Result};
+use crate::release::calls::{Calls, UnversionedCall};
 use crate::release::check::Checks;
 use crate::release::definition::Definition;
 use crate::release::deployment_description::DeploymentDescription;
 use crate::release::model::{FunctionKey, StageName};
 use crate::release::plan::{self, Desired, Observed, Plan};
-use crate::release::record::Record;
+use crate::release::record::{Record, Release};
 use crate::release::state::{FunctionState, StageState};
 
 /// Whether a stage serves the API as it is defined now.
@@ -45,9 +46,11 @@ pub(crate) async fn observe_and_plan(
 ) -> Result<(Head, Observed, Plan)> {
     plan::check(desired).map_err(refused)?;
     plan::check_invocations(desired, &checks.invocations).map_err(refused)?;
-    let (head, functions, stage) = try_join!(head, functions(port, desired), stage(port))?;
+    let (head, functions, stage, definition) =
+        try_join!(head, functions(port, desired), stage(port), definition(port))?;
     let head = resolve(head, &stage).await?;
-    let observed = Observed { functions, stage, current: head.current.clone() };
+    let (current, location) = (head.current.clone(), port.location());
+    let observed = Observed { functions, stage, definition, location, current };
     let plan = plan::plan(desired, &observed).map_err(refused)?;
     Ok((head, observed, plan))
 }
@@ -153,6 +156,48 @@ pub(crate) fn unreadable(what: &str, failure: Failure) -> Error {
 pub(crate) fn empty(stage: &StageName) -> Error {
     Error::preflight(ErrorId::StageEmpty, format!("nothing has been released to stage {stage} yet"))
         .hint(format!("`deployctl release --version <V> --stage {stage}` makes the first release"))
+}
+
+/// The calls of the API that a release deployed and that no switch moves; `None` if its definition is no
+/// longer stored. The definition is read only for a release that was not checked.
+///
+/// # Errors
+/// Those of [`Ledger::definition`].
+pub(crate) async fn unversioned_calls<S: Store>(
+    port: &impl StagePort,
+    ledger: &Ledger<S>,
+    release: &Release,
+) -> Result<Option<Vec<UnversionedCall>>> {
+    if release.api.versioned {
+        return Ok(Some(Vec::new()));
+    }
+    let functions = release.functions.iter().map(|(key, function)| (key, &function.name));
+    let definition = ledger.definition(&release.api.fingerprint).await?;
+    Ok(definition.map(|definition| Calls::of(&definition, &port.location(), functions).unversioned))
+}
+
+/// Refuses calls whose version no release sets: a switch would not move them. `live` says what is live.
+///
+/// # Errors
+/// `api.unversioned`, of `kind`, with each call and the line to write.
+pub(crate) fn require_versioned(calls: &Calls, kind: Kind, live: &str) -> Result<()> {
+    let calls = &calls.unversioned;
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> =
+        calls.iter().map(|call| format!("{call}; write in Terraform:\n    {}", call.write)).collect();
+    let (calls, their) =
+        if lines.len() == 1 { ("call", "its function") } else { ("calls", "their functions") };
+    let message = format!(
+        "refused: {} {calls} of the API would not take the version from the stage variable of {their}:\n  - {}",
+        lines.len(),
+        lines.join("\n  - ")
+    );
+    Err(Error::new(kind, ErrorId::ApiUnversioned, message).hint(format!(
+        "{live}; write the lines above, with a role in `credentials` that may invoke every version, and run \
+         the command again; `deployctl explain api.unversioned`"
+    )))
 }
 
 /// The error of a release that cannot be planned.

@@ -1,5 +1,7 @@
 //! The three operations that move a stage: release, redeploy and rollback.
 
+use std::collections::BTreeMap;
+
 use futures::{join, try_join};
 
 use crate::artifact::Sha256;
@@ -8,18 +10,21 @@ use crate::engine::interrupt::{interrupted, unless_interrupted, with_grace};
 use crate::engine::lease::{Holder, Lease, PreviousHolder};
 use crate::engine::ledger::Head;
 use crate::engine::missing::{RollbackOptions, parts};
-use crate::engine::observe::{Freshness, definition, empty, freshness, observe_and_plan, refused, stage};
+use crate::engine::observe::{
+    Freshness, definition, empty, freshness, observe_and_plan, refused, require_versioned, stage,
+};
 use crate::engine::ports::{StagePort, Store};
 use crate::engine::prepare::Snapshot;
 use crate::engine::verify::LiveChecks;
-use crate::error::{Error, ErrorId, Result};
+use crate::error::{Error, ErrorId, Kind, Result};
 use crate::event::Event;
 use crate::platform::unique_id;
+use crate::release::calls::Calls;
 use crate::release::check::Request;
 use crate::release::definition::{AUTHORIZER_TTL_SECONDS, Definition};
-use crate::release::model::{Pointer, StageName, Version};
+use crate::release::model::{FunctionKey, Pointer, StageName, Version};
 use crate::release::patch::Size;
-use crate::release::plan::{self, Desired};
+use crate::release::plan::{self, Desired, Target};
 use crate::release::record::{Action, ApiRecord, Before, Git, Outcome, Record, Release, SCHEMA};
 use crate::release::state::{Caches, StageState};
 
@@ -67,7 +72,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     /// record.
     ///
     /// # Errors
-    /// `release.refused` and `release.too_large` before anything is changed, and as [`HeldStage::prepare`],
+    /// `release.refused`, `release.too_large` and `api.unversioned` before anything is changed, and as [`HeldStage::prepare`],
     /// [`HeldStage::run_checks`] and [`HeldStage::go_live`].
     pub(crate) async fn release<W: StagePort>(
         &self,
@@ -80,6 +85,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         let observe = observe_and_plan(port, &desired, checks, self.head(port), resolve);
         let observe = unless_interrupted(&self.context.cancel, observe);
         let (head, observed, plan) = events.step("read current state", observe).await?;
+        require_versioned(&plan.calls, Kind::Preflight, "the old release serves, nothing was published")?;
         events.note(format!("plan:\n{plan}"));
 
         let prepared = events.step("publish versions", self.prepare(port, &plan, &observed)).await?;
@@ -103,6 +109,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                 fingerprint,
                 authorizer_cache_seconds: Some(definition.authorizer_cache_seconds()),
                 unproven: definition.unproven().to_vec(),
+                versioned: true,
             },
         };
         let record = self.go_live(port, action, release, head).await?;
@@ -126,14 +133,16 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         changes
     }
 
-    /// Deploys the API and moves the stage to it, with the live functions. With `if_stale`, a fresh stage is
+    /// Deploys the API and moves the stage to it, with the live functions; `contract` are those that the API
+    /// may call. With `if_stale`, a fresh stage is
     /// not changed, and the changes are `None`.
     ///
     /// # Errors
-    /// `stage.empty`, `release.too_large`, and as [`HeldStage::snapshot`] and [`HeldStage::go_live`].
+    /// `stage.empty`, `release.too_large`, `api.unversioned`, and as [`HeldStage::snapshot`] and [`HeldStage::go_live`].
     pub(crate) async fn redeploy<W: StagePort>(
         &self,
         port: &W,
+        contract: &BTreeMap<FunctionKey, Target>,
         if_stale: bool,
     ) -> Result<(Record, Option<Vec<String>>)> {
         let observe = unless_interrupted(&self.context.cancel, async {
@@ -142,21 +151,26 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             let current = head.current.clone().ok_or_else(|| empty(&self.context.stage))?;
             must_fit(&stage.pointer, &current.release.pointer(&stage.pointer, Some(&current.release)))?;
             let freshness = freshness(port, &self.ledger, &stage, Some(&current), &live).await?;
-            Ok((head, current, freshness))
+            Ok((head, current, live, freshness))
         });
-        let (head, current, freshness) = observe.await?;
+        let (head, current, live, freshness) = observe.await?;
         let changes = match freshness {
             Freshness::Fresh(_) if if_stale => return Ok((current, None)),
             Freshness::Stale(_, changes) => changes,
             Freshness::Fresh(_) | Freshness::Unknown(_) => Vec::new(),
         };
+        let location = port.location();
+        let calls = |definition: &Definition| Calls::of(definition, &location, plan::names(contract));
+        require_versioned(&calls(&live), Kind::Preflight, "the old deployment serves")?;
         let mut release = current.release;
-        let snapshot = unless_interrupted(&self.context.cancel, self.snapshot(port, &release.version));
+        let snapshot = self.snapshot(port, &release.version, live, calls);
+        let snapshot = unless_interrupted(&self.context.cancel, snapshot);
         let snapshot = self.context.events.step("deploy API", snapshot).await?;
         release.api.deployment_id = snapshot.id;
         release.api.fingerprint = snapshot.fingerprint;
         release.api.authorizer_cache_seconds = Some(snapshot.definition.authorizer_cache_seconds());
         release.api.unproven = snapshot.definition.unproven().to_vec();
+        release.api.versioned = true;
         let record = self.go_live(port, Action::Redeploy, release, head).await?;
         Ok((record, Some(changes)))
     }

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::artifact::Sha256;
 use crate::engine::failure::Failure;
+use crate::release::calls::Location;
 use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
@@ -105,6 +106,7 @@ pub(crate) enum ProbeResult {
 
 /// The functions and the API of one stage.
 pub(crate) trait StagePort: Sync {
+    fn location(&self) -> Location;
     /// Reads a function's `$LATEST`, and waits until no update is in progress.
     fn function(&self, name: &FunctionName) -> impl Future<Output = Result<FunctionState, Failure>> + Send;
     /// Reads a published version; `None` if it does not exist.

@@ -11,10 +11,12 @@ use crate::engine::activate::wait_until_active;
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::held::HeldStage;
 use crate::engine::interrupt::unless_interrupted;
+use crate::engine::observe::require_versioned;
 use crate::engine::ports::{StagePort, Store};
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::event::FunctionPhase;
 use crate::platform::unique_id;
+use crate::release::calls::Calls;
 use crate::release::check::Invocation;
 use crate::release::definition::Definition;
 use crate::release::deployment_description::DeploymentDescription;
@@ -73,7 +75,10 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             })
             .buffer_unordered(MAX_CONCURRENT)
             .try_collect::<BTreeMap<_, _>>();
-        let work = async { try_join!(functions, self.snapshot(port, &plan.version)) };
+        let named = || plan.functions.iter().map(|(key, step)| (key, &step.target.name));
+        let calls = |definition: &Definition| Calls::of(definition, &observed.location, named());
+        let snapshot = self.snapshot(port, &plan.version, observed.definition.clone(), calls);
+        let work = async { try_join!(functions, snapshot) };
         let (functions, snapshot) = unless_interrupted(&self.context.cancel, work).await?;
         Ok(Prepared { functions, snapshot })
     }
@@ -204,14 +209,19 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         }
     }
 
-    /// Deploys the API. If the definition changes meanwhile, the fingerprint of the snapshot is uncertain, so
-    /// the API is deployed again.
+    /// Deploys the API, whose definition is `definition`, with these `calls`. If it has changed since it was
+    /// read, the fingerprint of the snapshot is uncertain, so the API is deployed again.
     ///
     /// # Errors
-    /// `api.empty`, `api.moving`, or the error of AWS. The old release serves.
-    pub(crate) async fn snapshot(&self, port: &impl StagePort, version: &Version) -> Result<Snapshot> {
+    /// `api.empty`, `api.moving`, `api.unversioned`, or the error of AWS. The old release serves.
+    pub(crate) async fn snapshot(
+        &self,
+        port: &impl StagePort,
+        version: &Version,
+        mut definition: Definition,
+        calls: impl Fn(&Definition) -> Calls,
+    ) -> Result<Snapshot> {
         let failed = |failure| not_switched("failed to deploy the API", failure);
-        let mut definition = port.definition().await.map_err(failed)?;
         for _ in 0..3 {
             if !definition.has_routes() {
                 return Err(Error::new(
@@ -239,6 +249,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 "the API was edited while it was being deployed; deploying again:\n  {changes}"
             ));
             definition = after;
+            require_versioned(&calls(&definition), Kind::OldReleaseServes, "the old release serves")?;
         }
         Err(Error::new(
             Kind::OldReleaseServes,

@@ -28,6 +28,7 @@ macro_rules! error_ids {
 error_ids! {
     ApiEmpty = "api.empty",
     ApiMoving = "api.moving",
+    ApiUnversioned = "api.unversioned",
     ArtifactArch = "artifact.arch",
     ArtifactBuild = "artifact.build",
     ArtifactGlibc = "artifact.glibc",

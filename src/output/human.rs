@@ -57,6 +57,9 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
     for drift in document.drift.iter().flatten() {
         let _ = writeln!(text, "  {ATTENTION}!{ATTENTION:#} {drift}");
     }
+    for call in document.unversioned.iter().flatten() {
+        let _ = writeln!(text, "  {ATTENTION}!{ATTENTION:#} {call}: a release does not move this call");
+    }
     if let Some(held) = &document.held {
         let _ = writeln!(text, "  {ATTENTION}lease{ATTENTION:#}          {held}");
     }
@@ -100,6 +103,9 @@ pub(crate) fn one_line(document: &Document) -> String {
     }
     for drift in document.drift.iter().flatten().chain(&document.held) {
         let _ = write!(text, "; {drift}");
+    }
+    for call in document.unversioned.iter().flatten() {
+        let _ = write!(text, "; {call}");
     }
     text.push('\n');
     text

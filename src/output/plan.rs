@@ -8,6 +8,8 @@ use crate::engine::observe::Freshness;
 use crate::project::driver::UNRELEASED;
 use crate::terraform::render;
 
+const UNVERSIONED: &str = "A release is refused, unless the changes of Terraform correct these calls";
+
 const UNPROVEN: &str = "Whether the stage serves the API as it is defined is unknown";
 
 fn not_yet(name: &str, needed: &[String]) -> String {
@@ -55,6 +57,13 @@ pub(crate) fn text(plan: &DeliveryPlan) -> String {
         }
         Some(release) => {
             let _ = writeln!(text, "{title}:\n{}", release.plan);
+            let calls = &release.plan.calls.unversioned;
+            if !calls.is_empty() {
+                let _ = writeln!(text, "{UNVERSIONED}:");
+            }
+            for call in calls {
+                let _ = writeln!(text, "  {call}; write in Terraform:\n    {}", call.write);
+            }
             match &release.freshness {
                 Freshness::Stale(_, changes) => {
                     let changes = changes.join("\n  ");
@@ -100,6 +109,13 @@ pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
         return text;
     };
     let _ = writeln!(text, "#### Release\n\n```text\n{}\n```", release.plan);
+    let calls = &release.plan.calls.unversioned;
+    if !calls.is_empty() {
+        let _ = writeln!(text, "\n{UNVERSIONED}:\n");
+    }
+    for call in calls {
+        let _ = writeln!(text, "- {call}; write in Terraform: `{}`", call.write);
+    }
     let (heading, lines) = match &release.freshness {
         Freshness::Stale(_, changes) => ("The API has changed since it was deployed", changes.as_slice()),
         Freshness::Unknown(reasons) => (UNPROVEN, reasons.as_slice()),

@@ -155,6 +155,8 @@ fn api(document: &Document, timeline: &Timeline) -> Vec<String> {
     let mut lines = vec![format!("deployment `{}`, {state}\n\n", clean(&api.deployment_id))];
     let changes = if api.changes.is_empty() { &timeline.api_changes } else { &api.changes };
     lines.extend(changes.iter().chain(&api.reasons).map(|change| format!("- {}\n", inline(change))));
+    let unversioned = document.unversioned.iter().flatten();
+    lines.extend(unversioned.map(|call| format!("- ⚠️ {}\n", inline(&call.to_string()))));
     lines
 }
 

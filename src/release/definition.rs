@@ -33,6 +33,11 @@ impl Definition {
         Self { parts, unproven: Vec::new() }
     }
 
+    /// The parts by their displayed names, such as `GET /users`.
+    pub(crate) fn parts(&self) -> &BTreeMap<String, Value> {
+        &self.parts
+    }
+
     /// The same, of which these doubts remain.
     pub(crate) fn with_unproven(self, unproven: Vec<String>) -> Self {
         Self { unproven, ..self }

@@ -1,11 +1,13 @@
 //! A release as pure values, without I/O: its names, plan, record, and the API definition that it freezes.
 
 pub(crate) mod artifacts;
+pub(crate) mod calls;
 pub(crate) mod check;
 pub(crate) mod definition;
 pub(crate) mod deployment_description;
 pub(crate) mod diff;
 pub(crate) mod drift;
+mod function_uri;
 pub(crate) mod model;
 pub(crate) mod patch;
 pub(crate) mod plan;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::calls::{Calls, Location};
 use super::check::Invocation;
+use super::definition::Definition;
 use super::model::{FunctionKey, FunctionName, FunctionVersion, RELEASE_VARIABLE, Version};
 use super::patch::{MAX_OPERATIONS, Size};
 use super::record::{ArtifactRecord, FunctionRecord, Record};
@@ -31,6 +33,8 @@ pub(crate) struct Target {
 pub(crate) struct Observed {
     pub(crate) functions: BTreeMap<FunctionKey, FunctionState>,
     pub(crate) stage: StageState,
+    pub(crate) definition: Definition,
+    pub(crate) location: Location,
     /// The record of the live release.
     pub(crate) current: Option<Record>,
 }
@@ -41,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) version: Version,
     /// A step for each function.
     pub(crate) functions: BTreeMap<FunctionKey, Step>,
+    /// The calls of the API. A release is refused while some are unversioned.
+    pub(crate) calls: Calls,
 }
 
 /// The step of one function.
@@ -170,7 +176,15 @@ pub(crate) fn plan(desired: &Desired, observed: &Observed) -> Result<Plan, Refus
         let work = work(key, target, zip, state, observed.current.as_ref());
         functions.insert(key.clone(), Step { target: target.clone(), work });
     }
-    Ok(Plan { version: desired.version.clone(), functions })
+    let calls = Calls::of(&observed.definition, &observed.location, names(&desired.functions));
+    Ok(Plan { version: desired.version.clone(), functions, calls })
+}
+
+/// The functions of a contract by name.
+pub(crate) fn names(
+    functions: &BTreeMap<FunctionKey, Target>,
+) -> impl Iterator<Item = (&FunctionKey, &FunctionName)> {
+    functions.iter().map(|(key, target)| (key, &target.name))
 }
 
 fn work(
@@ -237,7 +251,12 @@ impl fmt::Display for Plan {
                 Work::Keep(version) => writeln!(f, "  keep    {key} ({name}): version {version}")?,
             }
         }
-        write!(f, "  deploy  the API, then switch the stage to {}", self.version)
+        write!(f, "  deploy  the API, then switch the stage to {}", self.version)?;
+        let others = self.calls.other_lines();
+        if !others.is_empty() {
+            write!(f, "\n  calls that do not belong to the release:")?;
+        }
+        others.iter().try_for_each(|line| write!(f, "\n    {line}"))
     }
 }
 
@@ -276,6 +295,8 @@ mod tests {
         let observed = Observed {
             functions: [(key, state)].into(),
             stage: StageState { pointer, canary: None, cached: false },
+            definition: Definition::new(BTreeMap::new()),
+            location: Location { account: "111111111111".parse().unwrap(), region: "eu-west-1".into() },
             current: None,
         };
         plan(&desired, &observed).unwrap().to_string()

@@ -175,6 +175,10 @@ pub(crate) struct ApiRecord {
     /// Why it is not known whether the snapshot is all of the API.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) unproven: Vec<String>,
+    /// Whether every call of a function was checked to name its version by the function's stage variable.
+    /// Absent in records of older versions, which did not check.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) versioned: bool,
 }
 
 /// What the stage served before: enough to restore it in one call.

@@ -1,6 +1,5 @@
 //! Checks the stage's account: identity, buckets, functions, API, and the difference of the clocks.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 use super::unread::unread;
 use super::{buckets, limits, permissions};
 use crate::artifact::Glibc;
-use crate::aws::inspect::Call;
 use crate::aws::{Aws, retry};
 use crate::documents::doctor::{Finding, Severity};
 use crate::engine::failure::Meaning;
@@ -19,7 +17,9 @@ use crate::local::{self, LocalConfig};
 use crate::project::contract::Contract;
 use crate::project::session::{Access, Session};
 use crate::project::settings::Settings;
+use crate::release::calls::{Calls, UnversionedCall};
 use crate::release::deployment_description::DeploymentDescription;
+use crate::release::plan;
 
 /// For all checks together.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -151,11 +151,8 @@ async fn running(session: &Session, contract: &Contract) -> Vec<Finding> {
         let name = target.name.to_string();
         async move { (session.aws.function_facts(&name).await, name) }
     }));
-    let (functions, calls, stage) = futures::join!(
-        functions,
-        session.aws.lambda_calls(&contract.rest_api_id),
-        pointer(session, contract)
-    );
+    let (functions, calls, stage) =
+        futures::join!(functions, calls(session, contract), pointer(session, contract));
     let mut findings = Vec::new();
     for (facts, name) in functions {
         match facts {
@@ -175,8 +172,8 @@ async fn running(session: &Session, contract: &Contract) -> Vec<Finding> {
         ));
     }
     match calls {
-        Ok(calls) => findings.extend(unpinned(&calls, contract)),
-        Err(failure) => findings.push(unread("ownership-api", &failure)),
+        Ok(calls) => findings.extend(unversioned(&calls)),
+        Err(finding) => findings.push(finding),
     }
     findings.extend(stage);
     findings
@@ -220,47 +217,31 @@ fn function(name: &str, facts: &crate::aws::inspect::FunctionFacts) -> Vec<Findi
     findings
 }
 
-/// Integrations and authorizers without a stage variable, or with one that no function sets.
-fn unpinned(calls: &[Call], contract: &Contract) -> Vec<Finding> {
+/// The calls of the API as it is defined now.
+async fn calls(session: &Session, contract: &Contract) -> Result<Calls, Finding> {
     const CHECK: &str = "ownership-api";
-    let keys: BTreeSet<String> = contract.functions.keys().map(ToString::to_string).collect();
-    let mut findings = Vec::new();
-    for Call { from, uri } in calls {
-        let variable = uri
-            .split_once("${stageVariables.")
-            .and_then(|(_, rest)| rest.split_once('}'))
-            .map(|(name, _)| name);
-        match variable {
-            Some(name) if keys.contains(name) => {}
-            Some(name) => findings.push(Finding::problem(
-                CHECK,
-                format!(
-                    "{from} takes its version from the stage variable {name}, which no function of the \
-                         contract sets"
-                ),
-                format!(
-                    "add {name} to `functions` of the output; it has: {}",
-                    keys.iter().cloned().collect::<Vec<_>>().join(", ")
-                ),
-            )),
-            None => findings.push(Finding::problem(
-                CHECK,
-                format!(
-                    "{from} calls {uri} without a stage variable: a release does not switch it, and \
-                         new code runs before the switch"
-                ),
-                "name the version by a stage variable: \
-                 `…:function:NAME:${stageVariables.KEY}/invocations`; `deployctl init` prints the patch",
-            )),
-        }
+    let aws_stage =
+        session.aws_stage(contract).map_err(|error| Finding::of(CHECK, Severity::Unchecked, &error))?;
+    let definition = aws_stage.definition().await.map_err(|failure| unread(CHECK, &failure))?;
+    Ok(Calls::of(&definition, &aws_stage.location(), plan::names(&contract.functions)))
+}
+
+/// Calls of functions of the contract that a switch does not move.
+fn unversioned(calls: &Calls) -> Vec<Finding> {
+    const CHECK: &str = "ownership-api";
+    if calls.unversioned.is_empty() {
+        let versioned = calls.versioned.len();
+        let message = format!("{versioned} calls of functions, each with its function's stage variable");
+        return vec![Finding::ok(CHECK, message)];
     }
-    if findings.is_empty() {
-        findings.push(Finding::ok(
+    let finding = |call: &UnversionedCall| {
+        Finding::problem(
             CHECK,
-            format!("{} calls of functions, each with a stage variable", calls.len()),
-        ));
-    }
-    findings
+            format!("{call}: a release does not move this call, and is refused"),
+            format!("{}; `deployctl init` prints the patch", call.write),
+        )
+    };
+    calls.unversioned.iter().map(finding).collect()
 }
 
 /// Checks the deployment that the stage serves.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::artifact::{Architecture, Sha256};
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::ports::{ProbeResult, StagePort, Store, Stored, UploadError, Uploaded, Written};
+use crate::release::calls::Location;
 use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
 use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
@@ -69,6 +70,8 @@ pub(crate) struct State {
     pub(crate) objects: BTreeMap<String, (Vec<u8>, u64)>,
     pub(crate) functions: BTreeMap<String, Function>,
     pub(crate) definition: Definition,
+    /// What the fault `Edited` makes of it, instead of another timeout.
+    pub(crate) next_definition: Option<Definition>,
     pub(crate) deployments: Vec<(Deployment, Definition)>,
     pub(crate) pointer: Pointer,
     /// The names of all calls since the last [`Cloud::arm`].
@@ -162,6 +165,7 @@ impl Cloud {
             functions: functions.iter().map(|name| ((*name).to_owned(), function.clone())).collect(),
             deployments: vec![(bootstrap, definition.clone())],
             definition,
+            next_definition: None,
             pointer: Pointer {
                 deployment_id: id,
                 variables: [("owner".into(), "another team".into())].into(),
@@ -326,7 +330,7 @@ impl State {
     fn edit(&mut self) {
         let tick = self.tick();
         self.edits += 1;
-        self.definition = definition(5000 + self.edits);
+        self.definition = self.next_definition.take().unwrap_or_else(|| definition(5000 + self.edits));
         let function = self.functions.values_mut().next().unwrap();
         function.config = Sha256::of(&tick.to_be_bytes());
         function.revision = tick;
@@ -468,6 +472,10 @@ impl Store for Cloud {
 }
 
 impl StagePort for Cloud {
+    fn location(&self) -> Location {
+        Location { account: "111111111111".parse().unwrap(), region: "eu-west-1".into() }
+    }
+
     async fn function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
         self.call("GetFunctionConfiguration", |state| {
             let function = state.function(name, "GetFunctionConfiguration")?;

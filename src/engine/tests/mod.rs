@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "the counts of the fault tests are shown with --nocapture")]
 
+mod calls;
 mod changed_outside;
 mod cloud;
 mod inactive;
@@ -121,7 +122,8 @@ async fn run_inline(cloud: &Cloud, actor: &StageContext, operation: Operation) -
             Ok(held.release(cloud, desired(version), origin).await?.record)
         }
         Operation::Redeploy | Operation::Rollback(_) => {
-            held.redeploy(cloud, false).await.map(|(record, _)| record)
+            let functions = desired("1").functions;
+            held.redeploy(cloud, &functions, false).await.map(|(record, _)| record)
         }
     })
     .await
