@@ -6,13 +6,14 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_sdk_apigateway::config::Config;
 use aws_sdk_apigateway::types::{Op, PatchOperation};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::retry::Table;
 use super::timeouts::{CONNECT, FunctionTimeouts};
 use super::{Aws, Target};
 use crate::engine::failure::{Failure, Meaning};
-use crate::engine::ports::{ProbeResult, StagePort};
+use crate::engine::ports::{ProbeResult, StagePort, Tried};
 use crate::platform::variables;
 use crate::release::calls::Location;
 use crate::release::check::{Answer, HttpRequest, Invoked};
@@ -308,6 +309,24 @@ impl StagePort for AwsStage {
         payload: &Value,
     ) -> Result<Invoked, Failure> {
         self.invoke_version(name, version, payload).await
+    }
+
+    async fn invoke_once(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        payload: &Value,
+    ) -> Result<Tried, Failure> {
+        self.invoke_version_once(name, version, payload).await
+    }
+
+    async fn log(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        since: Timestamp,
+    ) -> Result<Vec<String>, Failure> {
+        self.aws.log_of_version(name, version, since.as_millisecond()).await
     }
 }
 

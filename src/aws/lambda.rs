@@ -6,16 +6,20 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
 use aws_sdk_lambda::primitives::Blob;
-use aws_sdk_lambda::types::{LastUpdateStatus, State};
+use aws_sdk_lambda::types::{LastUpdateStatus, LogType, State};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::api_gateway::AwsStage;
+use super::logs;
 use super::members::{Body, meaning};
 use super::retry::Table;
 use super::timeouts;
 use crate::artifact::Architecture;
 use crate::engine::failure::{Failure, Meaning};
+use crate::engine::ports::Tried;
 use crate::release::check::Invoked;
 use crate::release::definition::canonical_digest;
 use crate::release::model::{FunctionName, FunctionVersion};
@@ -26,6 +30,9 @@ const UPDATE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The pause between two reads of a function that is being updated.
 const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest time that API Gateway waits for a function, unless the quota of the account was raised.
+const LONGEST_INTEGRATION: Duration = Duration::from_secs(29);
 
 impl AwsStage {
     /// Reads a function's `$LATEST`, and waits until no update is in progress.
@@ -173,10 +180,42 @@ impl AwsStage {
             .send()
             .await
             .map_err(|error| Failure::new("Invoke", subject(name, Some(version)), &error))?;
-        let bytes = answer.payload().map(AsRef::<[u8]>::as_ref).unwrap_or_default();
-        let result = serde_json::from_slice(bytes)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()));
-        Ok(Invoked { error: answer.function_error().map(str::to_owned), result })
+        Ok(invoked(answer.function_error(), answer.payload()))
+    }
+
+    /// Invokes a version that may run at most once. API Gateway waits no longer for a function than this does.
+    pub(super) async fn invoke_version_once(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        payload: &Value,
+    ) -> Result<Tried, Failure> {
+        let timeout = self
+            .function_timeouts
+            .of(name)
+            .map_or(LONGEST_INTEGRATION, |timeout| timeout.min(LONGEST_INTEGRATION));
+        let answer = self
+            .aws
+            .lambda
+            .invoke()
+            .function_name(name.as_str())
+            .qualifier(version.as_str())
+            .log_type(LogType::Tail)
+            .payload(Blob::new(payload.to_string()))
+            .customize()
+            .config_override(
+                aws_sdk_lambda::config::Config::builder()
+                    .timeout_config(timeouts::invoke(Some(timeout)))
+                    .retry_classifier(Table::ONCE),
+            )
+            .send()
+            .await
+            .map_err(|error| Failure::new("Invoke", subject(name, Some(version)), &error))?;
+        let tail = answer.log_result().and_then(|tail| STANDARD.decode(tail).ok()).unwrap_or_default();
+        Ok(Tried {
+            invoked: invoked(answer.function_error(), answer.payload()),
+            log: logs::last_lines(String::from_utf8_lossy(&tail).lines()),
+        })
     }
 
     /// Invokes an inactive version once, without retries: the invocation fails, and a later one would run the
@@ -201,6 +240,13 @@ impl AwsStage {
             .map(|_| ())
             .map_err(|error| Failure::new("Invoke", subject(name, Some(version)), &error))
     }
+}
+
+fn invoked(function_error: Option<&str>, payload: Option<&Blob>) -> Invoked {
+    let bytes = payload.map(AsRef::<[u8]>::as_ref).unwrap_or_default();
+    let result = serde_json::from_slice(bytes)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()));
+    Invoked { error: function_error.map(str::to_owned), result }
 }
 
 fn is_updating(configuration: &GetFunctionConfigurationOutput) -> bool {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Aws;
 use crate::engine::failure::{Failure, Meaning};
-use crate::release::model::FunctionName;
+use crate::release::model::{FunctionName, FunctionVersion};
 
 /// A log event of CloudWatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +127,58 @@ impl Aws {
     }
 }
 
+/// The most lines of an error.
+const MAX_LINES: usize = 10;
+
+/// The most characters of each.
+const MAX_CHARS: usize = 300;
+
+/// The lines in which Lambda says that an invocation or a start began or ended, and for a failure how.
+const LAMBDA: [&str; 5] = ["START ", "END ", "REPORT ", "INIT_START ", "INIT_REPORT "];
+
+/// The last lines of a log, without Lambda's own that name no failure.
+pub(super) fn last_lines<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<String> {
+    let is_said = |line: &&str| {
+        let line = line.trim_start();
+        let is_of_lambda = LAMBDA.iter().any(|prefix| line.starts_with(prefix));
+        !line.is_empty() && (!is_of_lambda || line.contains("Status: "))
+    };
+    let mut last = VecDeque::new();
+    for line in lines.filter(is_said) {
+        last.push_back(line.trim_end().chars().take(MAX_CHARS).collect());
+        if last.len() > MAX_LINES {
+            last.pop_front();
+        }
+    }
+    last.into()
+}
+
+impl Aws {
+    /// The last lines that a version has logged since `from`, in milliseconds.
+    ///
+    /// # Errors
+    /// Those of Lambda and CloudWatch.
+    pub(crate) async fn log_of_version(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        from: i64,
+    ) -> Result<Vec<String>, Failure> {
+        let group = self.log_group(name).await?;
+        let mut reading = Reading::new(self, &group, from, None);
+        let mut last = Vec::new();
+        loop {
+            reading.fill().await?;
+            let Some(line) = reading.take() else { return Ok(last) };
+            let is_of_function = line.function().is_none_or(|function| function == name.as_str());
+            if is_of_function && line.version() == Some(version.as_str()) {
+                let message = line.message.lines();
+                last = last_lines(last.iter().map(String::as_str).chain(message));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,5 +194,17 @@ mod tests {
         let shared = line("2026/11/25/users-dev-get[$LATEST]0af3");
         assert_eq!((shared.version(), shared.function()), (Some("$LATEST"), Some("users-dev-get")));
         assert_eq!(line("made by hand").version(), None);
+    }
+
+    #[test]
+    fn of_a_long_log_the_last_lines_are_shown() {
+        let log = "START RequestId: 1\n\npanicked\nEND RequestId: 1\nREPORT RequestId: 1\tDuration: 2 ms\n\
+                   REPORT RequestId: 1\tStatus: error\n";
+        assert_eq!(last_lines(log.lines()), ["panicked", "REPORT RequestId: 1\tStatus: error"]);
+        let long = "ü".repeat(MAX_CHARS + 1);
+        let lines: Vec<String> = (0..=MAX_LINES).map(|number| format!("{number}{long}")).collect();
+        let last = last_lines(lines.iter().map(String::as_str));
+        assert_eq!((last.len(), last[0].chars().count()), (MAX_LINES, MAX_CHARS));
+        assert!(last[0].starts_with("1ü"), "{last:?}");
     }
 }

@@ -25,8 +25,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) struct StageContext {
     pub(crate) stage: StageName,
     pub(crate) who: Who,
-    /// How a release is recognised over HTTP.
-    pub(crate) probe: Probe,
+    /// How a release is recognised over HTTP; `None` if the API cannot be reached from here.
+    pub(crate) probe: Option<Probe>,
     /// The checks of a new release before and after the switch.
     pub(crate) checks: Checks,
     pub(crate) events: Events,

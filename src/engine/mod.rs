@@ -7,6 +7,8 @@
 //! `crate::aws` implements.
 
 pub(crate) mod activate;
+mod default_check;
+mod failing_log;
 pub(crate) mod failure;
 pub(crate) mod held;
 mod interrupt;

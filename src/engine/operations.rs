@@ -14,13 +14,14 @@ use crate::engine::observe::{
     Freshness, definition, empty, freshness, observe_and_plan, refused, require_versioned, stage,
 };
 use crate::engine::ports::{StagePort, Store};
-use crate::engine::prepare::Snapshot;
+use crate::engine::prepare::{Prepared, Snapshot};
 use crate::engine::verify::LiveChecks;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::event::Event;
 use crate::platform::unique_id;
 use crate::release::calls::Calls;
 use crate::release::check::Request;
+use crate::release::default_check::{Candidate, Live};
 use crate::release::definition::{AUTHORIZER_TTL_SECONDS, Definition};
 use crate::release::model::{FunctionKey, Pointer, StageName, Version};
 use crate::release::patch::Size;
@@ -88,12 +89,10 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         require_versioned(&plan.calls, Kind::Preflight, "the old release serves, nothing was published")?;
         events.note(format!("plan:\n{plan}"));
 
-        let prepared = events.step("publish versions", self.prepare(port, &plan, &observed)).await?;
-        let Snapshot { id: deployment_id, fingerprint, definition } = prepared.snapshot;
-        let run_checks = self.run_checks(port, &prepared.functions, &plan.version, &checks.invocations);
-        let (checked, api_changes) =
-            join!(run_checks, self.api_changes(head.current.as_ref(), &definition, &fingerprint));
-        checked?;
+        let prepare = events.step("publish versions", self.prepare(port, &plan, &observed));
+        let (prepared, answered_before) = self.with_probe_before(port, prepare).await?;
+        let Prepared { functions, snapshot } = prepared;
+        let Snapshot { id: deployment_id, fingerprint, definition } = snapshot;
         let (api, api_stage) = origin.api;
         let action = if origin.promoted_from.is_some() { Action::Promote } else { Action::Release };
         let release = Release {
@@ -101,7 +100,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             git: origin.git,
             promoted_from: origin.promoted_from,
             artifacts: desired.artifacts,
-            functions: prepared.functions,
+            functions,
             api: ApiRecord {
                 id: api.to_owned(),
                 stage: api_stage.to_owned(),
@@ -112,7 +111,22 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                 versioned: true,
             },
         };
-        let record = self.go_live(port, action, release, head).await?;
+        let current = head.current.as_ref();
+        let from = &observed.stage.pointer;
+        let candidate = Candidate {
+            release: &release,
+            definition: &definition,
+            variables: &release.pointer(from, current.map(|record| &record.release)).variables,
+            live: &live_versions(current, from),
+        };
+        let check = async {
+            self.check_new_versions(port, &candidate).await?;
+            self.run_checks(port, &release.functions, &release.version, &checks.invocations).await
+        };
+        let (checked, api_changes) =
+            join!(check, self.api_changes(current, &definition, &release.api.fingerprint));
+        checked?;
+        let record = self.go_live(port, action, release, head, answered_before).await?;
         Ok(Released { record, api_changes })
     }
 
@@ -165,13 +179,14 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         let mut release = current.release;
         let snapshot = self.snapshot(port, &release.version, live, calls);
         let snapshot = unless_interrupted(&self.context.cancel, snapshot);
-        let snapshot = self.context.events.step("deploy API", snapshot).await?;
+        let snapshot = self.context.events.step("deploy API", snapshot);
+        let (snapshot, answered_before) = self.with_probe_before(port, snapshot).await?;
         release.api.deployment_id = snapshot.id;
         release.api.fingerprint = snapshot.fingerprint;
         release.api.authorizer_cache_seconds = Some(snapshot.definition.authorizer_cache_seconds());
         release.api.unproven = snapshot.definition.unproven().to_vec();
         release.api.versioned = true;
-        let record = self.go_live(port, Action::Redeploy, release, head).await?;
+        let record = self.go_live(port, Action::Redeploy, release, head, answered_before).await?;
         Ok((record, Some(changes)))
     }
 
@@ -238,7 +253,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                             return Err(error);
                         }
                         let caches = caches(&now, &head, &record.release);
-                        held.switch_over(port, record, head, &held.live_checks(&[], caches)).await
+                        held.switch_over(port, record, head, &held.live_checks(&[], caches, false)).await
                     })
                     .await;
             }
@@ -255,7 +270,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             let check = unless_interrupted(&context.cancel, parts(port, &target.release));
             let parts = context.events.step("check release", check).await?;
             held.make_restorable(port, &target.release, parts, options, &head).await?;
-            held.go_live(port, Action::Rollback, target.release, head).await
+            held.go_live(port, Action::Rollback, target.release, head, false).await
         })
         .await
     }
@@ -295,13 +310,15 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         })
     }
 
-    /// Moves the stage to `release` and records it.
+    /// Moves the stage to `release` and records it. `answered_before`: whether the live release answered the
+    /// probe; a rollback does not ask, because it is urgent.
     async fn go_live<W: StagePort>(
         &self,
         port: &W,
         action: Action,
         release: Release,
         head: Head,
+        answered_before: bool,
     ) -> Result<Record> {
         // Read directly before the switch: preparing may have taken minutes.
         let stage = unless_interrupted(&self.context.cancel, stage(port)).await?;
@@ -309,12 +326,28 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         // An earlier release need not pass checks that were written for newer ones.
         let requests = if action == Action::Rollback { &[] } else { self.context.checks.requests.as_slice() };
         let caches = caches(&stage, &head, &record.release);
-        self.record_intent_and_switch(port, record, head, &self.live_checks(requests, caches)).await
+        let checks = self.live_checks(requests, caches, answered_before);
+        self.record_intent_and_switch(port, record, head, &checks).await
     }
 
-    fn live_checks<'b>(&'b self, requests: &'b [Request], caches: Caches) -> LiveChecks<'b> {
-        LiveChecks { probe: &self.context.probe, requests, caches }
+    fn live_checks<'b>(
+        &'b self,
+        requests: &'b [Request],
+        caches: Caches,
+        answered_before: bool,
+    ) -> LiveChecks<'b> {
+        LiveChecks { probe: self.context.probe.as_ref(), answered_before, requests, caches }
     }
+}
+
+/// The versions that the stage serves for the functions of the live release.
+fn live_versions(current: Option<&Record>, now: &Pointer) -> BTreeMap<FunctionKey, Live> {
+    let functions = current.into_iter().flat_map(|record| &record.release.functions);
+    let versions = functions.filter_map(|(key, function)| {
+        let version = now.variables.get(key.as_str())?.parse().ok()?;
+        Some((key.clone(), (function.name.clone(), version)))
+    });
+    versions.collect()
 }
 
 /// Checks that one call can move a stage from one pointer to another.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::artifact::Sha256;
@@ -104,6 +105,14 @@ pub(crate) enum ProbeResult {
     Unreachable(String),
 }
 
+/// The result of an invocation, and what the function logged.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tried {
+    pub(crate) invoked: Invoked,
+    /// The last lines.
+    pub(crate) log: Vec<String>,
+}
+
 /// The functions and the API of one stage.
 pub(crate) trait StagePort: Sync {
     fn location(&self) -> Location;
@@ -184,4 +193,18 @@ pub(crate) trait StagePort: Sync {
         version: &FunctionVersion,
         payload: &Value,
     ) -> impl Future<Output = Result<Invoked, Failure>> + Send;
+    /// The same, but a version that may have run is not invoked again.
+    fn invoke_once(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        payload: &Value,
+    ) -> impl Future<Output = Result<Tried, Failure>> + Send;
+    /// The last lines that a version has logged since then. They may arrive some seconds late.
+    fn log(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        since: Timestamp,
+    ) -> impl Future<Output = Result<Vec<String>, Failure>> + Send;
 }

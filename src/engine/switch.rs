@@ -9,16 +9,17 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::held::HeldStage;
 use crate::engine::interrupt::{interrupted, with_grace};
 use crate::engine::lease::{NOT_MOVED, Unconfirmed, lost};
-use crate::engine::ledger::Head;
+use crate::engine::ledger::{self, Head};
 use crate::engine::ports::{StagePort, Store};
 use crate::engine::prepare::not_switched;
-use crate::engine::verify::LiveChecks;
+use crate::engine::verify::{LiveChecks, Unverified};
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::release::model::Pointer;
 use crate::release::patch;
@@ -104,6 +105,9 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             self.lease.mark_clean(head).await;
             return Err(interrupted());
         }
+        let switched = ledger::now();
+        let undo =
+            async |record, why| self.undo(port, (record, switched), head.clone(), checks.caches, why).await;
         match self.context.events.step("switch", self.switch(port, &record)).await {
             Ok(()) => {}
             Err(SwitchError::NotMoved(error)) => {
@@ -111,15 +115,16 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 return Err(error);
             }
             Err(SwitchError::Unknown(error)) => {
-                return Err(self.undo(port, record, head, checks.caches, error).await);
+                return Err(undo(record, error.into()).await);
             }
         }
         // A panic must not leave an unchecked release live.
         let verify = AssertUnwindSafe(self.verify(port, &record.release.version, checks)).catch_unwind();
-        let verify =
-            async { verify.await.unwrap_or_else(|_| Err(Error::bug("the checks of the release failed"))) };
-        if let Err(error) = self.context.events.step("verify", verify).await {
-            return Err(self.undo(port, record, head, checks.caches, error).await);
+        let verify = async {
+            verify.await.unwrap_or_else(|_| Err(Error::bug("the checks of the release failed").into()))
+        };
+        if let Err(why) = self.context.events.step("verify", verify).await {
+            return Err(undo(record, why).await);
         }
         record.steps = self.context.events.times();
         let append = async {
@@ -254,10 +259,10 @@ impl<S: Store + Clone> HeldStage<'_, S> {
     async fn undo(
         &self,
         port: &impl StagePort,
-        mut record: Record,
+        (mut record, switched): (Record, Timestamp),
         head: Head,
         caches: Caches,
-        why: Error,
+        why: Unverified,
     ) -> Error {
         record.outcome = Outcome::SwitchedBack;
         // If this command is killed now, the next one reads in the intent that the stage was being moved
@@ -282,25 +287,17 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                     .unwrap_or(UndoResult::MovedBack)
             }
         };
-        let error = match result {
-            UndoResult::LeaseLost => return self.taken_over(port, record, head.last, why).await,
-            UndoResult::Unconfirmed(error) => {
-                record.outcome = Outcome::Stuck;
-                stuck(&record, &why, error)
+        record.outcome = match result {
+            UndoResult::LeaseLost => {
+                return self.taken_over(port, record, head.last, why.error).await;
             }
-            UndoResult::Failed(failure) => {
-                record.outcome = Outcome::Stuck;
-                stuck(&record, &why, failure)
-            }
-            UndoResult::MovedElsewhere(pointer) => {
-                record.outcome = Outcome::Superseded;
-                moved_elsewhere(&record, &pointer, why)
-            }
-            UndoResult::MovedBack => {
-                self.flush(port, caches).await;
-                switched_back(&record, why)
-            }
+            UndoResult::Unconfirmed(_) | UndoResult::Failed(_) => Outcome::Stuck,
+            UndoResult::MovedElsewhere(_) => Outcome::Superseded,
+            UndoResult::MovedBack => Outcome::SwitchedBack,
         };
+        if matches!(result, UndoResult::MovedBack) {
+            self.flush(port, caches).await;
+        }
         record.steps = self.context.events.times();
         match self.ledger.append(&mut record, head.last).await {
             // Marked clean even if stuck: the record says so, and the intent must not be recorded as live.
@@ -310,7 +307,14 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 self.context.events.warn(format!("failed to record this attempt in the ledger: {failure}"));
             }
         }
-        error
+        let why = self.with_log(port, &record, switched, why).await;
+        match result {
+            UndoResult::LeaseLost => why,
+            UndoResult::Unconfirmed(error) => stuck(&record, &why, error),
+            UndoResult::Failed(failure) => stuck(&record, &why, failure),
+            UndoResult::MovedElsewhere(pointer) => moved_elsewhere(&record, &pointer, why),
+            UndoResult::MovedBack => switched_back(&record, why),
+        }
     }
 
     /// The error of a command that moved the stage and then lost the lease to another one. The stage is not

@@ -22,12 +22,20 @@ pub(crate) struct Probe {
 const VERSION: &str = "{version}";
 
 /// All checks of a project.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Checks {
+    /// Whether new versions that serve a GET are invoked before the switch.
+    pub(crate) default_check: bool,
     /// Run before the switch, in this order.
     pub(crate) invocations: Vec<Invocation>,
     /// Run after the switch, in this order.
     pub(crate) requests: Vec<Request>,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { default_check: true, invocations: Vec::new(), requests: Vec::new() }
+    }
 }
 
 /// An invocation of a new version before the switch.
@@ -95,6 +103,13 @@ pub(crate) struct Invoked {
     pub(crate) result: Value,
 }
 
+impl Invoked {
+    /// Why the function failed; `None` if it has not.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.error.as_ref().map(|error| format!("the function failed ({error}): {}", truncated(&self.result)))
+    }
+}
+
 impl Invocation {
     /// The payload for `version`.
     pub(crate) fn payload(&self, version: &Version) -> Value {
@@ -106,8 +121,8 @@ impl Invocation {
     /// # Errors
     /// The first difference.
     pub(crate) fn judge(&self, invoked: &Invoked, version: &Version) -> Result<(), String> {
-        match &invoked.error {
-            Some(error) => Err(format!("the function failed ({error}): {}", truncated(&invoked.result))),
+        match invoked.failure() {
+            Some(failure) => Err(failure),
             None => contains("the result", &invoked.result, &fill_version(&self.expect, version)),
         }
     }

@@ -17,6 +17,9 @@ pub(crate) const AUTHORIZER_TTL_SECONDS: u64 = 300;
 /// deployment of that time has a fingerprint of its own, so that it is stale afterwards.
 pub(crate) const STATUS: &str = "status";
 
+/// What the names of the authorizers' parts begin with.
+pub(super) const AUTHORIZER: &str = "authorizer ";
+
 /// An API, part by part: a route such as `GET /users`, an authorizer, a model, the API's own settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -48,6 +51,10 @@ impl Definition {
         &self.unproven
     }
 
+    pub(super) fn part(&self, name: &str) -> Option<&Value> {
+        self.parts.get(name)
+    }
+
     /// The definition once API Gateway has completed its update.
     pub(crate) fn settled(&self) -> Self {
         let mut parts = self.parts.clone();
@@ -71,7 +78,7 @@ impl Definition {
     /// How many seconds API Gateway caches the results of these authorizers: the longest time of all, and 0
     /// if none are cached.
     pub(crate) fn authorizer_cache_seconds(&self) -> u64 {
-        let authorizers = self.parts.iter().filter(|(name, _)| name.starts_with("authorizer "));
+        let authorizers = self.parts.iter().filter(|(name, _)| name.starts_with(AUTHORIZER));
         let seconds = authorizers.map(|(_, part)| {
             part.get("result TTL").and_then(Value::as_u64).unwrap_or(AUTHORIZER_TTL_SECONDS)
         });

@@ -3,6 +3,7 @@
 pub(crate) mod artifacts;
 pub(crate) mod calls;
 pub(crate) mod check;
+pub(crate) mod default_check;
 pub(crate) mod definition;
 pub(crate) mod deployment_description;
 pub(crate) mod diff;
@@ -13,4 +14,5 @@ pub(crate) mod patch;
 pub(crate) mod plan;
 pub(crate) mod prune;
 pub(crate) mod record;
+pub(crate) mod route;
 pub(crate) mod state;

@@ -4,6 +4,7 @@
 mod described;
 mod guarded;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -100,6 +101,9 @@ async fn the_story_of_a_project() {
     story.killed_after_the_switch().await;
     story.interrupted_after_the_switch().await;
 
+    chapter("a release that crashes");
+    story.a_release_that_crashes().await;
+
     chapter("a release that does not pass its checks");
     story.a_release_that_fails_is_switched_back().await;
 
@@ -151,6 +155,32 @@ async fn first_release(project: &ExampleProject) -> Value {
     let place = |name: &str| steps.iter().position(|step| *step == name).expect(name);
     assert!(place("publish versions") < place("switch") && place("switch") < place("verify"), "{steps:?}");
     first
+}
+
+/// What a function writes to its log before it ends, at its first event.
+const CRASH: &str = "failed to read the configuration: TABLE is missing";
+
+const CRASHING: &str = r#"
+use std::io::{Read as _, Write as _};
+
+fn main() {
+    let host = std::env::var("AWS_LAMBDA_RUNTIME_API").unwrap();
+    let mut runtime = std::net::TcpStream::connect(host).unwrap();
+    runtime.write_all(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: runtime\r\n\r\n").unwrap();
+    runtime.read(&mut [0; 1]).unwrap();
+    eprintln!("CRASH");
+    std::process::exit(1);
+}
+"#;
+
+async fn crashing_program(path: &Path) {
+    let source = path.with_extension("rs");
+    std::fs::write(&source, CRASHING.replace("CRASH", CRASH)).unwrap();
+    // Without the libc of this machine, which may be newer than Lambda's.
+    let arguments = ["-C", "target-feature=+crt-static", "-C", "strip=symbols", "-o"];
+    let compile =
+        tokio::process::Command::new("rustc").args(arguments).arg(path).arg(source).output().await.unwrap();
+    assert!(compile.status.success(), "{}", String::from_utf8_lossy(&compile.stderr));
 }
 
 struct Story {
@@ -461,6 +491,70 @@ impl Story {
         self.serves(&before.1["release"]).await;
     }
 
+    /// Found before the switch without a failed request; and, where that is turned off, soon after it.
+    async fn a_release_that_crashes(&self) {
+        let live = self.json(&["rollback", "--to", "1.1.0"]).await;
+        let before = self.site.pointer().await;
+        let file = self.project.dir.join("deployctl.toml");
+        let settings = std::fs::read_to_string(&file).unwrap();
+        self.project.edit(
+            "deployctl.toml",
+            "[artifacts.users]\npackage = \"users\"",
+            "[artifacts.users]\npath = \"dist/bootstrap\"",
+        );
+        let dist = self.project.dir.join("dist");
+        std::fs::create_dir_all(&dist).unwrap();
+        crashing_program(&dist.join("bootstrap")).await;
+
+        let stop = CancellationToken::new();
+        let release = async {
+            let failed = self.run(&["release", "--version", "1.1.9", "--output", "json"]).await.exit(30);
+            stop.cancel();
+            failed
+        };
+        let (failed, seen) = tokio::join!(release, traffic::drive(&self.site.caller, &stop));
+        // The project's own check invokes users_get, and its other functions serve no GET.
+        let failed = failed.says(&["not tried before the switch: user_delete (serves no GET), "]).json();
+        assert_eq!(failed["error"]["id"], "check.failed", "{failed:#}");
+        let message = failed["error"]["message"].as_str().unwrap();
+        for part in ["users-local-user-get:", ", invoked with GET /demo/users/deployctl: ", CRASH] {
+            assert!(message.contains(part), "{failed:#}");
+        }
+        let counts = traffic::assert_consistent(&seen, &[ReleaseMarks::of(&live, NEW)]);
+        progress::print("release", &format!("         found before the switch: {counts}"));
+        assert_eq!(self.site.pointer().await, before);
+
+        let now = std::fs::read_to_string(&file).unwrap();
+        let (without, _) = now.split_once("[[checks]]").unwrap();
+        std::fs::write(&file, format!("default_check = false\n{without}")).unwrap();
+        let failed = self.run(&["release", "--version", "1.1.9", "--output", "json"]).await.exit(30).json();
+        assert_eq!(failed["outcome"], "switched_back", "{failed:#}");
+        let cause = failed["error"]["causes"][0].as_str().unwrap();
+        for part in ["callers get errors since the switch", "the log of users-local-users-get:", CRASH] {
+            assert!(cause.contains(part), "{failed:#}");
+        }
+        let end = |name: &str| {
+            let step = failed["steps"].as_array().unwrap().iter().find(|step| step["name"] == name).unwrap();
+            step["start"].as_f64().unwrap() + step["seconds"].as_f64().unwrap()
+        };
+        progress::print(
+            "release",
+            &format!("         {:.1} s from the switch to the verdict", end("verify") - end("switch")),
+        );
+        assert!(failed["error"]["hint"].as_str().unwrap().contains("serves release 1.1.0 again"));
+        assert_eq!(self.site.pointer().await, before);
+        let history = self.json(&["history"]).await;
+        let newest = &history["records"][0];
+        assert_eq!(
+            (&newest["action"], &newest["outcome"], &newest["release"]["version"]),
+            (&json!("release"), &json!("switched_back"), &json!("1.1.9"))
+        );
+        std::fs::write(&file, settings).unwrap();
+        self.serves("1.1.0").await;
+        self.all_routes("1.1.0").await;
+        self.run(&["status", "--exit-code"]).await.exit(0);
+    }
+
     async fn a_release_that_fails_is_switched_back(&self) {
         self.json(&["rollback", "--to", "1.1.0"]).await;
         let before = self.site.pointer().await;
@@ -470,34 +564,17 @@ impl Story {
             "[artifacts.users]\npackage = \"users\"",
             "[artifacts.users]\npath = \"dist/bootstrap\"",
         );
-        self.project.edit("deployctl.toml", "\"x-release\"", "\"x-release\"\ntimeout_seconds = 2");
         let dist = self.project.dir.join("dist");
         std::fs::create_dir_all(&dist).unwrap();
         std::fs::copy(example_project::built("authorizer"), dist.join("bootstrap")).unwrap();
         // Seen before the switch, by the project's own check.
-        let failed = self.run(&["release", "--version", "1.2.0", "--output", "json"]).await.exit(30).json();
+        let file = self.project.dir.join("deployctl.toml");
+        let settings = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("default_check = false\n{settings}")).unwrap();
+        let failed = self.run(&["release", "--version", "1.2.0", "--output", "json"]).await.exit(30);
+        let failed = failed.says(&["check \"users_get\" of users-local-users-get:"]).json();
         assert_eq!((&failed["outcome"], &failed["error"]["id"]), (&json!("failed"), &json!("check.failed")));
         assert_eq!(self.site.pointer().await, before);
-
-        // And, without that check, after it.
-        let settings = std::fs::read_to_string(self.project.dir.join("deployctl.toml")).unwrap();
-        let (without, _) = settings.split_once("[[checks]]").unwrap();
-        std::fs::write(self.project.dir.join("deployctl.toml"), without).unwrap();
-        let failed = self.run(&["release", "--version", "1.2.0", "--output", "json"]).await.exit(30);
-        let document = failed.json();
-        assert_eq!(document["outcome"], "switched_back");
-        assert_eq!(document["error"]["id"], "release.switched_back");
-        assert!(document["error"]["hint"].as_str().unwrap().contains("serves release 1.1.0 again"));
-        assert_eq!(self.site.pointer().await, before);
-        let history = self.json(&["history"]).await;
-        let newest = &history["records"][0];
-        assert_eq!(
-            (&newest["action"], &newest["outcome"], &newest["release"]["version"]),
-            (&json!("release"), &json!("switched_back"), &json!("1.2.0"))
-        );
-        self.serves("1.1.0").await;
-        self.all_routes("1.1.0").await;
-        self.run(&["status", "--exit-code"]).await.exit(0);
 
         // The right program, but not what the project wants to see of it.
         let settings = settings.replace("path = \"dist/bootstrap\"", "package = \"users\"");

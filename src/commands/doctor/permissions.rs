@@ -55,6 +55,8 @@ impl Resources {
             checks.push((actions, self.function(name)));
             // A version is a resource of its own to those who invoke it.
             checks.push((vec!["lambda:InvokeFunction"], format!("{}:1", self.function(name))));
+            // The error of a release that was switched back contains the end of a function's log.
+            checks.push((vec!["logs:FilterLogEvents"], self.log_group(name)));
         }
         if let Some((api, stage)) = &self.api {
             // lambda:ListFunctions has no resource.
@@ -90,6 +92,12 @@ impl Resources {
 
     fn function(&self, name: &str) -> String {
         format!("arn:{}:lambda:{}:{}:function:{name}", self.partition, self.region, self.account)
+    }
+
+    /// Lambda's default name. A function may log to another group, whose lines are then missing in an error.
+    fn log_group(&self, name: &str) -> String {
+        let Self { partition, region, account, .. } = self;
+        format!("arn:{partition}:logs:{region}:{account}:log-group:/aws/lambda/{name}:*")
     }
 
     fn of_api(&self, api: &str, rest: &str) -> String {

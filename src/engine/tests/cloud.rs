@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::artifact::{Architecture, Sha256};
 use crate::engine::failure::{Failure, Meaning};
-use crate::engine::ports::{ProbeResult, StagePort, Store, Stored, UploadError, Uploaded, Written};
+use crate::engine::ports::{ProbeResult, StagePort, Store, Stored, Tried, UploadError, Uploaded, Written};
 use crate::release::calls::Location;
 use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
@@ -17,6 +17,7 @@ use crate::release::state::{
     Activity, Caches, Code, Codes, Deployment, FunctionState, Object, Published, PublishedState, StageState,
     StageUse, VersionState,
 };
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -94,6 +95,10 @@ pub(crate) struct State {
     pub(crate) switches: usize,
     /// The number of patch operations of each.
     pub(crate) operations: Vec<usize>,
+    /// Versions that crash when they start, such as `users_get:3`.
+    pub(crate) crashing: BTreeSet<String>,
+    /// Versions that were invoked by a check, in order.
+    pub(crate) invoked: Vec<String>,
     /// The HTTP status of a release by version, 200 by default.
     pub(crate) status: BTreeMap<String, u16>,
     /// All pointers that the stage was moved to, in order.
@@ -173,6 +178,8 @@ impl Cloud {
             calls: Vec::new(),
             switches: 0,
             operations: Vec::new(),
+            crashing: BTreeSet::new(),
+            invoked: Vec::new(),
             status: BTreeMap::new(),
             moves: Vec::new(),
             now: 1_000_000,
@@ -293,10 +300,12 @@ impl Cloud {
     }
 }
 
+/// An API with `GET /users`, which calls the function `users_get`.
 pub(crate) fn definition(timeout: u64) -> Definition {
-    Definition::new(
-        [("GET /users".to_owned(), serde_json::json!({ "integration": { "timeout": timeout } }))].into(),
-    )
+    let uri = "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/\
+               arn:aws:lambda:eu-west-1:111111111111:function:users_get:${stageVariables.users_get}/invocations";
+    let integration = serde_json::json!({ "type": "AWS_PROXY", "uri": uri, "timeout": timeout });
+    Definition::new([("GET /users".to_owned(), serde_json::json!({ "integration": integration }))].into())
 }
 
 fn failure(operation: &'static str, meaning: Meaning) -> Failure {
@@ -393,6 +402,10 @@ impl State {
         };
         self.asleep.insert(version.to_owned(), next);
         Err(not_ready())
+    }
+
+    fn crashes(&self, version: &str) -> bool {
+        self.crashing.contains(version)
     }
 
     fn function(&mut self, name: &FunctionName, operation: &'static str) -> Result<&mut Function, Failure> {
@@ -727,10 +740,19 @@ impl StagePort for Cloud {
                 status = 502;
             }
         }
+        let has_crashed =
+            state.pointer.variables.iter().any(|(name, version)| state.crashes(&format!("{name}:{version}")));
+        if has_crashed {
+            status = 502;
+        }
         let body = serde_json::json!({ "path": http_request.path, "release": release }).to_string();
-        // API Gateway answers requests without credentials itself, without the functions' headers.
-        let headers =
-            if status == 401 { BTreeMap::new() } else { [("x-release".to_owned(), release)].into() };
+        // API Gateway answers requests without credentials itself, without the functions' headers, and those
+        // whose function crashes.
+        let headers = if status == 401 || has_crashed {
+            BTreeMap::new()
+        } else {
+            [("x-release".to_owned(), release)].into()
+        };
         ProbeResult::Answer(Answer { status, headers, body: body.into() })
     }
 
@@ -748,5 +770,30 @@ impl StagePort for Cloud {
             Ok(Invoked { error, result: serde_json::json!({ "code": code }) })
         })
         .await
+    }
+
+    async fn invoke_once(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        payload: &Value,
+    ) -> Result<Tried, Failure> {
+        self.call("Invoke", |state| {
+            let id = format!("{name}:{version}");
+            state.invoked.push(format!("{id} {}", payload["path"].as_str().unwrap_or_default()));
+            let error = state.crashes(&id).then(|| "Unhandled".to_owned());
+            let result = serde_json::json!({ "errorType": "Runtime.ExitError" });
+            Ok(Tried { invoked: Invoked { error, result }, log: vec![format!("{id} panicked")] })
+        })
+        .await
+    }
+
+    async fn log(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        _since: Timestamp,
+    ) -> Result<Vec<String>, Failure> {
+        self.call("FilterLogEvents", |_| Ok(vec![format!("{name}:{version} panicked")])).await
     }
 }

@@ -8,6 +8,7 @@
 mod calls;
 mod changed_outside;
 mod cloud;
+mod crashing;
 mod inactive;
 mod large;
 mod prune;
@@ -42,7 +43,11 @@ fn actor() -> StageContext {
     StageContext {
         stage: "dev".parse().unwrap(),
         who: Who { arn: "arn:aws:iam::000000000000:user/test".into(), run_url: None },
-        probe: Probe { path: "/users".into(), release_header: Some("X-Release".into()), timeout_seconds: 5 },
+        probe: Some(Probe {
+            path: "/users".into(),
+            release_header: Some("X-Release".into()),
+            timeout_seconds: 5,
+        }),
         checks: Checks::default(),
         events: Events::silent(),
         cancel: CancellationToken::new(),
@@ -612,7 +617,10 @@ fn checked(payload: serde_json::Value, status: u16) -> StageContext {
         expect_headers: [("x-release".to_owned(), "{version}".to_owned())].into(),
         expect: Some(json!({ "path": "/v/3" })),
     };
-    StageContext { checks: Checks { invocations: vec![invocation], requests: vec![request] }, ..actor() }
+    StageContext {
+        checks: Checks { invocations: vec![invocation], requests: vec![request], ..Checks::default() },
+        ..actor()
+    }
 }
 
 #[tokio::test]

@@ -165,7 +165,9 @@ async fn an_undo_changes_only_what_this_command_has_set() {
     let probe = {
         let undisturbed = cloud.copy();
         run(&undisturbed, &actor(), Operation::Release("3")).await.unwrap_err();
-        undisturbed.calls().iter().position(|call| *call == "GET").unwrap()
+        let calls = undisturbed.calls();
+        let switch = calls.iter().position(|call| *call == "UpdateStage").unwrap();
+        switch + calls[switch..].iter().position(|call| *call == "GET").unwrap()
     };
     // The stage is moved in the console to the first release while release 3 is being verified.
     cloud.arm(&[(probe, Fault::Stalled)]);

@@ -27,15 +27,36 @@ pub(crate) struct File {
     pub(super) layers: BTreeMap<String, LayerFile>,
     /// The zips, by name; a function names its own in the contract.
     pub(super) artifacts: BTreeMap<String, ArtifactFile>,
-    /// How a release is recognised from outside.
+    /// How a release is recognised from outside; `false` if the API cannot be reached from where releases run.
     #[serde(default)]
-    pub(super) probe: ProbeFile,
+    pub(super) probe: ProbeSetting,
+    /// Whether each new version that serves a GET is invoked before the switch, with an event of its route.
+    #[serde(default = "yes")]
+    pub(super) default_check: bool,
     /// What a new release must show, in this order.
     #[serde(default)]
     pub(super) checks: Vec<CheckFile>,
     /// How Terraform is run, and where the contract is.
     #[serde(default)]
     pub(super) terraform: TerraformFile,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The probe, or whether there is one.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum ProbeSetting {
+    Probe(ProbeFile),
+    IsSent(bool),
+}
+
+impl Default for ProbeSetting {
+    fn default() -> Self {
+        Self::Probe(ProbeFile::default())
+    }
 }
 
 /// A stage of the project.
@@ -62,6 +83,9 @@ pub(super) struct StageFile {
     pub(super) variables: BTreeMap<String, Value>,
     /// Whether Lambda calls and API deployments are kept below the account's rates; true, but for a local stage.
     pub(super) pacing: Option<bool>,
+    /// Whether releases are probed over HTTP: false if the stage's API cannot be reached from where they run. As
+    /// `probe` says, by default.
+    pub(super) probe: Option<bool>,
 }
 
 /// A root module of Terraform.

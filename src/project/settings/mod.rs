@@ -26,8 +26,8 @@ use crate::release::check::{Checks, Probe};
 use crate::release::model::{AccountId, StageName};
 use crate::terraform::guard::GuardSettings;
 use crate::terraform::{Layer, Shared};
-use file::ArtifactFile;
 pub(crate) use file::File;
+use file::{ArtifactFile, ProbeFile, ProbeSetting};
 use problem::{Problem, ProblemKind};
 pub(crate) use validate::nearest;
 use validate::{Places, without_removable};
@@ -49,7 +49,8 @@ pub(crate) struct Settings {
     /// The output with the contract between Terraform and deployctl.
     pub(crate) contract: OutputName,
     pub(crate) artifacts: Vec<ArtifactSettings>,
-    pub(crate) probe: Probe,
+    /// `None` if the stage's API cannot be reached from where releases run.
+    pub(crate) probe: Option<Probe>,
     pub(crate) checks: Checks,
     /// Lock timeout and parallelism.
     pub(crate) terraform: Shared,
@@ -367,13 +368,18 @@ impl File {
         if terraform.parallelism == Some(0) {
             problems.push(Problem::new(&["terraform", "parallelism"], ProblemKind::Parallelism));
         }
-        let mut checks = Checks::default();
+        let mut checks = Checks { default_check: self.default_check, ..Checks::default() };
         for (check, number) in self.checks.into_iter().zip(1..) {
             check.resolve(&format!("checks[{number}]"), &root, &mut checks, problems);
         }
-        if !self.probe.path.starts_with('/') {
+        let (probe, is_sent) = match self.probe {
+            ProbeSetting::Probe(probe) => (probe, true),
+            ProbeSetting::IsSent(is_sent) => (ProbeFile::default(), is_sent),
+        };
+        if !probe.path.starts_with('/') {
             problems.push(Problem::new(&["probe", "path"], ProblemKind::ProbePath));
         }
+        let is_sent = self.stages.get(stage.name.as_str()).and_then(|stage| stage.probe).unwrap_or(is_sent);
         Settings {
             project: self.project,
             stage,
@@ -381,11 +387,11 @@ impl File {
             bucket: OutputName { layer: terraform.bucket_layer, output: terraform.bucket_output },
             contract: OutputName { layer: terraform.contract_layer, output: terraform.contract_output },
             artifacts,
-            probe: Probe {
-                path: self.probe.path,
-                release_header: self.probe.release_header,
-                timeout_seconds: self.probe.timeout_seconds,
-            },
+            probe: is_sent.then_some(Probe {
+                path: probe.path,
+                release_header: probe.release_header,
+                timeout_seconds: probe.timeout_seconds,
+            }),
             checks,
             terraform: Shared {
                 lock_timeout: Some(Duration::from_secs(terraform.lock_timeout_seconds)),
@@ -427,5 +433,39 @@ impl ArtifactFile {
             None => origin,
         };
         ArtifactSettings { recipe: Recipe { name, origin, architecture, glibc: Glibc::AL2023 }, key }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROJECT: &str = "project = \"p\"\n\n[stages.local]\nlocal = true\n\n[stages.private]\nlocal = true\n\
+                           probe = false\n\n[layers.base]\n\n[layers.app]\n\n[artifacts]\n";
+
+    fn settings(first: &str, stage: &str) -> Result<Settings> {
+        let overrides = Overrides { stage: Some(stage.to_owned()), ..Overrides::default() };
+        Settings::parse(&format!("{first}{PROJECT}"), Path::new(FILE), PathBuf::from("/p"), &overrides)
+    }
+
+    #[test]
+    fn the_probe_is_turned_off_for_the_project_or_for_a_stage() {
+        let probed = |first: &str, stage: &str| settings(first, stage).unwrap().probe.is_some();
+        assert!(probed("", "local") && !probed("", "private"));
+        assert!(!probed("probe = false\n", "local"));
+        assert!(probed("probe = { path = \"/x\", timeout_seconds = 5 }\n", "local"));
+        let text = "probe = { path = \"x\", timeout_seconds = 0, hedaer = 1 }\n";
+        let problems = settings(text, "local").unwrap_err().message;
+        for problem in ["an integer from 1 to 3600", "hedaer"] {
+            assert!(problems.contains(problem), "{problems}");
+        }
+        let problems = settings("probe = 7\n", "local").unwrap_err().message;
+        assert!(problems.contains("line 1: probe: expected a table, found 7"), "{problems}");
+    }
+
+    #[test]
+    fn the_default_check_is_on_unless_the_file_turns_it_off() {
+        assert!(settings("", "local").unwrap().checks.default_check);
+        assert!(!settings("default_check = false\n", "local").unwrap().checks.default_check);
     }
 }

@@ -136,7 +136,7 @@ impl<'a> Validator<'a> {
         path: &mut Vec<String>,
         removable: bool,
     ) {
-        let schema = self.resolved(schema);
+        let schema = self.chosen(schema, value.get_ref());
         let span = value.span();
         if let Some(expected) = Self::mismatch(value.get_ref(), schema) {
             let found = kind(value.get_ref());
@@ -160,15 +160,27 @@ impl<'a> Validator<'a> {
 
     /// Follows references, and skips "or null", which TOML does not have.
     fn resolved(&self, schema: &'a Schema) -> &'a Schema {
+        self.choices(schema).first().copied().unwrap_or(schema)
+    }
+
+    /// The same for a value: of several choices, the one that has its type, or the first.
+    fn chosen(&self, schema: &'a Schema, value: &DeValue<'_>) -> &'a Schema {
+        let choices = self.choices(schema);
+        let fitting = choices.iter().find(|choice| Self::mismatch(value, choice).is_none());
+        fitting.or(choices.first()).copied().unwrap_or(schema)
+    }
+
+    /// What a value may be, without references and "or null".
+    fn choices(&self, schema: &'a Schema) -> Vec<&'a Schema> {
         if let Some(name) = schema["$ref"].as_str().and_then(|text| text.strip_prefix("#/$defs/")) {
-            return self.resolved(&self.root["$defs"][name]);
+            return self.choices(&self.root["$defs"][name]);
         }
         match schema["anyOf"].as_array() {
             Some(choices) => {
-                let real = choices.iter().find(|choice| choice["type"] != "null");
-                real.map_or(schema, |choice| self.resolved(choice))
+                let real = choices.iter().filter(|choice| choice["type"] != "null");
+                real.flat_map(|choice| self.choices(choice)).collect()
             }
-            None => schema,
+            None => vec![schema],
         }
     }
 

@@ -86,9 +86,16 @@ locals {
     {
       Sid    = "ReleaseFunctions"
       Effect = "Allow"
-      # InvokeFunction is for `[[checks]]`, and for waking a version that Lambda made inactive.
+      # InvokeFunction is for the checks before the switch, and for waking a version that Lambda made inactive.
       Action   = ["lambda:UpdateFunctionCode", "lambda:PublishVersion", "lambda:InvokeFunction"]
       Resource = [local.functions, "${local.functions}:*"]
+    },
+    {
+      # The error of a release that was switched back contains the end of a function's log.
+      Sid      = "ReadLogs"
+      Effect   = "Allow"
+      Action   = ["logs:FilterLogEvents"]
+      Resource = ["arn:${var.partition}:logs:${var.region}:${var.account_id}:log-group:/aws/lambda/${local.name}-*"]
     },
     {
       Sid      = "DeployApi"

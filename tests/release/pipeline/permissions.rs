@@ -18,10 +18,11 @@ use crate::support::{minimal_project, sigv4};
 const DOMAIN: &str = "dev.example.com";
 
 /// Allowed to deployctl, and asked for by nobody here, each with its reason.
-const UNSEEN: [&str; 1] = [
-    // By `[[checks]]` with `invoke`, which a project need not have, and for versions that Lambda made inactive; this
-    // one's function cannot run.
+const UNSEEN: [&str; 2] = [
+    // By the checks before the switch, and for versions that Lambda made inactive; this project's API calls no function.
     "ReleaseFunctions lambda:InvokeFunction",
+    // By a release whose function fails.
+    "ReadLogs logs:FilterLogEvents",
 ];
 
 /// Named in the source, and not made by these commands: what they need is none of the deploy role's rights.
@@ -34,7 +35,7 @@ const UNRECORDED: [&str; 22] = [
     "HeadBucket",
     "ListObjectVersions",
     "DeleteObjects",
-    // `logs` is for people, too.
+    // By `logs`, and by a release whose function fails.
     "FilterLogEvents",
     // So is `prune`: a release cannot delete what an older one needs.
     "GetStages",
