@@ -5,9 +5,11 @@
 mod support;
 
 mod release {
+    mod break_glass;
     mod calls;
     mod conformance;
     mod example;
+    mod first_version;
     mod invoke_and_logs;
     mod layers;
     mod maintenance;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, completions, conformance, destroy, diff, explain, init, invoke, local, logs, output, plan,
-    promote, prune, redeploy, release, rollback, schema, status, terraform, unlock,
+    build, completions, conformance, destroy, diff, explain, history, init, invoke, local, logs, output,
+    plan, promote, prune, redeploy, release, rollback, schema, status, terraform, unlock,
 };
 use crate::output::Options;
 use crate::platform::variables;
@@ -34,7 +34,7 @@ Examples:
   deployctl rollback --stage prd                    switch back to the previous release
 
 Exit codes: 0 done · 2 usage or configuration · 3 changes (with --exit-code) · 10 preflight or build failed, nothing changed ·
-20 Terraform failed · 30 the old release serves · 40 stuck, act now ·
+20 Terraform failed · 30 the old release serves · 40 stuck, act now · 74 done, but the result was not written ·
 75 another release holds the stage · 130 interrupted · 1 a bug";
 
 /// Arguments of every command.
@@ -63,9 +63,7 @@ pub(crate) enum Verb {
     Rollback(rollback::Args),
     Promote(promote::Args),
     Status(status::Args),
-    /// List what was done to the stage, newest first
-    #[command(after_help = "Example:\n  deployctl history --stage prd")]
-    History,
+    History(history::Args),
     Diff(diff::Args),
     Prune(prune::Args),
     Output(output::Args),

@@ -34,8 +34,7 @@ async fn compare(context: &Context, from: &str, to: &str) -> Result<bool> {
     let session = context.read_session().await?;
     let stage = &session.settings.stage.name;
     let ledger = Ledger::new(session.aws.bucket(&session.contract().await?.artifact_bucket), stage.clone());
-    let last = ledger.numbers().await?.last().copied().unwrap_or(0);
-    let (from, to) = try_join!(find(&ledger, from, last), find(&ledger, to, last))?;
+    let (from, to) = try_join!(find(&ledger, from), find(&ledger, to))?;
     let fingerprint = |record: &Record| record.release.api.fingerprint;
     let (old, new) = (fingerprint(&from), fingerprint(&to));
     let definitions = try_join!(ledger.definition(&old), ledger.definition(&new))?;
@@ -45,10 +44,10 @@ async fn compare(context: &Context, from: &str, to: &str) -> Result<bool> {
     Ok(differs)
 }
 
-async fn find<S: Store>(ledger: &Ledger<S>, text: &str, last: u64) -> Result<Record> {
+async fn find<S: Store>(ledger: &Ledger<S>, text: &str) -> Result<Record> {
     let version = version(text)?;
-    ledger.newest_of(&version, last).await?.ok_or_else(|| {
-        Error::usage(ErrorId::DiffUnknownVersion, format!("version {version} was never live on this stage"))
+    ledger.find(&version).await?.ok_or_else(|| {
+        Error::usage(ErrorId::DiffUnknownVersion, format!("the ledger has no release {version}"))
             .hint("`deployctl history` lists the releases")
     })
 }

@@ -115,16 +115,15 @@ async fn target(
     Ok((key, name, number, live.release()))
 }
 
-/// The newest record of `version` in the ledger.
+/// The newest release of `version` in the ledger, whatever its outcome.
 ///
 /// # Errors
-/// `release.unknown`, and as [`Ledger::newest_of`].
+/// `release.unknown`, and as [`Ledger::find`].
 pub(super) async fn released(session: &Session, contract: &Contract, version: &Version) -> Result<Release> {
     let stage = &session.settings.stage.name;
     let ledger = Ledger::new(session.aws.bucket(&contract.artifact_bucket), stage.clone());
-    let last = ledger.numbers().await?.last().copied().unwrap_or(0);
-    let record = ledger.newest_of(version, last).await?.ok_or_else(|| {
-        Error::usage(ErrorId::ReleaseUnknown, format!("version {version} was never live on stage {stage}"))
+    let record = ledger.find(version).await?.ok_or_else(|| {
+        Error::usage(ErrorId::ReleaseUnknown, format!("the ledger of stage {stage} has no release {version}"))
             .hint(format!("`deployctl history --stage {stage}` lists its releases"))
     })?;
     Ok(record.release)

@@ -83,7 +83,12 @@ fn overrides(cli: &Cli) -> Overrides {
 async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
     let report = Report::new(&cli.global.output);
     let context = &Context::new(overrides(&cli), report, cli.global.timings.clone(), cancel);
-    match cli.verb {
+    let code = run_verb(cli.verb, context).await;
+    context.report.exit_code(code)
+}
+
+async fn run_verb(verb: Verb, context: &Context) -> u8 {
+    match verb {
         Verb::Release(args) => document(context, "release", release::run(context, &args)).await,
         Verb::Build(args) => plain(context, "build", build::run(context, &args).await),
         Verb::Redeploy(args) => document(context, "redeploy", redeploy::run(context, &args)).await,
@@ -114,7 +119,9 @@ async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
         },
         Verb::Destroy(args) => plain(context, "destroy", Box::pin(destroy::run(context, &args)).await),
         Verb::Prune(args) => plain(context, "prune", Box::pin(prune::run(context, &args)).await),
-        Verb::History => plain(context, "history", context.until_interrupted(history::run(context)).await),
+        Verb::History(args) => {
+            plain(context, "history", context.until_interrupted(history::run(context, &args)).await)
+        }
         Verb::Init(args) => plain(context, "init", init::run(context, &args).await),
         Verb::Doctor => {
             coded(context, "doctor", context.until_interrupted(Box::pin(doctor::run(context))).await)

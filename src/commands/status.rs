@@ -93,12 +93,17 @@ async fn observe(session: &Session) -> Result<Document> {
     let ledger = Ledger::new(bucket.clone(), name.clone());
     let work = async {
         let head = async {
-            let lease = Lease::peek(&bucket, name).await?.document.unwrap_or_default();
+            // What is live is of interest above all when something is damaged.
+            let (lease, damaged) = match Lease::peek(&bucket, name).await {
+                Ok(snapshot) => (snapshot.document.unwrap_or_default(), None),
+                Err(error) if error.id == ErrorId::LeaseDamaged => (LeaseDocument::default(), Some(error)),
+                Err(error) => return Err(error),
+            };
             let head = match lease.head() {
                 Some(head) => head.clone(),
                 None => ledger.head().await?,
             };
-            Ok((lease, head))
+            Ok((lease, damaged, head))
         };
         let names: Vec<_> = contract.functions.values().map(|target| target.name.clone()).collect();
         let codes = async {
@@ -107,12 +112,15 @@ async fn observe(session: &Session) -> Result<Document> {
                 .await
                 .map_err(|failure| stage::unreadable("the code of the functions", failure))
         };
-        let (stage, live, (lease, head), codes) =
+        let (stage, live, (lease, damaged, head), codes) =
             try_join!(stage::stage(&aws_stage), stage::definition(&aws_stage), head, codes)?;
         let freshness = stage::freshness(&aws_stage, &ledger, &stage, head.current.as_ref(), &live).await?;
         let mut drift = drift::of_stage(&stage, head.current.as_ref());
         drift.extend(code_drift(&ledger, &head, &lease, &codes).await?);
         let calls = Calls::of(&live, &aws_stage.location(), plan::names(&contract.functions));
+        if damaged.is_some() {
+            drift.push(format!("the lease is damaged; `deployctl unlock --stage {name}` replaces it"));
+        }
         Ok::<_, Error>((stage, freshness, lease, head.current, drift, calls))
     };
     let (stage, freshness, lease, current, mut drift, calls) =

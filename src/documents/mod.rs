@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::documents::conformance::ConformanceBody;
 use crate::documents::result::{ErrorDocument, Freshness, SCHEMA};
 use crate::release::calls::{OtherCall, UnversionedCall};
-use crate::release::model::{DeploymentId, Version};
+use crate::release::model::{DeploymentId, Pointer, Version};
 use crate::release::prune::OldVersion;
 use crate::release::record::Record;
 use crate::release::state::Object;
@@ -198,6 +198,25 @@ pub(crate) struct HistoryBody {
     pub(crate) records: Vec<Record>,
     /// The numbers of the records whose releases were pruned and cannot be restored.
     pub(crate) pruned: BTreeSet<u64>,
+    /// What of the ledger is missing or cannot be read, one message each.
+    pub(crate) problems: Vec<String>,
+    /// With `--cli`: how to move the stage without deployctl; otherwise null.
+    pub(crate) cli: Option<CliBody>,
+}
+
+/// How to move a stage to a release without deployctl.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct CliBody {
+    /// The number of the record that the stage is moved to.
+    pub(crate) record: u64,
+    /// The version of its release.
+    pub(crate) version: Version,
+    /// What the stage serves now. The commands are right only while it does.
+    pub(crate) from: Pointer,
+    /// The commands of the AWS CLI, in the order in which they must run.
+    pub(crate) commands: Vec<String>,
+    /// What a caller must know before running them.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The comparison of two releases.

@@ -181,7 +181,11 @@ impl<S: Store + Clone> Lease<S> {
     pub(crate) async fn peek(store: &S, stage: &StageName) -> Result<LeaseSnapshot> {
         let stored = store.read(&Self::key(stage)).await.map_err(unreadable)?;
         let Some(stored) = stored else { return Ok(LeaseSnapshot::default()) };
-        Ok(LeaseSnapshot { document: Some(parse(&stored.body)?), etag: Some(stored.etag), age: stored.age })
+        Ok(LeaseSnapshot {
+            document: Some(parse(&stored.body, stage)?),
+            etag: Some(stored.etag),
+            age: stored.age,
+        })
     }
 
     /// Takes `stage` for `holder`.
@@ -411,7 +415,8 @@ impl<S: Store + Clone> Lease<S> {
                 Ok(Written::Refused) | Err(_) => {
                     let stored = self.store.read(&self.key).await.map_err(unreachable)?;
                     let stored = stored.ok_or(Unconfirmed::Lost)?;
-                    let found = parse(&stored.body).map_err(|_| Unconfirmed::Lost)?;
+                    let found: LeaseDocument =
+                        serde_json::from_slice(&stored.body).map_err(|_| Unconfirmed::Lost)?;
                     let nonce = |document: &LeaseDocument| {
                         document.holder.as_ref().map(|holder| holder.nonce.clone())
                     };
@@ -447,16 +452,20 @@ fn unwritten() -> Error {
 }
 
 /// Frees `stage`, whichever command holds it; `false` when none does. The intent stays for the next command.
+/// A damaged lease is replaced by a free one; what it said is lost.
 ///
 /// # Errors
 /// `lease.unreadable`, or `lease.held` when the lease changed meanwhile.
 pub(crate) async fn unlock<S: Store + Clone>(store: &S, stage: &StageName) -> Result<bool> {
     let key = Lease::<S>::key(stage);
     let Some(stored) = store.read(&key).await.map_err(unreadable)? else { return Ok(false) };
-    let document = parse(&stored.body)?;
-    if document.holder.is_none() {
-        return Ok(false);
-    }
+    let document = match parse(&stored.body, stage) {
+        Ok(document) if document.holder.is_none() => return Ok(false),
+        Err(error) if error.id == ErrorId::LeaseDamaged => {
+            LeaseDocument { schema: SCHEMA, ..LeaseDocument::default() }
+        }
+        document => document?,
+    };
     // Without the head: the holder may have appended to the ledger.
     let free = LeaseDocument { holder: None, head: None, ..document };
     match store.replace(&key, &body(&free)?, &stored.etag).await.map_err(unreadable)? {
@@ -478,11 +487,14 @@ fn body(document: &LeaseDocument) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(document).map_err(|error| Error::bug(error.to_string()))
 }
 
-fn parse(body: &[u8]) -> Result<LeaseDocument> {
+fn parse(body: &[u8], stage: &StageName) -> Result<LeaseDocument> {
     let damaged = |error: serde_json::Error| {
         Error::preflight(ErrorId::LeaseDamaged, "failed to read the lease in the artifact bucket")
             .because(error)
-            .hint("nothing was changed; `deployctl history` shows the last operations")
+            .hint(format!(
+                "nothing was changed; `deployctl unlock --stage {stage}` replaces it, and `deployctl status \
+                 --stage {stage}` compares the stage with the ledger"
+            ))
     };
     let value: serde_json::Value = serde_json::from_slice(body).map_err(damaged)?;
     if value

@@ -41,6 +41,17 @@ pub(crate) struct Head {
     pub(crate) previous: Option<Record>,
 }
 
+/// The objects of a ledger.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// The numbers of the records, oldest first.
+    pub(crate) numbers: Vec<u64>,
+    /// The first number without a record, if later ones have one.
+    pub(crate) missing: Option<u64>,
+    /// The keys of objects that are no records.
+    pub(crate) stray: Vec<String>,
+}
+
 impl Head {
     /// The record that a rollback goes to, if it has been read.
     pub(crate) fn rollback_target(&self) -> Option<&Record> {
@@ -91,23 +102,69 @@ impl<S: Store> Ledger<S> {
     /// # Errors
     /// `ledger.unreadable` when the bucket cannot be listed, `ledger.damaged` when a number is missing.
     pub(crate) async fn numbers(&self) -> Result<Vec<u64>> {
+        let Listing { numbers, missing, .. } = self.listing().await?;
+        missing.map_or(Ok(numbers), |number| Err(self.missing(number)))
+    }
+
+    /// Lists the ledger. A key is that of a record if its name has the form of one; after a gap, only if the
+    /// object says so, too.
+    ///
+    /// # Errors
+    /// `ledger.unreadable`.
+    pub(crate) async fn listing(&self) -> Result<Listing> {
         let keys = self.store.keys(&self.prefix()).await.map_err(unreadable)?;
-        let numbers: Vec<u64> = keys
-            .iter()
-            .filter_map(|key| key.strip_prefix(&self.prefix())?.strip_suffix(".json")?.parse().ok())
-            .collect();
-        match numbers.iter().zip(1_u64..).find(|(number, expected)| *number != expected) {
-            None => Ok(numbers),
-            Some((_, missing)) => Err(Error::preflight(
-                ErrorId::LedgerDamaged,
-                format!("the ledger of stage {} has no record {missing}", self.stage),
-            )
-            .hint(format!(
-                "what is live is unchanged; restore s3://{}/{} from the bucket's versions",
-                self.store.name(),
-                self.key(missing)
-            ))),
+        let mut listing = Listing::default();
+        let mut expected = 1;
+        for key in keys {
+            match self.number_of(&key) {
+                Some(number) if number == expected => {
+                    expected += 1;
+                    listing.numbers.push(number);
+                }
+                Some(number) if self.is_record(number).await? => {
+                    listing.missing.get_or_insert(expected);
+                    listing.numbers.push(number);
+                }
+                _ => listing.stray.push(key),
+            }
         }
+        Ok(listing)
+    }
+
+    /// The number in the key of a record.
+    fn number_of(&self, key: &str) -> Option<u64> {
+        let number = key.strip_prefix(&self.prefix())?.strip_suffix(".json")?.parse().ok()?;
+        (self.key(number) == key).then_some(number)
+    }
+
+    /// Whether the object with the key of record `number` says that it is this record.
+    async fn is_record(&self, number: u64) -> Result<bool> {
+        let stored = self.store.read(&self.key(number)).await.map_err(unreadable)?;
+        let value = stored.and_then(|stored| serde_json::from_slice::<serde_json::Value>(&stored.body).ok());
+        Ok(value.is_some_and(|value| value["number"] == number))
+    }
+
+    /// The error of a ledger without record `number`.
+    pub(crate) fn missing(&self, number: u64) -> Error {
+        Error::preflight(
+            ErrorId::LedgerDamaged,
+            format!("the ledger of stage {} has no record {number}, but later ones", self.stage),
+        )
+        .hint(format!("what is live is unchanged; {}", self.versions_of(&self.key(number))))
+    }
+
+    /// How to restore an object.
+    fn versions_of(&self, key: &str) -> String {
+        format!(
+            "restore the object from the bucket's versions: `aws s3api list-object-versions --bucket {} \
+             --prefix {key}` lists them",
+            self.store.name()
+        )
+    }
+
+    /// How to delete an object that is no record.
+    pub(crate) fn removal_of(&self, key: &str) -> String {
+        format!("`aws s3 rm s3://{}/{key}`", self.store.name())
     }
 
     /// Reads record `number`.
@@ -121,7 +178,11 @@ impl<S: Store> Ledger<S> {
         let damaged = |why: String| {
             Error::preflight(ErrorId::LedgerDamaged, format!("failed to read the ledger record {place}"))
                 .because(Damage(why))
-                .hint("nothing was changed; restore the object from the bucket's versions")
+                .hint(format!(
+                    "nothing was changed; {}; if deployctl did not write it, delete it: {}",
+                    self.versions_of(&key),
+                    self.removal_of(&key)
+                ))
         };
         let stored = stored.ok_or_else(|| damaged("the object does not exist".to_owned()))?;
         let value: serde_json::Value =
@@ -196,6 +257,25 @@ impl<S: Store> Ledger<S> {
             }
         }
         Ok(None)
+    }
+
+    /// The newest record of `version`, whatever its outcome: a release that was switched back can be examined,
+    /// too. Missing and damaged records are only errors if no other one is found.
+    ///
+    /// # Errors
+    /// As [`Ledger::numbers`] and [`Ledger::record`].
+    pub(crate) async fn find(&self, version: &Version) -> Result<Option<Record>> {
+        let Listing { numbers, missing, .. } = self.listing().await?;
+        let mut damaged = missing.map(|number| self.missing(number));
+        for number in numbers.into_iter().rev() {
+            match self.record(number).await {
+                Ok(record) if record.release.version == *version => return Ok(Some(record)),
+                Ok(_) => {}
+                Err(error) if error.id == ErrorId::LedgerDamaged => damaged = damaged.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        damaged.map_or(Ok(None), Err)
     }
 
     /// Appends `record` under the next free number after `last`, and returns that number. An operation has
@@ -283,7 +363,7 @@ impl<S: Store> Ledger<S> {
                 format!("failed to read s3://{}/{key}", self.store.name()),
             )
             .because(error)
-            .hint("nothing was changed; restore the object from the bucket's versions")
+            .hint(format!("nothing was changed; {}", self.versions_of(&key)))
         })?;
         if pruned.schema > SCHEMA {
             return Err(newer(&format!("s3://{}/{key}", self.store.name())));

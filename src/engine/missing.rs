@@ -35,6 +35,16 @@ pub(super) struct Parts {
     inactive: Vec<Inactive>,
 }
 
+impl Parts {
+    /// What is missing or not active, one message each.
+    pub(super) fn problems(self) -> impl Iterator<Item = String> {
+        let inactive = self.inactive.into_iter().map(|Inactive { name, version, .. }| {
+            format!("{name}:{version} is not active: its first invocation fails and activates it")
+        });
+        self.missing.into_iter().chain(inactive)
+    }
+}
+
 /// Reads what a release points to.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 //! `crate::aws` implements.
 
 pub(crate) mod activate;
+pub(crate) mod by_hand;
 mod default_check;
 mod failing_log;
 pub(crate) mod failure;

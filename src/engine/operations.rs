@@ -8,7 +8,7 @@ use crate::artifact::Sha256;
 use crate::engine::held::{HeldStage, StageContext};
 use crate::engine::interrupt::{interrupted, unless_interrupted, with_grace};
 use crate::engine::lease::{Holder, Lease, PreviousHolder};
-use crate::engine::ledger::Head;
+use crate::engine::ledger::{Head, Ledger};
 use crate::engine::missing::{RollbackOptions, parts};
 use crate::engine::observe::{
     Freshness, definition, empty, freshness, observe_and_plan, refused, require_versioned, stage,
@@ -277,29 +277,12 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
 
     /// The record of the release that a rollback goes to.
     async fn target(&self, head: &Head, now: &StageState, to: Option<&Version>) -> Result<Record> {
-        let current = head.current.as_ref().ok_or_else(|| empty(&self.context.stage))?;
         let Some(to) = to else {
-            let unknown = |version: &Version| {
-                let message = format!("failed to roll back: the ledger has no release before {version}");
-                Error::preflight(ErrorId::RollbackNoTarget, message).hint(
-                    "nothing was changed; choose a release of `deployctl history` with `rollback --to <V>`",
-                )
-            };
-            if current.pointer.deployment_id != now.pointer.deployment_id {
-                // The stage was moved without deployctl, to a deployment of no record: the newest release is
-                // the target.
-                return Ok(current.clone());
-            }
-            // A release that failed its checks and could not be switched back is skipped.
-            let mut record = current.clone();
-            loop {
-                let number = record.before.record.ok_or_else(|| unknown(&current.release.version))?;
-                record = self.ledger.record(number).await?;
-                if record.outcome == Outcome::Live {
-                    return Ok(record);
-                }
-            }
+            return rollback_target(&self.ledger, &self.context.stage, head, now).await;
         };
+        if head.current.is_none() {
+            return Err(empty(&self.context.stage));
+        }
         let record = self.ledger.newest_of(to, head.last).await?;
         record.ok_or_else(|| {
             Error::usage(
@@ -350,6 +333,38 @@ fn live_versions(current: Option<&Record>, now: &Pointer) -> BTreeMap<FunctionKe
     versions.collect()
 }
 
+/// The record that a rollback without a version goes to.
+///
+/// # Errors
+/// `stage.empty`, `rollback.no_target`, and those of the ledger.
+pub(super) async fn rollback_target<S: Store>(
+    ledger: &Ledger<S>,
+    stage: &StageName,
+    head: &Head,
+    now: &StageState,
+) -> Result<Record> {
+    let current = head.current.as_ref().ok_or_else(|| empty(stage))?;
+    let unknown = |version: &Version| {
+        let message = format!("failed to roll back: the ledger has no release before {version}");
+        Error::preflight(ErrorId::RollbackNoTarget, message)
+            .hint("nothing was changed; choose a release of `deployctl history` with `rollback --to <V>`")
+    };
+    if current.pointer.deployment_id != now.pointer.deployment_id {
+        // The stage was moved without deployctl, to a deployment of no record: the newest release is the
+        // target.
+        return Ok(current.clone());
+    }
+    // A release that failed its checks and could not be switched back is skipped.
+    let mut record = current.clone();
+    loop {
+        let number = record.before.record.ok_or_else(|| unknown(&current.release.version))?;
+        record = ledger.record(number).await?;
+        if record.outcome == Outcome::Live {
+            return Ok(record);
+        }
+    }
+}
+
 /// Checks that one call can move a stage from one pointer to another.
 fn must_fit(from: &Pointer, to: &Pointer) -> Result<()> {
     let size = Size::of(&from.variables, to.variables.keys().map(String::as_str));
@@ -357,7 +372,7 @@ fn must_fit(from: &Pointer, to: &Pointer) -> Result<()> {
 }
 
 /// The caches that may hold answers of the live release, or of `next` if the switch is undone.
-fn caches(stage: &StageState, head: &Head, next: &Release) -> Caches {
+pub(super) fn caches(stage: &StageState, head: &Head, next: &Release) -> Caches {
     let seconds = |release: &Release| release.api.authorizer_cache_seconds.unwrap_or(AUTHORIZER_TTL_SECONDS);
     let current = head.current.as_ref().filter(|_| head.matches(&stage.pointer));
     let now = current.map_or(AUTHORIZER_TTL_SECONDS, |record| seconds(&record.release));

@@ -21,6 +21,7 @@ use crate::engine::ports::{StagePort, Store};
 use crate::engine::prepare::not_switched;
 use crate::engine::verify::{LiveChecks, Unverified};
 use crate::error::{Error, ErrorId, Kind, Result};
+use crate::release::aws_cli::AwsCli;
 use crate::release::model::Pointer;
 use crate::release::patch;
 use crate::release::record::{Outcome, Record};
@@ -394,21 +395,9 @@ fn stuck(
     undo_error: impl std::error::Error + Send + Sync + 'static,
 ) -> Error {
     let (from, api) = (&record.before.pointer, &record.release.api);
-    let mut operations = vec![format!("op=replace,path=/deploymentId,value={}", from.deployment_id)];
-    for (name, value) in &from.variables {
-        operations.push(format!("'op=replace,path=/variables/{name},value={value}'"));
-    }
-    for name in record.pointer.variables.keys().filter(|name| !from.variables.contains_key(*name)) {
-        operations.push(format!("op=remove,path=/variables/{name}"));
-    }
-    let commands = operations.chunks(patch::MAX_OPERATIONS).map(|operations| {
-        format!(
-            "  aws apigateway update-stage --rest-api-id {} --stage-name {} --patch-operations {}\n",
-            api.id,
-            api.stage,
-            operations.join(" ")
-        )
-    });
+    let cli = AwsCli { api: &api.id, stage: &api.stage, region: None, profile: None };
+    let commands = cli.update_stage(&patch::whole(&record.pointer, from));
+    let commands = commands.iter().map(|command| format!("  {command}\n"));
     Error::new(Kind::Stuck, ErrorId::ReleaseStuck, format!("failed to undo a failed switch ({switch_error})"))
         .because(undo_error)
         .hint(format!(

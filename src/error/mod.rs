@@ -31,6 +31,8 @@ pub enum Kind {
     Held,
     /// Interrupted by a signal. No mixture of releases is live.
     Interrupted,
+    /// The command has succeeded, but its result could not be written to stdout.
+    Unwritten,
     /// A bug in deployctl.
     Bug,
 }
@@ -44,6 +46,7 @@ impl Kind {
             Self::Terraform => 20,
             Self::OldReleaseServes => 30,
             Self::Stuck => 40,
+            Self::Unwritten => 74,
             Self::Held => 75,
             Self::Interrupted => 130,
             Self::Bug => 1,
@@ -175,9 +178,10 @@ mod tests {
             Kind::Stuck,
             Kind::Held,
             Kind::Interrupted,
+            Kind::Unwritten,
             Kind::Bug,
         ]
         .map(Kind::exit_code);
-        assert_eq!(codes, [2, 10, 20, 30, 40, 75, 130, 1]);
+        assert_eq!(codes, [2, 10, 20, 30, 40, 75, 130, 74, 1]);
     }
 }

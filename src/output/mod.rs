@@ -31,9 +31,9 @@ use serde_json::json;
 use self::ci::Ci;
 use self::options::{LogFormat, Output, ProgressMode};
 use self::progress::{Form, Progress};
-use self::stdout::{write_json, write_out};
+use self::stdout::{unwritten, write_json, write_out};
 use crate::documents::LogLine;
-use crate::error::Error;
+use crate::error::{EXIT_CHANGES, Error};
 use crate::event::Events;
 use crate::platform::variables;
 
@@ -49,6 +49,8 @@ pub(crate) struct Report {
     ci: Option<Ci>,
     form: Form,
     progress: Arc<Mutex<Progress>>,
+    /// The first failure to write the result.
+    unwritten: Arc<Mutex<Option<Error>>>,
 }
 
 impl Report {
@@ -69,7 +71,7 @@ impl Report {
         {
             log::start(&progress, form == Form::Json || options.log_format == LogFormat::Json);
         }
-        let report = Self { output: options.output, ci, form, progress };
+        let report = Self { output: options.output, ci, form, progress, unwritten: Arc::default() };
         if let Some(secret) = var(variables::PROBE_AUTHORIZATION) {
             report.mask(&secret);
         }
@@ -105,7 +107,7 @@ impl Report {
         // The duration is of no interest where nothing was changed.
         let took = (document.outcome != crate::documents::result::Outcome::Unchanged).then_some(took);
         match self.output {
-            Output::Json => write_json(document, self.on_github()),
+            Output::Json => _ = self.is_written(write_json(document, self.on_github())),
             Output::Human if error.is_none() => self.write_out(&human::result(document, took)),
             Output::Human => {}
         }
@@ -116,17 +118,17 @@ impl Report {
     pub(crate) fn show(&self, value: &impl serde::Serialize, text: &str) {
         locked(&self.progress).finish();
         match self.output {
-            Output::Json => write_json(value, self.on_github()),
+            Output::Json => _ = self.is_written(write_json(value, self.on_github())),
             Output::Human => self.write_out(text),
         }
     }
 
     /// Writes one value for a script: `text` is not changed.
     pub(crate) fn value(&self, value: &impl serde::Serialize, text: &str) {
-        match self.output {
+        self.is_written(match self.output {
             Output::Json => write_json(value, self.on_github()),
             Output::Human => write_out(text),
-        }
+        });
     }
 
     /// Writes a line of a function's log; false when stdout is closed. `place` chooses the colour of the
@@ -144,7 +146,9 @@ impl Report {
     pub(crate) fn watch(&self, view: &mut WatchView, document: &Document) -> bool {
         let text = match self.output {
             Output::Json => format!("{}\n", serde_json::json!(document)),
-            Output::Human if self.redraws() => return view.draw(&human::watch_view(document)),
+            Output::Human if self.redraws() => {
+                return self.is_written(view.draw(&human::watch_view(document)));
+            }
             Output::Human => human::one_line(document),
         };
         self.write_part(&text)
@@ -157,7 +161,7 @@ impl Report {
 
     /// Writes unchanged text, independent of `--output`, for another program: shell exports, for example.
     pub(crate) fn raw(&self, text: &str) {
-        write_out(text);
+        self.is_written(write_out(text));
     }
 
     /// Masks this value in the log of a CI job. Must be called before the value is printed.
@@ -269,12 +273,30 @@ impl Report {
             Output::Json => github::inert_json(text),
             Output::Human => github::inert(text),
         };
-        let mut stdout = anstream::stdout();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+        self.is_written(write_out(&text))
     }
 
     fn write_out(&self, text: &str) {
-        if self.on_github() { write_out(&github::inert(text)) } else { write_out(text) }
+        self.is_written(if self.on_github() { write_out(&github::inert(text)) } else { write_out(text) });
+    }
+
+    /// Whether a part of the result was written. A failure is reported when the command ends.
+    fn is_written(&self, result: std::io::Result<()>) -> bool {
+        let written = result.is_ok();
+        if let Some(error) = unwritten(result) {
+            self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+        written
+    }
+
+    /// The exit code of a command that ends with `code`: another one if it succeeded, and its result could not
+    /// be written.
+    pub(crate) fn exit_code(&self, code: u8) -> u8 {
+        let unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match unwritten {
+            Some(error) if [0, EXIT_CHANGES].contains(&code) => self.fail(&error),
+            _ => code,
+        }
     }
 }
 

@@ -1,16 +1,29 @@
 //! The result, on stdout.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use super::github;
+use crate::error::{Error, ErrorId, Kind};
 
-pub(super) fn write_json(value: &impl serde::Serialize, on_github: bool) {
+pub(super) fn write_json(value: &impl serde::Serialize, on_github: bool) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     if on_github { write_out(&github::inert_json(&text)) } else { write_out(&text) }
 }
 
-/// A closed pipe is no error: the command has already done its work.
-pub(super) fn write_out(text: &str) {
-    let _closed = anstream::stdout().write_all(text.as_bytes());
+/// Writes text, and flushes it: the error of a full disk may come only then.
+pub(super) fn write_out(text: &str) -> io::Result<()> {
+    let mut stdout = anstream::stdout();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+}
+
+/// The error of a result that was not written. A closed pipe is none: its reader, such as `head`, wants no
+/// more.
+pub(super) fn unwritten(result: io::Result<()>) -> Option<Error> {
+    let error = result.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)?;
+    let message = "failed to write the result to stdout";
+    Some(Error::new(Kind::Unwritten, ErrorId::ResultUnwritten, message).because(error).hint(
+        "the command itself has succeeded, and what it changed stays changed; `deployctl status` shows what is \
+         live; make room where stdout is written to",
+    ))
 }

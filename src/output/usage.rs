@@ -3,8 +3,8 @@
 use std::io::Write as _;
 
 use super::ci::Ci;
-use super::github;
-use super::stdout::write_json;
+use super::stdout::{unwritten, write_json};
+use super::{github, human};
 use crate::documents::result as document;
 use crate::error::{ErrorId, Kind};
 use crate::platform::variables;
@@ -13,8 +13,9 @@ use crate::platform::variables;
 /// the failure.
 pub(crate) fn usage(error: &clap::Error) -> u8 {
     if !error.use_stderr() {
-        let _closed = error.print();
-        return 0;
+        let Some(error) = unwritten(error.print()) else { return 0 };
+        let _closed = anstream::stderr().write_all(human::error(&error).as_bytes());
+        return error.kind.exit_code();
     }
     // It repeats the command line, which in a CI job may contain text from outside.
     let text = error.render().ansi().to_string();
@@ -40,7 +41,7 @@ pub(crate) fn usage(error: &clap::Error) -> u8 {
             ),
         };
         let failure = crate::documents::Failure::of(None, document);
-        write_json(&failure, on_github);
+        let _unwritten = write_json(&failure, on_github);
     }
     Kind::Usage.exit_code()
 }

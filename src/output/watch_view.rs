@@ -15,13 +15,13 @@ pub(crate) struct WatchView {
 }
 
 impl WatchView {
-    /// Draws `text`; false when stdout is closed. Does not use anstream, which without colours would also
+    /// Draws `text`. Does not use anstream, which without colours would also
     /// remove the movements of the cursor.
-    pub(super) fn draw(&mut self, text: &str) -> bool {
+    pub(super) fn draw(&mut self, text: &str) -> std::io::Result<()> {
         let mut stdout = std::io::stdout();
         let plain = AutoStream::choice(&stdout) == ColorChoice::Never;
         let text = if plain { strip_str(text).to_string() } else { text.to_owned() };
-        stdout.write_all(self.redrawn(&text).as_bytes()).and_then(|()| stdout.flush()).is_ok()
+        stdout.write_all(self.redrawn(&text).as_bytes()).and_then(|()| stdout.flush())
     }
 
     /// Long lines are not wrapped, and rows that do not fit are left out: otherwise the cursor could not

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::definition::Definition;
 use super::model::{StageName, Version};
-use super::record::{ArtifactRecord, FunctionRecord, Git, Record};
+use super::record::{ArtifactRecord, FunctionRecord, Git, Outcome, Record};
 use crate::artifact::Sha256;
 
 /// The differences between two releases.
@@ -35,6 +35,8 @@ pub(crate) struct Side {
     pub(crate) version: Version,
     /// The number of its record in the ledger.
     pub(crate) record: u64,
+    /// The outcome of the operation that the record describes.
+    pub(crate) outcome: Outcome,
     /// The time of the record.
     pub(crate) at: jiff::Timestamp,
     /// The git commit of its source.
@@ -126,6 +128,7 @@ impl Side {
         Self {
             version: release.version.clone(),
             record: record.number,
+            outcome: record.outcome,
             at: record.at,
             git: release.git.clone(),
             promoted_from: release.promoted_from.clone(),
@@ -154,7 +157,11 @@ impl Function {
 impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (sign, side) in [('-', &self.from), ('+', &self.to)] {
-            write!(f, "{sign} {} (record {}, {})", side.version, side.record, side.at)?;
+            write!(f, "{sign} {} (record {}, {}", side.version, side.record, side.at)?;
+            if side.outcome != Outcome::Live {
+                write!(f, ", {}", side.outcome)?;
+            }
+            write!(f, ")")?;
             if let Some(git) = &side.git {
                 let commit = git.commit.get(..8).unwrap_or(&git.commit);
                 write!(f, " {commit}{}", if git.dirty { "+" } else { "" })?;

@@ -1,6 +1,7 @@
 //! A release as pure values, without I/O: its names, plan, record, and the API definition that it freezes.
 
 pub(crate) mod artifacts;
+pub(crate) mod aws_cli;
 pub(crate) mod calls;
 pub(crate) mod check;
 pub(crate) mod default_check;

@@ -25,7 +25,15 @@ pub(crate) enum Operation<'a> {
 /// Only a patch that would be too large is one of the differences. Then `from` must be the stage as it is
 /// now.
 pub(crate) fn patch<'a>(from: &'a Pointer, to: &'a Pointer) -> Vec<Operation<'a>> {
-    let whole = !is_too_large(from, to);
+    operations(from, to, !is_too_large(from, to))
+}
+
+/// The patch that states the whole target, even if it is too large for one call.
+pub(crate) fn whole<'a>(from: &'a Pointer, to: &'a Pointer) -> Vec<Operation<'a>> {
+    operations(from, to, true)
+}
+
+fn operations<'a>(from: &'a Pointer, to: &'a Pointer, whole: bool) -> Vec<Operation<'a>> {
     let mut operations = vec![Operation::Deployment(&to.deployment_id)];
     let set = to.variables.iter().filter(|(name, value)| whole || from.variables.get(*name) != Some(*value));
     operations.extend(set.map(|(name, value)| Operation::Set(name, value)));

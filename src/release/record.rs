@@ -1,6 +1,7 @@
 //! A record of the ledger: one operation on a stage, with everything needed to repeat or undo it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -78,6 +79,17 @@ pub(crate) enum Outcome {
     Stuck,
     /// Another command changed the stage before this one had ended.
     Superseded,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Live => "live",
+            Self::SwitchedBack => "switched back",
+            Self::Stuck => "stuck",
+            Self::Superseded => "superseded",
+        })
+    }
 }
 
 /// The artifacts, function versions and API deployment that go live together.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3 as s3;
 
 use crate::support::minimal_project::{MinimalProject, SETTINGS, executable};
-use crate::support::program::Program;
+use crate::support::program::{CommandOutput, Program};
 use crate::support::{fixtures, sdk};
 
 /// Runs a release that must fail with `code` and `id`, both for people and for programs, and say `texts`.
@@ -69,6 +69,66 @@ async fn commands_that_only_read_start_no_local_stage() {
     let doctor = project.program.run(&["doctor", "--output", "json"]).await;
     assert!(doctor.stdout.contains("deployctl local up"), "{}", doctor.stdout);
     assert!(!project.path().join(".deployctl/local").exists(), "a local stage was created");
+}
+
+/// Whoever has another deployctl than the team is told so, and not about keys that it does not know.
+#[tokio::test]
+async fn a_project_for_another_deployctl() {
+    let project = MinimalProject::new();
+    let requiring = |version: &str| {
+        let rest = SETTINGS.replace("[probe]", "");
+        project.write(
+            "deployctl.toml",
+            format!("required_version = {version:?}\n{rest}\n[delivery]\nsteps = []\n"),
+        );
+    };
+    for version in [">= 99", "< 0.1", "=0.0.1"] {
+        requiring(version);
+        for args in [&RELEASE[..], &["status"], &["rollback"], &["local", "up"]] {
+            let text = format!(
+                "requires deployctl {}, and this is",
+                version.replace(">= 99", ">=99").replace("< 0.1", "<0.1")
+            );
+            let texts = [text.as_str(), "nothing was changed; install a deployctl that matches"];
+            refused(&project, &project.program, args, 2, "config.required_version", &texts).await;
+        }
+    }
+    // One that matches, or none at all, leaves the other problems.
+    requiring(concat!("~", env!("CARGO_PKG_VERSION")));
+    refused(&project, &project.program, &RELEASE, 2, "config.invalid", &["delivery: unknown key"]).await;
+    requiring("soon");
+    let texts = ["line 1: required_version: ", "write it like \">= 0.2, < 0.4\"", "delivery: unknown key"];
+    refused(&project, &project.program, &RELEASE, 2, "config.invalid", &texts).await;
+    assert!(!project.path().join(".deployctl").exists(), "nothing was begun");
+    // What needs no project is there all the same.
+    project.program.run(&["explain", "config.required_version"]).await.exit(0);
+}
+
+#[tokio::test]
+async fn a_result_that_cannot_be_written() {
+    let project = MinimalProject::new();
+    for args in [
+        &["explain"][..],
+        &["explain", "lease.held", "--output", "json"],
+        &["schema", "config"],
+        &["schema", "--output", "json"],
+        &["completions", "bash"],
+        &["man"],
+        &["--help"],
+        &["--version"],
+    ] {
+        let unwritten = project.program.run_on_full_disk(args).await.exit(74);
+        unwritten.says(&["failed to write the result to stdout", "No space left on device"]);
+        // Nobody reads it to the end, which is no failure.
+        let mut child = project.program.command(args).spawn().unwrap();
+        drop(child.stdout.take());
+        let closed = CommandOutput::of(child.wait_with_output().await.unwrap());
+        assert!(!closed.stderr.contains("result.unwritten"), "{args:?}: {}", closed.stderr);
+        assert_eq!(closed.code, project.run(args).await.code, "{args:?}");
+    }
+    // A failure stays what it is.
+    let failed = project.program.run_on_full_disk(&["status", "--output", "json"]).await;
+    failed.exit(2).says(&["error [local.down]"]);
 }
 
 #[tokio::test]

@@ -93,6 +93,31 @@ async fn logs_are_read_and_followed() {
     assert!(said(&old, "greet", "hello Ada") && !said(&old, "greet", "good day"), "{old:#?}");
     let human = project.run(&["logs"]).await.exit(0).stdout;
     assert!(human.lines().any(|line| line.ends_with("greet [2] good day Alan")), "{human}");
+
+    // A result on a full disk is lost, and that is told.
+    for args in
+        [&["logs"][..], &["invoke", "greet"], &["status", "--output", "json"], &["history"], &["output"]]
+    {
+        project.program.run_on_full_disk(args).await.exit(74).says(&["error [result.unwritten]"]);
+    }
+
+    // A release that was switched back is in the ledger as well, and its functions can be examined.
+    made.record(2, "2.0.0", "switched_back", "2").await;
+    let undone = lines(&project.run(&["logs", "--release", "2.0.0", "--output", "json"]).await.exit(0));
+    assert!(said(&undone, "greet", "good day Alan") && !said(&undone, "greet", "hello Ada"), "{undone:#?}");
+    let invoke = ["invoke", "greet", "--release", "2.0.0", "--output", "json"];
+    let invoked = project.run(&invoke).await.exit(0).json();
+    assert_eq!((&invoked["version"], &invoked["release"]), (&json!("2"), &json!("2.0.0")));
+    let diff = project.run(&["diff", "1.0.0", "2.0.0", "--output", "json"]).await.exit(0).json();
+    assert_eq!((&diff["from"]["outcome"], &diff["to"]["outcome"]), (&json!("live"), &json!("switched_back")));
+    let diff = project.run(&["diff", "1.0.0", "2.0.0"]).await.exit(0).stdout;
+    assert!(diff.contains("+ 2.0.0 (record 2, 2026-11-25T12:00:00Z, switched back)\n"), "{diff}");
+
+    // What a program says before it dies at its start is in the log, as on AWS.
+    made.break_the_start().await;
+    project.run(&["invoke", "fail"]).await.exit(3);
+    let fail = lines(&project.run(&["logs", "--function", "fail", "--output", "json"]).await.exit(0));
+    assert!(said(&fail, "fail", "panicked at src/main.rs:3:5: no settings"), "{fail:#?}");
 }
 
 #[tokio::test]
@@ -191,7 +216,7 @@ async fn commands_that_need_no_stage() {
     assert_eq!((&one["errors"][0]["exit_codes"], &one["exit_codes"]), (&json!([75]), &json!([])));
     let all = project.run(&["explain", "--output", "json"]).await.exit(0).json();
     assert!(
-        all["errors"].as_array().unwrap().len() > 100 && all["exit_codes"].as_array().unwrap().len() == 10
+        all["errors"].as_array().unwrap().len() > 100 && all["exit_codes"].as_array().unwrap().len() == 11
     );
     let unknown = project.run(&["explain", "lease.hold", "--output", "json"]).await.exit(2).json();
     assert_eq!(unknown["error"]["id"], "explain.unknown");

@@ -197,7 +197,7 @@ async fn a_diff_shows_two_releases_side_by_side() {
         .run(&["diff", "1.2", "1.2.0"])
         .await
         .exit(2)
-        .says(&["diff.unknown_version", "version 1.2 was never live"]);
+        .says(&["diff.unknown_version", "the ledger has no release 1.2"]);
 }
 
 #[tokio::test]
@@ -268,6 +268,49 @@ async fn a_lease_whose_holder_died_is_freed_by_whoever_types_the_stage() {
     assert!(shown.stdout.contains("stage local is free now"), "{shown:?}");
     let shown = stage.fake.project.run(&["unlock"]).await.exit(0);
     assert!(shown.stdout.contains("stage local was not held"), "{shown:?}");
+}
+
+/// What is damaged says how to repair it, and what is live is still shown.
+#[tokio::test]
+async fn a_damaged_lease_and_stray_objects() {
+    let stage = ReleasedStage::after(&["1.0.0"]).await;
+    let project = &stage.fake.project;
+    let put = async |key: &str, body: &'static str| {
+        let put = stage.s3.put_object().bucket("small-artifacts").key(key);
+        put.body(body.as_bytes().to_vec().into()).send().await.unwrap();
+    };
+    put("deployctl/local/ledger/00000001.json.bak", "{}").await;
+    put("deployctl/local/ledger/00000007.json", "{}").await;
+    put("deployctl/local/lease.json", "{\"schema\": 1, ").await;
+    project.build("1.1.0");
+    for args in [&["release", "--version", "1.1.0"][..], &["rollback"], &["redeploy"]] {
+        let refused = project.run(&[args, &["--output", "json"]].concat()).await.exit(10).json();
+        assert_eq!(refused["error"]["id"], "lease.damaged", "{refused:#}");
+        let hint = refused["error"]["hint"].as_str().unwrap();
+        assert!(hint.contains("`deployctl unlock --stage local` replaces it"), "{hint}");
+    }
+    let status = project.run(&["status", "--exit-code", "--output", "json"]).await.exit(3).json();
+    assert_eq!(status["version"], "1.0.0");
+    assert_eq!(
+        status["drift"],
+        json!(["the lease is damaged; `deployctl unlock --stage local` replaces it"])
+    );
+    let asked = stage.typed("unlock", "lokal\n").await.exit(2);
+    assert!(asked.stdout.contains("the lease is damaged (EOF while parsing"), "{asked:?}");
+    assert_eq!(stage.json(&["unlock", "--yes"]).await["freed"], json!(true));
+    assert_eq!(stage.json(&["unlock", "--yes"]).await["freed"], json!(false));
+
+    project.run(&["release", "--version", "1.1.0"]).await.exit(0);
+    project.run(&["status", "--exit-code"]).await.exit(0);
+    let history = stage.json(&["history"]).await;
+    assert_eq!(history["records"].as_array().unwrap().len(), 2);
+    let problems = history["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    for key in ["00000001.json.bak", "00000007.json"] {
+        let removal = format!("`aws s3 rm s3://small-artifacts/deployctl/local/ledger/{key}`");
+        assert!(problems.iter().any(|problem| problem.as_str().unwrap().contains(&removal)), "{problems:#?}");
+    }
+    project.run(&["history"]).await.exit(0).says(&["deployctl/local/ledger/00000007.json is no record"]);
 }
 
 #[tokio::test]

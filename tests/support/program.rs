@@ -139,6 +139,15 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Runs a command whose stdout is on a full disk.
+    pub(crate) async fn run_on_full_disk(&self, args: &[&str]) -> CommandOutput {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let child = self.command(args).stdout(full).spawn().unwrap();
+        CommandOutput::of(child.wait_with_output().await.unwrap())
+    }
+}
+
 impl CommandOutput {
     /// The output of a process that has ended.
     pub(crate) fn of(output: std::process::Output) -> Self {

@@ -10,6 +10,7 @@ use aws_sdk_s3 as s3;
 use lambda::client::Waiters as _;
 use serde_json::{Value, json};
 
+use super::lambda_zip::lambda_zip;
 use super::minimal_project::MinimalProject;
 use super::{fixtures, sdk};
 
@@ -18,7 +19,9 @@ use super::{fixtures, sdk};
 pub(crate) struct SeededStage {
     lambda: lambda::Client,
     gateway: gateway::Client,
+    s3: s3::Client,
     api: String,
+    deployment: String,
 }
 
 impl SeededStage {
@@ -28,16 +31,17 @@ impl SeededStage {
         let config = sdk::config(up["endpoint"].as_str().unwrap(), "000000000000");
         let gateway = gateway::Client::new(&config);
         let api = fixtures::create_api(&gateway, &[]).await;
-        let made = Self { lambda: lambda::Client::new(&config), gateway, api };
+        let deployment = gateway.create_deployment().rest_api_id(&api).send().await.unwrap();
+        let deployment = deployment.id.unwrap();
+        let (lambda, s3) = (lambda::Client::new(&config), s3::Client::new(&config));
+        let made = Self { lambda, gateway, s3, api, deployment };
         made.function("greet", &greeting("hello")).await;
         made.function("fail", "def handler(event, context):\n    raise ValueError('on purpose')\n").await;
-        let deployment = made.gateway.create_deployment().rest_api_id(&made.api).send().await.unwrap();
-        let deployment = deployment.id.unwrap();
         let variables = [("release", "1.0.0"), ("greet", "1"), ("fail", "1")];
         let stage = made.gateway.create_stage().rest_api_id(&made.api).stage_name("local");
         let stage = variables.iter().fold(stage, |stage, (name, value)| stage.variables(*name, *value));
-        stage.deployment_id(&deployment).send().await.unwrap();
-        made.write_down(&s3::Client::new(&config), &deployment).await;
+        stage.deployment_id(&made.deployment).send().await.unwrap();
+        made.write_down().await;
         made
     }
 
@@ -47,6 +51,22 @@ impl SeededStage {
         let create = create.runtime(lambda::types::Runtime::from("python3.11")).handler("code.handler");
         create.role("arn:aws:iam::000000000000:role/any").publish(true).send().await.unwrap();
         self.settle(name, "1").await;
+    }
+
+    /// Gives `fail` a program that dies before its first event, as version 2, and serves it.
+    pub(crate) async fn break_the_start(&self) {
+        let configuration = self.lambda.update_function_configuration().function_name("small-fail");
+        let configuration =
+            configuration.runtime(lambda::types::Runtime::Providedal2023).handler("bootstrap");
+        configuration.send().await.unwrap();
+        let wait = self.lambda.wait_until_function_updated_v2().function_name("small-fail");
+        wait.wait(Duration::from_secs(30)).await.unwrap();
+        let program =
+            "#!/bin/sh\necho \"thread 'main' panicked at src/main.rs:3:5: no settings\" >&2\nexit 101\n";
+        let update = self.lambda.update_function_code().function_name("small-fail").publish(true);
+        update.zip_file(lambda_zip(program.as_bytes()).into()).send().await.unwrap();
+        self.settle("fail", "2").await;
+        self.point(&[("fail", "2")]).await;
     }
 
     /// Publishes version 2 of `greet`, which says `word`, and switches the stage to it as release 2.0.0.
@@ -78,40 +98,46 @@ impl SeededStage {
         wait.qualifier(version).wait(Duration::from_secs(30)).await.unwrap();
     }
 
+    async fn put(&self, bucket: &str, key: &str, value: Value) {
+        let body = s3::primitives::ByteStream::from(value.to_string().into_bytes());
+        self.s3.put_object().bucket(bucket).key(key).body(body).send().await.unwrap();
+    }
+
     /// The outputs of both layers, and the ledger's record of release 1.0.0.
-    async fn write_down(&self, s3: &s3::Client, deployment: &str) {
-        let put = async |bucket: &str, key: &str, value: Value| {
-            let body = s3::primitives::ByteStream::from(value.to_string().into_bytes());
-            s3.put_object().bucket(bucket).key(key).body(body).send().await.unwrap();
-        };
+    async fn write_down(&self) {
         let states = "small-local-tfstate-000000000000";
         for bucket in [states, "small-artifacts"] {
-            s3.create_bucket().bucket(bucket).send().await.unwrap();
+            self.s3.create_bucket().bucket(bucket).send().await.unwrap();
         }
         let state = |outputs: Value| json!({ "version": 4, "outputs": outputs, "resources": [] });
         let base = state(json!({ "artifact_bucket": { "value": "small-artifacts", "type": "string" } }));
-        put(states, "small/local/base.tfstate", base).await;
+        self.put(states, "small/local/base.tfstate", base).await;
         let function = |name: &str| json!({ "name": format!("small-{name}"), "artifact": "hello" });
         let contract = json!({
             "artifact_bucket": "small-artifacts", "rest_api_id": self.api, "stage_name": "local",
             "invoke_url": "http://nowhere", "functions": { "greet": function("greet"), "fail": function("fail") },
         });
         let app = state(json!({ "deployctl": { "value": contract, "type": "dynamic" } }));
-        put(states, "small/local/app.tfstate", app).await;
+        self.put(states, "small/local/app.tfstate", app).await;
+        self.record(1, "1.0.0", "live", "1").await;
+    }
 
+    /// Writes a record of a release with this version of `greet` into the ledger.
+    pub(crate) async fn record(&self, number: u64, release: &str, outcome: &str, greet: &str) {
         let zeros = "0".repeat(64);
-        let function = |name: &str| {
+        let function = |name: &str, version: &str| {
             json!({
-                "name": format!("small-{name}"), "artifact": "hello", "version": "1", "code_sha256": "",
+                "name": format!("small-{name}"), "artifact": "hello", "version": version, "code_sha256": "",
                 "config_sha256": zeros,
             })
         };
-        let variables = json!({ "release": "1.0.0", "greet": "1", "fail": "1" });
+        let variables = json!({ "release": release, "greet": greet, "fail": "1" });
+        let deployment = &self.deployment;
         let record = json!({
-            "schema": 1, "number": 1, "action": "release", "outcome": "live",
+            "schema": 1, "number": number, "action": "release", "outcome": outcome,
             "release": {
-                "version": "1.0.0", "git": null, "artifacts": {},
-                "functions": { "greet": function("greet"), "fail": function("fail") },
+                "version": release, "git": null, "artifacts": {},
+                "functions": { "greet": function("greet", greet), "fail": function("fail", "1") },
                 "api": { "id": self.api, "stage": "local", "deployment_id": deployment, "fingerprint": zeros },
             },
             "pointer": { "deployment_id": deployment, "variables": variables },
@@ -119,7 +145,7 @@ impl SeededStage {
             "at": "2026-11-25T12:00:00Z", "who": { "arn": "arn:aws:iam::000000000000:root", "run_url": null },
             "tool": "0.1.0", "steps": [],
         });
-        put("small-artifacts", "deployctl/local/ledger/00000001.json", record).await;
+        self.put("small-artifacts", &format!("deployctl/local/ledger/{number:08}.json"), record).await;
     }
 }
 

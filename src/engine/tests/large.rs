@@ -145,7 +145,7 @@ async fn a_large_stage_that_cannot_be_moved_back_needs_several_calls() {
     let sizes: Vec<usize> = hint
         .lines()
         .filter(|line| line.contains("aws apigateway update-stage"))
-        .map(|line| line.matches("op=").count())
+        .map(|line| line.matches("\"op\":").count())
         .collect();
     assert_eq!(sizes, [80, 13], "{hint}");
 }

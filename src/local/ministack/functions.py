@@ -44,6 +44,8 @@ def used(lambdas, workers):
         "_fetch_code_from_s3": "bucket: str, key: str, version_id: str | None = None",
         "reap_idle_workers": "ttl: float = None", "_list_functions": "query_params: dict", "_get_account_settings": "",
         "_qp_first": "query_params: dict, key: str",
+        "_execute_function_warm": "func: dict, event: dict, request_id: str",
+        "_execute_function_provided_warm": "func: dict, event: dict, request_id: str",
     }, workers: {"kill_workers": "workers"}}
 
 
@@ -79,6 +81,7 @@ def install(lambdas, has_bucket):
     install_updates(lambdas, has_bucket)
     install_reads(lambdas)
     install_errors(lambdas)
+    install_failed_starts(lambdas)
 
 
 def install_states(lambdas):
@@ -264,6 +267,21 @@ def install_errors(lambdas):
                 json.dumps({**type_of, name: message}).encode())
 
     lambdas.handle_request = handle_request
+
+
+def install_failed_starts(lambdas):
+    """What a function wrote before it died at its start is in its log. MiniStack has it only in the answer."""
+
+    def logged(execute):
+        def run(func, event, request_id):
+            result = execute(func, event, request_id)
+            if result.get("error") and not result.get("log") and isinstance(result.get("body"), dict):
+                result = {**result, "log": result["body"].get("errorMessage") or ""}
+            return result
+        return run
+
+    for name in ("_execute_function_warm", "_execute_function_provided_warm"):
+        setattr(lambdas, name, logged(getattr(lambdas, name)))
 
 
 def make_inactive(lambdas, name, version):

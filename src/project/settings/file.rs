@@ -18,6 +18,8 @@ pub(crate) struct File {
     /// 1 to 20 of a-z, 0-9 and '-': part of the names of buckets and functions.
     #[schemars(regex(pattern = "^[a-z0-9-]{1,20}$"))]
     pub(super) project: String,
+    /// The versions of deployctl that may use this file, such as ">= 0.2, < 0.4"; any by default.
+    pub(super) required_version: Option<String>,
     /// The stage if none is named; `local` by default.
     #[schemars(with = "Option<StageName>")]
     pub(super) default_stage: Option<String>,

@@ -7,6 +7,7 @@
 mod checks;
 mod file;
 mod problem;
+mod required_version;
 mod trust;
 mod validate;
 
@@ -117,8 +118,8 @@ impl Settings {
     /// Finds, reads and checks `deployctl.toml` for the stage that `overrides` or the file name.
     ///
     /// # Errors
-    /// `config.missing`, `config.syntax` (with line and column), `config.invalid` (all problems at once) and
-    /// `config.unknown_stage`; all exit code 2.
+    /// `config.missing`, `config.syntax` (with line and column), `config.required_version`, `config.invalid`
+    /// (all problems at once) and `config.unknown_stage`; all exit code 2.
     pub(crate) fn load(overrides: &Overrides) -> Result<Self> {
         let path = match &overrides.config {
             Some(path) => path.clone(),
@@ -145,6 +146,7 @@ impl Settings {
 
     fn parse(text: &str, path: &Path, root: PathBuf, overrides: &Overrides) -> Result<Self> {
         let places = Places::of(text).map_err(|source| not_toml(path, text, &source))?;
+        required_version::check(places.string("required_version"), path, env!("CARGO_PKG_VERSION"))?;
         let mut all_problems = places.problems(&File::schema());
         let file: Option<File> = if all_problems.is_empty() {
             // Parsed from the text, serde's errors have a position.
@@ -345,6 +347,10 @@ impl File {
         let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if self.project.is_empty() || self.project.len() > 20 || !self.project.chars().all(is_allowed) {
             problems.push(Problem::new(&["project"], ProblemKind::ProjectName));
+        }
+        if let Some(Err(error)) = self.required_version.as_deref().map(required_version::parse) {
+            problems
+                .push(Problem::new(&["required_version"], ProblemKind::RequiredVersion(error.to_string())));
         }
         let layers: Vec<Layer> = self
             .layers

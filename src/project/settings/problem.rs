@@ -36,6 +36,8 @@ pub(super) enum ProblemKind {
     Account(String),
     #[error("use 1 to 20 lower-case letters, digits and '-'")]
     ProjectName,
+    #[error("{0}; write it like \">= 0.2, < 0.4\"")]
+    RequiredVersion(String),
     #[error("there is no layer {0:?}, which [terraform] names")]
     UnknownLayer(String),
     #[error("must be at least 1")]

@@ -22,6 +22,12 @@ impl<'a> Places<'a> {
         Ok(Self { text, table: DeTable::parse(text)? })
     }
 
+    /// The text of a key of the file itself.
+    pub(super) fn string(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.table.get_ref().iter().find(|(key, _)| key.get_ref() == name)?;
+        value.get_ref().as_str()
+    }
+
     /// The line of `path`, or of the table that lacks it.
     pub(super) fn line_of(&self, path: &[String]) -> Option<usize> {
         let mut span = None;

@@ -1,0 +1,113 @@
+//! Commands of the AWS CLI that move a stage: for a person, when deployctl cannot do it.
+
+use serde_json::{Value, json};
+
+use super::patch::{MAX_OPERATIONS, Operation};
+
+/// An API Gateway stage, as the AWS CLI names it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AwsCli<'a> {
+    /// The id of the REST API.
+    pub(crate) api: &'a str,
+    /// The name of the API Gateway stage.
+    pub(crate) stage: &'a str,
+    /// `None`: the region of the caller.
+    pub(crate) region: Option<&'a str>,
+    /// The profile of the AWS configuration. `None`: the caller's own credentials.
+    pub(crate) profile: Option<&'a str>,
+}
+
+impl AwsCli<'_> {
+    /// The command that moves the stage; several where one call would be too large.
+    pub(crate) fn update_stage(&self, operations: &[Operation<'_>]) -> Vec<String> {
+        let calls = operations.chunks(MAX_OPERATIONS).map(|operations| {
+            let operations: Value = operations.iter().map(patch_operation).collect();
+            self.command("update-stage", &["--patch-operations", &operations.to_string()])
+        });
+        calls.collect()
+    }
+
+    pub(crate) fn flush_authorizers(&self) -> String {
+        self.command("flush-stage-authorizers-cache", &[])
+    }
+
+    pub(crate) fn flush_responses(&self) -> String {
+        self.command("flush-stage-cache", &[])
+    }
+
+    /// The command that prints what the stage serves.
+    pub(crate) fn get_stage(&self) -> String {
+        self.command("get-stage", &["--query", "[deploymentId, variables]"])
+    }
+
+    fn command(&self, operation: &str, args: &[&str]) -> String {
+        let mut words = vec!["aws", "apigateway", operation];
+        let options = [
+            ("--profile", self.profile),
+            ("--region", self.region),
+            ("--rest-api-id", Some(self.api)),
+            ("--stage-name", Some(self.stage)),
+        ];
+        words.extend(options.iter().filter_map(|(name, value)| Some([*name, (*value)?])).flatten());
+        words.extend(args);
+        // Only a NUL cannot be quoted, and AWS allows none in these values.
+        shlex::try_join(words).unwrap_or_default()
+    }
+}
+
+fn patch_operation(operation: &Operation<'_>) -> Value {
+    match operation {
+        Operation::Deployment(id) => json!({ "op": "replace", "path": "/deploymentId", "value": id }),
+        Operation::Set(name, value) => {
+            json!({ "op": "replace", "path": format!("/variables/{name}"), "value": value })
+        }
+        Operation::Remove(name) => json!({ "op": "remove", "path": format!("/variables/{name}") }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_one_line_that_a_shell_takes_apart_again() {
+        let cli = AwsCli { api: "a1", stage: "v1", region: Some("eu-west-1"), profile: Some("my team") };
+        let deployment = "d1".parse().unwrap();
+        let operations = [
+            Operation::Deployment(&deployment),
+            Operation::Set("url", "https://example.com/?a=1,b&c='d'"),
+            Operation::Remove("gone"),
+        ];
+        let commands = cli.update_stage(&operations);
+        let [command] = commands.as_slice() else { panic!("{commands:?}") };
+        let words = shlex::split(command).unwrap();
+        let (patch, before) = words.split_last().unwrap();
+        assert_eq!(
+            before.join("|"),
+            "aws|apigateway|update-stage|--profile|my team|--region|eu-west-1|--rest-api-id|a1|--stage-name|v1|\
+             --patch-operations"
+        );
+        assert_eq!(
+            serde_json::from_str::<Value>(patch).unwrap(),
+            json!([
+                { "op": "replace", "path": "/deploymentId", "value": "d1" },
+                { "op": "replace", "path": "/variables/url", "value": "https://example.com/?a=1,b&c='d'" },
+                { "op": "remove", "path": "/variables/gone" },
+            ])
+        );
+        let cli = AwsCli { region: None, profile: None, ..cli };
+        assert_eq!(
+            cli.flush_authorizers(),
+            "aws apigateway flush-stage-authorizers-cache --rest-api-id a1 --stage-name v1"
+        );
+    }
+
+    #[test]
+    fn more_than_80_operations_are_several_commands() {
+        let cli = AwsCli { api: "a1", stage: "v1", region: None, profile: None };
+        let names: Vec<String> = (0..81).map(|number| format!("f{number}")).collect();
+        let operations: Vec<_> = names.iter().map(|name| Operation::Set(name, "1")).collect();
+        assert_eq!(cli.update_stage(&operations[..80]).len(), 1);
+        assert_eq!(cli.update_stage(&operations).len(), 2);
+    }
+}
