@@ -120,6 +120,7 @@ fn document(session: &Session, plan: &DeliveryPlan) -> Value {
         layers: layers.collect(),
         functions,
         architectures,
+        variables: release.map(|release| release.plan.variables.clone()).unwrap_or_default(),
         api,
     }
     .document()

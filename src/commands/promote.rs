@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Allow Terraform to destroy or replace this protected resource (may be given several times)
     #[arg(long, value_name = "ADDRESS")]
     pub(super) allow_destroy: Vec<String>,
+    /// Deploy also if exactly this release is live: version, bytes, configuration and API
+    #[arg(long)]
+    pub(super) force: bool,
     #[command(flatten)]
     pub(super) lease: LeaseArgs,
 }
@@ -58,6 +61,6 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
         Session::connect(source, Access::Change, context.events.clone(), context.cancel.clone()).await?;
     let find = Promotion::find(&source, &session, &version);
     let source = Source::Promote(Box::new(context.until_interrupted(find).await?));
-    let delivered = run_release(&session, &version, &source).await?;
+    let delivered = run_release(&session, &version, &source, args.force).await?;
     Ok(document("promote", &session, delivered))
 }

@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// Release the zips that `deployctl build` wrote to this folder; nothing is compiled
     #[arg(long, env = variables::ARTIFACTS, value_name = "DIR")]
     pub(super) artifacts: Option<PathBuf>,
+    /// Deploy also if exactly this release is live: version, bytes, configuration and API
+    #[arg(long)]
+    pub(super) force: bool,
     #[command(flatten)]
     pub(super) lease: LeaseArgs,
 }
@@ -42,14 +45,15 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     // Invalid input is refused before anything is changed.
     let version = version(&args.version)?;
     let session = context.session().await?;
-    let delivered = run_release(&session, &version, &Source::Build).await?;
+    let delivered = run_release(&session, &version, &Source::Build, args.force).await?;
     Ok(document("release", &session, delivered))
 }
 
 pub(super) fn document(command: &'static str, session: &Session, delivered: Delivered) -> Document {
     let Delivered { released, url } = delivered;
     let stage = session.settings.stage.name.as_str();
-    let mut document = Document::moved(command, Outcome::Released, stage, &url, &released.record);
+    let outcome = if released.unchanged { Outcome::Unchanged } else { Outcome::Released };
+    let mut document = Document::moved(command, outcome, stage, &url, &released.record);
     if let Some(api) = &mut document.api {
         api.changes = released.api_changes;
     }

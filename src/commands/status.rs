@@ -18,7 +18,7 @@ use crate::output::{Document, WatchView};
 use crate::project::session::Session;
 use crate::release::calls::Calls;
 use crate::release::drift;
-use crate::release::model::FunctionName;
+use crate::release::model::{DeploymentId, FunctionName};
 use crate::release::plan;
 use crate::release::state::Codes;
 
@@ -125,14 +125,6 @@ async fn observe(session: &Session) -> Result<Document> {
     };
     let (stage, freshness, lease, current, mut drift, calls) =
         session.events.step("read current state", work).await?;
-    let (state, fingerprint, changes, reasons) = match freshness {
-        stage::Freshness::Fresh(fingerprint) => (Freshness::Fresh, Some(fingerprint), vec![], vec![]),
-        stage::Freshness::Stale(fingerprint, changes) => {
-            (Freshness::Stale, Some(fingerprint), changes, vec![])
-        }
-        stage::Freshness::Unknown(reasons) => (Freshness::Unknown, None, vec![], reasons),
-    };
-
     let mut document = Document::new("status", name.as_str());
     document.url = Some(session.url(&contract));
     if let Some(record) = &current {
@@ -140,14 +132,7 @@ async fn observe(session: &Session) -> Result<Document> {
         document.previous = record.before.pointer.release().map(|version| version.to_string());
     }
     document.version = stage.pointer.release().map(|version| version.to_string());
-    document.api = Some(Api {
-        id: contract.rest_api_id.clone(),
-        deployment_id: stage.pointer.deployment_id.to_string(),
-        fingerprint: fingerprint.map(|fingerprint| fingerprint.to_string()),
-        state,
-        changes,
-        reasons,
-    });
+    document.api = Some(api(&contract.rest_api_id, &stage.pointer.deployment_id, freshness));
     if let Some(intent) = &lease.intent {
         drift.push(format!(
             "the switch to {} is under way, or was interrupted; the next command that changes the stage \
@@ -159,6 +144,25 @@ async fn observe(session: &Session) -> Result<Document> {
     document.unversioned = Some(calls.unversioned);
     document.held = lease.holder.as_ref().map(describe);
     Ok(document)
+}
+
+/// The API of a stage, compared with what the stage serves.
+pub(super) fn api(id: &str, deployment_id: &DeploymentId, freshness: stage::Freshness) -> Api {
+    let (state, fingerprint, changes, reasons) = match freshness {
+        stage::Freshness::Fresh(fingerprint) => (Freshness::Fresh, Some(fingerprint), vec![], vec![]),
+        stage::Freshness::Stale(fingerprint, changes) => {
+            (Freshness::Stale, Some(fingerprint), changes, vec![])
+        }
+        stage::Freshness::Unknown(reasons) => (Freshness::Unknown, None, vec![], reasons),
+    };
+    Api {
+        id: id.to_owned(),
+        deployment_id: deployment_id.to_string(),
+        fingerprint: fingerprint.map(|fingerprint| fingerprint.to_string()),
+        state,
+        changes,
+        reasons,
+    }
 }
 
 /// How the code differs from the live record. Reads older records only for code that the lease and the newest

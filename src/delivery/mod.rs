@@ -8,4 +8,5 @@ pub(crate) mod pipeline;
 pub(crate) mod plan;
 pub(crate) mod promotion;
 pub(crate) mod source;
+pub(crate) mod stage_variables;
 mod store_error;

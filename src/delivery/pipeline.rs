@@ -4,6 +4,7 @@ use futures::future::{Either, select};
 
 use super::layers::Infrastructure;
 use super::source::{Source, Stored};
+use super::stage_variables;
 use crate::aws::s3::Bucket;
 use crate::engine::held::HeldStage;
 use crate::engine::operations::{Origin, Released};
@@ -23,10 +24,16 @@ pub(crate) struct Delivered {
 
 /// Releases `version` from `source`: plan the layers and build the artifacts concurrently, upload, apply the layers,
 /// and then the release itself.
+/// With `force`, also if exactly this release is live.
 ///
 /// # Errors
 /// Those of each step. The hint says what is live.
-pub(crate) async fn run_release(session: &Session, version: &Version, source: &Source) -> Result<Delivered> {
+pub(crate) async fn run_release(
+    session: &Session,
+    version: &Version,
+    source: &Source,
+    force: bool,
+) -> Result<Delivered> {
     let driver = session.driver_for(Some(version)).await?;
     let infrastructure = Infrastructure::new(session, driver)?;
     let command = format!("{} {version}", source.command());
@@ -45,7 +52,7 @@ pub(crate) async fn run_release(session: &Session, version: &Version, source: &S
             .during(async |held| {
                 let stored = artifacts.store(session, held, version).await?;
                 infrastructure.apply(&mut progress, all()).await?;
-                release_stored(session, held, version, stored).await
+                release_stored(session, held, version, stored, force).await
             })
             .await;
     };
@@ -56,7 +63,7 @@ pub(crate) async fn run_release(session: &Session, version: &Version, source: &S
         // A plan that fails stops the release before anything is uploaded.
         let stored = artifacts.store(session, held, version).await?;
         infrastructure.apply(&mut progress, all()).await?;
-        release_stored(session, held, version, stored).await
+        release_stored(session, held, version, stored, force).await
     })
     .await
 }
@@ -67,6 +74,7 @@ async fn release_stored(
     held: &HeldStage<'_, Bucket>,
     version: &Version,
     stored: Stored,
+    force: bool,
 ) -> Result<Delivered> {
     // The layer was just applied, so a missing contract is a missing output, and not a missing release.
     let contract = match session.applied_contract().await? {
@@ -74,11 +82,13 @@ async fn release_stored(
         None => Contract::read(&session.settings.contract, None, &[])?,
     };
     session.require_one_bucket(&contract, held.store.name())?;
+    stage_variables::must_be_in_contract(&session.settings, &contract)?;
     let aws_stage = session.aws_stage(&contract)?;
     let Stored { artifacts, git, promoted_from } = stored;
-    let desired = Desired { version: version.clone(), artifacts, functions: contract.functions.clone() };
+    let (functions, variables) = (contract.functions.clone(), contract.variables.clone());
+    let desired = Desired { version: version.clone(), artifacts, functions, variables };
     let api = (contract.rest_api_id.as_str(), contract.stage_name.as_str());
-    let released = held.release(&aws_stage, desired, Origin { git, promoted_from, api }).await?;
+    let released = held.release(&aws_stage, desired, Origin { git, promoted_from, api, force }).await?;
     Ok(Delivered { released, url: session.url(&contract) })
 }
 

@@ -6,6 +6,7 @@ use futures::try_join;
 
 use super::build::{Built, build};
 use super::layers::{Infrastructure, LayerPlan, PlannedLayer};
+use super::stage_variables;
 use crate::aws::api_gateway::AwsStage;
 use crate::engine::ledger::Ledger;
 use crate::engine::observe::{self, Freshness};
@@ -40,7 +41,9 @@ impl DeliveryPlan {
     pub(crate) fn changes(&self) -> bool {
         self.layers.iter().any(|layer| !matches!(layer.plan, LayerPlan::NoChanges))
             || self.release.as_ref().is_none_or(|release| {
-                !release.plan.keeps_all() || !matches!(release.freshness, Freshness::Fresh(_))
+                !release.plan.keeps_all()
+                    || !release.plan.variables.is_empty()
+                    || !matches!(release.freshness, Freshness::Fresh(_))
             })
     }
 }
@@ -56,6 +59,13 @@ pub(crate) async fn plan_release(session: &Session, version: Option<Version>) ->
     let driver = session.driver_for(Some(&version)).await?;
     let infrastructure = Infrastructure::new(session, driver)?;
     let (layers, built) = try_join!(infrastructure.plan_all(), build(session))?;
+    let output = &session.settings.contract;
+    let is_applied =
+        |layer: &PlannedLayer| layer.name == output.layer && matches!(layer.plan, LayerPlan::NoChanges);
+    // An apply of the layer may change the contract.
+    if let Some(contract) = contract.as_ref().filter(|_| layers.iter().any(is_applied)) {
+        stage_variables::must_be_in_contract(&session.settings, contract)?;
+    }
     let release = match (contract, aws_stage) {
         (Some(contract), Some(aws_stage)) => {
             let release = functions_and_api(session, &contract, &aws_stage, &version, &built);
@@ -111,7 +121,8 @@ async fn functions_and_api(
             (artifact.name.clone(), record)
         })
         .collect();
-    let desired = Desired { version: version.clone(), artifacts, functions: contract.functions.clone() };
+    let (functions, variables) = (contract.functions.clone(), contract.variables.clone());
+    let desired = Desired { version: version.clone(), artifacts, functions, variables };
     let checks = &session.settings.checks;
     let plan =
         observe::observe_and_plan(aws_stage, &desired, checks, ledger.head(), async |head, _| Ok(head));

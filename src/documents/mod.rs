@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::documents::conformance::ConformanceBody;
 use crate::documents::result::{ErrorDocument, Freshness, SCHEMA};
 use crate::release::calls::{OtherCall, UnversionedCall};
+use crate::release::diff::Change;
 use crate::release::model::{DeploymentId, Pointer, Version};
 use crate::release::prune::OldVersion;
 use crate::release::record::Record;
@@ -105,6 +106,8 @@ pub(crate) struct PlanBody {
     pub(crate) functions: Option<BTreeMap<String, PlannedWork>>,
     /// The functions whose architecture would change.
     pub(crate) architectures: BTreeMap<String, PlannedArchitecture>,
+    /// The project's own stage variables that would change.
+    pub(crate) variables: BTreeMap<String, Change<String>>,
     /// Whether the API has changed; null before the first release.
     pub(crate) api: Option<PlannedApi>,
 }

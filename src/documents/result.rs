@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::error::{Error, ErrorId};
 use crate::event::StepTime;
 use crate::release::calls::UnversionedCall;
+use crate::release::diff::Diff;
 use crate::release::record::Record;
 
 /// The form of the document.
@@ -37,6 +38,10 @@ pub(crate) struct Document {
     pub(crate) api: Option<Api>,
     /// The version of the release that was live before.
     pub(crate) previous: Option<String>,
+    /// How the release that is live now differs from the one before; only in `rollback`, and only if the
+    /// ledger has what was live before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) diff: Option<Diff>,
     /// The steps of the command and their durations.
     pub(crate) steps: Vec<StepTime>,
     /// Differences between the stage and its last record; only in `status`.
@@ -140,6 +145,7 @@ impl Document {
             before: BTreeMap::new(),
             api: None,
             previous: None,
+            diff: None,
             steps: Vec::new(),
             drift: None,
             unversioned: None,
@@ -160,13 +166,16 @@ impl Document {
         document.outcome = outcome;
         document.url = Some(url.to_owned());
         document.describe(record);
+        document.previous = record.before.pointer.release().map(|version| version.to_string());
+        if outcome == Outcome::Unchanged {
+            return document;
+        }
         let variables = &record.before.pointer.variables;
         document.before = document
             .functions
             .keys()
             .filter_map(|key| Some((key.clone(), variables.get(key)?.clone())))
             .collect();
-        document.previous = record.before.pointer.release().map(|version| version.to_string());
         document
     }
 

@@ -53,10 +53,13 @@ pub(crate) struct Listing {
 }
 
 impl Head {
-    /// The record that a rollback goes to, if it has been read.
-    pub(crate) fn rollback_target(&self) -> Option<&Record> {
-        let number = self.current.as_ref()?.before.record?;
-        self.previous.as_ref().filter(|record| record.number == number && record.outcome == Outcome::Live)
+    /// The record that a rollback goes to, with the release that it makes, if it has been read.
+    pub(crate) fn rollback_target(&self) -> Option<Record> {
+        let current = self.current.as_ref()?;
+        let number = current.before.record?;
+        let previous = self.previous.as_ref().filter(|record| record.number == number)?;
+        let restored = Record { release: previous.restored(&current.release), ..previous.clone() };
+        previous.is_rollback_target(&current.release).then_some(restored)
     }
 
     /// Whether the current record moved the stage to `pointer`.

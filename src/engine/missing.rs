@@ -10,7 +10,7 @@ use crate::engine::ledger::Head;
 use crate::engine::observe::unreadable;
 use crate::engine::ports::{StagePort, Store};
 use crate::error::{Error, ErrorId, Result};
-use crate::release::model::Version;
+use crate::release::model::{StageName, Version};
 use crate::release::record::{FunctionRecord, Outcome, Release};
 use crate::release::state::{Activity, PublishedState};
 
@@ -42,6 +42,11 @@ impl Parts {
             format!("{name}:{version} is not active: its first invocation fails and activates it")
         });
         self.missing.into_iter().chain(inactive)
+    }
+
+    /// Whether all exist and can be invoked.
+    pub(super) fn are_ready(&self) -> bool {
+        self.missing.is_empty() && self.inactive.is_empty()
     }
 }
 
@@ -84,6 +89,11 @@ pub(super) async fn parts(port: &impl StagePort, release: &Release) -> Result<Pa
     }
     parts.missing.extend(deployment);
     Ok(parts)
+}
+
+/// What to do where no rollback is possible.
+pub(super) fn release_again(stage: &StageName) -> String {
+    format!("release that source again: `deployctl release --version <V> --stage {stage}`")
 }
 
 impl<S: Store + Clone> HeldStage<'_, S> {
@@ -130,14 +140,14 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         let message = format!("failed to roll back to release {}: {}", release.version, missing.join(", "));
         // Only a hint: its failure must not replace the error.
         let restorable = self.restorable(port, &release.version, head).await.unwrap_or_default();
+        let again = release_again(&self.context.stage);
         let hint = if restorable.is_empty() {
-            "nothing was changed; no other release can be restored; release that source again".to_owned()
+            format!("nothing was changed; no other release can be restored; {again}")
         } else {
             let versions: Vec<&str> = restorable.iter().map(Version::as_str).collect();
+            let versions = versions.join(", ");
             format!(
-                "nothing was changed; restorable: {}; run `deployctl rollback --to <V>`, or release that \
-                 source again",
-                versions.join(", ")
+                "nothing was changed; restorable: {versions}; run `deployctl rollback --to <V>`, or {again}"
             )
         };
         Error::preflight(ErrorId::RollbackGone, message).hint(hint)

@@ -9,7 +9,7 @@ use crate::engine::held::{HeldStage, StageContext};
 use crate::engine::interrupt::{interrupted, unless_interrupted, with_grace};
 use crate::engine::lease::{Holder, Lease, PreviousHolder};
 use crate::engine::ledger::{Head, Ledger};
-use crate::engine::missing::{RollbackOptions, parts};
+use crate::engine::missing::{RollbackOptions, parts, release_again};
 use crate::engine::observe::{
     Freshness, definition, empty, freshness, observe_and_plan, refused, require_versioned, stage,
 };
@@ -25,7 +25,7 @@ use crate::release::default_check::{Candidate, Live};
 use crate::release::definition::{AUTHORIZER_TTL_SECONDS, Definition};
 use crate::release::model::{FunctionKey, Pointer, StageName, Version};
 use crate::release::patch::Size;
-use crate::release::plan::{self, Desired, Target};
+use crate::release::plan::{self, Desired, Observed, Target};
 use crate::release::record::{Action, ApiRecord, Before, Git, Outcome, Record, Release, SCHEMA};
 use crate::release::state::{Caches, StageState};
 
@@ -33,8 +33,20 @@ use crate::release::state::{Caches, StageState};
 #[derive(Debug)]
 pub(crate) struct Released {
     pub(crate) record: Record,
+    /// Whether it was live already, so that nothing was created.
+    pub(crate) unchanged: bool,
     /// How its API differs from the previous one; empty if that is unknown.
     pub(crate) api_changes: Vec<String>,
+}
+
+/// The result of a rollback.
+#[derive(Debug)]
+pub(crate) struct RolledBack {
+    /// The record of the release that is live now.
+    pub(crate) record: Record,
+    /// The record that the rollback went to. It is `record` itself if that release was live already: then
+    /// nothing was changed.
+    pub(crate) target: Record,
 }
 
 /// The origin of a release and the API it goes to.
@@ -46,6 +58,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) promoted_from: Option<StageName>,
     /// The REST API and its stage.
     pub(crate) api: (&'a str, &'a str),
+    /// Whether to deploy a release that is live already.
+    pub(crate) force: bool,
 }
 
 impl<'a, S: Store + Clone> HeldStage<'a, S> {
@@ -70,7 +84,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     }
 
     /// Releases `desired`, whose zips are in the store: observe, plan, prepare, check, switch, verify,
-    /// record.
+    /// record. Creates nothing if exactly this release is live, unless `origin.force`.
     ///
     /// # Errors
     /// `release.refused`, `release.too_large` and `api.unversioned` before anything is changed, and as [`HeldStage::prepare`],
@@ -83,10 +97,25 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     ) -> Result<Released> {
         let StageContext { events, checks, .. } = self.context;
         let resolve = async |head, stage: &StageState| self.resolve_head(head, stage).await;
-        let observe = observe_and_plan(port, &desired, checks, self.head(port), resolve);
-        let observe = unless_interrupted(&self.context.cancel, observe);
-        let (head, observed, plan) = events.step("read current state", observe).await?;
-        require_versioned(&plan.calls, Kind::Preflight, "the old release serves, nothing was published")?;
+        let observe = async {
+            let planned = observe_and_plan(port, &desired, checks, self.head(port), resolve).await?;
+            let (_, observed, plan) = &planned;
+            require_versioned(&plan.calls, Kind::Preflight, "the old release serves, nothing was published")?;
+            let live = plan.live(&desired, observed).filter(|_| !origin.force);
+            let unchanged = match live {
+                Some(record) if self.is_current(port, record, observed, origin.api).await? => {
+                    Some(record.clone())
+                }
+                _ => None,
+            };
+            Ok::<_, Error>((planned, unchanged))
+        };
+        // On the heap, because the futures of a release are large.
+        let observe = unless_interrupted(&self.context.cancel, Box::pin(observe));
+        let ((head, observed, plan), unchanged) = events.step("read current state", observe).await?;
+        if let Some(record) = unchanged {
+            return Ok(Released { record, unchanged: true, api_changes: Vec::new() });
+        }
         events.note(format!("plan:\n{plan}"));
 
         let prepare = events.step("publish versions", self.prepare(port, &plan, &observed));
@@ -110,6 +139,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                 unproven: definition.unproven().to_vec(),
                 versioned: true,
             },
+            variables: Some(desired.variables),
         };
         let current = head.current.as_ref();
         let from = &observed.stage.pointer;
@@ -127,7 +157,27 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             join!(check, self.api_changes(current, &definition, &release.api.fingerprint));
         checked?;
         let record = self.go_live(port, action, release, head, answered_before).await?;
-        Ok(Released { record, api_changes })
+        Ok(Released { record, unchanged: false, api_changes })
+    }
+
+    /// Whether everything that the live release points to exists and can be invoked, and the stage is proven
+    /// to serve the API as it is defined.
+    async fn is_current(
+        &self,
+        port: &impl StagePort,
+        record: &Record,
+        observed: &Observed,
+        (api, api_stage): (&str, &str),
+    ) -> Result<bool> {
+        let release = &record.release;
+        let is_same_api = release.api.id == api && release.api.stage == api_stage;
+        if !is_same_api || !release.api.unproven.is_empty() {
+            return Ok(false);
+        }
+        let Observed { stage, definition, .. } = observed;
+        let freshness = freshness(port, &self.ledger, stage, Some(record), definition);
+        let (parts, freshness) = try_join!(parts(port, release), freshness)?;
+        Ok(parts.are_ready() && matches!(freshness, Freshness::Fresh(_)))
     }
 
     /// How the API that goes live differs from the previous one; empty if that is unknown, because a release
@@ -190,7 +240,8 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         Ok((record, Some(changes)))
     }
 
-    /// Moves the stage back to the previous release, or to the newest release of version `options.to`.
+    /// Moves the stage back to the newest earlier release that differs from the live one, or to the newest
+    /// release of version `options.to`.
     ///
     /// A rollback is urgent, so the usual one needs few round trips: if the lease has the previous release,
     /// that is checked while the lease is taken, and the write that takes the lease already holds the intent.
@@ -202,7 +253,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         store: S,
         port: &W,
         options: RollbackOptions<'_>,
-    ) -> Result<Record> {
+    ) -> Result<RolledBack> {
         let holder = Holder::new(unique_id(), context.who.clone(), "rollback".to_owned());
         let read = unless_interrupted(&context.cancel, async {
             try_join!(Lease::peek(&store, &context.stage), stage(port))
@@ -214,10 +265,9 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             .and_then(|document| document.head())
             .filter(|head| head.matches(&now.pointer));
         let head = head.filter(|_| options.to.is_none()).cloned();
-        if let Some((target, head)) =
-            head.and_then(|head| Some((head.rollback_target()?.release.clone(), head)))
-        {
-            let mut record = record(context, Action::Rollback, target, &head, &now)?;
+        if let Some((target, head)) = head.and_then(|head| Some((head.rollback_target()?, head))) {
+            let release = target.release.clone();
+            let mut record = record(context, Action::Rollback, release, &head, &now)?;
             record.number = head.next()?;
             let as_holder = (&holder, &context.clock);
             let acquire = Lease::acquire_with_intent(
@@ -253,7 +303,9 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                             return Err(error);
                         }
                         let caches = caches(&now, &head, &record.release);
-                        held.switch_over(port, record, head, &held.live_checks(&[], caches, false)).await
+                        let checks = held.live_checks(&[], caches, false);
+                        let record = held.switch_over(port, record, head, &checks).await?;
+                        Ok(RolledBack { record, target })
                     })
                     .await;
             }
@@ -266,11 +318,19 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             });
             let (head, now) = observe.await?;
             let find = unless_interrupted(&context.cancel, held.target(&head, &now, options.to));
-            let target = context.events.step("find release", find).await?;
+            let mut target = context.events.step("find release", find).await?;
+            if let Some(current) = &head.current {
+                target.release = target.restored(&current.release);
+            }
+            let current = head.current.as_ref().filter(|current| current.release.is_served_by(&now.pointer));
+            if now.canary.is_none() && current.is_some_and(|current| current.number == target.number) {
+                return Ok(RolledBack { record: target.clone(), target });
+            }
             let check = unless_interrupted(&context.cancel, parts(port, &target.release));
             let parts = context.events.step("check release", check).await?;
             held.make_restorable(port, &target.release, parts, options, &head).await?;
-            held.go_live(port, Action::Rollback, target.release, head, false).await
+            let record = held.go_live(port, Action::Rollback, target.release.clone(), head, false).await?;
+            Ok(RolledBack { record, target })
         })
         .await
     }
@@ -344,25 +404,28 @@ pub(super) async fn rollback_target<S: Store>(
     now: &StageState,
 ) -> Result<Record> {
     let current = head.current.as_ref().ok_or_else(|| empty(stage))?;
-    let unknown = |version: &Version| {
-        let message = format!("failed to roll back: the ledger has no release before {version}");
-        Error::preflight(ErrorId::RollbackNoTarget, message)
-            .hint("nothing was changed; choose a release of `deployctl history` with `rollback --to <V>`")
-    };
-    if current.pointer.deployment_id != now.pointer.deployment_id {
-        // The stage was moved without deployctl, to a deployment of no record: the newest release is the
+    if !current.release.is_served_by(&now.pointer) {
+        // The stage was moved without deployctl, to something that is in no record: the newest release is the
         // target.
         return Ok(current.clone());
     }
-    // A release that failed its checks and could not be switched back is skipped.
     let mut record = current.clone();
-    loop {
-        let number = record.before.record.ok_or_else(|| unknown(&current.release.version))?;
+    while let Some(number) = record.preceding() {
         record = ledger.record(number).await?;
-        if record.outcome == Outcome::Live {
+        if record.is_rollback_target(&current.release) {
             return Ok(record);
         }
     }
+    let version = &current.release.version;
+    let message = format!(
+        "failed to roll back: {version} is live, and no earlier release in the ledger has other function \
+         versions or another API"
+    );
+    let again = release_again(stage);
+    Err(Error::preflight(ErrorId::RollbackNoTarget, message).hint(format!(
+        "nothing was changed, and {version} is still live; choose a release of `deployctl history` with \
+         `rollback --to <V>`, or {again}"
+    )))
 }
 
 /// Checks that one call can move a stage from one pointer to another.

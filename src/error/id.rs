@@ -62,6 +62,7 @@ error_ids! {
     ConformanceSandbox = "conformance.sandbox",
     ConformanceUnconfirmed = "conformance.unconfirmed",
     ContractInvalid = "contract.invalid",
+    ContractVariables = "contract.variables",
     ContractMissing = "contract.missing",
     DestroyReleases = "destroy.releases",
     DestroyUnconfirmed = "destroy.unconfirmed",

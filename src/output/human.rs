@@ -7,6 +7,7 @@ use super::theme::{ATTENTION, DIM, FAILURE, PALETTE, STRONG, SUCCESS, duration};
 use crate::documents::LogLine;
 use crate::documents::result::{Document, Freshness, Function, Outcome};
 use crate::error::Error;
+use crate::release::diff::Diff;
 
 /// The result of a command with a [`Document`], with its duration if given.
 pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
@@ -15,16 +16,18 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
     let headline = match document.outcome {
         Outcome::Released => format!("released {version}"),
         Outcome::Redeployed => format!("redeployed the API of {version}"),
-        Outcome::RolledBack => format!("rolled back to {version}"),
+        Outcome::RolledBack => format!("rolled back {}", moved(document)),
         Outcome::Unchanged if document.command == "status" => format!("serves {version}"),
-        Outcome::Unchanged => format!("nothing to do: {version} is live and fresh"),
+        Outcome::Unchanged if is_fresh(document) => format!("nothing to do: {version} is live and fresh"),
+        Outcome::Unchanged => format!("nothing to do: {version} is live"),
         Outcome::SwitchedBack | Outcome::Stuck | Outcome::Failed => "failed".to_owned(),
     };
     let stage = document.stage.as_deref().unwrap_or("unknown");
     let took = took.map(|took| format!(" {DIM}in {}{DIM:#}", duration(took))).unwrap_or_default();
     let _ = writeln!(text, "{STRONG}{stage}{STRONG:#}: {headline}{took}");
+    let shows_previous = matches!(document.outcome, Outcome::Released | Outcome::Redeployed);
     if let Some(previous) =
-        document.previous.as_deref().filter(|previous| document.command != "status" && *previous != version)
+        document.previous.as_deref().filter(|previous| shows_previous && *previous != version)
     {
         let _ = writeln!(text, "  {:<14} {previous}", "before");
     }
@@ -54,6 +57,9 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
             let _ = writeln!(text, "                 {change}");
         }
     }
+    if let Some(diff) = &document.diff {
+        text.push_str(&differences(diff));
+    }
     for drift in document.drift.iter().flatten() {
         let _ = writeln!(text, "  {ATTENTION}!{ATTENTION:#} {drift}");
     }
@@ -67,6 +73,41 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
         let _ = writeln!(text, "  {url}");
     }
     text
+}
+
+fn is_fresh(document: &Document) -> bool {
+    document.api.as_ref().is_some_and(|api| api.state == Freshness::Fresh)
+}
+
+/// From where to where a rollback moved the stage. Two records can have the same version.
+pub(super) fn moved(document: &Document) -> String {
+    let version = document.version.as_deref().unwrap_or("none");
+    match (&document.diff, document.previous.as_deref()) {
+        (Some(Diff { from, to, .. }), Some(previous)) if previous == version => {
+            format!("from {previous} (record {}) to {version} (record {})", from.record, to.record)
+        }
+        (_, Some(previous)) => format!("from {previous} to {version}"),
+        (_, None) => format!("to {version}"),
+    }
+}
+
+/// What a rollback changed for callers. The lines of the functions already show their versions.
+fn differences(diff: &Diff) -> String {
+    let mut lines = Vec::new();
+    if diff.functions.is_empty() {
+        lines.push("the function versions are the same".to_owned());
+    }
+    let removed = diff.functions.iter().filter(|(_, change)| change.to.is_none());
+    lines.extend(removed.map(|(key, _)| format!("function {key}: removed")));
+    let variables = diff.variables.iter();
+    lines.extend(variables.map(|(name, change)| format!("variable {name}: {}", change.show(String::clone))));
+    match &diff.api.changes {
+        None => lines.push("API: it differs; the definitions to compare are no longer stored".to_owned()),
+        Some(changes) if changes.is_empty() => lines.push("the API is the same".to_owned()),
+        Some(changes) => lines.extend(changes.iter().map(|change| format!("API {change}"))),
+    }
+    let labels = std::iter::once("changed").chain(std::iter::repeat(""));
+    labels.zip(lines).map(|(label, line)| format!("  {label:<14} {line}\n")).collect()
 }
 
 /// The screen of `status --watch`: the result or an error, and the time.

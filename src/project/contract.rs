@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::settings::OutputName;
-use crate::release::model::{FunctionKey, MAX_FUNCTIONS};
+use crate::release::model::{FunctionKey, MAX_FUNCTIONS, variable_problem};
 use crate::release::plan::Target;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(crate) struct Contract {
     pub(crate) invoke_url: String,
     /// The released functions, by stage variable.
     pub(crate) functions: BTreeMap<FunctionKey, Target>,
+    /// The project's own stage variables, which are part of a release.
+    pub(crate) variables: BTreeMap<String, String>,
 }
 
 impl Contract {
@@ -61,6 +63,7 @@ impl Contract {
             }
             other => problems.push(format!("functions: expected an object, found {}", kind(other))),
         }
+        let variables = variables(value.get("variables"), &functions, &mut problems);
         if !problems.is_empty() {
             return Err(Error::new(
                 Kind::Terraform,
@@ -74,12 +77,44 @@ impl Contract {
             )
             .hint(HINT));
         }
-        Ok(Self { artifact_bucket, rest_api_id, stage_name, invoke_url, functions })
+        Ok(Self { artifact_bucket, rest_api_id, stage_name, invoke_url, functions, variables })
     }
 }
 
 const HINT: &str = "what is live is unchanged; the output must be { artifact_bucket, rest_api_id, stage_name, \
-                    invoke_url, functions = { <key> = { name, artifact } } }";
+                    invoke_url, functions = { <key> = { name, artifact } } }, and can have \
+                    variables = { <name> = <string> }";
+
+/// Reads the project's own stage variables.
+fn variables(
+    found: Option<&Value>,
+    functions: &BTreeMap<FunctionKey, Target>,
+    problems: &mut Vec<String>,
+) -> BTreeMap<String, String> {
+    let found = match found {
+        None | Some(Value::Null) => return BTreeMap::new(),
+        Some(Value::Object(found)) => found,
+        other => {
+            problems.push(format!("variables: expected an object, found {}", kind(other)));
+            return BTreeMap::new();
+        }
+    };
+    let mut variables = BTreeMap::new();
+    for (name, value) in found {
+        let Value::String(text) = value else {
+            let found = kind(Some(value));
+            problems.push(format!("variables.{name}: expected a string, found {found}"));
+            continue;
+        };
+        if functions.keys().any(|key| key.as_str() == name) {
+            problems.push(format!("variables.{name}: this is the key of a function; choose another name"));
+        } else if let Some(problem) = variable_problem(name, text) {
+            problems.push(format!("variables.{name}: {problem}"));
+        }
+        variables.insert(name.clone(), text.clone());
+    }
+    variables
+}
 
 fn missing(output: &OutputName, available: &[String]) -> Error {
     let existing = if available.is_empty() { "no outputs".to_owned() } else { available.join(", ") };
@@ -161,6 +196,35 @@ mod tests {
             "functions.ok: expected { name, artifact }, found a string",
         ] {
             assert!(error.message.contains(part), "{part}\n{}", error.message);
+        }
+    }
+
+    #[test]
+    fn stage_variables_of_the_project_are_checked() {
+        let read = |variables: Value| {
+            let value = json!({
+                "artifact_bucket": "b", "rest_api_id": "a", "stage_name": "dev", "invoke_url": "u",
+                "functions": { "users_get": { "name": "x", "artifact": "y" } }, "variables": variables,
+            });
+            Contract::read(&output(), Some(&value), &[])
+        };
+        let contract = read(json!({ "table": "users-dev", "url": "https://x.example/a?b=c&d,e" })).unwrap();
+        assert_eq!(contract.variables["table"], "users-dev");
+        assert!(read(Value::Null).unwrap().variables.is_empty());
+        let long = "9".repeat(513);
+        for (variables, problem) in [
+            (json!({ "release": "1" }), "variables.release: deployctl sets this variable"),
+            (json!({ "users_get": "1" }), "variables.users_get: this is the key of a function"),
+            (json!({ "a-b": "1" }), "variables.a-b: the name of a stage variable"),
+            (json!({ "a": "" }), "variables.a: the value of a stage variable"),
+            (json!({ "a": "two words" }), "variables.a: the value of a stage variable"),
+            (json!({ "a": long }), "variables.a: the value of a stage variable"),
+            (json!({ "a": 1 }), "variables.a: expected a string, found a number"),
+            (json!(["a"]), "variables: expected an object, found a list"),
+        ] {
+            let error = read(variables).unwrap_err();
+            assert_eq!(error.id, ErrorId::ContractInvalid);
+            assert!(error.message.contains(problem), "{problem}\n{}", error.message);
         }
     }
 

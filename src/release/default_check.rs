@@ -208,6 +208,7 @@ mod tests {
                 unproven: Vec::new(),
                 versioned: true,
             },
+            variables: None,
         }
     }
 

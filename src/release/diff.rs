@@ -18,7 +18,7 @@ pub(crate) struct Diff {
     pub(crate) from: Side,
     /// The second of the two releases.
     pub(crate) to: Side,
-    /// Whether artifacts, functions or API differ.
+    /// Whether artifacts, functions, API or variables differ.
     pub(crate) differs: bool,
     /// The zips that differ.
     pub(crate) artifacts: BTreeMap<String, Change<Bytes>>,
@@ -26,6 +26,8 @@ pub(crate) struct Diff {
     pub(crate) functions: BTreeMap<String, Change<Function>>,
     /// The comparison of the API definitions.
     pub(crate) api: Api,
+    /// The project's own stage variables that differ.
+    pub(crate) variables: BTreeMap<String, Change<String>>,
 }
 
 /// One of the two releases.
@@ -92,6 +94,8 @@ impl Diff {
     pub(crate) fn of(from: &Record, to: &Record, frozen: [Option<&Definition>; 2]) -> Self {
         let artifacts = changed(&from.release.artifacts, &to.release.artifacts, Bytes::of);
         let functions = changed(&from.release.functions, &to.release.functions, Function::of);
+        let own = |record: &Record| record.release.variables.clone().unwrap_or_default();
+        let variables = changed(&own(from), &own(to), String::clone);
         let fingerprints = (from.release.api.fingerprint, to.release.api.fingerprint);
         let changes = match frozen {
             _ if fingerprints.0 == fingerprints.1 => Some(Vec::new()),
@@ -100,12 +104,16 @@ impl Diff {
         };
         let fingerprint = Change { from: Some(fingerprints.0), to: Some(fingerprints.1) };
         Self {
-            differs: !artifacts.is_empty() || !functions.is_empty() || fingerprints.0 != fingerprints.1,
+            differs: !artifacts.is_empty()
+                || !functions.is_empty()
+                || !variables.is_empty()
+                || fingerprints.0 != fingerprints.1,
             from: Side::of(from),
             to: Side::of(to),
             artifacts,
             functions,
             api: Api { fingerprint, changes },
+            variables,
         }
     }
 }
@@ -178,6 +186,9 @@ impl fmt::Display for Diff {
         for (key, change) in &self.functions {
             writeln!(f, "function {key}: {}", function(change))?;
         }
+        for (name, change) in &self.variables {
+            writeln!(f, "variable {name}: {}", change.show(String::clone))?;
+        }
         match &self.api.changes {
             None => writeln!(f, "API: it differs; the definitions to compare are no longer kept")?,
             Some(changes) => changes.iter().try_for_each(|change| writeln!(f, "API {change}"))?,
@@ -190,7 +201,7 @@ impl fmt::Display for Diff {
 }
 
 impl<T> Change<T> {
-    fn show(&self, shown: impl Fn(&T) -> String) -> String {
+    pub(crate) fn show(&self, shown: impl Fn(&T) -> String) -> String {
         match (&self.from, &self.to) {
             (Some(from), Some(to)) => format!("{} -> {}", shown(from), shown(to)),
             (None, Some(to)) => format!("added, {}", shown(to)),

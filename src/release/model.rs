@@ -143,6 +143,19 @@ name!(AccountId, "account", "^[0-9]{12}$", "an AWS account id has 12 digits", |t
 /// The stage variable that names the release a stage serves.
 pub(crate) const RELEASE_VARIABLE: &str = "release";
 
+/// Why API Gateway does not take a stage variable of the project.
+pub(crate) fn variable_problem(name: &str, value: &str) -> Option<&'static str> {
+    if !within(name, 64, "_") {
+        Some("the name of a stage variable has 1 to 64 letters, digits and '_'")
+    } else if name == RELEASE_VARIABLE {
+        Some("deployctl sets this variable; choose another name")
+    } else if !within(value, 512, "-._~:/?#&=,") {
+        Some("the value of a stage variable has 1 to 512 letters, digits and '-._~:/?#&=,'")
+    } else {
+        None
+    }
+}
+
 /// The most functions a stage can hold: API Gateway allows 100 stage variables, and one names the release.
 /// A release has fewer, because one call must move them (`release::patch`).
 pub(crate) const MAX_FUNCTIONS: usize = 99;

@@ -6,9 +6,10 @@ use std::fmt;
 use super::calls::{Calls, Location};
 use super::check::Invocation;
 use super::definition::Definition;
+use super::diff::Change;
 use super::model::{FunctionKey, FunctionName, FunctionVersion, RELEASE_VARIABLE, Version};
 use super::patch::{MAX_OPERATIONS, Size};
-use super::record::{ArtifactRecord, FunctionRecord, Record};
+use super::record::{ArtifactRecord, FunctionRecord, Outcome, Record};
 use crate::release::state::{ArchitectureChange, Code, FunctionState, StageState};
 
 /// The release that is to be live.
@@ -19,6 +20,8 @@ pub(crate) struct Desired {
     pub(crate) artifacts: BTreeMap<String, ArtifactRecord>,
     /// The functions, by stage variable.
     pub(crate) functions: BTreeMap<FunctionKey, Target>,
+    /// The project's own stage variables.
+    pub(crate) variables: BTreeMap<String, String>,
 }
 
 /// A function of the contract.
@@ -47,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) functions: BTreeMap<FunctionKey, Step>,
     /// The calls of the API. A release is refused while some are unversioned.
     pub(crate) calls: Calls,
+    /// The project's own stage variables that the switch changes.
+    pub(crate) variables: BTreeMap<String, Change<String>>,
 }
 
 /// The step of one function.
@@ -131,14 +136,16 @@ pub(crate) fn check_size(size: Size) -> Result<(), Refusal> {
 
 /// The stage variables of a release.
 fn variables(desired: &Desired) -> impl Iterator<Item = &str> {
-    desired.functions.keys().map(FunctionKey::as_str).chain([RELEASE_VARIABLE])
+    let own = desired.variables.keys().map(String::as_str);
+    desired.functions.keys().map(FunctionKey::as_str).chain(own).chain([RELEASE_VARIABLE])
 }
 
 /// The size of the switch to `desired`. Variables that belong to no release stay, and are sent too.
 fn size(desired: &Desired, observed: &Observed) -> Size {
     let from = &observed.stage.pointer.variables;
-    let former = observed.current.as_ref().map(|record| &record.release.functions);
-    let is_former = |name: &str| former.is_some_and(|all| all.keys().any(|key| key.as_str() == name));
+    let former = observed.current.as_ref().map(|record| &record.release);
+    let is_former =
+        |name: &str| former.is_some_and(|release| release.variable_names().any(|own| own == name));
     let kept = from.keys().map(String::as_str).filter(|name| !is_former(name));
     Size::of(from, kept.chain(variables(desired)))
 }
@@ -177,7 +184,8 @@ pub(crate) fn plan(desired: &Desired, observed: &Observed) -> Result<Plan, Refus
         functions.insert(key.clone(), Step { target: target.clone(), work });
     }
     let calls = Calls::of(&observed.definition, &observed.location, names(&desired.functions));
-    Ok(Plan { version: desired.version.clone(), functions, calls })
+    let variables = changed_variables(desired, observed);
+    Ok(Plan { version: desired.version.clone(), functions, calls, variables })
 }
 
 /// The functions of a contract by name.
@@ -185,6 +193,20 @@ pub(crate) fn names(
     functions: &BTreeMap<FunctionKey, Target>,
 ) -> impl Iterator<Item = (&FunctionKey, &FunctionName)> {
     functions.iter().map(|(key, target)| (key, &target.name))
+}
+
+/// The project's own variables that the stage does not have as they are desired, and those of the live release
+/// that are to be removed.
+fn changed_variables(desired: &Desired, observed: &Observed) -> BTreeMap<String, Change<String>> {
+    let live = &observed.stage.pointer.variables;
+    let former = observed.current.as_ref().and_then(|record| record.release.variables.as_ref());
+    let removed = former.into_iter().flatten().map(|(name, _)| name);
+    let removed = removed.filter(|name| !variables(desired).any(|kept| kept == name.as_str()));
+    let change = |name: &String| {
+        let change = Change { from: live.get(name).cloned(), to: desired.variables.get(name).cloned() };
+        (change.from != change.to).then(|| (name.clone(), change))
+    };
+    desired.variables.keys().chain(removed).filter_map(change).collect()
 }
 
 fn work(
@@ -229,9 +251,30 @@ fn aws_says_changed(live: &FunctionRecord, state: &FunctionState) -> bool {
 }
 
 impl Plan {
-    /// Whether no function changes. A release still creates a new API deployment.
+    /// Whether no function changes.
     pub(crate) fn keeps_all(&self) -> bool {
         self.functions.values().all(|step| matches!(step.work, Work::Keep(_)))
+    }
+
+    /// The record of the live release if it is the desired one: the same version, bytes, functions and
+    /// configuration. Whether the API is the same, too, must be read.
+    pub(crate) fn live<'a>(&self, desired: &Desired, observed: &'a Observed) -> Option<&'a Record> {
+        // A release that a later command recorded may not have passed its checks.
+        let is_verified = |record: &&Record| record.outcome == Outcome::Live && !record.recovered;
+        let record = observed.current.as_ref().filter(is_verified)?;
+        let release = &record.release;
+        let bytes = |all: &BTreeMap<String, ArtifactRecord>| -> Vec<_> {
+            all.iter().map(|(name, artifact)| (name.clone(), artifact.sha256)).collect()
+        };
+        let artifacts_of_desired = desired.functions.iter().map(|(key, target)| (key, &target.artifact));
+        let artifacts_of_live = release.functions.iter().map(|(key, function)| (key, &function.artifact));
+        let is_same = self.keeps_all()
+            && release.version == desired.version
+            && release.variables.clone().unwrap_or_default() == desired.variables
+            && bytes(&release.artifacts) == bytes(&desired.artifacts)
+            && artifacts_of_live.eq(artifacts_of_desired)
+            && release.is_served_by(&observed.stage.pointer);
+        is_same.then_some(record)
     }
 }
 
@@ -249,6 +292,13 @@ impl fmt::Display for Plan {
                 }
                 Work::Publish(why) => writeln!(f, "  publish {key} ({name}): {why}")?,
                 Work::Keep(version) => writeln!(f, "  keep    {key} ({name}): version {version}")?,
+            }
+        }
+        for (name, Change { from, to }) in &self.variables {
+            match (from, to) {
+                (Some(from), Some(to)) => writeln!(f, "  set     {name} = {to} (was {from})")?,
+                (_, Some(to)) => writeln!(f, "  set     {name} = {to}")?,
+                (_, None) => writeln!(f, "  remove  {name}")?,
             }
         }
         write!(f, "  deploy  the API, then switch the stage to {}", self.version)?;
@@ -282,6 +332,7 @@ mod tests {
             version: "1".parse().unwrap(),
             artifacts: [("users".to_owned(), record)].into(),
             functions: [(key.clone(), target)].into(),
+            variables: BTreeMap::new(),
         };
         let state = FunctionState {
             code_sha256: sha256.base64(),

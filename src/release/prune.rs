@@ -143,11 +143,10 @@ pub(crate) fn plan(keep: NonZeroUsize, recorded: &Recorded, existing: &Existing)
             kept.add(&record.release, api);
         }
     }
-    // The target of a rollback: after a redeploy it is the same version with the previous API deployment.
     if let Some(current) = restorable.first() {
-        let target = restorable.iter().find(|record| Some(record.number) == current.before.record);
         kept.add(&current.release, api);
-        if let Some(target) = target {
+        let target = rollback_target(current, &recorded.records);
+        if let Some(target) = target.filter(|record| !recorded.pruned.contains(&record.number)) {
             kept.add(&target.release, api);
             if !kept_versions.contains(&target.release.version) {
                 kept_versions.push(target.release.version.clone());
@@ -178,6 +177,20 @@ pub(crate) fn plan(keep: NonZeroUsize, recorded: &Recorded, existing: &Existing)
         .collect();
     let versions = versions(&kept, &owned, existing);
     Prune { kept: kept_versions, pruned_records, deployments, versions, objects, unmanaged_stages }
+}
+
+/// The target of a rollback: the newest earlier release that differs from the live one. After a redeploy it
+/// can be the same version with the previous API deployment.
+fn rollback_target<'a>(current: &Record, records: &'a [Record]) -> Option<&'a Record> {
+    let numbered = |number| records.iter().find(|record| record.number == number);
+    let mut next = current.preceding();
+    while let Some(record) = next.and_then(numbered) {
+        if record.is_rollback_target(&current.release) {
+            return Some(record);
+        }
+        next = record.preceding();
+    }
+    None
 }
 
 /// Keeps whatever a stage or a canary of the API uses now, even without a record.

@@ -51,6 +51,30 @@ impl Record {
     pub(crate) fn is_same_operation(&self, other: &Self) -> bool {
         (self.at, &self.who, &self.release) == (other.at, &other.who, &other.release)
     }
+
+    /// The number of the record whose release was live before, or of the next older one if that is not known.
+    pub(crate) fn preceding(&self) -> Option<u64> {
+        let number = self.before.record.unwrap_or(self.number.saturating_sub(1));
+        (0 < number && number < self.number).then_some(number)
+    }
+
+    /// Whether a rollback from `live` can go to this record: its release went live, and callers get something
+    /// else from it.
+    pub(crate) fn is_rollback_target(&self, live: &Release) -> bool {
+        self.outcome == Outcome::Live && !self.restored(live).is_equivalent(live)
+    }
+
+    /// The release that a rollback from `live` to this record makes. A record of an older version does not say
+    /// which variables of the stage were the project's. Those of `live` then get the values that the stage
+    /// had, and those that it did not have are removed.
+    pub(crate) fn restored(&self, live: &Release) -> Release {
+        let mut release = self.release.clone();
+        if let (None, Some(own)) = (&release.variables, &live.variables) {
+            let recorded = |name: &String| Some((name.clone(), self.pointer.variables.get(name)?.clone()));
+            release.variables = Some(own.keys().filter_map(recorded).collect());
+        }
+        release
+    }
 }
 
 /// An operation on a stage.
@@ -108,16 +132,42 @@ pub(crate) struct Release {
     pub(crate) functions: BTreeMap<FunctionKey, FunctionRecord>,
     /// The deployment of the API.
     pub(crate) api: ApiRecord,
+    /// The project's own stage variables. Records of older versions do not have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) variables: Option<BTreeMap<String, String>>,
 }
 
 impl Release {
+    /// Whether callers get the same from both: the same function versions, API and stage variables.
+    pub(crate) fn is_equivalent(&self, other: &Self) -> bool {
+        self.api.fingerprint == other.api.fingerprint
+            && self.versions().eq(other.versions())
+            && self.variables.clone().unwrap_or_default() == other.variables.clone().unwrap_or_default()
+    }
+
+    /// The names of the stage variables that this release sets, without the one for its version.
+    pub(crate) fn variable_names(&self) -> impl Iterator<Item = &str> {
+        let own = self.variables.iter().flatten().map(|(name, _)| name.as_str());
+        self.functions.keys().map(FunctionKey::as_str).chain(own)
+    }
+
+    fn versions(&self) -> impl Iterator<Item = (&FunctionKey, &FunctionName, &FunctionVersion)> {
+        self.functions.iter().map(|(key, function)| (key, &function.name, &function.version))
+    }
+
+    /// Whether a stage that points to `pointer` serves this release. It may have further variables.
+    pub(crate) fn is_served_by(&self, pointer: &Pointer) -> bool {
+        pointer.serves(&self.pointer(pointer, None))
+    }
+
     /// The pointer of a stage that serves this release. Variables of `from` that belong neither to this
     /// release nor to `former` are kept.
     pub(crate) fn pointer(&self, from: &Pointer, former: Option<&Release>) -> Pointer {
         let mut variables = from.variables.clone();
-        for key in former.into_iter().flat_map(|release| release.functions.keys()) {
-            variables.remove(key.as_str());
+        for name in former.into_iter().flat_map(Self::variable_names) {
+            variables.remove(name);
         }
+        variables.extend(self.variables.clone().unwrap_or_default());
         variables.insert(RELEASE_VARIABLE.to_owned(), self.version.to_string());
         for (key, function) in &self.functions {
             variables.insert(key.to_string(), function.version.to_string());

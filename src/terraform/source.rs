@@ -243,6 +243,20 @@ pub(crate) fn references(expression: &Expression) -> Vec<Traversal> {
     all.0
 }
 
+/// A module, and the modules of this source tree that it calls.
+pub(crate) fn with_called(root: Module) -> Vec<Module> {
+    let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut modules = Vec::new();
+    let mut waiting = vec![root];
+    while let Some(module) = waiting.pop() {
+        let called: Vec<PathBuf> = module.calls().filter_map(|call| module.local_source(&call)).collect();
+        waiting
+            .extend(called.into_iter().filter(|dir| seen.insert(dir.clone())).map(|dir| Module::read(&dir)));
+        modules.push(module);
+    }
+    modules
+}
+
 /// All folders with Terraform files in and below `root`, sorted by path. Skips hidden folders, `target`,
 /// `node_modules` and `vendor`.
 pub(crate) fn find(root: &Path) -> Vec<Module> {

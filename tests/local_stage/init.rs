@@ -127,6 +127,7 @@ const PROJECTS: &[Expected] = &[
             ("main.tf", ":$${stageVariables.hello}/invocations\")"),
             ("main.tf", "    ignore_changes = [deployment_id, variables, canary_settings]"),
             ("main.tf", "    ignore_changes = [triggers]"),
+            ("deployctl.tf", "    variables = { greeting = \"hello\" }"),
             ("Cargo.toml", "[profile.lambda]"),
             (".gitignore", "/.deployctl"),
         ],

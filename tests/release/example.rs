@@ -261,10 +261,9 @@ impl Story {
         self.project.terraform_calls();
         let again = self.json(&["release", "--version", "1.0.0"]).await;
         let calls = self.project.terraform_calls();
-        assert_eq!(again["outcome"], "released");
-        assert_eq!(again["functions"], first["functions"]);
-        assert_ne!(again["api"]["deployment_id"], first["api"]["deployment_id"]);
-        assert_eq!(again["previous"], "1.0.0");
+        assert_eq!(again["outcome"], "unchanged");
+        assert_eq!((&again["functions"], &again["api"]), (&first["functions"], &first["api"]));
+        assert_eq!(self.json(&["history"]).await["records"].as_array().map(Vec::len), Some(1));
         assert_eq!(self.site.published(&first["functions"]).await, published, "a version was published");
         assert_eq!(calls.len(), 2, "{calls:#?}");
         for (call, layer) in calls.iter().zip(["base", "app"]) {
@@ -329,6 +328,10 @@ impl Story {
             (&json!("rolled_back"), &json!("1.0.0"), &json!("1.1.0"))
         );
         assert_eq!((&back["functions"], &back["api"]), (&old["functions"], &old["api"]));
+        let diff = &back["diff"];
+        assert_eq!((&diff["from"]["version"], &diff["to"]["version"]), (&json!("1.1.0"), &json!("1.0.0")));
+        assert_eq!(diff["functions"].as_object().map(serde_json::Map::len), Some(6), "{diff:#}");
+        assert_eq!(diff["api"]["changes"], json!([]));
         let counts =
             traffic::assert_consistent(&seen, &[ReleaseMarks::of(new, NEW), ReleaseMarks::of(old, OLD)]);
         progress::print("release", &format!("         {counts}"));

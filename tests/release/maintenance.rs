@@ -388,6 +388,67 @@ async fn a_prune_deletes_what_no_kept_release_needs() {
     assert!(human.contains("the definitions to compare are no longer kept"), "{human}");
 }
 
+/// The variables of the contract: with the switch, in the history, and back.
+#[tokio::test]
+async fn the_stage_variables_of_the_project_belong_to_the_release() {
+    let stage = ReleasedStage::new().await;
+    let declare = |variables: &str| {
+        stage.fake.declare_functions(2, "");
+        let main = stage.fake.project.path().join("terraform/app/main.tf");
+        let text = std::fs::read_to_string(&main).unwrap();
+        let line = format!("invoke_url = \"unused\"\n variables = {{ {variables} }}\n");
+        std::fs::write(&main, text.replace("invoke_url = \"unused\"\n", &line)).unwrap();
+    };
+    let own = async || {
+        let get = stage.gateway.get_stage().rest_api_id(&stage.fake.api).stage_name("v1");
+        let mut variables = get.send().await.unwrap().variables.unwrap_or_default();
+        variables.retain(|name, _| !["release", "f0", "f1"].contains(&name.as_str()));
+        json!(variables)
+    };
+    declare("table = \"one\"");
+    stage.release("1.0.0").await;
+    assert_eq!(own().await, json!({ "table": "one" }));
+    declare("table = \"two\", feature = \"on\"");
+    let release = ["release", "--version", "1.0.0"];
+    let released = stage.json(&release).await;
+    assert_eq!(
+        (&released["outcome"], own().await),
+        (&json!("released"), json!({ "table": "two", "feature": "on" }))
+    );
+    assert_eq!(stage.json(&release).await["outcome"], "unchanged");
+    assert_eq!(stage.json(&["status"]).await["drift"], json!([]));
+
+    // Two records of one version, with the same functions and the same API.
+    let back = stage.json(&["rollback"]).await;
+    assert_eq!((&back["outcome"], own().await), (&json!("rolled_back"), json!({ "table": "one" })));
+    let (from, to) = (&back["diff"]["from"], &back["diff"]["to"]);
+    assert_eq!((&from["record"], &to["record"]), (&json!(2), &json!(1)));
+    assert_eq!(back["diff"]["variables"]["table"], json!({ "from": "two", "to": "one" }));
+    let human = stage.fake.project.run(&["rollback"]).await.exit(0).stdout;
+    for text in [
+        "rolled back from 1.0.0 (record 3) to 1.0.0 (record 2)",
+        "the function versions are the same",
+        "variable table: one -> two",
+        "variable feature: added, on",
+        "the API is the same",
+    ] {
+        assert!(human.contains(text), "{text}\n{human}");
+    }
+    assert_eq!(own().await, json!({ "table": "two", "feature": "on" }));
+
+    // A rollback to another API says that the stage is stale now, as `status` does.
+    stage.times_out_after(5000).await;
+    stage.release("1.1.0").await;
+    let back = stage.json(&["rollback"]).await;
+    assert_eq!(back["diff"]["api"]["changes"], json!(["GET /: integration timeout 5000 -> 29000"]));
+    assert_eq!(back["api"]["state"], "stale");
+    assert_eq!(back["api"]["changes"], json!(["GET /: integration timeout 29000 -> 5000"]));
+    assert_eq!(stage.json(&["status"]).await["api"], back["api"]);
+    // And to the version that is live, nothing.
+    let same = stage.json(&["rollback", "--to", "1.0.0"]).await;
+    assert_eq!((&same["outcome"], &same["api"]["state"]), (&json!("unchanged"), &json!("stale")));
+}
+
 #[tokio::test]
 async fn a_version_that_is_deleted_by_hand_is_drift() {
     let stage = ReleasedStage::after(&["1.2.0", "1.3.0"]).await;

@@ -1,12 +1,9 @@
 //! Checks in the source that Terraform ignores what deployctl sets.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-
 use crate::documents::doctor::Finding;
 use crate::project::settings::Settings;
 use crate::terraform::guard;
-use crate::terraform::source::{Found, Module};
+use crate::terraform::source::{Found, Module, with_called};
 
 const CHECK: &str = "ownership-source";
 
@@ -56,19 +53,6 @@ pub(crate) fn in_source(settings: &Settings) -> Vec<Finding> {
         findings.push(Finding::ok(CHECK, message));
     }
     findings
-}
-
-fn with_called(root: Module) -> Vec<Module> {
-    let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
-    let mut modules = Vec::new();
-    let mut waiting = vec![root];
-    while let Some(module) = waiting.pop() {
-        let called: Vec<PathBuf> = module.calls().filter_map(|call| module.local_source(&call)).collect();
-        waiting
-            .extend(called.into_iter().filter(|dir| seen.insert(dir.clone())).map(|dir| Module::read(&dir)));
-        modules.push(module);
-    }
-    modules
 }
 
 fn missing(settings: &Settings, found: &Found<'_>, owned: &[&str]) -> Option<Finding> {

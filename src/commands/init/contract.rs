@@ -69,17 +69,22 @@ pub(crate) fn contract(
     bucket: &str,
     api: Option<&str>,
     stage: Option<&str>,
+    variables: Option<&str>,
 ) -> Vec<String> {
     let mut blocks = vec![locals(functions), include_str!("templates/role.tf.in").to_owned()];
     if let (Some(api), Some(stage)) = (api, stage) {
-        blocks.push(output(bucket, api, stage));
+        blocks.push(output(bucket, api, stage, variables));
     }
     blocks
 }
 
-/// The output that deployctl reads.
-pub(crate) fn output(bucket: &str, api: &str, stage: &str) -> String {
-    filled(include_str!("templates/contract.tf.in"), &[("BUCKET", bucket), ("API", api), ("STAGE", stage)])
+/// The output that deployctl reads. `variables` is the source of the project's own stage variables.
+pub(crate) fn output(bucket: &str, api: &str, stage: &str, variables: Option<&str>) -> String {
+    let variables = variables
+        .map(|map| format!("\n\n    # Stage variables are part of a release, too.\n    variables = {map}"));
+    let variables = variables.unwrap_or_default();
+    let values = [("BUCKET", bucket), ("API", api), ("STAGE", stage), ("VARIABLES", &variables)];
+    filled(include_str!("templates/contract.tf.in"), &values)
 }
 
 /// The functions by stage variable.

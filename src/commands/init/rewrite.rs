@@ -9,6 +9,7 @@ use super::edits::Edits;
 use super::functions::{self, Function};
 use super::survey::{Layer, Survey, remote_output};
 use super::{packages, settings_file, stage, uris};
+use crate::delivery::stage_variables;
 use crate::documents::init::{Advice, AdviceKind, FunctionFound, Inventory, LayerFound};
 use crate::project::settings::OutputName;
 use crate::terraform::source::{Found, Module, Repeat, Step, steps};
@@ -213,8 +214,16 @@ impl Work {
         if let Some(deployment) = &deployment {
             stage::bootstrap(module, deployment, &mut self.edits, &mut self.advice);
         }
+        let with_variables = stages.first().or(deployment.as_ref().filter(|_| stages.is_empty()));
+        let keys: Vec<String> = functions.iter().map(|function| function.key(None)).collect();
+        let is_function = |name: &str| keys.iter().any(|key| key == name);
+        let own = with_variables.and_then(|found| stage_variables::own(found, is_function));
         let stage_address = match stages.first() {
             Some(found) => {
+                if let Some(variables) = found.block.body.get_attribute("variables").filter(|_| own.is_some())
+                {
+                    self.edits.remove(found.file, variables);
+                }
                 stage::release_pointer(found, &mut self.edits);
                 match found.repeat() {
                     Repeat::Once => found.address(),
@@ -226,7 +235,13 @@ impl Work {
         };
         self.found.stage = Some(stage_address.clone());
         uris::rewrite(module, functions, &mut self.edits, &mut self.advice);
+        let own = own.as_ref().map(|own| own.value.as_str());
         if has_output(module) {
+            if let Some(own) = own {
+                let what =
+                    "the stage sets variables: they belong to the output `deployctl`, which has to set them";
+                self.advice.push(Advice::new(what.to_owned()).write(format!("variables = {own}")));
+            }
             return;
         }
         if api.repeat() != Repeat::Once || stage_address.contains("STAGE") {
@@ -235,13 +250,18 @@ impl Work {
                     "{} or its stage has several instances: name the released one in the output",
                     api.address()
                 ))
-                .write(contract::output(&bucket.expression, &api.address(), &stage_address)),
+                .write(contract::output(
+                    &bucket.expression,
+                    &api.address(),
+                    &stage_address,
+                    own,
+                )),
             );
-            let blocks = contract::contract(functions, &bucket.expression, None, None);
+            let blocks = contract::contract(functions, &bucket.expression, None, None, None);
             self.additions(layer).blocks.extend(blocks);
         } else {
             let (api, stage) = (api.address(), stage_address);
-            let blocks = contract::contract(functions, &bucket.expression, Some(&api), Some(&stage));
+            let blocks = contract::contract(functions, &bucket.expression, Some(&api), Some(&stage), own);
             self.additions(layer).blocks.extend(blocks);
         }
         self.additions(layer).variables.insert("region");
@@ -265,6 +285,7 @@ impl Work {
             "BUCKET",
             "aws_api_gateway_rest_api.NAME",
             "aws_api_gateway_stage.NAME",
+            None,
         )));
     }
 

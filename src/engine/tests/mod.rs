@@ -15,9 +15,12 @@ mod inactive;
 mod large;
 mod prune;
 mod references;
+mod rollback;
 mod taken_over;
+mod unchanged;
+mod variables;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -82,6 +85,7 @@ fn desired(version: &str) -> Desired {
         version: version.parse().unwrap(),
         artifacts: [("users".to_owned(), record)].into(),
         functions: FUNCTIONS.iter().map(|key| (key.parse().unwrap(), target(key))).collect(),
+        variables: BTreeMap::new(),
     }
 }
 
@@ -89,6 +93,8 @@ fn desired(version: &str) -> Desired {
 #[derive(Debug, Clone, Copy)]
 enum Operation {
     Release(&'static str),
+    /// Also if the release is live already.
+    ForcedRelease(&'static str),
     Promote(&'static str),
     Redeploy,
     Rollback(Option<&'static str>),
@@ -106,7 +112,7 @@ const OPERATIONS: [Operation; 6] = [
 ];
 
 fn origin() -> Origin<'static> {
-    Origin { git: None, promoted_from: None, api: ("api", "dev") }
+    Origin { git: None, promoted_from: None, api: ("api", "dev"), force: false }
 }
 
 /// Runs a command. Boxed, because the futures of several commands in one test overflow the stack.
@@ -118,11 +124,15 @@ async fn run_inline(cloud: &Cloud, actor: &StageContext, operation: Operation) -
     if let Operation::Rollback(to) = operation {
         let to = to.map(|version| version.parse().unwrap());
         let options = RollbackOptions { to: to.as_ref(), no_wait: false };
-        return HeldStage::rollback(actor, cloud.clone(), cloud, options).await;
+        return Ok(HeldStage::rollback(actor, cloud.clone(), cloud, options).await?.record);
     }
     let held = HeldStage::take(actor, cloud.clone(), format!("{operation:?}")).await?;
     held.during(async |held| match operation {
         Operation::Release(version) => Ok(held.release(cloud, desired(version), origin()).await?.record),
+        Operation::ForcedRelease(version) => {
+            let origin = Origin { force: true, ..origin() };
+            Ok(held.release(cloud, desired(version), origin).await?.record)
+        }
         Operation::Promote(version) => {
             let promoted_from = Some("test".parse().unwrap());
             let origin = Origin { promoted_from, ..origin() };

@@ -300,3 +300,33 @@ async fn every_fault_at_every_call_of_a_prune_leaves_what_is_live_and_can_be_rep
     println!("prune: {} calls, {failed} failed, {killed} killed, {done} done all the same", calls.len());
     assert!(failed > 20 && killed == 2 * calls.len(), "{failed} failed, {killed} killed");
 }
+
+#[tokio::test]
+async fn the_release_that_a_rollback_goes_to_stays_though_the_live_one_was_released_twice() {
+    let cloud = seven_releases().await;
+    for _ in 0..2 {
+        run(&cloud, &super::actor(), Operation::ForcedRelease("7")).await.unwrap();
+    }
+    let pruned = prune(&cloud, &super::actor(), 1).await.unwrap();
+    let kept: Vec<&str> = pruned.kept.iter().map(|version| version.as_str()).collect();
+    assert_eq!(kept, ["7", "6"]);
+    run(&cloud, &super::actor(), Operation::Rollback(None)).await.unwrap();
+    assert_eq!(served(&cloud), "6");
+
+    // An earlier prune, with another rule, has deleted it.
+    let cloud = seven_releases().await;
+    run(&cloud, &super::actor(), Operation::ForcedRelease("7")).await.unwrap();
+    let ledger = Ledger::new(cloud.clone(), "dev".parse().unwrap());
+    ledger.mark_pruned(&(1..=6).collect()).await.unwrap();
+    assert_eq!(prune(&cloud, &super::actor(), 1).await.unwrap().kept, ["7".parse().unwrap()]);
+    cloud.arm(&[]);
+    let error = run(&cloud, &super::actor(), Operation::Rollback(None)).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (10, ErrorId::RollbackGone));
+    assert!(error.message.starts_with("failed to roll back to release 6: "), "{error}");
+    assert!(error.message.contains("users_get:6 no longer exists"), "{error}");
+    let hint = error.hint.unwrap();
+    assert!(hint.contains("no other release can be restored"), "{hint}");
+    assert!(hint.contains("`deployctl release --version <V> --stage dev`"), "{hint}");
+    assert_eq!(cloud.state.lock().unwrap().switches, 0);
+    assert_eq!(served(&cloud), "7");
+}
