@@ -68,6 +68,7 @@ pub(super) fn forget(data_dir: &Path) {
 async fn init(driver: &Driver, layer: &Layer) -> Result<(), Failure> {
     let mut delays = RETRY_DELAYS.into_iter();
     loop {
+        let was_configured = mirror::configuration(&driver.data_root).is_some();
         let command = driver.init_command(layer)?;
         let Err(failure) = driver.stream(layer, &command, |code| code == 0).await else {
             return Ok(());
@@ -82,7 +83,8 @@ async fn init(driver: &Driver, layer: &Layer) -> Result<(), Failure> {
             }
         }
         let unreachable = matches!(*failure.reason, Reason::RegistryUnreachable);
-        if !(unreachable && mirror::use_found(&driver.mirrors(), required_providers(&layer.dir)).await?) {
+        let needed = || required_providers(&layer.dir);
+        if !(unreachable && mirror::use_found(&driver.mirrors(), needed(), was_configured).await?) {
             return Err(failure);
         }
     }

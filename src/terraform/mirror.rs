@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -50,11 +50,14 @@ pub(super) fn use_given(mirrors: &Mirrors<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Searches for a mirror with the providers `needed` and writes its CLI configuration. Returns whether it
-/// found one.
-pub(super) async fn use_found(mirrors: &Mirrors<'_>, needed: BTreeSet<String>) -> Result<bool, Failure> {
-    if mirrors.given.is_some() || configuration(mirrors.data_root).is_some() {
-        // The failed init used it.
+/// Searches for a mirror with the providers `needed` and writes its CLI configuration. Returns whether there is
+/// one that the failed init did not use; `was_configured`: whether it used one.
+pub(super) async fn use_found(
+    mirrors: &Mirrors<'_>,
+    needed: BTreeSet<String>,
+    was_configured: bool,
+) -> Result<bool, Failure> {
+    if mirrors.given.is_some() || was_configured {
         return Ok(false);
     }
     let host = host(mirrors.flavour);
@@ -64,6 +67,10 @@ pub(super) async fn use_found(mirrors: &Mirrors<'_>, needed: BTreeSet<String>) -
         found = search => found.ok().flatten(),
         () = mirrors.cancel.cancelled() => None,
     };
+    // The init of another layer may have found one meanwhile.
+    if configuration(mirrors.data_root).is_some() {
+        return Ok(true);
+    }
     let Some(path) = found else { return Ok(false) };
     write(mirrors, &path)?;
     let note = format!("the provider registry is unreachable: installing providers from {}", path.display());
@@ -144,9 +151,11 @@ fn write(mirrors: &Mirrors<'_>, mirror: &Path) -> Result<(), Failure> {
         if std::fs::read_to_string(&file).is_ok_and(|existing| existing == text) {
             return Ok(());
         }
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(&file)?.write_all(text.as_bytes())
+        // Another layer's Terraform may read the file at the same time. A temporary file has the mode 0600.
+        let mut written = tempfile::NamedTempFile::new_in(mirrors.data_root)?;
+        written.write_all(text.as_bytes())?;
+        written.persist(&file)?;
+        Ok(())
     };
     write().map_err(|e| Failure::io(format!("write {}", file.display()), e))
 }

@@ -13,7 +13,11 @@ pub(crate) async fn check(session: &Session) -> Vec<Finding> {
         Err(failure) => findings.push(unread("limits-lambda", &failure)),
     }
     match gateway {
-        Ok(account) => findings.extend([throttle(&account), logs_role(&account)]),
+        Ok(account) => {
+            findings.push(throttle(&account));
+            // The local stage writes logs without one.
+            findings.extend(session.local.is_none().then(|| logs_role(&account)));
+        }
         Err(failure) => findings.push(unread("limits-api_gateway", &failure)),
     }
     findings

@@ -324,7 +324,7 @@ struct Example {
 
 impl Example {
     fn new(dir: &std::path::Path) -> Self {
-        let settings = "project = \"users\"\n\n[stages.local]\nlocal = true\n\n[layers.base]\n\n[layers.app]\ndepends_on = [\"base\"]\n\n\
+        let settings = "project = \"users\"\ndefault_check = false\n\n[stages.local]\nlocal = true\n\n[layers.base]\n\n[layers.app]\ndepends_on = [\"base\"]\n\n\
                         [layers.dns]\ndepends_on = [\"app\"]\n\n\
                         [artifacts.users]\npath = \"bootstrap\"\nkey = \"users/users-lambda-{version}.zip\"\n\n\
                         [artifacts.authorizer]\npath = \"bootstrap\"\nkey = \"authorizer/authorizer-lambda-{version}.zip\"\n";
