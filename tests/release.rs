@@ -5,6 +5,7 @@
 mod support;
 
 mod release {
+    mod approval;
     mod break_glass;
     mod calls;
     mod conformance;

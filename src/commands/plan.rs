@@ -66,9 +66,13 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<bool> {
         UNRELEASED => format!("plan for {}, the next release", session.settings.stage.name),
         version => format!("plan for {}, version {version}", session.settings.stage.name),
     };
+    let digest = planned.digest.to_string();
     let page = plan::markdown(&title, &planned);
-    let outputs =
-        [("changes", if changes { "true" } else { "false" }), ("version", planned.version.as_str())];
+    let outputs = [
+        ("changes", if changes { "true" } else { "false" }),
+        ("version", planned.version.as_str()),
+        ("digest", &digest),
+    ];
     context.report.write_summary(&page, &outputs);
     let text = if args.markdown { page } else { plan::text(&planned) };
     context.report.show(&document(&session, &planned), &text);
@@ -76,7 +80,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<bool> {
 }
 
 fn document(session: &Session, plan: &DeliveryPlan) -> Value {
-    let DeliveryPlan { version, layers, release } = plan;
+    let DeliveryPlan { version, layers, release, to_confirm, digest } = plan;
     let release = release.as_ref();
     let layers = layers.iter().map(|layers::PlannedLayer { name, plan, warnings }| {
         let layer = name.clone();
@@ -122,6 +126,8 @@ fn document(session: &Session, plan: &DeliveryPlan) -> Value {
         architectures,
         variables: release.map(|release| release.plan.variables.clone()).unwrap_or_default(),
         api,
+        to_confirm: to_confirm.iter().map(|one| one.address.clone()).collect(),
+        digest: digest.to_string(),
     }
     .document()
 }

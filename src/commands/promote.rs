@@ -1,7 +1,11 @@
 //! `deployctl promote`: releases on one stage the zips of another stage's release, without a build.
 
+use futures::FutureExt as _;
+
+use super::confirm;
 use super::context::{Context, LeaseArgs, version};
 use super::release::document;
+use crate::delivery::approval::Consent;
 use crate::delivery::pipeline::run_release;
 use crate::delivery::promotion::Promotion;
 use crate::delivery::source::Source;
@@ -61,6 +65,8 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
         Session::connect(source, Access::Change, context.events.clone(), context.cancel.clone()).await?;
     let find = Promotion::find(&source, &session, &version);
     let source = Source::Promote(Box::new(context.until_interrupted(find).await?));
-    let delivered = run_release(&session, &version, &source, args.force).await?;
+    let ask = |listed| confirm::destructions(context, &session.settings.stage.name, listed).boxed_local();
+    let consent = Consent { approved: None, ask: &ask };
+    let delivered = run_release(&session, &version, &source, &consent, args.force).await?;
     Ok(document("promote", &session, delivered))
 }

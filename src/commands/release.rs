@@ -2,11 +2,16 @@
 
 use std::path::PathBuf;
 
+use futures::FutureExt as _;
+
+use super::confirm;
 use super::context::{Context, LeaseArgs, version};
+use crate::artifact::digest::{NotSha256, Sha256};
+use crate::delivery::approval::Consent;
 use crate::delivery::pipeline::{Delivered, run_release};
 use crate::delivery::source::Source;
 use crate::documents::result::{Document, Outcome};
-use crate::error::Result;
+use crate::error::{Error, ErrorId, Result};
 use crate::platform::variables;
 use crate::project::session::Session;
 use crate::project::settings::Overrides;
@@ -27,6 +32,10 @@ pub(crate) struct Args {
     /// Deploy also if exactly this release is live: version, bytes, configuration and API
     #[arg(long)]
     pub(super) force: bool,
+    /// Do exactly what the plan with this digest does, or change nothing. The digest is the consent to what the
+    /// plan destroys or replaces; protected resources also need --allow-destroy
+    #[arg(long, env = variables::APPROVED_PLAN, value_name = "DIGEST")]
+    pub(super) approved_plan: Option<String>,
     #[command(flatten)]
     pub(super) lease: LeaseArgs,
 }
@@ -44,9 +53,26 @@ impl Args {
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     // Invalid input is refused before anything is changed.
     let version = version(&args.version)?;
+    let approved = args.approved_plan.as_deref().map_or(Ok(None), approved)?;
     let session = context.session().await?;
-    let delivered = run_release(&session, &version, &Source::Build, args.force).await?;
+    let ask = |listed| confirm::destructions(context, &session.settings.stage.name, listed).boxed_local();
+    let consent = Consent { approved, ask: &ask };
+    let delivered = run_release(&session, &version, &Source::Build, &consent, args.force).await?;
     Ok(document("release", &session, delivered))
+}
+
+/// An empty value is no digest: a workflow cannot leave a variable out.
+fn approved(text: &str) -> Result<Option<Sha256>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let digest = text.parse().map_err(|problem: NotSha256| {
+        let message = "refused: the value of --approved-plan is not the digest of a plan";
+        Error::usage(ErrorId::ApprovedPlanInvalid, message)
+            .because(problem)
+            .hint("nothing was changed; `deployctl plan` prints the digest")
+    })?;
+    Ok(Some(digest))
 }
 
 pub(super) fn document(command: &'static str, session: &Session, delivered: Delivered) -> Document {

@@ -6,8 +6,10 @@ use std::num::NonZero;
 
 use futures::future::{join_all, try_join_all};
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use super::approval::{self, Consented, Destruction};
 use crate::error::{Error, ErrorId, Result};
 use crate::project::driver::init_if_needed;
 use crate::project::session::Session;
@@ -31,6 +33,16 @@ pub(crate) enum LayerPlan {
     Changes(Plan),
     /// The layer depends on these layers, which have never been applied or have changes that its plan needs.
     NotYet(Vec<String>),
+}
+
+/// All layers in `deployctl plan`.
+#[derive(Debug)]
+pub(crate) struct PlannedLayers {
+    /// In dependency order.
+    pub(crate) layers: Vec<PlannedLayer>,
+    /// What they would do, by name.
+    pub(super) actions: BTreeMap<String, Value>,
+    pub(crate) to_confirm: Vec<Destruction>,
 }
 
 /// The layers of a stage and the driver that applies them.
@@ -62,7 +74,28 @@ pub(crate) struct Progress {
     done: BTreeMap<String, bool>,
 }
 
+impl Early {
+    fn actions(&self) -> Value {
+        match self {
+            Self::Plan(outcome) => actions(outcome),
+            Self::NotYet(_) | Self::Failed(_) => approval::not_yet(),
+        }
+    }
+}
+
+fn actions(outcome: &PlanOutcome) -> Value {
+    match outcome {
+        PlanOutcome::Changes(planned) => approval::actions(&planned.plan),
+        PlanOutcome::NoChanges { .. } => approval::no_changes(),
+    }
+}
+
 impl Progress {
+    /// What the layers would do, for the digest of a plan. Nothing may be applied yet.
+    pub(super) fn actions(&self) -> BTreeMap<String, Value> {
+        self.early.iter().map(|(name, early)| (name.clone(), early.actions())).collect()
+    }
+
     /// The dependencies of `layer` that change in this release, so far as their plans say.
     fn changing(&self, layer: &Layer) -> Vec<String> {
         let changes = |name: &&String| {
@@ -154,10 +187,11 @@ impl<'a> Infrastructure<'a> {
     ///
     /// # Errors
     /// Those of Terraform and of the guard: what is live is unchanged, and the layers may be partly applied.
-    pub(crate) async fn apply(
+    pub(super) async fn apply(
         &self,
         progress: &mut Progress,
         layers: impl IntoIterator<Item = &'a Layer>,
+        consented: &Consented,
     ) -> Result<()> {
         let mut waiting: Vec<&Layer> =
             layers.into_iter().filter(|layer| !progress.done.contains_key(&layer.name)).collect();
@@ -173,7 +207,7 @@ impl<'a> Infrastructure<'a> {
                 for layer in ready {
                     let changed = !progress.changing(layer).is_empty();
                     let early = progress.early.remove(&layer.name).filter(|_| !changed);
-                    running.push(async move { (layer, self.apply_layer(layer, early).await) });
+                    running.push(async move { (layer, self.apply_layer(layer, early, consented).await) });
                 }
             }
             match running.next().await {
@@ -185,7 +219,7 @@ impl<'a> Infrastructure<'a> {
     }
 
     /// Applies a layer, and returns whether it has changed.
-    async fn apply_layer(&self, layer: &Layer, early: Option<Early>) -> Result<bool> {
+    async fn apply_layer(&self, layer: &Layer, early: Option<Early>, consented: &Consented) -> Result<bool> {
         let outcome = match early {
             Some(Early::Plan(outcome)) => outcome,
             _ => {
@@ -195,6 +229,7 @@ impl<'a> Infrastructure<'a> {
             }
         };
         self.check(&outcome)?;
+        consented.check(&layer.name, &actions(&outcome), &self.to_confirm(&layer.name, &outcome))?;
         let PlanOutcome::Changes(planned) = outcome else { return Ok(false) };
         let step = format!("terraform apply {}", layer.name);
         self.session.events.step(&step, self.driver.apply(layer, planned)).await?;
@@ -219,13 +254,39 @@ impl<'a> Infrastructure<'a> {
         }
     }
 
+    /// The destructions of a plan that somebody must consent to.
+    fn to_confirm(&self, layer: &str, outcome: &PlanOutcome) -> Vec<Destruction> {
+        let PlanOutcome::Changes(planned) = outcome else { return Vec::new() };
+        guard::to_confirm(&planned.plan, &self.session.settings.guard)
+            .map(|change| Destruction {
+                layer: layer.to_owned(),
+                address: change.address.clone(),
+                action: change.action,
+            })
+            .collect()
+    }
+
+    /// The destructions of all early plans that somebody must consent to.
+    pub(super) fn all_to_confirm(&self, progress: &Progress) -> Vec<Destruction> {
+        let layers = self.waves.iter().flatten().map(|layer| layer.name.as_str());
+        let early = layers.filter_map(|name| Some((name, progress.early.get(name)?)));
+        early
+            .filter_map(|(name, early)| match early {
+                Early::Plan(outcome) => Some(self.to_confirm(name, outcome)),
+                Early::NotYet(_) | Early::Failed(_) => None,
+            })
+            .flatten()
+            .collect()
+    }
+
     /// Plans all layers for display, and deletes the plan files.
     ///
     /// # Errors
     /// As [`Infrastructure::plan_early`], with all plans checked, and the error of a plan that no dependency
     /// can change.
-    pub(crate) async fn plan_all(&self) -> Result<Vec<PlannedLayer>> {
+    pub(crate) async fn plan_all(&self) -> Result<PlannedLayers> {
         let mut progress = self.plan_early().await?;
+        let (actions, to_confirm) = (progress.actions(), self.all_to_confirm(&progress));
         let layers = self.waves.iter().flatten().map(|layer| (layer, progress.changing(layer)));
         let mut planned = Vec::new();
         for (layer, changing) in layers.collect::<Vec<_>>() {
@@ -243,7 +304,7 @@ impl<'a> Infrastructure<'a> {
             };
             planned.push(PlannedLayer { name: layer.name.clone(), plan, warnings });
         }
-        Ok(planned)
+        Ok(PlannedLayers { layers: planned, actions, to_confirm })
     }
 
     /// The dependencies of `layers` that have never been applied: they have no outputs.

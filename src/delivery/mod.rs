@@ -1,6 +1,7 @@
 //! The pipeline of a release: artifacts, Terraform layers, and the stage. [`pipeline::run_release`] is shared
 //! by `release` and `promote`; [`plan`] computes what it would do.
 
+pub(crate) mod approval;
 mod build;
 pub(crate) mod git;
 pub(crate) mod layers;

@@ -2,8 +2,10 @@
 
 use futures::future::{Either, select};
 
-use super::layers::Infrastructure;
-use super::source::{Source, Stored};
+use super::approval::{self, Consent, Consented};
+use super::layers::{Infrastructure, Progress};
+use super::plan::Applied;
+use super::source::{Artifacts, Source, Stored};
 use super::stage_variables;
 use crate::aws::s3::Bucket;
 use crate::engine::held::HeldStage;
@@ -32,6 +34,7 @@ pub(crate) async fn run_release(
     session: &Session,
     version: &Version,
     source: &Source,
+    consent: &Consent<'_>,
     force: bool,
 ) -> Result<Delivered> {
     let driver = session.driver_for(Some(version)).await?;
@@ -44,14 +47,15 @@ pub(crate) async fn run_release(
         // The first release: without a bucket there is neither ledger nor lease, and no live release.
         let (mut progress, artifacts) =
             run_both(infrastructure.plan_early(), source.artifacts(session)).await?;
+        let consented = obtain(consent, session, &infrastructure, (&progress, version, &artifacts)).await?;
         let with_bucket = infrastructure.waves[..=infrastructure.bucket_wave()?].iter().flatten();
-        infrastructure.apply(&mut progress, with_bucket.copied()).await?;
+        infrastructure.apply(&mut progress, with_bucket.copied(), &consented).await?;
         let bucket = session.artifact_bucket().await?.ok_or_else(|| missing_bucket(session))?;
         let held = HeldStage::take(&stage_context, bucket, command).await?;
         return held
             .during(async |held| {
                 let stored = artifacts.store(session, held, version).await?;
-                infrastructure.apply(&mut progress, all()).await?;
+                infrastructure.apply(&mut progress, all(), &consented).await?;
                 release_stored(session, held, version, stored, force).await
             })
             .await;
@@ -60,12 +64,39 @@ pub(crate) async fn run_release(
     held.during(async |held| {
         let artifacts = source.artifacts_of(session, held, version);
         let (mut progress, artifacts) = run_both(infrastructure.plan_early(), artifacts).await?;
+        let consented = obtain(consent, session, &infrastructure, (&progress, version, &artifacts)).await?;
         // A plan that fails stops the release before anything is uploaded.
         let stored = artifacts.store(session, held, version).await?;
-        infrastructure.apply(&mut progress, all()).await?;
+        infrastructure.apply(&mut progress, all(), &consented).await?;
         release_stored(session, held, version, stored, force).await
     })
     .await
+}
+
+/// Obtains consent to what the layers would do. Nothing is changed yet.
+///
+/// # Errors
+/// `approved_plan.changed` with exit code 10, or the error of the question.
+async fn obtain(
+    consent: &Consent<'_>,
+    session: &Session,
+    infrastructure: &Infrastructure<'_>,
+    (progress, version, artifacts): (&Progress, &Version, &Artifacts<'_>),
+) -> Result<Consented> {
+    let listed = infrastructure.all_to_confirm(progress);
+    if let (Some(approved), Artifacts::Built(built)) = (consent.approved, artifacts) {
+        let release = Applied::read(session).await?.plan(session, version, built).await?;
+        let actions = progress.actions();
+        let planned = approval::digest(&actions, built, release.as_ref());
+        if planned != approved {
+            return Err(approval::not_approved(approved, planned));
+        }
+        return Ok(Consented::to_plan(listed, actions));
+    }
+    if !listed.is_empty() {
+        (consent.ask)(listed.clone()).await?;
+    }
+    Ok(Consented::to_destructions(listed))
 }
 
 /// Releases artifacts that are in the bucket: plan, prepare, check, switch, verify, record.

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use futures::try_join;
 
+use super::approval::{self, Destruction};
 use super::build::{Built, build};
-use super::layers::{Infrastructure, LayerPlan, PlannedLayer};
+use super::layers::{Infrastructure, LayerPlan, PlannedLayer, PlannedLayers};
 use super::stage_variables;
+use crate::artifact::digest::Sha256;
 use crate::aws::api_gateway::AwsStage;
 use crate::engine::ledger::Ledger;
 use crate::engine::observe::{self, Freshness};
@@ -27,6 +29,10 @@ pub(crate) struct DeliveryPlan {
     pub(crate) layers: Vec<PlannedLayer>,
     /// The plan of functions and API; `None` for the first release, because they do not exist yet.
     pub(crate) release: Option<ReleasePlan>,
+    /// What a release asks for before it applies anything.
+    pub(crate) to_confirm: Vec<Destruction>,
+    /// Identifies what a release would do.
+    pub(crate) digest: Sha256,
 }
 
 /// What a release would do to the functions and the API.
@@ -34,6 +40,8 @@ pub(crate) struct DeliveryPlan {
 pub(crate) struct ReleasePlan {
     pub(crate) plan: Plan,
     pub(crate) freshness: Freshness,
+    /// The fingerprint of the API as it is defined now.
+    pub(crate) definition: Sha256,
 }
 
 impl DeliveryPlan {
@@ -50,8 +58,7 @@ impl DeliveryPlan {
 
 /// Plans a release of `version`, or of a version that does not exist yet.
 pub(crate) async fn plan_release(session: &Session, version: Option<Version>) -> Result<DeliveryPlan> {
-    let contract = session.applied_contract_to_change().await?;
-    let aws_stage = contract.as_ref().map(|contract| session.aws_stage(contract)).transpose()?;
+    let applied = Applied::read(session).await?;
     let version = match version {
         Some(version) => version,
         None => UNRELEASED.parse().map_err(|_| Error::bug("the placeholder version is not valid"))?,
@@ -63,22 +70,41 @@ pub(crate) async fn plan_release(session: &Session, version: Option<Version>) ->
     let is_applied =
         |layer: &PlannedLayer| layer.name == output.layer && matches!(layer.plan, LayerPlan::NoChanges);
     // An apply of the layer may change the contract.
-    if let Some(contract) = contract.as_ref().filter(|_| layers.iter().any(is_applied)) {
+    if let Some((contract, _)) = applied.0.as_ref().filter(|_| layers.layers.iter().any(is_applied)) {
         stage_variables::must_be_in_contract(&session.settings, contract)?;
     }
-    let release = match (contract, aws_stage) {
-        (Some(contract), Some(aws_stage)) => {
-            let release = functions_and_api(session, &contract, &aws_stage, &version, &built);
-            Some(unless_interrupted(&session.cancel, release).await?)
-        }
-        _ => None,
-    };
+    let release = applied.plan(session, &version, &built).await?;
+    let PlannedLayers { layers, actions, to_confirm } = layers;
     if let Some(release) =
         release.as_ref().filter(|_| !layers.iter().any(|layer| may_change_api(&layer.plan)))
     {
         observe::require_versioned(&release.plan.calls, Kind::Preflight, "nothing was changed")?;
     }
-    Ok(DeliveryPlan { version, layers, release })
+    let digest = approval::digest(&actions, &built, release.as_ref());
+    Ok(DeliveryPlan { version, layers, release, to_confirm, digest })
+}
+
+/// The stage as it was applied last; `None` before the first release.
+pub(super) struct Applied(Option<(Contract, AwsStage)>);
+
+impl Applied {
+    pub(super) async fn read(session: &Session) -> Result<Self> {
+        let contract = session.applied_contract_to_change().await?;
+        let with_stage = |contract: Contract| session.aws_stage(&contract).map(|stage| (contract, stage));
+        Ok(Self(contract.map(with_stage).transpose()?))
+    }
+
+    /// What a release of `built` would do to functions and API.
+    pub(super) async fn plan(
+        &self,
+        session: &Session,
+        version: &Version,
+        built: &Built,
+    ) -> Result<Option<ReleasePlan>> {
+        let Some((contract, aws_stage)) = &self.0 else { return Ok(None) };
+        let release = functions_and_api(session, contract, aws_stage, version, built);
+        Ok(Some(unless_interrupted(&session.cancel, release).await?))
+    }
 }
 
 /// Whether an apply may change the definition of the API, so that its calls are only known afterwards.
@@ -129,5 +155,5 @@ async fn functions_and_api(
     let (head, observed, plan) = plan.await?;
     let Observed { stage, definition, .. } = &observed;
     let freshness = observe::freshness(aws_stage, &ledger, stage, head.current.as_ref(), definition).await?;
-    Ok(ReleasePlan { plan, freshness })
+    Ok(ReleasePlan { plan, freshness, definition: definition.fingerprint() })
 }

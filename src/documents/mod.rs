@@ -110,6 +110,10 @@ pub(crate) struct PlanBody {
     pub(crate) variables: BTreeMap<String, Change<String>>,
     /// Whether the API has changed; null before the first release.
     pub(crate) api: Option<PlannedApi>,
+    /// The addresses of the resources that a release destroys or replaces only with consent.
+    pub(crate) to_confirm: Vec<String>,
+    /// The digest of what a release would do, for `release --approved-plan`.
+    pub(crate) digest: String,
 }
 
 /// What Terraform would do in a layer.

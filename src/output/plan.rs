@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::delivery::layers::{LayerPlan, PlannedLayer};
-use crate::delivery::plan::DeliveryPlan;
+use crate::delivery::plan::{DeliveryPlan, ReleasePlan};
 use crate::engine::observe::Freshness;
 use crate::project::driver::UNRELEASED;
 use crate::terraform::render;
@@ -25,6 +25,13 @@ fn release_name(plan: &DeliveryPlan) -> String {
         UNRELEASED => "the next release".to_owned(),
         version => format!("release {version}"),
     }
+}
+
+const CONFIRM: &str = "a release asks before it destroys or replaces";
+
+fn to_confirm(plan: &DeliveryPlan) -> String {
+    let lines: Vec<String> = plan.to_confirm.iter().map(|one| format!("  {}", one.describe())).collect();
+    lines.join("\n")
 }
 
 fn nothing_to_do(plan: &DeliveryPlan) -> &'static str {
@@ -76,7 +83,11 @@ pub(crate) fn text(plan: &DeliveryPlan) -> String {
             }
         }
     }
+    if !plan.to_confirm.is_empty() {
+        let _ = writeln!(text, "{CONFIRM}:\n{}", to_confirm(plan));
+    }
     text.push_str(end);
+    let _ = writeln!(text, "digest of this plan: {}", plan.digest);
     text
 }
 
@@ -102,12 +113,25 @@ pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
             let _ = writeln!(text, "Warning:\n\n    {lines}\n");
         }
     }
-    let Some(release) = release else {
-        text.push_str(
+    match release {
+        None => text.push_str(
             "#### Release: the first one\n\nEvery function is published and the API is deployed.\n",
-        );
-        return text;
-    };
+        ),
+        Some(release) => markdown_release(&mut text, release),
+    }
+    if !plan.to_confirm.is_empty() {
+        // Indented code: an address can contain a key of a map, which is any text.
+        let lines = to_confirm(plan).replace('\n', "\n  ");
+        let _ = writeln!(text, "\nA release asks before it destroys or replaces:\n\n  {lines}");
+    }
+    if !plan.changes() {
+        let _ = writeln!(text, "\n{}", nothing_to_do(plan));
+    }
+    let _ = writeln!(text, "\nDigest of this plan: `{}`", plan.digest);
+    text
+}
+
+fn markdown_release(text: &mut String, release: &ReleasePlan) {
     let _ = writeln!(text, "#### Release\n\n```text\n{}\n```", release.plan);
     let calls = &release.plan.calls.unversioned;
     if !calls.is_empty() {
@@ -127,8 +151,4 @@ pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
             let _ = writeln!(text, "- {line}");
         }
     }
-    if !plan.changes() {
-        let _ = writeln!(text, "\n{}", nothing_to_do(plan));
-    }
-    text
 }

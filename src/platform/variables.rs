@@ -7,6 +7,8 @@ pub(crate) const OUTPUT: &str = "DEPLOYCTL_OUTPUT";
 pub(crate) const PROGRESS: &str = "DEPLOYCTL_PROGRESS";
 pub(crate) const LOG_FORMAT: &str = "DEPLOYCTL_LOG_FORMAT";
 pub(crate) const VERSION: &str = "DEPLOYCTL_VERSION";
+/// The digest of the plan that was approved.
+pub(crate) const APPROVED_PLAN: &str = "DEPLOYCTL_APPROVED_PLAN";
 pub(crate) const ARTIFACTS: &str = "DEPLOYCTL_ARTIFACTS";
 /// The Terraform program: a path or a name on PATH.
 pub(crate) const TERRAFORM: &str = "DEPLOYCTL_TERRAFORM";

@@ -39,13 +39,58 @@ const PROTECTED: &[&str] = &[
     "aws_api_gateway_domain_name",
     "aws_api_gateway_rest_api",
     "aws_api_gateway_stage",
+    "aws_cognito_identity_pool",
+    "aws_cognito_user_pool",
+    "aws_db_instance",
+    "aws_docdb_cluster",
+    "aws_docdb_cluster_instance",
+    "aws_dynamodb_global_table",
     "aws_dynamodb_table",
+    "aws_efs_file_system",
     "aws_elasticache_cluster",
     "aws_elasticache_replication_group",
     "aws_elasticache_serverless_cache",
+    "aws_elasticsearch_domain",
+    "aws_keyspaces_table",
+    "aws_kinesis_stream",
+    "aws_kms_external_key",
+    "aws_kms_key",
+    "aws_kms_replica_external_key",
+    "aws_kms_replica_key",
     "aws_lambda_function",
+    "aws_memorydb_cluster",
+    "aws_neptune_cluster",
+    "aws_neptune_cluster_instance",
+    "aws_opensearch_domain",
+    "aws_opensearchserverless_collection",
+    "aws_rds_cluster",
+    "aws_rds_cluster_instance",
+    "aws_rds_global_cluster",
     "aws_route53_zone",
     "aws_s3_bucket",
+    "aws_s3_directory_bucket",
+    "aws_secretsmanager_secret",
+    "aws_sqs_queue",
+];
+
+/// Resource types that hold no data, and that requests to the live release do not need: a stage serves the
+/// snapshot of its API. A permission is among them because a release replaces the permissions of its routes.
+const EXPENDABLE: &[&str] = &[
+    "aws_api_gateway_authorizer",
+    "aws_api_gateway_deployment",
+    "aws_api_gateway_documentation_part",
+    "aws_api_gateway_documentation_version",
+    "aws_api_gateway_gateway_response",
+    "aws_api_gateway_integration",
+    "aws_api_gateway_integration_response",
+    "aws_api_gateway_method",
+    "aws_api_gateway_method_response",
+    "aws_api_gateway_model",
+    "aws_api_gateway_request_validator",
+    "aws_api_gateway_resource",
+    "aws_lambda_permission",
+    "null_resource",
+    "terraform_data",
 ];
 
 /// Which changes are refused.
@@ -150,6 +195,20 @@ pub fn check(plan: &Plan, settings: &GuardSettings) -> Result<(), GuardRefusal> 
         settings.max_destroys.filter(|max| count > *max).map(|max| Objection::TooManyDestroys { count, max }),
     );
     if objections.is_empty() { Ok(()) } else { Err(GuardRefusal { objections }) }
+}
+
+/// The destructions and replacements that somebody must agree to: neither protected, nor allowed, nor of a type
+/// that can be created again without a loss.
+pub fn to_confirm<'a>(
+    plan: &'a Plan,
+    settings: &'a GuardSettings,
+) -> impl Iterator<Item = &'a ResourceChange> {
+    plan.changes.iter().filter(|change| {
+        change.action.destroys()
+            && !contains(&settings.allow_destroy, &change.address)
+            && !settings.protected.contains(&change.resource_type)
+            && !EXPENDABLE.contains(&change.resource_type.as_str())
+    })
 }
 
 /// An update of attributes that releases set. Terraform creates and destroys the resource as a whole.
@@ -302,6 +361,30 @@ mod tests {
     fn an_unknown_action_counts_as_a_destruction() {
         let strange = change("aws_s3_bucket.data", Action::Unknown, &[]);
         assert_ne!(refusal(vec![strange], &GuardSettings::default()), "");
+    }
+
+    #[test]
+    fn resources_with_data_are_protected_and_others_are_confirmed() {
+        let settings = GuardSettings::new(None, None, vec!["aws_iam_role.allowed".into()]);
+        for name in ["aws_sqs_queue.q", "aws_db_instance.d", "aws_kms_key.k", "aws_cognito_user_pool.u"] {
+            let deleted = change(name, Action::Delete, &[]);
+            assert_ne!(refusal(vec![deleted.clone()], &settings), "", "{name}");
+            assert_eq!(to_confirm(&plan(vec![deleted]), &settings).count(), 0, "{name}: refused anyway");
+        }
+        let changes = vec![
+            change("aws_iam_role.r[0]", Action::Replace, &[]),
+            change("aws_iam_role.allowed[0]", Action::Replace, &[]),
+            change("aws_iam_role.updated", Action::Update, &[]),
+            change("aws_api_gateway_method.m", Action::Delete, &[]),
+            change("aws_lambda_permission.p", Action::Replace, &[]),
+            change("module.a.terraform_data.t", Action::Replace, &[]),
+            change("aws_wafv2_web_acl.w", Action::Delete, &[]),
+            change("aws_wafv2_web_acl.strange", Action::Unknown, &[]),
+        ];
+        assert_eq!(refusal(changes.clone(), &settings), "");
+        let plan = plan(changes);
+        let confirmed: Vec<&str> = to_confirm(&plan, &settings).map(|c| c.address.as_str()).collect();
+        assert_eq!(confirmed, ["aws_iam_role.r[0]", "aws_wafv2_web_acl.w", "aws_wafv2_web_acl.strange"]);
     }
 
     #[test]

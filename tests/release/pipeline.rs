@@ -14,7 +14,7 @@ mod rules;
 mod setup;
 mod supply;
 mod trust;
-mod two_stage_project;
+pub(crate) mod two_stage_project;
 mod workflows;
 
 use std::path::{Path, PathBuf};

@@ -44,11 +44,17 @@ async fn a_pull_request_and_two_releases() {
 
     // A release by hand, one by tag, a redeployment, a rollback to before, a rollback to a version.
     let run = github.run("release", &json!({ "version": "1.0.0", "stage": "local" }));
-    run.ended(&[("tool", "success"), ("zips", "success"), ("release", "success")]);
+    run.ended(&[("tool", "success"), ("zips", "success"), ("plan", "skipped"), ("release", "success")]);
     live(&site, "1.0.0").await;
     change(&site, "1.1.0");
     let tag = json!({ "version": "", "stage": "" });
-    github.run("release", &tag).ended(&[("release", "success")]);
+    // A stage whose releases are approved: what the reviewers see is what is released.
+    let mut approved = GitHub { contexts: github.contexts.clone(), ..machine(&site, &api) };
+    approved.contexts["vars"]["DEPLOYCTL_APPROVED_STAGE"] = "local".into();
+    let run = approved.run("release", &tag);
+    run.ended(&[("plan", "success"), ("release", "success")]);
+    let digest = run.jobs["plan"]["outputs"]["digest"].as_str().unwrap();
+    assert!(digest.len() == 64 && run.summary.contains(digest), "{}", run.summary);
     live(&site, "1.1.0").await;
     let redeploy = |if_stale: bool| json!({ "stage": "local", "if-stale": if_stale });
     github.run("redeploy", &redeploy(true)).ended(&[("redeploy", "success")]);
