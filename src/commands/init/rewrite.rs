@@ -219,18 +219,7 @@ impl Work {
         let is_function = |name: &str| keys.iter().any(|key| key == name);
         let own = with_variables.and_then(|found| stage_variables::own(found, is_function));
         let stage_address = match stages.first() {
-            Some(found) => {
-                if let Some(variables) = found.block.body.get_attribute("variables").filter(|_| own.is_some())
-                {
-                    self.edits.remove(found.file, variables);
-                }
-                stage::release_pointer(found, &mut self.edits);
-                match found.repeat() {
-                    Repeat::Once => found.address(),
-                    Repeat::Count => format!("{}[0]", found.address()),
-                    Repeat::ForEach => format!("{}[\"STAGE\"]", found.address()),
-                }
-            }
+            Some(found) => self.existing_stage(found, own.is_some()),
             None => self.add_stage(layer, api, deployment.as_ref()),
         };
         self.found.stage = Some(stage_address.clone());
@@ -265,6 +254,19 @@ impl Work {
             self.additions(layer).blocks.extend(blocks);
         }
         self.additions(layer).variables.insert("region");
+    }
+
+    /// Lets releases move a stage, and returns its address. Its own variables move into the contract.
+    fn existing_stage(&mut self, stage: &Found<'_>, has_own_variables: bool) -> String {
+        if let Some(variables) = stage.block.body.get_attribute("variables").filter(|_| has_own_variables) {
+            self.edits.remove(stage.file, variables);
+        }
+        stage::release_pointer(stage, &mut self.edits);
+        match stage.repeat() {
+            Repeat::Once => stage.address(),
+            Repeat::Count => format!("{}[0]", stage.address()),
+            Repeat::ForEach => format!("{}[\"STAGE\"]", stage.address()),
+        }
     }
 
     fn no_api(&mut self, layer: &Layer) {
