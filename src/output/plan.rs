@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::delivery::layers::{LayerPlan, PlannedLayer};
 use crate::delivery::plan::{DeliveryPlan, ReleasePlan};
 use crate::engine::observe::Freshness;
-use crate::project::driver::UNRELEASED;
+use crate::release::model::UNRELEASED;
 use crate::terraform::render;
 
 const UNVERSIONED: &str = "A release is refused, unless the changes of Terraform correct these calls";

@@ -8,12 +8,9 @@ use crate::error::Result;
 use crate::event::{Event, Events};
 use crate::platform::variables;
 use crate::project::session::Session;
-use crate::release::model::Version;
+use crate::release::model::{UNRELEASED, Version};
 use crate::terraform::version::Feature;
 use crate::terraform::{Activity, Backend, Driver, Layer, Observer, Terraform};
-
-/// The value of `release_version` before the first release.
-pub(crate) const UNRELEASED: &str = "unreleased";
 
 pub(crate) const LOCKFILE: Feature =
     Feature { name: "use_lockfile of the S3 backend", terraform: Some((1, 10)), opentofu: Some((1, 10)) };

@@ -140,6 +140,10 @@ name!(
 name!(AccountId, "account", "^[0-9]{12}$", "an AWS account id has 12 digits", |text| text.len() == 12
     && text.chars().all(|c| c.is_ascii_digit()));
 
+/// The version of a release that has no version yet: `release_version` in Terraform before the first release, and
+/// the next release in a plan.
+pub(crate) const UNRELEASED: &str = "unreleased";
+
 /// The stage variable that names the release a stage serves.
 pub(crate) const RELEASE_VARIABLE: &str = "release";
 

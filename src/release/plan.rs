@@ -7,7 +7,7 @@ use super::calls::{Calls, Location};
 use super::check::Invocation;
 use super::definition::Definition;
 use super::diff::Change;
-use super::model::{FunctionKey, FunctionName, FunctionVersion, RELEASE_VARIABLE, Version};
+use super::model::{FunctionKey, FunctionName, FunctionVersion, RELEASE_VARIABLE, UNRELEASED, Version};
 use super::patch::{MAX_OPERATIONS, Size};
 use super::record::{ArtifactRecord, FunctionRecord, Outcome, Record};
 use crate::release::state::{ArchitectureChange, Code, FunctionState, StageState};
@@ -301,7 +301,10 @@ impl fmt::Display for Plan {
                 (_, None) => writeln!(f, "  remove  {name}")?,
             }
         }
-        write!(f, "  deploy  the API, then switch the stage to {}", self.version)?;
+        match self.version.as_str() {
+            UNRELEASED => f.write_str("  deploy  the API, then switch the stage")?,
+            version => write!(f, "  deploy  the API, then switch the stage to {version}")?,
+        }
         let others = self.calls.other_lines();
         if !others.is_empty() {
             write!(f, "\n  calls that do not belong to the release:")?;

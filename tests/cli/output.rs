@@ -133,10 +133,10 @@ async fn a_plan_on_github() {
     let summary = read(fake, "plan.summary");
     assert_eq!(summary, plan.stdout);
     snapshot::settings().bind(|| insta::assert_snapshot!("plan_in_markdown", summary));
-    let title = "### deployctl: plan for local, version 1.0.0\n\n#### Terraform `base`: no changes\n\n#### Terraform `app`: 2 to add, 0 to change, 2 to destroy\n";
+    let title = "### deployctl: plan for local, the next release\n\n#### Terraform `base`: no changes\n\n#### Terraform `app`: 2 to add, 0 to change, 2 to destroy\n";
     assert!(summary.starts_with(title), "{summary}");
     let outputs = read(fake, "plan.output");
-    for (name, value) in [("changes", "true"), ("version", "1.0.0")] {
+    for (name, value) in [("changes", "true"), ("version", "unreleased")] {
         let mut lines = outputs.lines().skip_while(|line| !line.starts_with(&format!("{name}<<")));
         assert_eq!(lines.nth(1), Some(value), "{outputs}");
     }

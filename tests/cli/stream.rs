@@ -17,6 +17,10 @@ const MESSAGE: &str = r#"{"@level":"info","@message":"aws_lambda_function.this: 
 const BYTES: u64 = 100_000_000;
 
 /// Set in the process that measures.
+/// The message without which a plan is not believed.
+const SUMMARY: &str =
+    r#"{"type":"change_summary","changes":{"add":0,"change":0,"remove":0,"operation":"plan"}}"#;
+
 const ALONE: &str = "DEPLOYCTL_TEST_ALONE";
 
 #[tokio::test]
@@ -34,7 +38,8 @@ async fn a_hundred_megabytes_pass_in_bounded_memory() {
     std::fs::write(layer.dir.join("main.tf"), "").unwrap();
     let program = dir.path().join("terraform");
     let script = format!(
-        "#!/bin/sh\ncase $1 in version) echo 'Terraform v1.11.4' ;; plan) yes '{MESSAGE}' | head -c {BYTES} ; echo ;; esac\n"
+        "#!/bin/sh\ncase $1 in version) echo 'Terraform v1.11.4' ;; plan) yes '{MESSAGE}' | head -c {BYTES} ; echo ; \
+         echo '{SUMMARY}' ;; esac\n"
     );
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
