@@ -136,7 +136,7 @@ async fn a_deployctl_that_is_killed_leaves_neither_processes_nor_a_lock() {
     let own = own_terraform(&project).to_string_lossy().into_owned();
     let mut other = start_another(&project).await;
     assert!(project.lock_file().exists());
-    assert!(processes_with("sleep 60.0625") > 0);
+    wait("the provisioner has started", || processes_with("sleep 60.0625") > 0).await;
     other.kill().unwrap();
     other.wait().unwrap();
     wait("Terraform has ended", || processes_with(&own) == 0).await;
