@@ -546,3 +546,25 @@ fn remove_old_plans(data_dir: &Path) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_file_is_complete_if_its_end_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = PlanFile::create(dir.path()).unwrap();
+        let is_complete = |bytes: &[u8]| {
+            std::fs::write(file.path(), bytes).unwrap();
+            file.is_complete()
+        };
+        let zip = [b"PK\x05\x06".as_slice(), &[0; 18]].concat();
+        assert!(is_complete(&zip));
+        assert!(!is_complete(&zip[..20]) && !is_complete(b""));
+        // As OpenTofu writes it with encryption.
+        let encrypted = br#"{"meta":{"key_provider.pbkdf2.a":"c2FsdA=="},"encrypted_data":"aGk=","encryption_version":"v0"}"#;
+        assert!(is_complete(encrypted));
+        assert!(!is_complete(&encrypted[..60]) && !is_complete(b"{}"));
+    }
+}

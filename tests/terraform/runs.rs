@@ -155,3 +155,28 @@ async fn a_selected_workspace_does_not_change_the_workspace_of_a_release() {
     project.driver.run(&project.layer, &select).await.unwrap();
     assert!(matches!(project.plan().await.unwrap(), PlanOutcome::NoChanges { .. }));
 }
+
+/// A value that is in no plan and no state has to be there again for the apply. Before 1.10, Terraform has no such
+/// values and says so.
+#[tokio::test]
+async fn an_ephemeral_variable_reaches_the_plan_and_the_apply_and_is_stored_in_neither() {
+    let mut project = Project::new(
+        "variable \"token\" {\n  type      = string\n  ephemeral = true\n}\n\
+         resource \"terraform_data\" \"this\" {\n  provisioner \"local-exec\" {\n    \
+         command = \"test '${var.token}' = hunter2-hunter2\"\n  }\n}\n",
+    )
+    .await;
+    project.set("token", "hunter2-hunter2");
+    let initialised = project.driver.init_if_needed(&project.layer).await;
+    let version = &project.driver.terraform.version;
+    if (version.major, version.minor) < (1, 10) {
+        let told = format!("{:?}", initialised.unwrap_err());
+        assert!(told.contains("ephemeral"), "{told}");
+        return;
+    }
+    let planned = project.planned().await;
+    assert!(!format!("{:?}", planned.plan).contains("hunter2"), "{:?}", planned.plan);
+    project.driver.apply(&project.layer, planned).await.unwrap();
+    let state = project.driver.run(&project.layer, &Subcommand::StatePull).await.unwrap();
+    assert!(state.contains("terraform_data") && !state.contains("hunter2"), "{state}");
+}
