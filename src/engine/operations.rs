@@ -25,8 +25,10 @@ use crate::release::default_check::{Candidate, Live};
 use crate::release::definition::{AUTHORIZER_TTL_SECONDS, Definition};
 use crate::release::model::{FunctionKey, Pointer, StageName, Version};
 use crate::release::patch::Size;
-use crate::release::plan::{self, Desired, Observed, Target};
-use crate::release::record::{Action, ApiRecord, Before, Git, Outcome, Record, Release, SCHEMA};
+use crate::release::plan::{self, Desired, Observed, Plan, Target};
+use crate::release::record::{
+    Action, ApiRecord, Before, FunctionRecord, Git, Outcome, Record, Release, SCHEMA,
+};
 use crate::release::state::{Caches, StageState};
 
 /// A release that is live.
@@ -87,33 +89,19 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     /// record. Creates nothing if exactly this release is live, unless `origin.force`.
     ///
     /// # Errors
-    /// `release.refused`, `release.too_large` and `api.unversioned` before anything is changed, and as [`HeldStage::prepare`],
-    /// [`HeldStage::run_checks`] and [`HeldStage::go_live`].
+    /// `release.refused`, `release.too_large` and `api.unversioned` before anything is changed, and as
+    /// [`HeldStage::prepare`], [`HeldStage::run_checks`] and [`HeldStage::go_live`].
     pub(crate) async fn release<W: StagePort>(
         &self,
         port: &W,
         desired: Desired,
         origin: Origin<'_>,
     ) -> Result<Released> {
-        let StageContext { events, checks, .. } = self.context;
-        let resolve = async |head, stage: &StageState| self.resolve_head(head, stage).await;
-        let observe = async {
-            let planned = observe_and_plan(port, &desired, checks, self.head(port), resolve).await?;
-            let (_, observed, plan) = &planned;
-            require_versioned(&plan.calls, Kind::Preflight, "the old release serves, nothing was published")?;
-            let live = plan.live(&desired, observed).filter(|_| !origin.force);
-            let unchanged = match live {
-                Some(record) if self.is_current(port, record, observed, origin.api).await? => {
-                    Some(record.clone())
-                }
-                _ => None,
-            };
-            Ok::<_, Error>((planned, unchanged))
-        };
+        let StageContext { events, cancel, .. } = self.context;
         // On the heap, because the futures of a release are large.
-        let observe = unless_interrupted(&self.context.cancel, Box::pin(observe));
-        let ((head, observed, plan), unchanged) = events.step("read current state", observe).await?;
-        if let Some(record) = unchanged {
+        let observe = unless_interrupted(cancel, Box::pin(self.observe_release(port, &desired, &origin)));
+        let (head, observed, plan, live) = events.step("read current state", observe).await?;
+        if let Some(record) = live {
             return Ok(Released { record, unchanged: true, api_changes: Vec::new() });
         }
         events.note(format!("plan:\n{plan}"));
@@ -121,43 +109,59 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         let prepare = events.step("publish versions", self.prepare(port, &plan, &observed));
         let (prepared, answered_before) = self.with_probe_before(port, prepare).await?;
         let Prepared { functions, snapshot } = prepared;
-        let Snapshot { id: deployment_id, fingerprint, definition } = snapshot;
-        let (api, api_stage) = origin.api;
         let action = if origin.promoted_from.is_some() { Action::Promote } else { Action::Release };
-        let release = Release {
-            version: desired.version,
-            git: origin.git,
-            promoted_from: origin.promoted_from,
-            artifacts: desired.artifacts,
-            functions,
-            api: ApiRecord {
-                id: api.to_owned(),
-                stage: api_stage.to_owned(),
-                deployment_id,
-                fingerprint,
-                authorizer_cache_seconds: Some(definition.authorizer_cache_seconds()),
-                unproven: definition.unproven().to_vec(),
-                versioned: true,
-            },
-            variables: Some(desired.variables),
-        };
-        let current = head.current.as_ref();
-        let from = &observed.stage.pointer;
-        let candidate = Candidate {
-            release: &release,
-            definition: &definition,
-            variables: &release.pointer(from, current.map(|record| &record.release)).variables,
-            live: &live_versions(current, from),
-        };
-        let check = async {
-            self.check_new_versions(port, &candidate).await?;
-            self.run_checks(port, &release.functions, &release.version, &checks.invocations).await
-        };
-        let (checked, api_changes) =
-            join!(check, self.api_changes(current, &definition, &release.api.fingerprint));
+        let release = new_release(desired, origin, functions, &snapshot);
+
+        let check = self.check_release(port, &release, &snapshot.definition, (&head, &observed));
+        let api_changes =
+            self.api_changes(head.current.as_ref(), &snapshot.definition, &snapshot.fingerprint);
+        let (checked, api_changes) = join!(check, api_changes);
         checked?;
         let record = self.go_live(port, action, release, head, answered_before).await?;
         Ok(Released { record, unchanged: false, api_changes })
+    }
+
+    /// Reads the stage and plans the release. The last value is the live record, if exactly this release is
+    /// live.
+    async fn observe_release(
+        &self,
+        port: &impl StagePort,
+        desired: &Desired,
+        origin: &Origin<'_>,
+    ) -> Result<(Head, Observed, Plan, Option<Record>)> {
+        let resolve = async |head, stage: &StageState| self.resolve_head(head, stage).await;
+        let checks = &self.context.checks;
+        let (head, observed, plan) =
+            observe_and_plan(port, desired, checks, self.head(port), resolve).await?;
+        require_versioned(&plan.calls, Kind::Preflight, "the old release serves, nothing was published")?;
+        let live = match plan.live(desired, &observed).filter(|_| !origin.force) {
+            Some(record) if self.is_current(port, record, &observed, origin.api).await? => {
+                Some(record.clone())
+            }
+            _ => None,
+        };
+        Ok((head, observed, plan, live))
+    }
+
+    /// Checks a prepared release before the switch: the default check, and those of the project.
+    async fn check_release(
+        &self,
+        port: &impl StagePort,
+        release: &Release,
+        definition: &Definition,
+        (head, observed): (&Head, &Observed),
+    ) -> Result<()> {
+        let current = head.current.as_ref();
+        let from = &observed.stage.pointer;
+        let candidate = Candidate {
+            release,
+            definition,
+            variables: &release.pointer(from, current.map(|record| &record.release)).variables,
+            live: &live_versions(current, from),
+        };
+        self.check_new_versions(port, &candidate).await?;
+        let invocations = &self.context.checks.invocations;
+        self.run_checks(port, &release.functions, &release.version, invocations).await
     }
 
     /// Whether everything that the live release points to exists and can be invoked, and the stage is proven
@@ -198,8 +202,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     }
 
     /// Deploys the API and moves the stage to it, with the live functions; `contract` are those that the API
-    /// may call. With `if_stale`, a fresh stage is
-    /// not changed, and the changes are `None`.
+    /// may call. With `if_stale`, a fresh stage is not changed, and the changes are `None`.
     ///
     /// # Errors
     /// `stage.empty`, `release.too_large`, `api.unversioned`, and as [`HeldStage::snapshot`] and [`HeldStage::go_live`].
@@ -380,6 +383,34 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         answered_before: bool,
     ) -> LiveChecks<'b> {
         LiveChecks { probe: self.context.probe.as_ref(), answered_before, requests, caches }
+    }
+}
+
+/// The release of prepared functions and of an API deployment.
+fn new_release(
+    desired: Desired,
+    origin: Origin<'_>,
+    functions: BTreeMap<FunctionKey, FunctionRecord>,
+    snapshot: &Snapshot,
+) -> Release {
+    let (api, stage) = origin.api;
+    let Snapshot { id, fingerprint, definition } = snapshot;
+    Release {
+        version: desired.version,
+        git: origin.git,
+        promoted_from: origin.promoted_from,
+        artifacts: desired.artifacts,
+        functions,
+        api: ApiRecord {
+            id: api.to_owned(),
+            stage: stage.to_owned(),
+            deployment_id: id.clone(),
+            fingerprint: *fingerprint,
+            authorizer_cache_seconds: Some(definition.authorizer_cache_seconds()),
+            unproven: definition.unproven().to_vec(),
+            versioned: true,
+        },
+        variables: Some(desired.variables),
     }
 }
 
