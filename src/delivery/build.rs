@@ -15,6 +15,7 @@ use crate::engine::observe::unreadable;
 use crate::engine::ports::{Store as _, UploadError, Uploaded};
 use crate::error::{Error, Result};
 use crate::project::session::{Session, unless_interrupted};
+use crate::release::artifacts::ArtifactSettings;
 use crate::release::model::Version;
 use crate::release::record::{ArtifactRecord, Git};
 
@@ -74,18 +75,24 @@ pub(super) async fn upload(
         built.artifacts.iter().zip(&session.settings.artifacts).map(|(artifact, settings)| async move {
             let key = settings.key(version);
             let uploaded = upload_or_replace(session, held, (version, &key), artifact).await?;
-            let record = ArtifactRecord {
-                key,
-                s3_version: uploaded.s3_version,
-                sha256: artifact.sha256,
-                size: artifact.size,
-                architecture: Some(settings.recipe.architecture),
-            };
+            let record =
+                ArtifactRecord { s3_version: uploaded.s3_version, ..record(settings, version, artifact) };
             Ok::<_, Error>((settings.recipe.name.clone(), record))
         });
     let uploads = unless_interrupted(&session.cancel, try_join_all(uploads));
     let zips = session.events.step("upload", uploads).await?;
     Ok(zips.into_iter().collect())
+}
+
+/// The record of a built zip, before it is uploaded.
+pub(super) fn record(settings: &ArtifactSettings, version: &Version, artifact: &Artifact) -> ArtifactRecord {
+    ArtifactRecord {
+        key: settings.key(version),
+        s3_version: None,
+        sha256: artifact.sha256,
+        size: artifact.size,
+        architecture: Some(settings.recipe.architecture),
+    }
 }
 
 async fn upload_or_replace(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::try_join;
 
 use super::approval::{self, Destruction};
-use super::build::{Built, build};
+use super::build::{Built, build, record};
 use super::layers::{Infrastructure, LayerPlan, PlannedLayer, PlannedLayers};
 use super::stage_variables;
 use crate::artifact::digest::Sha256;
@@ -135,16 +135,7 @@ async fn functions_and_api(
         .artifacts
         .iter()
         .zip(&session.settings.artifacts)
-        .map(|(artifact, settings)| {
-            let record = ArtifactRecord {
-                key: settings.key(version),
-                s3_version: None,
-                sha256: artifact.sha256,
-                size: artifact.size,
-                architecture: Some(settings.recipe.architecture),
-            };
-            (artifact.name.clone(), record)
-        })
+        .map(|(artifact, settings)| (artifact.name.clone(), record(settings, version, artifact)))
         .collect();
     let (functions, variables) = (contract.functions.clone(), contract.variables.clone());
     let desired = Desired { version: version.clone(), artifacts, functions, variables };

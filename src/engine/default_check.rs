@@ -3,6 +3,7 @@
 
 use futures::stream::{self, StreamExt};
 
+use crate::engine::MAX_CONCURRENT;
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::held::HeldStage;
 use crate::engine::interrupt::unless_interrupted;
@@ -11,9 +12,6 @@ use crate::engine::prepare::not_switched;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::release::default_check::{Caller, Candidate, Trial, trials};
 use crate::release::model::FunctionKey;
-
-/// Versions invoked at once.
-const MAX_CONCURRENT: usize = 16;
 
 /// The most functions that a note names.
 const MAX_NAMES: usize = 10;

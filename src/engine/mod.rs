@@ -26,5 +26,9 @@ pub(crate) mod references;
 mod switch;
 mod verify;
 
+/// How many functions, records or objects are worked on at the same time. `RateLimiter`, not this, respects the
+/// account's API rates.
+const MAX_CONCURRENT: usize = 16;
+
 #[cfg(test)]
 mod tests;

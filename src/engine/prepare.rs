@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
 
 use crate::artifact::Sha256;
+use crate::engine::MAX_CONCURRENT;
 use crate::engine::activate::wait_until_active;
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::held::HeldStage;
@@ -24,9 +25,6 @@ use crate::release::model::{DeploymentId, FunctionKey, FunctionName, FunctionVer
 use crate::release::plan::{Observed, Plan, Step, Work};
 use crate::release::record::FunctionRecord;
 use crate::release::state::{Activity, Code, FunctionState, Published, PublishedState};
-
-/// Functions updated at once. `RateLimiter`, not this, respects the account's API rates.
-const MAX_CONCURRENT: usize = 16;
 
 /// The result of the prepare steps, which is not live yet.
 #[derive(Debug, Clone)]

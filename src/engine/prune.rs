@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::{TryFutureExt, try_join};
 
 use crate::artifact::Sha256;
+use crate::engine::MAX_CONCURRENT;
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::held::{HeldStage, StageContext};
 use crate::engine::interrupt::{unless_interrupted, with_grace};
@@ -22,9 +23,6 @@ use crate::release::model::{FunctionName, StageName};
 use crate::release::prune::{self, Existing, Prune, Recorded};
 use crate::release::record::{Outcome, Record, Release};
 use crate::release::state::Object;
-
-/// Concurrent reads and deletions.
-const MAX_CONCURRENT: usize = 16;
 
 /// What to prune, and how many releases to keep.
 #[derive(Debug, Clone)]

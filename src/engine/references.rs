@@ -9,12 +9,10 @@ use super::held::HeldStage;
 use super::lease::{Lease, describe};
 use super::ledger::{Ledger, PREFIX, unreadable};
 use super::ports::Store;
+use crate::engine::MAX_CONCURRENT;
 use crate::error::{Error, Result};
 use crate::release::model::StageName;
 use crate::release::record::Record;
-
-/// The most records that are read at once.
-const MAX_CONCURRENT: usize = 16;
 
 /// Why a zip must stay as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,27 +7,8 @@
 
 use std::fmt;
 
-use super::plan::{Action, Plan, ResourceChange};
+use super::plan::{Action, OWNED, Plan, ResourceChange};
 use crate::error::{Error, ErrorId, Kind};
-
-/// The attributes that releases set, by resource type.
-pub(crate) const OWNED: &[(&str, &[&str])] = &[
-    ("aws_api_gateway_stage", &["deployment_id", "variables", "canary_settings"]),
-    (
-        "aws_lambda_function",
-        &[
-            "filename",
-            "source_code_hash",
-            "s3_bucket",
-            "s3_key",
-            "s3_object_version",
-            "image_uri",
-            "architectures",
-            "code_sha256",
-            "source_kms_key_arn",
-        ],
-    ),
-];
 
 /// Arguments of version 6 of the provider. Version 5 accepts no `ignore_changes` that names the second one,
 /// and warns of the first, so they are named only to those who set them.

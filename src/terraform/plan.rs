@@ -310,40 +310,44 @@ impl WireResource {
 impl WireResource {
     /// A change outside Terraform; `None` if releases and the provider explain all of it.
     fn into_drift(mut self) -> Option<ResourceChange> {
-        let released = RELEASED.iter().find(|(resource_type, _)| *resource_type == self.resource_type);
-        let released = released.map_or(&[][..], |(_, names)| names);
         for values in [&mut self.change.before, &mut self.change.after] {
             if let Value::Object(values) = values {
-                values.retain(|name, value| !released.contains(&name.as_str()) && !is_empty(value));
+                values.retain(|name, value| !is_released(&self.resource_type, name) && !is_empty(value));
             }
         }
         self.into_change().filter(|change| change.action != Action::Update || !change.attributes.is_empty())
     }
 }
 
-/// The attributes that a release changes, or that follow from them. `status` compares them with the ledger.
-const RELEASED: [(&str, &[&str]); 2] = [
+/// The attributes that releases set, by resource type.
+pub(crate) const OWNED: &[(&str, &[&str])] = &[
     ("aws_api_gateway_stage", &["deployment_id", "variables", "canary_settings"]),
     (
         "aws_lambda_function",
         &[
-            "architectures",
-            "code_sha256",
             "filename",
-            "image_uri",
-            "last_modified",
-            "qualified_arn",
-            "qualified_invoke_arn",
+            "source_code_hash",
             "s3_bucket",
             "s3_key",
             "s3_object_version",
-            "source_code_hash",
-            "source_code_size",
+            "image_uri",
+            "architectures",
+            "code_sha256",
             "source_kms_key_arn",
-            "version",
         ],
     ),
 ];
+
+/// The attributes of a function that follow from those. `status` compares all of them with the ledger.
+const DERIVED: &[&str] =
+    &["last_modified", "qualified_arn", "qualified_invoke_arn", "source_code_size", "version"];
+
+/// Whether a release changes the attribute of a resource.
+fn is_released(resource_type: &str, name: &str) -> bool {
+    let owned = OWNED.iter().find(|(owned, _)| *owned == resource_type);
+    owned.is_some_and(|(_, names)| names.contains(&name))
+        || (resource_type == "aws_lambda_function" && DERIVED.contains(&name))
+}
 
 /// Whether a provider may also leave the value out.
 fn is_empty(value: &Value) -> bool {

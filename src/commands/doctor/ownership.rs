@@ -2,7 +2,7 @@
 
 use crate::documents::doctor::Finding;
 use crate::project::settings::Settings;
-use crate::terraform::guard;
+use crate::terraform::plan;
 use crate::terraform::source::{Found, Module, with_called};
 
 const CHECK: &str = "ownership-source";
@@ -26,7 +26,7 @@ pub(crate) fn in_source(settings: &Settings) -> Vec<Finding> {
         .collect();
     let mut checked = 0;
     for module in &modules {
-        for (kind, owned) in guard::OWNED {
+        for (kind, owned) in plan::OWNED {
             for found in module.resources(kind) {
                 checked += 1;
                 findings.extend(missing(settings, &found, owned));
