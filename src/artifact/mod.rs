@@ -28,6 +28,7 @@ pub(crate) use self::elf::{Architecture, Glibc};
 pub(crate) use self::error::ArtifactError;
 use crate::artifact::python_tools::PythonTools;
 use crate::event::Events;
+use crate::platform::private;
 
 /// Where an artifact comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +159,7 @@ fn pack(recipe: &Recipe, source: &Path, folder: &Path) -> Result<Artifact, Artif
 /// Renames a complete file, so that an interrupt never leaves an incomplete zip.
 fn store(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
     let write = |error| io("write", path, error);
-    std::fs::create_dir_all(folder).map_err(write)?;
+    private::create_dir_all(folder).map_err(write)?;
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(write)?;
     file.write_all(bytes).map_err(write)?;
     file.persist(path).map(drop).map_err(|error| write(error.error))

@@ -170,6 +170,7 @@ error_ids! {
     UnlockUnconfirmed = "unlock.unconfirmed",
     Usage = "usage",
     VersionInvalid = "version.invalid",
+    WorkDirOpen = "work_dir.open",
 }
 
 impl ErrorId {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::theme::clean;
 use super::timeline::{Span, State, Timeline, Work};
+use crate::platform::private;
 
 const STYLE: &str = include_str!("timings.css");
 
@@ -28,7 +29,7 @@ pub(super) fn write(
     now: Duration,
 ) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        private::create_dir_all(folder)?;
     }
     std::fs::write(path, page(title, timeline, now))
 }

@@ -1,8 +1,9 @@
-//! The operating system: child processes, process identities, file locks, the boot clock and environment
-//! variables.
+//! The operating system: child processes, process identities, file locks, private files, the boot clock and
+//! environment variables.
 
 pub(crate) mod clock;
 pub(crate) mod file_lock;
+pub(crate) mod private;
 pub(crate) mod process;
 pub(crate) mod process_identity;
 pub(crate) mod variables;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Failure, Reason};
+use crate::platform::private;
 use crate::platform::process::Command;
 
 /// Terraform or OpenTofu.
@@ -170,7 +171,7 @@ struct Cached {
 impl Cached {
     fn write(&self, path: &Path) -> std::io::Result<()> {
         let dir = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(dir)?;
+        private::create_dir_all(dir)?;
         // A rename: other processes never read an incomplete file.
         let file = tempfile::NamedTempFile::new_in(dir)?;
         serde_json::to_writer(&file, self)?;
