@@ -14,12 +14,12 @@ pub(crate) enum LocalError {
     /// MiniStack could not be installed.
     #[error(transparent)]
     Tools(#[from] PythonToolsError),
-    /// A program could not be started, or installing Redis failed.
+    /// A program could not be started.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// Redis is missing, and deployctl cannot install it.
-    #[error("failed to find redis-server on PATH, which the local stage needs")]
-    NoRedis,
+    /// The machine has no Redis, and Valkey could not be installed in the user's cache.
+    #[error("failed to find redis-server on PATH, or to install Valkey in its place")]
+    NoRedis(#[source] Option<PythonToolsError>),
     /// Another program listens on the configured port.
     #[error("failed to listen on port {port}: {source}")]
     PortTaken { port: u16, source: std::io::Error },
@@ -70,9 +70,16 @@ impl From<LocalError> for Error {
             LocalError::Tools(tools) => tools.into(),
             LocalError::Io { .. } => Self::preflight(ErrorId::LocalIo, message),
             LocalError::Process(_) => Self::preflight(ErrorId::LocalProcess, message),
-            LocalError::NoRedis => Self::preflight(ErrorId::LocalRedis, message).hint(
-                "install it: `apt-get install redis-server` on Debian and Ubuntu, `brew install redis` on macOS",
-            ),
+            LocalError::NoRedis(cause) => {
+                let error = Self::preflight(ErrorId::LocalRedis, message).hint(
+                    "nothing was started; install it: `apt-get install redis-server` on Debian and Ubuntu, `brew install \
+                     redis` on macOS",
+                );
+                match cause {
+                    Some(cause) => error.because(cause),
+                    None => error,
+                }
+            }
             LocalError::PortTaken { .. } => Self::preflight(ErrorId::LocalPort, message)
                 .hint("stop the program that uses the port, or remove `port` from deployctl.toml to use a free one"),
             LocalError::OtherPort { .. } => Self::usage(ErrorId::LocalOtherPort, message)

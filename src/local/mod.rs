@@ -9,7 +9,7 @@
 //! starts an empty stage.
 
 mod error;
-mod redis_package;
+mod redis;
 mod server;
 mod stage;
 mod start;
@@ -22,14 +22,14 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::error::LocalError;
-pub(crate) use self::redis_package::status as redis_status;
+pub(crate) use self::redis::{VALKEY, on_path as redis_on_path};
 use self::server::Server;
 pub(crate) use self::stage::{ACCOUNT, LocalConfig, LocalStage};
 use self::state::State;
 use self::stop::stop;
 use crate::artifact::python_tools::PythonTools;
 use crate::event::Events;
-use crate::platform::file_lock;
+use crate::platform::{file_lock, private};
 
 /// Returns the running local stage of the project, and starts it if it does not run. Two commands at the same
 /// time start it once.
@@ -140,7 +140,7 @@ fn folder_of(project_dir: &Path) -> PathBuf {
 /// and the code of its Lambdas, so other users must not read it.
 fn folder(project_dir: &Path) -> Result<PathBuf, LocalError> {
     let folder = folder_of(project_dir);
-    std::fs::create_dir_all(&folder)
+    private::create_dir_all(&folder)
         .and_then(|()| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)))
         .and_then(|()| folder.canonicalize())
         .map_err(|e| LocalError::io(&folder, e))

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -11,13 +10,14 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::LocalError;
-use super::redis_package;
+use super::redis;
 use super::server::{self, LAUNCHER, MINISTACK, Server};
 use super::stage::{LocalConfig, LocalStage};
 use super::state::{self, State};
 use super::stop::stop;
 use crate::artifact::python_tools::PythonTools;
 use crate::event::Events;
+use crate::platform::private;
 use crate::platform::process::Command;
 use crate::platform::process_identity::ProcessIdentity;
 
@@ -32,15 +32,15 @@ pub(crate) async fn start(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<LocalStage, LocalError> {
-    let (venv, redis) =
+    let (venv, program) =
         tokio::try_join!(async { Ok(tools.venv(MINISTACK, events, cancel).await?) }, async {
-            redis_package::find_or_install(events, cancel).await
+            redis::find_or_install(tools, events, cancel).await
         })?;
     let tmp = folder.join("tmp");
-    std::fs::create_dir_all(&tmp).map_err(|e| LocalError::io(&tmp, e))?;
+    private::create_dir_all(&tmp).map_err(|e| LocalError::io(&tmp, e))?;
     for (name, text) in LAUNCHER {
         let path = folder.join(name);
-        let file = File::options().create(true).write(true).truncate(true).mode(0o600).open(&path);
+        let file = private::create(&path);
         file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| LocalError::io(&path, e))?;
     }
 
@@ -62,7 +62,7 @@ pub(crate) async fn start(
     };
     let ministack = server::MiniStack { port, redis_port, secret: &state.secret, region: &config.region };
     let commands = [
-        (Server::Redis, redis_port, server::redis(&redis, folder, redis_port)),
+        (Server::Redis, redis_port, server::redis(&program, folder, redis_port)),
         (Server::MiniStack, port, server::ministack(&venv, folder, ministack)),
     ];
     match launch(folder, commands, &mut state, cancel).await {
@@ -149,7 +149,7 @@ fn open_log(server: Server, folder: &Path) -> Result<File, LocalError> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(LocalError::io(&path, e)),
         _ => {}
     }
-    File::options().create(true).append(true).mode(0o600).open(&path).map_err(|e| LocalError::io(&path, e))
+    private::append(&path).map_err(|e| LocalError::io(&path, e))
 }
 
 /// Reserves `port`; 0 reserves any free port.

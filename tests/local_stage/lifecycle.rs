@@ -5,6 +5,7 @@
 
 use super::semantics;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -170,10 +171,54 @@ fn redis_says(port: u16, lines: &[&str]) -> Vec<String> {
     lines.iter().map(&mut ask).collect()
 }
 
+/// A PATH without `redis-server`, on which `apt-get` writes down that it was called.
+fn path_without_redis(folder: &Path, calls: &Path) -> OsString {
+    let bin = folder.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let apt = bin.join("apt-get");
+    std::fs::write(&apt, format!("#!/bin/sh\necho called >> {}\n", calls.display())).unwrap();
+    std::fs::set_permissions(&apt, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let folders = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect::<Vec<_>>();
+    let (with, without): (Vec<_>, Vec<_>) =
+        folders.into_iter().partition(|folder| folder.join("redis-server").exists());
+    for entry in with.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten() {
+        let link = bin.join(entry.file_name());
+        if !entry.file_name().to_string_lossy().starts_with("redis") && !link.exists() {
+            std::os::unix::fs::symlink(entry.path(), link).unwrap();
+        }
+    }
+    std::env::join_paths(std::iter::once(bin).chain(without)).unwrap()
+}
+
+/// Nothing is installed on the system, also not for root.
+#[tokio::test]
+async fn without_redis_the_stage_uses_valkey_from_the_cache() {
+    let (mut project, tools) = (Project::new(), tempfile::tempdir().unwrap());
+    let calls = tools.path().join("calls");
+    let path = path_without_redis(tools.path(), &calls);
+    project.program = project.program.clone().with("PATH", path);
+    let doctor = project.program.run(&["doctor", "--output", "json"]).await.json();
+    let finding =
+        doctor["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "tools-redis");
+    assert_eq!(finding.unwrap()["severity"], "ok", "{doctor:#}");
+
+    let stage = project.up().await;
+    let program = std::fs::read_link(format!("/proc/{}/exe", stage.redis_pid)).unwrap();
+    assert!(program.ends_with("valkey-server"), "{}", program.display());
+    the_token_of_terraform_is_required(&project, &stage).await;
+    assert!(project.down().await);
+    assert!(!calls.exists(), "apt-get was called");
+}
+
 #[tokio::test]
 async fn redis_asks_for_the_token_that_terraform_sets() {
     let project = Project::new();
     let stage = project.up().await;
+    the_token_of_terraform_is_required(&project, &stage).await;
+    project.down().await;
+}
+
+async fn the_token_of_terraform_is_required(project: &Project, stage: &LocalStage) {
     assert_eq!(redis_says(stage.redis_port, &["PING"]), ["+PONG"]);
     let group = |action: &str, more: &str| {
         let body = format!("Action={action}&Version=2015-02-02&ReplicationGroupId=g&{more}");
@@ -203,7 +248,6 @@ async fn redis_asks_for_the_token_that_terraform_sets() {
     assert!(redis_says(stage.redis_port, &[&auth(first)])[0].starts_with("-WRONGPASS"));
     assert_eq!(redis_says(stage.redis_port, &[&auth(second), "PING"]), ["+OK", "+PONG"]);
     assert_eq!(project.up().await.pid, stage.pid);
-    project.down().await;
 }
 
 #[tokio::test]

@@ -33,8 +33,7 @@ pub(crate) async fn check(settings: &Settings, cancel: &CancellationToken) -> Ve
     findings.extend(cargo);
     findings.extend(python);
     if settings.stage.local.is_some() {
-        let (found, can_install) = local::redis_status();
-        findings.push(redis(found.as_deref(), can_install));
+        findings.push(redis(local::redis_on_path().as_deref()));
     }
     findings
 }
@@ -119,6 +118,9 @@ async fn python(settings: &Settings, builds: bool, cancel: &CancellationToken) -
     }
     if settings.stage.local.is_some() {
         sets.push(local::PACKAGES);
+        if local::redis_on_path().is_none() {
+            sets.push(local::VALKEY);
+        }
     }
     let mut findings = match python_tools::python(cancel).await {
         Ok((path, version)) => {
@@ -138,31 +140,10 @@ async fn python(settings: &Settings, builds: bool, cancel: &CancellationToken) -
     findings
 }
 
-fn redis(found: Option<&Path>, can_install: bool) -> Finding {
-    const CHECK: &str = "tools-redis";
-    match (found, can_install) {
-        (Some(path), _) => Finding::ok(CHECK, format!("redis-server ({})", path.display())),
-        (None, true) => {
-            Finding::ok(CHECK, "redis-server is installed with apt-get when the local stage starts")
-        }
-        (None, false) => Finding::problem(
-            CHECK,
-            "the local stage needs redis-server, which is not on PATH",
-            "apt-get install redis-server; as root, deployctl installs it itself",
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redis_is_needed_unless_it_can_be_installed() {
-        assert_eq!(redis(Some(Path::new("/usr/bin/redis-server")), false).severity, Severity::Ok);
-        assert_eq!(redis(None, true).severity, Severity::Ok);
-        let missing = redis(None, false);
-        assert_eq!(missing.severity, Severity::Problem);
-        assert!(missing.remedy.unwrap().contains("apt-get install redis-server"));
-    }
+fn redis(found: Option<&Path>) -> Finding {
+    let text = found.map_or_else(
+        || "redis-server is not on PATH: the local stage uses Valkey from PyPI".to_owned(),
+        |path| format!("redis-server ({})", path.display()),
+    );
+    Finding::ok("tools-redis", text)
 }
