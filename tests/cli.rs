@@ -9,5 +9,6 @@ mod cli {
     mod bad_input;
     mod docs;
     mod output;
+    mod private_files;
     mod stream;
 }

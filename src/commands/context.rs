@@ -1,7 +1,7 @@
 //! The context of a command, and the arguments that several commands share.
 
 use std::cell::OnceCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -9,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, ErrorId, Result};
 use crate::event::Events;
 use crate::output::Report;
+use crate::platform::private;
 use crate::project::contract::Contract;
 use crate::project::session::{Access, Session, unless_interrupted};
 use crate::project::settings::{Overrides, Settings};
 use crate::release::model::Version;
+use crate::terraform::driver::remove_all_abandoned_plans;
 
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -42,7 +44,16 @@ impl Context {
             return Ok(settings.clone());
         }
         let settings = Settings::load(&self.overrides)?;
+        tidy(&settings.work_dir())?;
         Ok(self.settings.get_or_init(|| settings).clone())
+    }
+
+    /// Removes the permissions of other users from the files that Terraform has created with the user's umask.
+    pub(crate) fn restrict_work_dir(&self) {
+        if let Some(settings) = self.settings.get() {
+            // The next command reports a folder that stays open.
+            drop(private::restrict(&settings.work_dir()));
+        }
     }
 
     pub(crate) async fn session(&self) -> Result<Session> {
@@ -95,6 +106,18 @@ impl Context {
     pub(crate) async fn session_of(&self, settings: Settings) -> Result<Session> {
         Session::open(settings, Access::Change, self.events.clone(), self.cancel.clone()).await
     }
+}
+
+/// Makes `.deployctl` private, and deletes the plans of commands that were killed.
+fn tidy(work_dir: &Path) -> Result<()> {
+    private::restrict(work_dir).map_err(|error| {
+        let message = format!("failed to make {} private", work_dir.display());
+        Error::preflight(ErrorId::WorkDirOpen, message)
+            .because(error)
+            .hint("nothing was run; delete the folder, or make it yours with chown -R and chmod 700")
+    })?;
+    remove_all_abandoned_plans(&work_dir.join("terraform"));
+    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, clap::Args)]

@@ -84,6 +84,7 @@ async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
     let report = Report::new(&cli.global.output);
     let context = &Context::new(overrides(&cli), report, cli.global.timings.clone(), cancel);
     let code = run_verb(cli.verb, context).await;
+    context.restrict_work_dir();
     context.report.exit_code(code)
 }
 

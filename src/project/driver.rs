@@ -76,6 +76,7 @@ impl Session {
             },
             variables,
             provider_mirror: std::env::var_os(variables::PROVIDER_MIRROR).map(PathBuf::from),
+            mirror_search_root: PathBuf::from("/"),
             // In another workspace, the stage would have another state.
             workspace: Some("default".to_owned()),
             shared: self.settings.terraform.clone(),

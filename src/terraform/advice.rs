@@ -40,7 +40,18 @@ impl fmt::Display for Failure {
             Reason::NotInitialised => f.write_str("the layer is not initialised"),
             Reason::BackendChanged => f.write_str("the backend configuration has changed"),
             Reason::NotInstallable => f.write_str("failed to install a provider or a module"),
-            Reason::RegistryUnreachable => f.write_str("failed to reach the provider registry"),
+            Reason::RegistryUnreachable { refused } => {
+                f.write_str("failed to reach the provider registry")?;
+                if refused.is_empty() {
+                    return Ok(());
+                }
+                let refused: Vec<String> = refused.iter().map(|path| path.display().to_string()).collect();
+                write!(
+                    f,
+                    "; not used, because .terraform.lock.hcl does not name the hashes of its packages: {}",
+                    refused.join(", ")
+                )
+            }
             Reason::LockFileOutdated => {
                 f.write_str(".terraform.lock.hcl lacks a provider, or its checksums for this platform")
             }
@@ -109,7 +120,7 @@ impl Failure {
             Reason::NotInitialised => ErrorId::TerraformNotInitialised,
             Reason::BackendChanged => ErrorId::TerraformBackendChanged,
             Reason::NotInstallable => ErrorId::TerraformNotInstallable,
-            Reason::RegistryUnreachable => ErrorId::TerraformRegistryUnreachable,
+            Reason::RegistryUnreachable { .. } => ErrorId::TerraformRegistryUnreachable,
             Reason::LockFileOutdated => ErrorId::TerraformLockFileOutdated,
             Reason::BackendUnreachable => ErrorId::TerraformBackendUnreachable,
             Reason::Authentication => ErrorId::TerraformAuthentication,
@@ -179,6 +190,12 @@ impl Failure {
                     "to move the state: {migrate}; to use the state at the new location: {reconfigure}"
                 ))
             }
+            Reason::RegistryUnreachable { refused } if !refused.is_empty() => {
+                let mirror = refused.first().map(|path| path.display().to_string()).unwrap_or_default();
+                Some(format!(
+                    "check network and proxy; if you trust the mirror: DEPLOYCTL_PROVIDER_MIRROR={mirror} uses it"
+                ))
+            }
             Reason::LockFileOutdated => {
                 let lock = by_hand("providers lock -platform=linux_amd64");
                 Some(format!("{lock}, and commit .terraform.lock.hcl"))
@@ -212,7 +229,7 @@ impl Failure {
             Reason::NotInstallable => {
                 "check the sources and versions in required_providers and module blocks"
             }
-            Reason::RegistryUnreachable => {
+            Reason::RegistryUnreachable { .. } => {
                 "check network and proxy, or set DEPLOYCTL_PROVIDER_MIRROR to a folder \
                  filled by `terraform providers mirror`"
             }
@@ -310,7 +327,7 @@ mod tests {
             matches!(&*recorded("missing").reason, Reason::MissingVariables(names) if names == &["name"])
         );
         assert!(matches!(*recorded("stale").reason, Reason::StalePlan));
-        assert!(matches!(*recorded("no-registry").reason, Reason::RegistryUnreachable));
+        assert!(matches!(*recorded("no-registry").reason, Reason::RegistryUnreachable { .. }));
         assert!(matches!(*recorded("not-initialised").reason, Reason::NotInitialised));
         assert!(matches!(*recorded("sigint").reason, Reason::Failed(_)));
     }

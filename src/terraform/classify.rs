@@ -68,7 +68,7 @@ fn classify(diagnostics: &[Diagnostic], process_error: &str) -> Option<Reason> {
     } else if has(&["Backend configuration changed", "Backend type changed"]) {
         Reason::BackendChanged
     } else if has(UNREACHABLE_REGISTRY) {
-        Reason::RegistryUnreachable
+        Reason::RegistryUnreachable { refused: Vec::new() }
     } else if has(LOCK_FILE_OUTDATED) {
         Reason::LockFileOutdated
     } else if has(NOT_INITIALISED) {

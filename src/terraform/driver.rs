@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,7 +25,8 @@ use super::outputs::Outputs;
 use super::plan::Plan;
 use super::signals::{self, Signals, UNSAVED_STATE};
 use super::version::Terraform;
-use super::{init, mirror, validation};
+use super::{init, lock_file, validation};
+use crate::platform::private;
 use crate::platform::process::{Command, Stream};
 
 /// Everything that is needed to run Terraform for a stage.
@@ -43,9 +45,11 @@ pub struct Driver {
     pub backend: Backend,
     /// Values of Terraform variables, by name. A layer ignores variables that it does not declare.
     pub variables: BTreeMap<String, Value>,
-    /// A folder to install providers from. `None`: the registry, or a mirror on this machine if the registry
-    /// is unreachable.
+    /// A folder to install providers from. `None`: where Terraform is configured to, usually the registry.
     pub provider_mirror: Option<PathBuf>,
+    /// The folder in which a mirror is searched if the registry is unreachable. Only a mirror whose packages
+    /// have the hashes of the layer's lock file is used.
+    pub mirror_search_root: PathBuf,
     /// The workspace of every command. `None`: the selected workspace ([`Subcommand::WorkspaceSelect`]).
     pub workspace: Option<String>,
     /// Lock timeout and parallelism.
@@ -126,15 +130,15 @@ pub struct PlannedLayer {
 #[derive(Debug)]
 struct PlanFile {
     folder: tempfile::TempDir,
+    /// Locks the folder until this process ends, however it ends: only an unlocked plan is left behind.
+    _lock: File,
 }
 
 impl PlanFile {
     fn create(data_dir: &Path) -> Result<Self, Failure> {
         let create = || {
-            let private = std::fs::Permissions::from_mode(0o700);
-            let folder =
-                tempfile::Builder::new().prefix("plan-").permissions(private).tempdir_in(data_dir)?;
-            let file = Self { folder };
+            let (folder, lock) = locked_folder(data_dir)?;
+            let file = Self { folder, _lock: lock };
             // Terraform keeps the mode of an existing file.
             let mut options = std::fs::OpenOptions::new();
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -165,6 +169,24 @@ impl PlanFile {
     }
 }
 
+/// Creates a folder for a plan, and locks it.
+fn locked_folder(data_dir: &Path) -> std::io::Result<(tempfile::TempDir, File)> {
+    loop {
+        let private = std::fs::Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix(PLAN).permissions(private).tempdir_in(data_dir)?;
+        let lock = match File::open(folder.path()) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            lock => lock?,
+        };
+        // Some network file systems cannot lock a folder; `is_abandoned` then uses its age.
+        drop(lock.lock());
+        // Another command may have deleted the folder before it was locked.
+        if folder.path().exists() {
+            return Ok((folder, lock));
+        }
+    }
+}
+
 impl Driver {
     /// A driver with defaults: the inherited environment, the backend settings of the layers, no variables,
     /// no observer. Set its fields to change them.
@@ -177,6 +199,7 @@ impl Driver {
             backend: Backend::default(),
             variables: BTreeMap::new(),
             provider_mirror: None,
+            mirror_search_root: PathBuf::from("/"),
             workspace: None,
             shared: Shared::default(),
             log_file: None,
@@ -370,7 +393,7 @@ impl Driver {
             self.require_saved_state(layer)?;
         }
         let data_dir = self.data_dir(layer);
-        let cli_config = mirror::configuration(&self.data_root);
+        let cli_config = self.mirrors(layer).configuration();
         let parts = Parts {
             given: &self.env,
             variables: &self.variables,
@@ -380,6 +403,12 @@ impl Driver {
             cli_config: cli_config.as_deref(),
             log_file: self.log_file.as_deref(),
         };
+        if let Some(log) = &self.log_file {
+            // Terraform would create it with the umask, and it contains secrets.
+            let log = layer.dir.join(log);
+            private::append(&log)
+                .map_err(|e| Failure::io(format!("create {} as a private file", log.display()), e))?;
+        }
         let inherited: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
         let mut command = Command::new(&self.terraform.program, subcommand.purpose())
             .args(subcommand.args(&self.terraform, &self.shared)?)
@@ -394,11 +423,13 @@ impl Driver {
         root.join(&layer.name)
     }
 
-    /// Where providers are installed from if the registry is unreachable.
-    pub(super) fn mirrors(&self) -> Mirrors<'_> {
+    /// Where a layer's providers are installed from if not from the registry.
+    pub(super) fn mirrors<'a>(&'a self, layer: &'a Layer) -> Mirrors<'a> {
         Mirrors {
             data_root: &self.data_root,
+            layer_dir: &layer.dir,
             given: self.provider_mirror.as_deref(),
+            search_root: &self.mirror_search_root,
             flavour: self.terraform.flavour,
             observer: &self.observer,
             cancel: &self.cancel,
@@ -409,9 +440,9 @@ impl Driver {
     pub(super) fn prepared_data_dir(&self, layer: &Layer) -> Result<PathBuf, Failure> {
         let dir = self.data_dir(layer);
         let prepare = || {
-            std::fs::create_dir_all(&dir)?;
+            private::create_dir_all(&dir)?;
             std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))?;
-            remove_old_plans(&dir)
+            remove_abandoned_plans(&dir)
         };
         prepare().map_err(|e| Failure::io(format!("prepare {}", dir.display()), e))?;
         Ok(dir)
@@ -422,7 +453,7 @@ impl Driver {
         Ok(Subcommand::Init(Init {
             backend: self.backend.for_layer(&layer.name),
             // Every machine and every run installs the same versions.
-            lock_file_readonly: layer.dir.join(".terraform.lock.hcl").exists(),
+            lock_file_readonly: layer.dir.join(lock_file::FILE).exists(),
             ..Init::default()
         }))
     }
@@ -533,14 +564,38 @@ const MAX_ERRORS: usize = 100;
 /// The limit for the size of a plan, a state or outputs.
 const MAX_JSON_BYTES: usize = 1024 * 1024 * 1024;
 
-/// A plan folder of this age was left behind by a killed run.
+/// The start of the names of plan folders.
+const PLAN: &str = "plan-";
+
+/// Where a folder cannot be locked, a plan folder of this age was left behind by a killed run.
 const ABANDONED_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn remove_old_plans(data_dir: &Path) -> std::io::Result<()> {
+/// Deletes the plans of commands that were killed, of all stages and layers. `root` has the stages' data folders.
+pub(crate) fn remove_all_abandoned_plans(root: &Path) {
+    let folders =
+        |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    for layer in folders(root).flat_map(|stage| folders(&stage)) {
+        // A folder that cannot be read or changed is reported by the command that uses it.
+        drop(remove_abandoned_plans(&layer));
+    }
+}
+
+fn remove_abandoned_plans(data_dir: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(data_dir)?.flatten() {
-        let is_plan = entry.file_name().to_string_lossy().starts_with("plan-");
-        let age = entry.metadata().and_then(|file| file.modified()).ok().and_then(|time| time.elapsed().ok());
-        if is_plan && age.is_some_and(|age| age > ABANDONED_AGE) {
+        if !entry.file_name().to_string_lossy().starts_with(PLAN) {
+            continue;
+        }
+        // Another command may delete it at the same time.
+        let Ok(folder) = File::open(entry.path()) else { continue };
+        let is_abandoned = match folder.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(_)) => {
+                let modified = folder.metadata().and_then(|file| file.modified()).ok();
+                modified.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > ABANDONED_AGE)
+            }
+        };
+        if is_abandoned {
             std::fs::remove_dir_all(entry.path())?;
         }
     }

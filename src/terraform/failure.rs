@@ -69,8 +69,12 @@ pub enum Reason {
     BackendChanged,
     /// A provider or a module could not be installed.
     NotInstallable,
-    /// The registry is unreachable, and no mirror was found.
-    RegistryUnreachable,
+    /// The registry is unreachable, and there is no mirror that may be used.
+    RegistryUnreachable {
+        /// Mirrors with the providers. They are not used, because the layer's lock file does not name the
+        /// hashes of their packages.
+        refused: Vec<PathBuf>,
+    },
     /// The lock file lacks a provider, or its checksums for this platform.
     LockFileOutdated,
     /// The backend is unreachable, or the state in it unreadable.

@@ -18,7 +18,8 @@ use sha2::{Digest, Sha256};
 use super::driver::Driver;
 use super::failure::{Failure, Reason};
 use super::layers::{Layer, is_configuration};
-use super::mirror;
+use super::lock_file;
+use super::mirror::Search;
 use super::source::literal;
 
 /// The file with the hash, in the layer's data folder.
@@ -43,7 +44,7 @@ const TRANSIENT: &[&str] = &[
 pub(super) fn is_needed(driver: &Driver, layer: &Layer) -> Result<bool, Failure> {
     layer.check()?;
     let marker = driver.prepared_data_dir(layer)?.join(MARKER);
-    mirror::use_given(&driver.mirrors())?;
+    driver.mirrors(layer).use_given()?;
     Ok(std::fs::read_to_string(&marker).map_or(true, |hash| hash != fingerprint(driver, layer)))
 }
 
@@ -68,9 +69,9 @@ pub(super) fn forget(data_dir: &Path) {
 async fn init(driver: &Driver, layer: &Layer) -> Result<(), Failure> {
     let mut delays = RETRY_DELAYS.into_iter();
     loop {
-        let was_configured = mirror::configuration(&driver.data_root).is_some();
+        let was_configured = driver.mirrors(layer).configuration().is_some();
         let command = driver.init_command(layer)?;
-        let Err(failure) = driver.stream(layer, &command, |code| code == 0).await else {
+        let Err(mut failure) = driver.stream(layer, &command, |code| code == 0).await else {
             return Ok(());
         };
         if is_transient(&failure)
@@ -82,10 +83,16 @@ async fn init(driver: &Driver, layer: &Layer) -> Result<(), Failure> {
                 () = driver.cancel.cancelled() => return Err(Failure::new(Reason::Interrupted { killed: false })),
             }
         }
-        let unreachable = matches!(*failure.reason, Reason::RegistryUnreachable);
-        let needed = || required_providers(&layer.dir);
-        if !(unreachable && mirror::use_found(&driver.mirrors(), needed(), was_configured).await?) {
+        if !matches!(*failure.reason, Reason::RegistryUnreachable { .. }) {
             return Err(failure);
+        }
+        let required = required_providers(&layer.dir);
+        match driver.mirrors(layer).use_found(required, was_configured).await? {
+            Search::Configured => {}
+            Search::Refused(mirrors) => {
+                *failure.reason = Reason::RegistryUnreachable { refused: mirrors };
+                return Err(failure);
+            }
         }
     }
 }
@@ -109,10 +116,10 @@ fn fingerprint(driver: &Driver, layer: &Layer) -> String {
     for (name, value) in driver.backend.for_layer(&layer.name) {
         add(&name, value.as_bytes());
     }
-    if let Some(file) = mirror::configuration(&driver.data_root) {
+    if let Some(file) = driver.mirrors(layer).configuration() {
         add("cli configuration", &std::fs::read(file).unwrap_or_default());
     }
-    add("lock file", &std::fs::read(layer.dir.join(".terraform.lock.hcl")).unwrap_or_default());
+    add("lock file", &std::fs::read(layer.dir.join(lock_file::FILE)).unwrap_or_default());
     for (path, text) in configuration(&layer.dir) {
         add(&path.to_string_lossy(), relevant(&path, &text).as_bytes());
     }

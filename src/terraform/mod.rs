@@ -11,7 +11,7 @@
 //! | [`commands`] | the arguments of each command, as data |
 //! | `environment` | the variables that the driver sets or removes, with reasons |
 //! | [`driver`], [`observer`] | running commands: messages while they run, typed failures |
-//! | `init`, `mirror` | when `init` is needed, and where providers are installed from |
+//! | `init`, `mirror`, `lock_file` | when `init` is needed, and where providers are installed from |
 //! | [`messages`] | the `-json` stream |
 //! | [`plan`], [`guard`] | a plan as data, and the changes that are refused |
 //! | `render`, `progress` | a plan as text and Markdown, and the progress of an apply |
@@ -30,6 +30,7 @@ pub mod failure;
 pub mod guard;
 mod init;
 pub mod layers;
+mod lock_file;
 pub mod messages;
 mod mirror;
 pub mod observer;

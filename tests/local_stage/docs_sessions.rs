@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::support::markdown::{self, Block, Page, commands};
 use crate::support::program::Program;
 use crate::support::progress;
+use crate::support::provider_mirror::provider_mirror;
 
 /// More than the whole book takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
@@ -37,6 +38,10 @@ async fn the_sessions_in_the_docs_are_real() {
         .with("CARGO_TARGET_DIR", target)
         // On a terminal progress comes and goes; pages show what stays.
         .with("DEPLOYCTL_PROGRESS", "quiet");
+    let program = match provider_mirror().await {
+        Some(mirror) => program.with("DEPLOYCTL_PROVIDER_MIRROR", mirror),
+        None => program,
+    };
     let project = Project { dir, program };
     std::fs::copy(markdown::root().join("Cargo.lock"), project.dir.path().join("Cargo.lock")).unwrap();
     let mut run = 0;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::program::Program;
+use crate::support::provider_mirror::provider_mirror;
 use crate::support::sdk;
 use crate::support::stage_file::StageFile;
 
@@ -32,6 +33,14 @@ impl Found {
         let found = Self::new(name);
         sh(found.path(), "git init -q");
         found
+    }
+
+    /// The project has no lock file, so where the registry cannot be reached its user names the mirror.
+    async fn with_providers(mut self) -> Self {
+        if let Some(mirror) = provider_mirror().await {
+            self.program = self.program.clone().with("DEPLOYCTL_PROVIDER_MIRROR", mirror);
+        }
+        self
     }
 
     fn path(&self) -> &Path {
@@ -228,7 +237,8 @@ async fn patched_layers_are_valid() {
         std::fs::write(dir.join("override.tf"), "terraform {\n  backend \"local\" {}\n}\n").unwrap();
         let work = found.path().join("work");
         let terraform = Terraform::locate(Path::new("terraform"), &work, &CancellationToken::new()).await;
-        let driver = Driver::new(terraform.expect("these tests need terraform on PATH"), "test", &work);
+        let mut driver = Driver::new(terraform.expect("these tests need terraform on PATH"), "test", &work);
+        driver.provider_mirror = provider_mirror().await;
         let layer = Layer { name: "layer".into(), dir, depends_on: Vec::new() };
         driver.init_if_needed(&layer).await.unwrap();
         let diagnostics = driver.validate(&layer).await.unwrap();
@@ -360,7 +370,7 @@ async fn doctor(program: &Program, args: &[&str], code: i32) -> Value {
 /// From a project without deployctl to one that answers.
 #[tokio::test]
 async fn from_init_to_a_release_and_a_diagnosis() {
-    let found = Found::in_git("flat");
+    let found = Found::in_git("flat").with_providers().await;
     found.set_up().await;
     let before = doctor(&found.program, &[], 0).await;
     assert_eq!(severity(&before, "local-stage", "is not running"), "unchecked");

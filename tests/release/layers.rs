@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::support::counting_terraform::CountingTerraform;
 use crate::support::minimal_project::MinimalProject;
+use crate::support::private::open_to_others;
 use crate::support::program::CommandOutput;
 use crate::support::pty::type_keys;
 use crate::support::{fixtures, sdk};
@@ -159,6 +160,16 @@ async fn terraform_runs_by_hand() {
         .exit(0);
     assert!(ended.stdout.contains("Only 'yes' will be accepted"), "{ended:?}");
     assert!(ended.stdout.contains("Apply complete! Resources: 1 added"), "{ended:?}");
+
+    // Also what Terraform writes with the umask is for the user alone, and its log, which has secrets.
+    let log = layers.project.path().join("terraform.log");
+    std::fs::write(&log, "").unwrap();
+    let program = layers.project.program.clone().with("DEPLOYCTL_TERRAFORM_LOG", &log);
+    let plan = ["terraform", "base", "--", "plan", "-no-color"];
+    CommandOutput::of(program.command_with_umask("000", &plan).output().await.unwrap()).exit(0);
+    assert!(std::fs::metadata(&log).unwrap().len() > 1000, "the log is nearly empty");
+    assert_eq!(open_to_others(&log), [""; 0]);
+    assert_eq!(open_to_others(&layers.project.path().join(".deployctl")), [""; 0]);
 
     layers.apply("app").await;
     let listed = layers.by_hand("app", &["state", "list"]).await.exit(0).stdout;

@@ -133,6 +133,18 @@ impl Program {
         command
     }
 
+    /// The command with another umask.
+    pub(crate) fn command_with_umask(&self, umask: &str, args: &[&str]) -> tokio::process::Command {
+        let program = self.command(args).into_std();
+        let mut command = tokio::process::Command::new("sh");
+        command
+            .args(["-c", "umask \"$0\"; exec \"$@\"", umask])
+            .arg(program.get_program())
+            .args(program.get_args());
+        command.current_dir(&self.dir).env_clear().envs(self.env.iter().cloned()).kill_on_drop(true);
+        command
+    }
+
     /// Runs a command to its end.
     pub(crate) async fn run(&self, args: &[&str]) -> CommandOutput {
         CommandOutput::of(self.command(args).output().await.unwrap())
