@@ -9,6 +9,7 @@ mod lint;
 pub(super) mod model;
 mod permissions;
 pub(crate) mod policy;
+mod publish;
 pub(crate) mod recorder;
 mod rules;
 mod setup;

@@ -24,7 +24,7 @@ async fn the_dependencies_are_allowed() {
 
 /// All dependencies, also those of other platforms, which no build here has fetched: what follows works offline, and a
 /// new machine has none of them.
-fn fetch() {
+pub(super) fn fetch() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let fetch =
         Command::new(cargo).args(["fetch", "--locked"]).current_dir(repository(".")).output().unwrap();
