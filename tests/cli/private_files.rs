@@ -10,7 +10,7 @@ use crate::support::program::CommandOutput;
 #[tokio::test]
 async fn new_files_are_private_with_any_umask() {
     let project = MinimalProject::new();
-    let build = ["build", "--timings", "--version", "1.0.0"];
+    let build = ["build", "--into", "dist", "--timings=.deployctl/timings.html"];
     let output = project.program.command_with_umask("000", &build).output().await.unwrap();
     CommandOutput::of(output).exit(0);
     let work = project.path().join(".deployctl");
