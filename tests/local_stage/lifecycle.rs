@@ -183,7 +183,8 @@ fn path_without_redis(folder: &Path, calls: &Path) -> OsString {
         folders.into_iter().partition(|folder| folder.join("redis-server").exists());
     for entry in with.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten() {
         let link = bin.join(entry.file_name());
-        if !entry.file_name().to_string_lossy().starts_with("redis") && !link.exists() {
+        // The first folder wins, as on PATH.
+        if !entry.file_name().to_string_lossy().starts_with("redis") && link.symlink_metadata().is_err() {
             std::os::unix::fs::symlink(entry.path(), link).unwrap();
         }
     }
