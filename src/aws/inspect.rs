@@ -6,6 +6,7 @@ use aws_sdk_s3::types::BucketVersioningStatus;
 
 use super::Aws;
 use crate::engine::failure::{Failure, Meaning};
+use crate::release::model::AccountId;
 
 /// The configuration of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,23 +63,41 @@ impl Aws {
     ///
     /// # Errors
     /// The bucket does not exist, or the caller may not read it.
-    pub(crate) async fn bucket_facts(&self, name: &str) -> Result<BucketFacts, Failure> {
+    pub(crate) async fn bucket_facts(&self, owner: &AccountId, name: &str) -> Result<BucketFacts, Failure> {
         let about = format!("s3://{name}");
         let fail = &about;
         let head = async {
-            let head = self.s3.head_bucket().bucket(name).send().await;
+            let head = self.s3.head_bucket().bucket(name).expected_bucket_owner(owner.as_str()).send().await;
             head.map_err(|error| Failure::new("HeadBucket", fail, &error))
         };
         let versioning = async {
-            let answer = self.s3.get_bucket_versioning().bucket(name).send().await;
+            let answer = self
+                .s3
+                .get_bucket_versioning()
+                .bucket(name)
+                .expected_bucket_owner(owner.as_str())
+                .send()
+                .await;
             answer.map_err(|error| Failure::new("GetBucketVersioning", fail, &error))
         };
         let encryption = async {
-            let answer = self.s3.get_bucket_encryption().bucket(name).send().await;
+            let answer = self
+                .s3
+                .get_bucket_encryption()
+                .bucket(name)
+                .expected_bucket_owner(owner.as_str())
+                .send()
+                .await;
             optional(answer.map_err(|error| Failure::new("GetBucketEncryption", fail, &error)))
         };
         let public_access = async {
-            let answer = self.s3.get_public_access_block().bucket(name).send().await;
+            let answer = self
+                .s3
+                .get_public_access_block()
+                .bucket(name)
+                .expected_bucket_owner(owner.as_str())
+                .send()
+                .await;
             optional(answer.map_err(|error| Failure::new("GetPublicAccessBlock", fail, &error)))
         };
         let head = head.await?;
@@ -208,11 +227,12 @@ impl Aws {
     ///
     /// # Errors
     /// Neither allowed nor denied.
-    pub(crate) async fn may_put(&self, bucket: &str, key: &str) -> Result<bool, Failure> {
+    pub(crate) async fn may_put(&self, owner: &AccountId, bucket: &str, key: &str) -> Result<bool, Failure> {
         let answer = self
             .s3
             .put_object()
             .bucket(bucket)
+            .expected_bucket_owner(owner.as_str())
             .key(key)
             // No object has this ETag.
             .if_match("\"00000000000000000000000000000000\"")

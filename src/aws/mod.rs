@@ -45,6 +45,8 @@ pub(crate) struct Target {
     pub(crate) stage: StageName,
     /// The expected account; every command refuses another one.
     pub(crate) account: AccountId,
+    /// The account that must own the artifact bucket.
+    pub(crate) artifact_bucket_account: AccountId,
     pub(crate) region: String,
     /// The AWS profile with the credentials; `None` for the default credentials.
     pub(crate) profile: Option<String>,

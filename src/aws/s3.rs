@@ -26,6 +26,7 @@ use super::{Aws, timeouts};
 use crate::artifact::Sha256;
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::ports::{Store, Stored, UploadError, Uploaded, Written};
+use crate::release::model::AccountId;
 use crate::release::record::ArtifactRecord;
 use crate::release::state::Object;
 
@@ -36,18 +37,26 @@ const MAX_ARTIFACT_BYTES: u64 = 250 * 1024 * 1024;
 pub(crate) struct Bucket {
     s3: aws_sdk_s3::Client,
     name: String,
+    /// The account that must own the bucket. S3 refuses each call if another one does: bucket names are
+    /// global, and somebody else may have taken the name.
+    owner: AccountId,
 }
 
 impl Aws {
+    /// The artifact bucket `name` of the stage.
     pub(crate) fn bucket(&self, name: &str) -> Bucket {
-        Bucket { s3: self.s3.clone(), name: name.to_owned() }
+        self.bucket_of(&self.target.artifact_bucket_account, name)
     }
 
-    /// The bucket `name` of another region, with this stage's credentials. S3 answers only in the bucket's
-    /// own region.
-    pub(crate) fn bucket_in(&self, region: &str, name: &str) -> Bucket {
+    /// The bucket `name`, which must belong to the account `owner`.
+    pub(crate) fn bucket_of(&self, owner: &AccountId, name: &str) -> Bucket {
+        Bucket { s3: self.s3.clone(), name: name.to_owned(), owner: owner.clone() }
+    }
+
+    /// The same in another region, with this stage's credentials. S3 answers only in the bucket's own region.
+    pub(crate) fn bucket_in(&self, region: &str, owner: &AccountId, name: &str) -> Bucket {
         let config = self.s3.config().to_builder().region(Region::new(region.to_owned())).build();
-        Bucket { s3: aws_sdk_s3::Client::from_conf(config), name: name.to_owned() }
+        Bucket { s3: aws_sdk_s3::Client::from_conf(config), ..self.bucket_of(owner, name) }
     }
 }
 
@@ -61,6 +70,7 @@ impl Bucket {
             .s3
             .put_object()
             .bucket(&self.name)
+            .expected_bucket_owner(self.owner.as_str())
             .key(key)
             .content_type("application/json")
             .body(ByteStream::from(body.to_vec()));
@@ -85,24 +95,43 @@ impl Bucket {
     /// # Errors
     /// Those of AWS.
     pub(crate) async fn is_versioned(&self) -> Result<bool, Failure> {
-        let answer = self.s3.get_bucket_versioning().bucket(&self.name).send().await;
+        let answer = self
+            .s3
+            .get_bucket_versioning()
+            .bucket(&self.name)
+            .expected_bucket_owner(self.owner.as_str())
+            .send()
+            .await;
         let answer = answer
             .map_err(|error| Failure::new("GetBucketVersioning", format!("s3://{}", self.name), &error))?;
         Ok(answer.status() == Some(&BucketVersioningStatus::Enabled))
     }
 
-    /// Creates the bucket of the Terraform state: versioned, encrypted, private. Repeating it changes
-    /// nothing. Returns whether it was created.
+    /// Creates the bucket of the Terraform state in `account`: versioned, encrypted, private. Repeating it
+    /// changes nothing. Returns whether it was created. A bucket of another account must exist, and stays as
+    /// it is.
     ///
     /// # Errors
-    /// Those of AWS, in particular a name that another account owns.
-    pub(crate) async fn ensure_state_bucket(&self, region: &str) -> Result<bool, Failure> {
+    /// Those of AWS, in particular a name that another account than the expected one owns.
+    pub(crate) async fn ensure_state_bucket(
+        &self,
+        region: &str,
+        account: &AccountId,
+    ) -> Result<bool, Failure> {
+        let is_own = self.owner == *account;
         let about = format!("s3://{}", self.name);
-        let created = match self.s3.head_bucket().bucket(&self.name).send().await {
+        let created = match self
+            .s3
+            .head_bucket()
+            .bucket(&self.name)
+            .expected_bucket_owner(self.owner.as_str())
+            .send()
+            .await
+        {
             Ok(_) => false,
             Err(error) => {
                 let failure = Failure::new("HeadBucket", &about, &error);
-                if failure.meaning != Meaning::NotFound {
+                if failure.meaning != Meaning::NotFound || !is_own {
                     return Err(failure);
                 }
                 // S3 rejects us-east-1 as a location constraint.
@@ -122,7 +151,9 @@ impl Bucket {
             }
         };
         // Even if the bucket existed: an earlier attempt may have ended after creating it.
-        self.harden(&about).await?;
+        if is_own {
+            self.harden(&about).await?;
+        }
         Ok(created)
     }
 
@@ -134,6 +165,7 @@ impl Bucket {
         self.s3
             .put_bucket_versioning()
             .bucket(&self.name)
+            .expected_bucket_owner(self.owner.as_str())
             .versioning_configuration(versioning)
             .send()
             .await
@@ -149,6 +181,7 @@ impl Bucket {
         self.s3
             .put_bucket_encryption()
             .bucket(&self.name)
+            .expected_bucket_owner(self.owner.as_str())
             .server_side_encryption_configuration(encryption)
             .send()
             .await
@@ -162,6 +195,7 @@ impl Bucket {
         self.s3
             .put_public_access_block()
             .bucket(&self.name)
+            .expected_bucket_owner(self.owner.as_str())
             .public_access_block_configuration(private)
             .send()
             .await
@@ -189,7 +223,12 @@ impl Bucket {
         let mut objects = Vec::new();
         let mut next: (Option<String>, Option<String>) = (None, None);
         loop {
-            let call = self.s3.list_object_versions().bucket(&self.name).prefix(prefix);
+            let call = self
+                .s3
+                .list_object_versions()
+                .bucket(&self.name)
+                .expected_bucket_owner(self.owner.as_str())
+                .prefix(prefix);
             let call = call.set_key_marker(next.0).set_version_id_marker(next.1);
             let page =
                 call.send().await.map_err(|error| Failure::new("ListObjectVersions", &about, &error))?;
@@ -233,7 +272,14 @@ impl Bucket {
             .quiet(true)
             .build()
             .map_err(|error| Failure::rejected("DeleteObjects", about, error.to_string()))?;
-        let answer = self.s3.delete_objects().bucket(&self.name).delete(batch).send().await;
+        let answer = self
+            .s3
+            .delete_objects()
+            .bucket(&self.name)
+            .expected_bucket_owner(self.owner.as_str())
+            .delete(batch)
+            .send()
+            .await;
         let answer = answer.map_err(|error| Failure::new("DeleteObjects", about, &error))?;
         match answer.errors().first() {
             None => Ok(()),
@@ -252,6 +298,7 @@ impl Bucket {
             .s3
             .head_object()
             .bucket(&self.name)
+            .expected_bucket_owner(self.owner.as_str())
             .key(key)
             .set_version_id(s3_version.map(str::to_owned))
             .checksum_mode(ChecksumMode::Enabled)
@@ -275,7 +322,15 @@ impl Bucket {
     /// # Errors
     /// Those of AWS.
     pub(crate) async fn has(&self, key: &str) -> Result<bool, Failure> {
-        match self.s3.head_object().bucket(&self.name).key(key).send().await {
+        match self
+            .s3
+            .head_object()
+            .bucket(&self.name)
+            .expected_bucket_owner(self.owner.as_str())
+            .key(key)
+            .send()
+            .await
+        {
             Ok(_) => Ok(true),
             Err(error) => {
                 let failure = Failure::new("HeadObject", self.about(key), &error);
@@ -294,7 +349,8 @@ impl Bucket {
         Ok(stored.etag)
     }
 
-    /// Copies a verified artifact of `from` to `key` within S3, unless `key` already has the same bytes.
+    /// Copies a verified artifact of `from` to `key` within S3, unless `key` already has the same bytes. Bytes
+    /// that are there are never overwritten, even by an S3 that ignores the condition of CopyObject.
     ///
     /// # Errors
     /// `key` has other bytes, or those of AWS.
@@ -308,14 +364,24 @@ impl Bucket {
         if from.name == self.name && artifact.key == key {
             return Ok(Uploaded { s3_version: artifact.s3_version.clone(), existed: true });
         }
+        match self.digest(key, None).await {
+            Ok(stored) => {
+                stored.must_be(key, &artifact.sha256)?;
+                return Ok(Uploaded { s3_version: stored.s3_version, existed: true });
+            }
+            Err(failure) if failure.meaning == Meaning::NotFound => {}
+            Err(failure) => return Err(failure.into()),
+        }
         let version = artifact.s3_version.as_ref().map(|version| format!("?versionId={version}"));
         let source = format!("{}/{}{}", from.name, encoded(&artifact.key), version.unwrap_or_default());
         let sent = self
             .s3
             .copy_object()
             .bucket(&self.name)
+            .expected_bucket_owner(self.owner.as_str())
             .key(key)
             .copy_source(source)
+            .expected_source_bucket_owner(from.owner.as_str())
             .copy_source_if_match(etag)
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .if_none_match("*")
@@ -328,7 +394,7 @@ impl Bucket {
             Ok(_) => false,
             Err(error) => {
                 let failure = Failure::new("CopyObject", self.about(key), &error);
-                // The key exists; its bytes are compared below.
+                // The key exists by now; its bytes are compared below.
                 if failure.meaning != Meaning::Precondition {
                     return Err(failure.into());
                 }
@@ -341,7 +407,8 @@ impl Bucket {
     }
 
     async fn get(&self, key: &str, s3_version: Option<&str>) -> Result<Option<Stored>, Failure> {
-        let request = self.s3.get_object().bucket(&self.name).key(key);
+        let request =
+            self.s3.get_object().bucket(&self.name).expected_bucket_owner(self.owner.as_str()).key(key);
         let date = AnswerDate::default();
         let request = request.set_version_id(s3_version.map(str::to_owned));
         let answer = match request.customize().interceptor(date.clone()).send().await {
@@ -447,7 +514,14 @@ impl Store for Bucket {
     }
 
     async fn keys(&self, prefix: &str) -> Result<Vec<String>, Failure> {
-        let mut pages = self.s3.list_objects_v2().bucket(&self.name).prefix(prefix).into_paginator().send();
+        let mut pages = self
+            .s3
+            .list_objects_v2()
+            .bucket(&self.name)
+            .expected_bucket_owner(self.owner.as_str())
+            .prefix(prefix)
+            .into_paginator()
+            .send();
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| Failure::new("ListObjectsV2", self.about(prefix), &error))?;
@@ -488,6 +562,7 @@ impl Store for Bucket {
             .s3
             .put_object()
             .bucket(&self.name)
+            .expected_bucket_owner(self.owner.as_str())
             .key(key)
             .content_type("application/zip")
             .checksum_algorithm(ChecksumAlgorithm::Sha256)

@@ -12,11 +12,12 @@ mod members;
 
 use super::api_gateway::{ApiStage, AwsStage};
 use super::{Aws, Emulator, Target};
-use crate::artifact::Architecture;
+use crate::artifact::{Architecture, Sha256};
 use crate::engine::failure::Meaning;
-use crate::engine::ports::{StagePort as _, Store as _};
+use crate::engine::ports::{StagePort as _, Store as _, UploadError};
 use crate::release::model::Pointer;
-use crate::release::state::{Activity, ArchitectureChange, Code};
+use crate::release::record::ArtifactRecord;
+use crate::release::state::{Activity, ArchitectureChange, Code, Object};
 
 /// A throttling answer with the time to wait.
 const THROTTLED: Answer = Answer(
@@ -260,6 +261,84 @@ async fn a_bucket_in_another_region_is_an_error_with_the_region() {
     assert_eq!(cloud.count(), 2);
 }
 
+/// Every call names the account that must own the bucket, and a copy also that of its source.
+#[tokio::test]
+async fn no_call_is_made_to_the_bucket_of_somebody_else() {
+    let cloud = ScriptedAws::answering(false, |line| match line.split(['?', ' ']).nth(1) {
+        // So that a copy is sent.
+        Some("/to/new.zip") if line.starts_with("HEAD") => (404, String::new(), String::new()),
+        _ => (200, "etag: \"e\"\r\n".to_owned(), String::new()),
+    })
+    .await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let (own, other) = ("111111111111".parse().unwrap(), "222222222222".parse().unwrap());
+    let (bucket, from) = (cloud.aws.bucket_of(&other, "to"), cloud.aws.bucket_in("eu-west-1", &own, "from"));
+    let sha256 = Sha256::of(b"");
+    let artifact =
+        ArtifactRecord { key: "a.zip".to_owned(), s3_version: None, sha256, size: 0, architecture: None };
+    // Some of the answers are no answers of these calls. What counts is what is sent.
+    drop(bucket.read("k").await);
+    drop(bucket.create("k", b"").await);
+    drop(bucket.replace("k", b"", "\"e\"").await);
+    drop(bucket.keys("k").await);
+    drop(bucket.purge(&["k".to_owned()]).await);
+    let object = Object { key: "k".to_owned(), s3_version: None, bytes: 0, modified: 0 };
+    drop(bucket.delete(&[object]).await);
+    drop(bucket.upload("k", file.path(), &sha256, None).await);
+    drop(bucket.has("k").await);
+    drop(bucket.verify_artifact(&artifact).await);
+    drop(bucket.copy(&from, &artifact, "\"e\"", "new.zip").await);
+    drop(bucket.is_versioned().await);
+    drop(bucket.ensure_state_bucket("eu-west-1", &other).await);
+    drop(cloud.aws.bucket_facts(&other, "to").await);
+    drop(cloud.aws.may_put(&other, "to", "k").await);
+    let requests = cloud.requests.lock().unwrap();
+    assert!(requests.len() >= 18, "{requests:#?}");
+    for request in requests.iter() {
+        let has = |header: &str| request.headers.iter().any(|line| line == header);
+        assert!(has("x-amz-expected-bucket-owner: 222222222222"), "{request:#?}");
+        let copies = request.headers.iter().any(|line| line.starts_with("x-amz-copy-source:"));
+        assert_eq!(has("x-amz-source-expected-bucket-owner: 111111111111"), copies, "{request:#?}");
+    }
+    assert!(requests.iter().any(|request| request.line.starts_with("PUT /to/new.zip")), "{requests:#?}");
+}
+
+/// The bucket of the Terraform state is only created in the account that must own it.
+#[tokio::test]
+async fn a_missing_state_bucket_of_another_account_is_not_created() {
+    let cloud = ScriptedAws::new(false, [Answer(404, "", "")]).await;
+    let (own, other) = ("111111111111".parse().unwrap(), "222222222222".parse().unwrap());
+    let failure = cloud.aws.bucket_of(&other, "b").ensure_state_bucket("eu-west-1", &own).await.unwrap_err();
+    assert_eq!((failure.meaning, cloud.count()), (Meaning::NotFound, 1));
+}
+
+/// Some S3s ignore the condition of CopyObject: nothing is copied over bytes that are there, and what is there after
+/// a copy is compared.
+#[tokio::test]
+async fn a_copy_does_not_depend_on_its_condition() {
+    let other = format!("x-amz-checksum-sha256: {}\r\n", Sha256::of(b"other").base64());
+    let sha256 = Sha256::of(b"released");
+    let artifact =
+        ArtifactRecord { key: "a.zip".to_owned(), s3_version: None, sha256, size: 0, architecture: None };
+    let copied = "<CopyObjectResult><ETag>\"e\"</ETag></CopyObjectResult>";
+    for there_before in [true, false] {
+        let (other, mut was_copied) = (other.clone(), false);
+        let cloud = ScriptedAws::answering(false, move |line| match line.split(' ').next() {
+            Some("HEAD") if there_before || was_copied => (200, other.clone(), String::new()),
+            Some("HEAD") => (404, String::new(), String::new()),
+            _ => {
+                was_copied = true;
+                (200, String::new(), copied.to_owned())
+            }
+        })
+        .await;
+        let answer = cloud.aws.bucket("to").copy(&cloud.aws.bucket("from"), &artifact, "\"e\"", "k").await;
+        assert!(matches!(answer, Err(UploadError::OtherBytes { .. })), "{answer:?}");
+        let copies = cloud.requests.lock().unwrap().iter().filter(|it| it.line.starts_with("PUT")).count();
+        assert_eq!(copies, usize::from(!there_before));
+    }
+}
+
 #[tokio::test]
 async fn a_page_of_a_proxy_is_not_an_answer_of_aws() {
     let page = Answer(403, "content-type: text/html\r\n", "<html><body>Blocked</body></html>");
@@ -339,6 +418,8 @@ struct ScriptedAws {
 struct Request {
     /// Method and path.
     line: String,
+    /// In lower case.
+    headers: Vec<String>,
     body: String,
     at: Instant,
 }
@@ -365,9 +446,9 @@ impl ScriptedAws {
         let recorded = Arc::clone(&requests);
         drop(tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
-                let Some((line, body)) = read_request(&mut client).await else { continue };
-                let (status, headers, answer) = answer(&line);
-                recorded.lock().unwrap().push(Request { line, body, at: Instant::now() });
+                let Some(request) = read_request(&mut client).await else { continue };
+                let (status, headers, answer) = answer(&request.line);
+                recorded.lock().unwrap().push(request);
                 if status == 0 {
                     continue;
                 }
@@ -382,6 +463,7 @@ impl ScriptedAws {
         let target = Target {
             stage: "dev".parse().unwrap(),
             account: "111111111111".parse().unwrap(),
+            artifact_bucket_account: "111111111111".parse().unwrap(),
             region: "eu-west-1".to_owned(),
             profile: None,
             emulator: Some(Emulator {
@@ -420,10 +502,10 @@ impl ScriptedAws {
     }
 }
 
-/// The first line of a request, without the protocol, and its body.
-async fn read_request(client: &mut TcpStream) -> Option<(String, String)> {
+/// A request, its first line without the protocol.
+async fn read_request(client: &mut TcpStream) -> Option<Request> {
     let mut reader = BufReader::new(client);
-    let (mut first, mut length) = (None, 0);
+    let (mut first, mut headers, mut length) = (None, Vec::new(), 0);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).await.ok()? == 0 {
@@ -438,9 +520,11 @@ async fn read_request(client: &mut TcpStream) -> Option<(String, String)> {
         {
             length = value.trim().parse().unwrap();
         }
+        headers.push(line.to_ascii_lowercase());
         first.get_or_insert_with(|| line.trim_end_matches(" HTTP/1.1").to_owned());
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).await.ok()?;
-    Some((first?, String::from_utf8(body).unwrap()))
+    let body = String::from_utf8(body).unwrap();
+    Some(Request { line: first?, headers, body, at: Instant::now() })
 }

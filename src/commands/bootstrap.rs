@@ -7,11 +7,14 @@ use crate::error::{Error, ErrorId, Result};
 pub(super) async fn run(context: &Context) -> Result<()> {
     let session = context.session().await?;
     let stage = &session.settings.stage;
-    let made = session.state_bucket().ensure_state_bucket(&stage.region).await.map_err(|failure| {
-        let hint = failure.hint(
-            "what is live is unchanged",
-            "bucket names are global: choose another with `state_bucket` in deployctl.toml",
+    let ensured = session.state_bucket().ensure_state_bucket(&stage.region, &stage.account).await;
+    let made = ensured.map_err(|failure| {
+        let otherwise = format!(
+            "bucket names are global, and this bucket must belong to account {}: choose another name with \
+             `state_bucket` in deployctl.toml, or name its owner with `state_bucket_account`",
+            stage.state_bucket_account
         );
+        let hint = failure.hint("what is live is unchanged", &otherwise);
         Error::preflight(ErrorId::StateNotMade, format!("failed to create the bucket {}", stage.state_bucket))
             .because(failure)
             .hint(hint)

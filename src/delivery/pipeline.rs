@@ -37,13 +37,15 @@ pub(crate) async fn run_release(
     consent: &Consent<'_>,
     force: bool,
 ) -> Result<Delivered> {
+    // Before the driver, which needs a read of the state: this is one.
+    let known_bucket = known_bucket(session).await?;
     let driver = session.driver_for(Some(version)).await?;
     let infrastructure = Infrastructure::new(session, driver)?;
     let command = format!("{} {version}", source.command());
     let stage_context = session.stage_context()?;
 
     let all = || infrastructure.waves.iter().flatten().copied();
-    let Some(bucket) = known_bucket(session).await? else {
+    let Some(bucket) = known_bucket else {
         // The first release: without a bucket there is neither ledger nor lease, and no live release.
         let (mut progress, artifacts) =
             run_both(infrastructure.plan_early(), source.artifacts(session)).await?;
@@ -120,6 +122,7 @@ async fn release_stored(
     let desired = Desired { version: version.clone(), artifacts, functions, variables };
     let api = (contract.rest_api_id.as_str(), contract.stage_name.as_str());
     let released = held.release(&aws_stage, desired, Origin { git, promoted_from, api, force }).await?;
+    session.write_promotion_source(&contract.artifact_bucket).await;
     Ok(Delivered { released, url: session.url(&contract) })
 }
 

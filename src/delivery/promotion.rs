@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorId, Result};
 use crate::project::session::Session;
 use crate::project::settings::Stage;
 use crate::release::model::{StageName, Version};
+use crate::release::promotable::{self, ExpectedHashes, Unpromotable};
 use crate::release::record::{ArtifactRecord, Release};
 
 const RESTORE: &str =
@@ -22,6 +23,8 @@ const RESTORE: &str =
 #[derive(Debug)]
 pub(crate) struct Promotion {
     pub(crate) from: StageName,
+    /// The number of its record in that stage's ledger.
+    number: u64,
     /// The release in that stage's ledger.
     pub(crate) release: Release,
     /// The bucket of its zips, read with the credentials of the target stage.
@@ -29,21 +32,25 @@ pub(crate) struct Promotion {
 }
 
 impl Promotion {
-    /// Finds the newest release of `version` that was live on the stage of `source`.
-    pub(crate) async fn find(source: &Session, target: &Session, version: &Version) -> Result<Self> {
+    /// Finds the newest release of `version` that was live on the stage of `source`. All its records must agree
+    /// on its bytes.
+    ///
+    /// # Errors
+    /// `promote.unknown_version`, `promote.unexpected` or `promote.disagreement`; nothing was changed.
+    pub(crate) async fn find(
+        source: &Session,
+        target: &Session,
+        version: &Version,
+        expected: &ExpectedHashes,
+    ) -> Result<Self> {
         let from = source.settings.stage.name.clone();
-        let contract = source.contract().await?;
-        let ledger = Ledger::new(source.aws.bucket(&contract.artifact_bucket), from.clone());
-        let last = ledger.numbers().await?.last().copied().unwrap_or(0);
-        let record = ledger.newest_of(version, last).await?.ok_or_else(|| {
-            Error::usage(
-                ErrorId::PromoteUnknownVersion,
-                format!("failed to promote: version {version} was never live on stage {from}"),
-            )
-            .hint(format!("nothing was changed; `deployctl history --stage {from}` lists its releases"))
-        })?;
-        let bucket = target.aws.bucket_in(&source.settings.stage.region, &contract.artifact_bucket);
-        Ok(Self { from, release: record.release, bucket })
+        let artifact_bucket = source.artifact_bucket_to_promote_from().await?;
+        let ledger = Ledger::new(source.aws.bucket(&artifact_bucket), from.clone());
+        let record = promotable::choose(ledger.all_of(version).await?, expected)
+            .map_err(|problem| refused(version, &from, problem))?;
+        let Stage { region, artifact_bucket_account, .. } = &source.settings.stage;
+        let bucket = target.aws.bucket_in(region, artifact_bucket_account, &artifact_bucket);
+        Ok(Self { from, number: record.number, release: record.release, bucket })
     }
 
     /// Verifies that the zips that the stage of `session` needs still have the recorded bytes, and returns
@@ -66,6 +73,8 @@ impl Promotion {
             })?;
             let etag = self.bucket.verify_artifact(artifact).await;
             let etag = etag.map_err(|error| self.verify_error(artifact, &session.settings.stage, error))?;
+            let Self { from, number, .. } = self;
+            session.events.note(format!("{name}: sha256 {} (record {number} of {from})", artifact.sha256));
             Ok(VerifiedArtifact { artifact, etag })
         }))
         .await
@@ -116,6 +125,35 @@ impl Promotion {
             Ok::<_, Error>((settings.recipe.name.clone(), record))
         });
         Ok(try_join_all(copies).await?.into_iter().collect())
+    }
+}
+
+fn refused(version: &Version, from: &StageName, problem: Unpromotable) -> Error {
+    let failed = format!("failed to promote version {version} of stage {from}");
+    match problem {
+        Unpromotable::NeverLive => Error::usage(
+            ErrorId::PromoteUnknownVersion,
+            format!("failed to promote: version {version} was never live on stage {from}"),
+        )
+        .hint(format!("nothing was changed; `deployctl history --stage {from}` lists its releases")),
+        Unpromotable::Unexpected { .. } => Error::preflight(
+            ErrorId::PromoteUnexpected,
+            format!("{failed}: it has not the expected bytes"),
+        )
+        .because(problem)
+        .hint(
+            "nothing was changed; compare the value of --expect-sha256 with the summary of the release \
+                     that was approved, and find out who wrote the record",
+        ),
+        Unpromotable::Disagreement { .. } => Error::preflight(
+            ErrorId::PromoteDisagreement,
+            format!("{failed}: its records do not agree on its bytes"),
+        )
+        .because(problem)
+        .hint(
+            "nothing was changed; find out who wrote the records, and name the bytes to be promoted with \
+             --expect-sha256",
+        ),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::artifact::Sha256;
 use crate::error::{Error, ErrorId};
 use crate::event::StepTime;
 use crate::release::calls::UnversionedCall;
@@ -31,6 +32,9 @@ pub(crate) struct Document {
     pub(crate) url: Option<String>,
     /// The function versions of the release.
     pub(crate) functions: BTreeMap<String, Function>,
+    /// The sha256 of each zip of the release, by the name of its artifact.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) artifacts: BTreeMap<String, Sha256>,
     /// The versions of its functions that served before, for people.
     #[serde(skip)]
     pub(crate) before: BTreeMap<String, String>,
@@ -142,6 +146,7 @@ impl Document {
             version: None,
             url: None,
             functions: BTreeMap::new(),
+            artifacts: BTreeMap::new(),
             before: BTreeMap::new(),
             api: None,
             previous: None,
@@ -195,6 +200,8 @@ impl Document {
                 (key.to_string(), function)
             })
             .collect();
+        let artifacts = release.artifacts.iter();
+        self.artifacts = artifacts.map(|(name, artifact)| (name.clone(), artifact.sha256)).collect();
         self.api = Some(Api {
             id: release.api.id.clone(),
             deployment_id: release.api.deployment_id.to_string(),

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use futures::future;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,9 @@ pub(crate) const PREFIX: &str = "deployctl/";
 
 /// The most records that [`Ledger::head_at`] reads.
 const MAX_RECORDS_READ: usize = 100;
+
+/// The most records that are read at once.
+pub(super) const MAX_CONCURRENT: usize = 16;
 
 /// The ledger of one stage.
 #[derive(Debug, Clone)]
@@ -260,6 +265,19 @@ impl<S: Store> Ledger<S> {
             }
         }
         Ok(None)
+    }
+
+    /// All records of `version`, newest first, whatever their outcomes.
+    ///
+    /// # Errors
+    /// As [`Ledger::numbers`] and [`Ledger::record`].
+    pub(crate) async fn all_of(&self, version: &Version) -> Result<Vec<Record>> {
+        stream::iter(self.numbers().await?.into_iter().rev())
+            .map(|number| self.record(number))
+            .buffered(MAX_CONCURRENT)
+            .try_filter(|record| future::ready(record.release.version == *version))
+            .try_collect()
+            .await
     }
 
     /// The newest record of `version`, whatever its outcome: a release that was switched back can be examined,

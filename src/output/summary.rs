@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::theme::clean;
 use super::timeline::{State, Timeline};
+use crate::artifact::Sha256;
 use crate::documents::result::{Document, Freshness, Outcome};
 use crate::error::Error;
 
@@ -34,6 +35,7 @@ pub(super) fn markdown(
     page.part("", &head(document, error, now), "");
     page.part("", &failure(error), "");
     page.part("\n| function | version before | version now |\n|---|---|---|\n", &functions(document), "");
+    page.part("\n| artifact | sha256 |\n|---|---|\n", &artifacts(document), "");
     page.part("\n**Infrastructure**\n\n", &infrastructure(timeline), "");
     page.part(GANTT, &gantt(timeline, now), "```\n\n</details>\n");
     page.part("\n**API**\n\n", &api(document, timeline), "");
@@ -142,6 +144,12 @@ fn functions(document: &Document) -> Vec<String> {
         format!("| {} | {} | {open}{}{close} |\n", inline(key), inline(before), inline(&function.version))
     };
     document.functions.iter().map(row).collect()
+}
+
+/// What the approver of a promotion compares.
+fn artifacts(document: &Document) -> Vec<String> {
+    let row = |(name, sha256): (&String, &Sha256)| format!("| {} | `{sha256}` |\n", inline(name));
+    document.artifacts.iter().map(row).collect()
 }
 
 fn api(document: &Document, timeline: &Timeline) -> Vec<String> {
@@ -261,6 +269,7 @@ mod tests {
             document.functions.insert(key.to_owned(), function);
             document.before.insert(key.to_owned(), "3".to_owned());
         }
+        document.artifacts.insert("users".to_owned(), Sha256::of(b"zip"));
         document
     }
 
@@ -276,6 +285,7 @@ mod tests {
             "before: 1.4.1 · 16.0 s",
             "| users\\_get | 3 | **7** |",
             "| users\\_post | 3 | 3 |",
+            "| users | `4a70fe9aa6436e02c2dea340fbd1e352e4ef2d8ce6ca52ad25d4b95471fc8bf2` |",
             "- app: 2 created, 0 changed, 0 destroyed",
             "    terraform apply app 10.0 s :done, 00:00:02.000, 00:00:12.000",
             "    build 16.0 s :active, 00:00:00.000, 00:00:16.000",

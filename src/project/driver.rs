@@ -29,6 +29,7 @@ impl Session {
 
     /// The driver of a release: `var.release_version` is its version.
     pub(crate) async fn driver_for(&self, version: Option<&Version>) -> Result<Driver> {
+        self.require_own_state_bucket().await?;
         let work = self.settings.work_dir();
         let program =
             std::env::var_os(variables::TERRAFORM).map_or_else(|| PathBuf::from("terraform"), PathBuf::from);

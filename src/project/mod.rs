@@ -4,5 +4,6 @@
 pub(crate) mod contract;
 pub(crate) mod driver;
 mod outputs;
+mod promotion_source;
 pub(crate) mod session;
 pub(crate) mod settings;

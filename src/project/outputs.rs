@@ -1,6 +1,8 @@
 //! Reads the artifact bucket and the contract from Terraform's outputs in the state in S3: one request
 //! instead of a Terraform process.
 
+use std::sync::atomic::Ordering;
+
 use crate::aws::s3::Bucket;
 use crate::aws::unreachable;
 use crate::engine::failure::{Failure, Meaning};
@@ -10,7 +12,7 @@ use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::contract::{Contract, string_output};
 use crate::project::driver::init_if_needed;
 use crate::project::session::{Access, Session, unless_interrupted};
-use crate::project::settings::OutputName;
+use crate::project::settings::{OutputName, Stage};
 use crate::release::model::Version;
 use crate::terraform::{Outputs, outputs};
 
@@ -35,14 +37,35 @@ impl Session {
         }
     }
 
+    /// Proves that the bucket of the Terraform state belongs to the expected account. Terraform does not check
+    /// it, and would write secrets into the bucket of whoever has taken its name. Costs a call only if the
+    /// command has read no state yet.
+    ///
+    /// # Errors
+    /// As [`Session::outputs`].
+    pub(crate) async fn require_own_state_bucket(&self) -> Result<()> {
+        if !self.state_bucket_is_proven.load(Ordering::Relaxed) {
+            unless_interrupted(&self.cancel, self.state(&self.settings.bucket.layer)).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a layer's state. S3 answers only if the bucket belongs to the expected account.
     async fn state(&self, layer: &str) -> Result<Option<Stored>> {
+        let state = self.read_state(layer).await?;
+        self.state_bucket_is_proven.store(true, Ordering::Relaxed);
+        Ok(state)
+    }
+
+    async fn read_state(&self, layer: &str) -> Result<Option<Stored>> {
         let bucket = self.state_bucket();
         match bucket.read(&self.state_key(layer)).await {
             Err(failure) if is_no_bucket(&failure) && self.local.is_some() => {
                 if self.access == Access::Read {
                     return Ok(None);
                 }
-                let created = bucket.ensure_state_bucket(&self.settings.stage.region).await;
+                let stage = &self.settings.stage;
+                let created = bucket.ensure_state_bucket(&stage.region, &stage.account).await;
                 created.map_err(|failure| unreadable("the bucket of the Terraform state", failure))?;
                 Ok(None)
             }
@@ -66,10 +89,12 @@ impl Session {
         if failure.meaning == Meaning::Unreachable {
             return unreachable(failure);
         }
-        let hint = failure.hint(
-            "nothing was changed",
-            "the caller needs s3:GetObject and s3:ListBucket on the state bucket",
+        let Stage { state_bucket, state_bucket_account, .. } = &self.settings.stage;
+        let otherwise = format!(
+            "the bucket {state_bucket} must belong to account {state_bucket_account} (`state_bucket_account` in \
+             deployctl.toml names another owner), and the caller needs s3:GetObject and s3:ListBucket on it"
         );
+        let hint = failure.hint("nothing was changed", &otherwise);
         Error::preflight(ErrorId::StateUnreadable, "failed to read the Terraform state")
             .because(failure)
             .hint(hint)

@@ -1,5 +1,6 @@
 //! The session of a command: settings, local stage, AWS clients, and the verified account.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,9 @@ pub(crate) struct Session {
     pub(crate) identity: Option<Identity>,
     /// Whether the command may start a local stage, and create the bucket of its Terraform state.
     pub(crate) access: Access,
+    /// Whether S3 has answered a read of the Terraform state, which it does only if the bucket belongs to the
+    /// expected account.
+    pub(crate) state_bucket_is_proven: AtomicBool,
     pub(crate) events: Events,
     pub(crate) cancel: CancellationToken,
 }
@@ -81,7 +85,8 @@ impl Session {
             }
         };
         let aws = Aws::connect(target(&settings.stage, local.as_ref())).await.warning(events.clone());
-        Ok(Self { settings, local, aws, identity: None, access, events, cancel })
+        let state_bucket_is_proven = AtomicBool::new(false);
+        Ok(Self { settings, local, aws, identity: None, access, state_bucket_is_proven, events, cancel })
     }
 
     pub(crate) fn stage_context(&self) -> Result<StageContext> {
@@ -111,7 +116,8 @@ impl Session {
 
     /// The bucket of the Terraform state.
     pub(crate) fn state_bucket(&self) -> Bucket {
-        self.aws.bucket(&self.settings.stage.state_bucket)
+        let Stage { state_bucket, state_bucket_account, .. } = &self.settings.stage;
+        self.aws.bucket_of(state_bucket_account, state_bucket)
     }
 
     /// The S3 key of a layer's state.
@@ -153,6 +159,7 @@ pub(crate) fn target(stage: &Stage, local: Option<&LocalStage>) -> Target {
     Target {
         stage: stage.name.clone(),
         account: stage.account.clone(),
+        artifact_bucket_account: stage.artifact_bucket_account.clone(),
         region: stage.region.clone(),
         profile: stage.profile.clone(),
         emulator: local

@@ -13,6 +13,7 @@ mod function_uri;
 pub(crate) mod model;
 pub(crate) mod patch;
 pub(crate) mod plan;
+pub(crate) mod promotable;
 pub(crate) mod prune;
 pub(crate) mod record;
 pub(crate) mod route;

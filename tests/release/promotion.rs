@@ -84,6 +84,85 @@ async fn bytes_are_those_of_the_release_or_it_is_refused() {
     assert_eq!(role.run(&["history", "--stage", "prd"]).await.exit(0).stdout.lines().count(), 2);
 }
 
+/// Whoever may write into the bucket of `dev` cannot make other code go live in `prd`: not by a record, and not over
+/// bytes that are there.
+#[tokio::test]
+async fn a_forged_record_is_refused() {
+    let cloud = TwoAccounts::new().await;
+    let role = cloud.role_of_the_target();
+    cloud.lets_read("small-dev").await;
+    cloud.lets_read("small-dev-tfstate-111111111111").await;
+    cloud.release("1.0.0").await;
+    let honest = cloud.record(DEV, 1).await;
+    let built = honest["release"]["artifacts"]["hello"]["sha256"].as_str().unwrap().to_owned();
+
+    // A zip beside the released one, and a record that names it.
+    let (forged, sha256) = cloud.forges(honest).await;
+    let refused = cloud.promote(&role, "1.0.0").await.exit(10);
+    refused.says(&["promote.disagreement", &built, &sha256, "--expect-sha256"]);
+    let states = cloud.keys(PRD, "small-prd-tfstate-222222222222").await;
+    assert_eq!(states, [""; 0], "Terraform was not begun");
+    let expect = async |sha256: &str| {
+        let args = ["promote", "--version", "1.0.0", "--from", "dev", "--to", "prd", "--output", "json"];
+        role.run(&[&args[..], &["--expect-sha256", sha256]].concat()).await
+    };
+    expect(&"0".repeat(64)).await.exit(10).says(&["promote.unexpected", &sha256]);
+    expect("users=").await.exit(2).says(&["promote.expectation"]);
+
+    // Other bytes under the key of the target stay.
+    let squatted = s3::primitives::ByteStream::from_static(b"squatted");
+    cloud
+        .s3(PRD)
+        .put_object()
+        .bucket("small-prd")
+        .key("hello/1.0.0.zip")
+        .body(squatted)
+        .send()
+        .await
+        .unwrap();
+    expect(&built).await.exit(10).says(&["artifact.other_bytes"]);
+    assert_eq!(cloud.zip(PRD, "1.0.0").await, b"squatted");
+    cloud.s3(PRD).delete_object().bucket("small-prd").key("hello/1.0.0.zip").send().await.unwrap();
+
+    // The approved bytes go live, whatever else the ledger says, and everything shows what they are.
+    let shown = format!("hello: sha256 {built} (record 1 of dev)");
+    let promoted = expect(&format!("hello={built}")).await.exit(0).says(&[&shown]);
+    assert_eq!(promoted.json()["artifacts"], json!({ "hello": built }));
+    assert_ne!(cloud.zip(PRD, "1.0.0").await, forged);
+}
+
+/// Bucket names are global. Whoever has taken the name of the state bucket gets no state, and is not believed.
+#[tokio::test]
+async fn the_bucket_of_somebody_else_is_not_used() {
+    let cloud = TwoAccounts::new().await;
+    let squatted = "small-dev-tfstate-111111111111";
+    // Emptied and deleted by its owner, and taken by another account, which lets everybody do everything.
+    cloud.s3(DEV).delete_bucket().bucket(squatted).send().await.unwrap();
+    let region = s3::types::BucketLocationConstraint::from(PRD.region);
+    let region = s3::types::CreateBucketConfiguration::builder().location_constraint(region).build();
+    let create = cloud.s3(PRD).create_bucket().bucket(squatted).create_bucket_configuration(region);
+    create.send().await.unwrap();
+    let policy = json!({ "Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": "*", "Action": "s3:*",
+        "Resource": [format!("arn:aws:s3:::{squatted}"), format!("arn:aws:s3:::{squatted}/*")],
+    }] });
+    cloud.s3(PRD).put_bucket_policy().bucket(squatted).policy(policy.to_string()).send().await.unwrap();
+    cloud.settings("profile");
+    cloud.project.build("1.0.0");
+    for command in [
+        &["bootstrap"][..],
+        &["release", "--version", "1.0.0"],
+        &["plan"],
+        &["terraform", "base", "--", "version"],
+        &["status"],
+        &["destroy", "--yes"],
+    ] {
+        let refused = cloud.profiles.run(&[command, &["--stage", "dev"]].concat()).await.exit(10);
+        refused.says(&["must belong to account 111111111111"]);
+    }
+    assert_eq!(cloud.keys(PRD, squatted).await, [""; 0]);
+}
+
 /// One cloud with both accounts. deployctl knows it by its endpoint only, and who it is from the stage's profile.
 struct TwoAccounts {
     project: MinimalProject,
@@ -195,6 +274,23 @@ impl TwoAccounts {
     async fn overwrites(&self, key: &str) {
         let other = s3::primitives::ByteStream::from_static(b"other bytes");
         self.s3(DEV).put_object().bucket("small-dev").key(key).body(other).send().await.unwrap();
+    }
+
+    /// Puts other bytes into the bucket of `dev`, and a record that they are the release of `honest`: the bytes and
+    /// their sha256.
+    async fn forges(&self, honest: Value) -> (Vec<u8>, String) {
+        let forged = crate::support::lambda_zip::lambda_zip(b"forged");
+        let key = "hello/forged.zip";
+        let put = self.s3(DEV).put_object().bucket("small-dev").key(key).body(forged.clone().into());
+        let sha256 = crate::support::digest::sha256_hex(&forged);
+        put.send().await.unwrap();
+        let mut record = honest;
+        record["number"] = json!(2);
+        record["release"]["artifacts"]["hello"] =
+            json!({ "key": key, "s3_version": null, "sha256": sha256, "size": forged.len() });
+        let put = self.s3(DEV).put_object().bucket("small-dev").key("deployctl/dev/ledger/00000002.json");
+        put.body(record.to_string().into_bytes().into()).send().await.unwrap();
+        (forged, sha256)
     }
 
     /// Deletes an object of `dev` with all its versions.

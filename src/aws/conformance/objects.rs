@@ -18,7 +18,13 @@ fn no_bucket() -> Observation {
 }
 
 fn put(sandbox: &Sandbox, bucket: &str, name: &str, body: &'static [u8]) -> PutObjectFluentBuilder {
-    let put = sandbox.aws.s3.put_object().bucket(bucket).key(sandbox.key(name));
+    let put = sandbox
+        .aws
+        .s3
+        .put_object()
+        .bucket(bucket)
+        .expected_bucket_owner(sandbox.owner())
+        .key(sandbox.key(name));
     put.body(ByteStream::from_static(body))
 }
 
@@ -65,7 +71,15 @@ pub(super) async fn copy_if_none_match(sandbox: &Sandbox) -> Result<Observation,
     send(sandbox, put(sandbox, bucket, "source", FIRST)).await??;
     let source = format!("{bucket}/{}", sandbox.key("source"));
     let copy = async || {
-        let copy = sandbox.aws.s3.copy_object().bucket(bucket).key(sandbox.key("copy")).copy_source(&source);
+        let copy = sandbox
+            .aws
+            .s3
+            .copy_object()
+            .bucket(bucket)
+            .expected_bucket_owner(sandbox.owner())
+            .key(sandbox.key("copy"))
+            .copy_source(&source);
+        let copy = copy.expected_source_bucket_owner(sandbox.owner());
         refusal(sandbox.call("CopyObject", copy.if_none_match("*").send()).await)
     };
     let (first, second) = (copy().await?, copy().await?);
@@ -77,7 +91,13 @@ pub(super) async fn checksum(sandbox: &Sandbox) -> Result<Observation, Stop> {
     let Some(bucket) = sandbox.bucket() else { return Ok(no_bucket()) };
     let put = put(sandbox, bucket, "checksum", FIRST).checksum_algorithm(ChecksumAlgorithm::Sha256);
     send(sandbox, put).await??;
-    let head = sandbox.aws.s3.head_object().bucket(bucket).key(sandbox.key("checksum"));
+    let head = sandbox
+        .aws
+        .s3
+        .head_object()
+        .bucket(bucket)
+        .expected_bucket_owner(sandbox.owner())
+        .key(sandbox.key("checksum"));
     let head = sandbox.call("HeadObject", head.checksum_mode(ChecksumMode::Enabled).send()).await?;
     let (found, expected) = (head.checksum_sha256().unwrap_or("none"), Sha256::of(FIRST).base64());
     Ok(Observation::of(found == expected, format!("checksum {found}, SHA-256 of the bytes {expected}")))
@@ -87,7 +107,13 @@ pub(super) async fn read_after_write(sandbox: &Sandbox) -> Result<Observation, S
     let Some(bucket) = sandbox.bucket() else { return Ok(no_bucket()) };
     for body in [FIRST, SECOND] {
         send(sandbox, put(sandbox, bucket, "read", body)).await??;
-        let get = sandbox.aws.s3.get_object().bucket(bucket).key(sandbox.key("read"));
+        let get = sandbox
+            .aws
+            .s3
+            .get_object()
+            .bucket(bucket)
+            .expected_bucket_owner(sandbox.owner())
+            .key(sandbox.key("read"));
         let answer = sandbox.call("GetObject", get.send()).await?;
         let found = answer.body.collect().await.map(|bytes| bytes.into_bytes());
         if found.as_deref().ok() != Some(body) {

@@ -254,6 +254,11 @@ impl Sandbox {
         self.plan.bucket.as_deref()
     }
 
+    /// The account that must own the bucket.
+    pub(super) fn owner(&self) -> &str {
+        self.aws.target.artifact_bucket_account.as_str()
+    }
+
     /// The prefix of its objects.
     pub(crate) fn prefix(&self) -> String {
         prefix(&self.name)

@@ -10,7 +10,7 @@ pub(crate) async fn state(session: &Session) -> Vec<Finding> {
     const CHECK: &str = "bucket-state";
     let stage = &session.settings.stage;
     let name = &stage.state_bucket;
-    match session.aws.bucket_facts(name).await {
+    match session.aws.bucket_facts(&stage.state_bucket_account, name).await {
         Ok(facts) => {
             let mut findings = Vec::new();
             let bootstrap = format!("deployctl bootstrap --stage {}", stage.name);
@@ -52,7 +52,8 @@ pub(crate) async fn state(session: &Session) -> Vec<Finding> {
 /// The bucket of the zips and the ledger.
 pub(crate) async fn artifacts(session: &Session, name: &str) -> Vec<Finding> {
     const CHECK: &str = "bucket-artifacts";
-    let facts = match session.aws.bucket_facts(name).await {
+    let owner = &session.settings.stage.artifact_bucket_account;
+    let facts = match session.aws.bucket_facts(owner, name).await {
         Ok(facts) => facts,
         Err(failure) if failure.meaning == Meaning::NotFound => {
             let message = format!("bucket {name} of the Terraform output does not exist");

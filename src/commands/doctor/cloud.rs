@@ -1,5 +1,6 @@
 //! Checks the stage's account: identity, buckets, functions, API, and the difference of the clocks.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -127,6 +128,7 @@ async fn session(
         aws,
         identity: None,
         access: Access::Read,
+        state_bucket_is_proven: AtomicBool::new(false),
         events: events.clone(),
         cancel: cancel.clone(),
     })

@@ -215,10 +215,15 @@ async fn principal(session: &Session, arn: &str) -> String {
 /// Tries writes with conditions that are never true. The other checks try the reads.
 async fn try_writes(session: &Session, contract: Option<&Contract>, bucket: Option<&str>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let state = session.settings.stage.state_bucket.as_str();
+    let stage = &session.settings.stage;
+    let state = stage.state_bucket.as_str();
     for name in [Some(state), bucket].into_iter().flatten() {
-        let key = if name == state { session.state_key("doctor") } else { "deployctl/doctor".to_owned() };
-        findings.push(match session.aws.may_put(name, &key).await {
+        let (owner, key) = if name == state {
+            (&stage.state_bucket_account, session.state_key("doctor"))
+        } else {
+            (&stage.artifact_bucket_account, "deployctl/doctor".to_owned())
+        };
+        findings.push(match session.aws.may_put(owner, name, &key).await {
             Ok(true) => {
                 Finding::ok(CHECK, format!("s3:PutObject on {name}, tried with a write that cannot succeed"))
             }

@@ -75,6 +75,8 @@ def check(v1, lambdas, workers, s3, elasticache, scoped_dict, others):
     }, s3: {
         "_copy_object": "bucket_name: str, dest_key: str, headers: dict", "_bucket_owner_account": "name: str",
         "_check_put_preconditions": "headers: dict, existing_obj: dict | None",
+        "_apply_bucket_scope": "method: str, bucket: str, key: str, headers: dict, query_params: dict",
+        "_error": "code: str, message: str, status: int",
     }, elasticache: {
         "_create_replication_group": "p", "_modify_replication_group": "p", "_p": "params, key",
         "_update_auth_token": "rg, token, strategy",
@@ -370,6 +372,24 @@ def install_copies(s3):
     s3._copy_object = copy_object
 
 
+def install_owners(s3):
+    """A call that names the account that it expects to own a bucket is refused if another one does, as S3 does."""
+    own_scope = s3._apply_bucket_scope
+
+    def is_expected(account, bucket):
+        return not account or s3._bucket_owner_account(bucket) in (None, account)
+
+    def apply_scope(method, bucket, key, headers, *rest):
+        source = s3.url_unquote(headers.get("x-amz-copy-source", "")).lstrip("/").partition("/")[0]
+        if (is_expected(headers.get("x-amz-expected-bucket-owner"), bucket)
+                and is_expected(headers.get("x-amz-source-expected-bucket-owner"), source)):
+            return own_scope(method, bucket, key, headers, *rest)
+        status, answered, body = s3._error("AccessDenied", "Access Denied", 403)
+        return status, answered, b"" if method == "HEAD" else body
+
+    s3._apply_bucket_scope = apply_scope
+
+
 def install_redis_password(elasticache):
     """The stage's one Redis asks for the token of the replication group that was created or changed last, so that
     other users of the machine cannot read what the functions keep there. It is sent over the connection: an argument
@@ -452,6 +472,7 @@ def main():
     functions["install"](lambda_svc, lambda bucket: bucket in s3._buckets)
     functions["install_idle_end"](lambda_svc, lambda_runtime)
     install_copies(s3)
+    install_owners(s3)
     install_redis_password(elasticache)
     guard["install"](app, iam_evaluator, sigv4, responses, controls(functions, lambda_svc))
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True  # 40 ms less for each call of a bootstrap

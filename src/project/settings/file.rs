@@ -80,6 +80,12 @@ pub(super) struct StageFile {
     pub(super) profile: Option<String>,
     /// The bucket of the Terraform state; `<project>-<stage>-tfstate-<account>` by default.
     pub(super) state_bucket: Option<String>,
+    /// The account that owns the bucket of the Terraform state; the stage's account by default.
+    #[schemars(with = "Option<AccountId>")]
+    pub(super) state_bucket_account: Option<String>,
+    /// The account that owns the bucket of the zips and the ledger; the stage's account by default.
+    #[schemars(with = "Option<AccountId>")]
+    pub(super) artifact_bucket_account: Option<String>,
     /// Terraform variables of this stage; each layer takes those that it declares.
     #[serde(default)]
     pub(super) variables: BTreeMap<String, Value>,

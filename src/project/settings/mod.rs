@@ -73,6 +73,10 @@ pub(crate) struct Stage {
     pub(crate) local: Option<LocalSettings>,
     /// The bucket of the Terraform state.
     pub(crate) state_bucket: String,
+    /// The account that must own it.
+    pub(crate) state_bucket_account: AccountId,
+    /// The account that must own the artifact bucket.
+    pub(crate) artifact_bucket_account: AccountId,
     /// Terraform variables of this stage.
     pub(crate) variables: BTreeMap<String, Value>,
     /// Keep ahead of the account's API rates. Off for the local AWS emulator, which has none.
@@ -318,7 +322,13 @@ impl File {
             .state_bucket
             .clone()
             .unwrap_or_else(|| format!("{}-{name}-tfstate-{account}", self.project));
+        // `resolve` reports these, too.
+        let owner = |named: &Option<String>| {
+            named.as_ref().and_then(|named| named.parse().ok()).unwrap_or_else(|| account.clone())
+        };
         Ok(Stage {
+            state_bucket_account: owner(&stage.state_bucket_account),
+            artifact_bucket_account: owner(&stage.artifact_bucket_account),
             account,
             region,
             profile: stage.profile.clone(),
@@ -339,10 +349,17 @@ impl File {
         problems: &mut Vec<Problem>,
     ) -> Settings {
         for (name, stage) in &self.stages {
-            let malformed = stage.account.as_ref().and_then(|account| account.parse::<AccountId>().err());
-            let path = ["stages", name.as_str(), "account"];
-            problems
-                .extend(malformed.map(|rule| Problem::new(&path, ProblemKind::Account(rule.to_string()))));
+            for (key, account) in [
+                ("account", &stage.account),
+                ("state_bucket_account", &stage.state_bucket_account),
+                ("artifact_bucket_account", &stage.artifact_bucket_account),
+            ] {
+                let malformed = account.as_ref().and_then(|account| account.parse::<AccountId>().err());
+                let path = ["stages", name.as_str(), key];
+                problems.extend(
+                    malformed.map(|rule| Problem::new(&path, ProblemKind::Account(rule.to_string()))),
+                );
+            }
         }
         let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if self.project.is_empty() || self.project.len() > 20 || !self.project.chars().all(is_allowed) {
