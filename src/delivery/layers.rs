@@ -139,12 +139,16 @@ impl<'a> Infrastructure<'a> {
     /// # Errors
     /// Those of Terraform and of the guard, all exit code 20.
     pub(crate) async fn plan_early(&self) -> Result<Progress> {
+        self.plan_early_with(&PlanOptions::default()).await
+    }
+
+    async fn plan_early_with(&self, options: &PlanOptions) -> Result<Progress> {
         let layers: Vec<&Layer> = self.waves.iter().flatten().copied().collect();
         let missing = self.never_applied(&layers).await?;
         let early = layers.iter().map(|layer| {
             let missing: Vec<String> =
                 layer.depends_on.iter().filter(|name| missing.contains(*name)).cloned().collect();
-            self.plan_or_validate(layer, missing)
+            self.plan_or_validate(layer, missing, options)
         });
         // Not `try_join_all`: a plan that is stopped would leave its state locked.
         let early = join_all(early).await;
@@ -163,7 +167,12 @@ impl<'a> Infrastructure<'a> {
     }
 
     /// Plans a layer, or validates it if dependencies are `missing`.
-    async fn plan_or_validate(&self, layer: &Layer, missing: Vec<String>) -> Result<Early> {
+    async fn plan_or_validate(
+        &self,
+        layer: &Layer,
+        missing: Vec<String>,
+        options: &PlanOptions,
+    ) -> Result<Early> {
         let _turn = self.planning.acquire().await;
         let Session { events, .. } = self.session;
         init_if_needed(events, &self.driver, layer).await?;
@@ -172,7 +181,7 @@ impl<'a> Infrastructure<'a> {
             events.step(&step, self.driver.require_valid(layer)).await?;
             return Ok(Early::NotYet(missing));
         }
-        match self.plan(layer).await {
+        match self.plan(layer, options.clone()).await {
             Ok(outcome) => Ok(Early::Plan(outcome)),
             Err(failure) => {
                 let may_pass_later = matches!(*failure.reason, Reason::Failed(_))
@@ -225,7 +234,7 @@ impl<'a> Infrastructure<'a> {
             _ => {
                 let _turn = self.planning.acquire().await;
                 init_if_needed(&self.session.events, &self.driver, layer).await?;
-                self.plan(layer).await?
+                self.plan(layer, PlanOptions::default()).await?
             }
         };
         self.check(&outcome)?;
@@ -236,10 +245,10 @@ impl<'a> Infrastructure<'a> {
         Ok(true)
     }
 
-    async fn plan(&self, layer: &Layer) -> Result<PlanOutcome, Failure> {
+    async fn plan(&self, layer: &Layer, options: PlanOptions) -> Result<PlanOutcome, Failure> {
         let Session { events, .. } = self.session;
         let step = format!("terraform plan {}", layer.name);
-        let outcome = events.step(&step, self.driver.plan(layer, PlanOptions::default())).await?;
+        let outcome = events.step(&step, self.driver.plan(layer, options)).await?;
         if let PlanOutcome::Changes(planned) = &outcome {
             events.note(format!("{}: {}", layer.name, render::numbers(&planned.plan)));
         }
@@ -279,13 +288,15 @@ impl<'a> Infrastructure<'a> {
             .collect()
     }
 
-    /// Plans all layers for display, and deletes the plan files.
+    /// Plans all layers for display, and deletes the plan files. Takes no lock: a role that may only plan could
+    /// otherwise delete the lock of a release.
     ///
     /// # Errors
     /// As [`Infrastructure::plan_early`], with all plans checked, and the error of a plan that no dependency
     /// can change.
     pub(crate) async fn plan_all(&self) -> Result<PlannedLayers> {
-        let mut progress = self.plan_early().await?;
+        let options = PlanOptions { skip_lock: true, ..PlanOptions::default() };
+        let mut progress = self.plan_early_with(&options).await?;
         let (actions, to_confirm) = (progress.actions(), self.all_to_confirm(&progress));
         let layers = self.waves.iter().flatten().map(|layer| (layer, progress.changing(layer)));
         let mut planned = Vec::new();

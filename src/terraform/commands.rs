@@ -49,6 +49,8 @@ pub enum BackendChange {
 pub struct PlanOptions {
     /// The planning mode.
     pub mode: PlanMode,
+    /// Do not lock the state: for a plan that is shown and never applied.
+    pub skip_lock: bool,
     /// Plan from the recorded state, without reading the resources.
     pub skip_refresh: bool,
     /// Addresses of resources to plan, together with their dependencies. Empty: all.
@@ -246,7 +248,8 @@ impl Subcommand {
                     terraform.require(EXCLUDE)?;
                 }
                 let args = args.add("plan").add("-json").add("-input=false").add("-detailed-exitcode");
-                options.args(args.locked(shared).parallel(shared)).option("-out", out)
+                let args = if options.skip_lock { args.add("-lock=false") } else { args.locked(shared) };
+                options.args(args.parallel(shared)).option("-out", out)
             }
             Self::Apply { plan } => {
                 args.add("apply").add("-json").add("-input=false").locked(shared).parallel(shared).add(plan)
@@ -303,7 +306,8 @@ impl Init {
 
 impl PlanOptions {
     fn args(&self, args: Args) -> Args {
-        let Self { mode, skip_refresh, targets, excludes, replace, var_files, generate_config } = self;
+        let Self { mode, skip_lock: _, skip_refresh, targets, excludes, replace, var_files, generate_config } =
+            self;
         let args = match mode {
             PlanMode::Normal => args,
             PlanMode::Destroy => args.add("-destroy"),
@@ -389,6 +393,11 @@ mod tests {
         assert_eq!(
             terraform(Subcommand::Plan { options: PlanOptions::default(), out: "/p".into() }),
             "plan -json -input=false -detailed-exitcode -lock-timeout=90s -parallelism=4 -out=/p"
+        );
+        let shown = PlanOptions { skip_lock: true, ..PlanOptions::default() };
+        assert_eq!(
+            terraform(Subcommand::Plan { options: shown, out: "/p".into() }),
+            "plan -json -input=false -detailed-exitcode -lock=false -parallelism=4 -out=/p"
         );
         assert_eq!(
             terraform(Subcommand::Apply { plan: "/p".into() }),

@@ -80,9 +80,10 @@ data "aws_iam_policy_document" "invoke_functions" {
 }
 
 resource "aws_iam_role" "api_gateway_invoke" {
-  name               = "${local.name}-api-gateway-invoke"
-  description        = "API Gateway invokes the functions of ${local.name} with it"
-  assume_role_policy = data.aws_iam_policy_document.assume_api_gateway.json
+  name                 = "${local.name}-api-gateway-invoke"
+  description          = "API Gateway invokes the functions of ${local.name} with it"
+  assume_role_policy   = data.aws_iam_policy_document.assume_api_gateway.json
+  permissions_boundary = var.permissions_boundary
 }
 
 resource "aws_iam_role_policy" "api_gateway_invoke" {

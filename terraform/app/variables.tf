@@ -306,3 +306,14 @@ variable "authorizer_ttl_seconds" {
     error_message = "authorizer_ttl_seconds must be between 0 and 3600."
   }
 }
+
+variable "permissions_boundary" {
+  description = "ARN of the permissions boundary of the roles that this layer creates; null for none. As in terraform/github."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary == null || can(regex("^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[^*?]+$", var.permissions_boundary))
+    error_message = "permissions_boundary must be the ARN of an IAM policy."
+  }
+}

@@ -78,9 +78,10 @@ data "aws_iam_policy_document" "lambda" {
 }
 
 resource "aws_iam_role" "lambda" {
-  name               = "${local.name}-lambda"
-  description        = "Lambda functions of ${local.name}"
-  assume_role_policy = data.aws_iam_policy_document.assume_lambda.json
+  name                 = "${local.name}-lambda"
+  description          = "Lambda functions of ${local.name}"
+  assume_role_policy   = data.aws_iam_policy_document.assume_lambda.json
+  permissions_boundary = var.permissions_boundary
 }
 
 resource "aws_iam_role_policy" "lambda" {

@@ -86,7 +86,7 @@ variable "create_provider" {
 }
 
 variable "permissions_boundary" {
-  description = "ARN of the permissions boundary that every role created by the deploy role must have; null for none. The layers must set it on their roles."
+  description = "ARN of the permissions boundary that every role created by the deploy role must have, set by the variable of the same name of the layers. null: the deploy role may neither create nor change roles."
   type        = string
   default     = null
 }

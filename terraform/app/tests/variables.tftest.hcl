@@ -49,6 +49,7 @@ run "values_that_are_refused" {
     authorizer_ttl_seconds   = 3601
     alarm_topic_arn          = "on-call"
     alarm_limits             = { error_share = 2 }
+    permissions_boundary     = "boundary"
   }
 
   expect_failures = [
@@ -77,5 +78,6 @@ run "values_that_are_refused" {
     var.authorizer_ttl_seconds,
     var.alarm_topic_arn,
     var.alarm_limits,
+    var.permissions_boundary,
   ]
 }

@@ -25,6 +25,7 @@ run "values_that_are_refused" {
     endpoint_services  = ["s3"]
 
     artifact_bucket_readers = ["*"]
+    permissions_boundary    = "boundary"
   }
 
   expect_failures = [
@@ -36,5 +37,6 @@ run "values_that_are_refused" {
     var.egress,
     var.endpoint_services,
     var.artifact_bucket_readers,
+    var.permissions_boundary,
   ]
 }

@@ -27,13 +27,6 @@ locals {
       Resource = ["${local.s3}${local.state_bucket}", "${local.s3}${local.artifact_bucket}"]
     },
     {
-      # Terraform's lock file, next to the state.
-      Sid      = "LockState"
-      Effect   = "Allow"
-      Action   = ["s3:PutObject", "s3:DeleteObject"]
-      Resource = ["${local.state}/*.tflock"]
-    },
-    {
       # The ledger and the lease.
       Sid      = "ReadLedger"
       Effect   = "Allow"
@@ -64,10 +57,18 @@ locals {
 
   deploy = concat(local.read, [
     {
+      # promotion.json names the artifact bucket, so that a promotion need not read the state.
       Sid      = "WriteState"
       Effect   = "Allow"
       Action   = ["s3:PutObject"]
-      Resource = ["${local.state}/*.tfstate"]
+      Resource = ["${local.state}/*.tfstate", "${local.state}/promotion.json"]
+    },
+    {
+      # Terraform's lock file, next to the state. Not for plans: `deployctl plan` takes no lock.
+      Sid      = "LockState"
+      Effect   = "Allow"
+      Action   = ["s3:PutObject", "s3:DeleteObject"]
+      Resource = ["${local.state}/*.tflock"]
     },
     {
       # Zips, ledger and lease. No permission to delete: a release cannot delete the zips of older releases.
@@ -118,10 +119,11 @@ locals {
     },
     ], length(var.promote_from) == 0 ? [] : [
     {
+      # One object beside the states of the source, and its ledger and zips.
       Sid      = "PromoteFrom"
       Effect   = "Allow"
       Action   = ["s3:GetObject", "s3:GetObjectVersion"]
-      Resource = flatten([for from in local.promote_from : [from.state, "${local.s3}${from.bucket}/*"]])
+      Resource = flatten([for from in local.promote_from : [from.source, "${local.s3}${from.bucket}/*"]])
     },
     {
       Sid      = "FindPromoted"
@@ -132,7 +134,7 @@ locals {
   ])
 
   promote_from = [for from in var.promote_from : {
-    state  = "${local.s3}${var.project}-${from.stage}-tfstate-${from.account_id}/${var.project}/${from.stage}/*.tfstate"
+    source = "${local.s3}${var.project}-${from.stage}-tfstate-${from.account_id}/${var.project}/${from.stage}/promotion.json"
     bucket = coalesce(from.artifact_bucket, "${var.project}-${from.stage}-artifacts-${from.account_id}")
   }]
 }

@@ -4,6 +4,10 @@
 #
 # Not included: deleting a bucket, an API, a stage, a function or a Redis replication group. deployctl rejects such plans
 # without `--allow-destroy`, which the workflows do not set. AWS denies them in addition.
+#
+# Not included either: creating and changing the artifact bucket, and roles without a permissions boundary. Versioning,
+# lifecycle rules and the policy of the bucket protect the release history, and whoever writes the policy of a role has
+# what it allows. The person who bootstraps the stage makes its first release, and applies later changes of these.
 
 locals {
   groups = "arn:${var.partition}:logs:${var.region}:${var.account_id}:log-group:"
@@ -91,31 +95,25 @@ locals {
     },
   ]
 
-  # Every role that Terraform creates must have the permissions boundary, if there is one.
-  bounded = var.permissions_boundary == null ? {} : { Condition = { StringEquals = { "iam:PermissionsBoundary" = var.permissions_boundary } } }
-
-  terraform = [
+  # With a permissions boundary, a role can do no more than the boundary allows, whatever its policy says. Changing the trust
+  # policy cannot be limited to roles with a boundary, so it is never allowed.
+  manage_roles = flatten([for boundary in var.permissions_boundary[*] : [
     {
-      Sid    = "ShapeBucket"
-      Effect = "Allow"
-      Action = [
-        "s3:CreateBucket", "s3:PutLifecycleConfiguration", "s3:PutBucketOwnershipControls", "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock",
-        "s3:PutBucketTagging", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:TagResource", "s3:UntagResource",
-      ]
-      Resource = [local.bucket]
+      Sid       = "MakeRoles"
+      Effect    = "Allow"
+      Action    = ["iam:CreateRole", "iam:DeleteRolePolicy", "iam:PutRolePolicy"]
+      Resource  = [local.roles]
+      Condition = { StringEquals = { "iam:PermissionsBoundary" = boundary } }
     },
-    merge({
-      Sid      = "MakeRoles"
-      Effect   = "Allow"
-      Action   = ["iam:CreateRole", "iam:DeleteRolePolicy", "iam:PutRolePolicy"]
-      Resource = [local.roles]
-    }, local.bounded),
     {
       Sid      = "ShapeRoles"
       Effect   = "Allow"
-      Action   = ["iam:DeleteRole", "iam:ListInstanceProfilesForRole", "iam:TagRole", "iam:UntagRole", "iam:UpdateAssumeRolePolicy", "iam:UpdateRole", "iam:UpdateRoleDescription"]
+      Action   = ["iam:DeleteRole", "iam:ListInstanceProfilesForRole", "iam:TagRole", "iam:UntagRole", "iam:UpdateRole", "iam:UpdateRoleDescription"]
       Resource = [local.roles]
     },
+  ]])
+
+  terraform = concat(local.manage_roles, [
     {
       Sid       = "PassRoles"
       Effect    = "Allow"
@@ -168,7 +166,7 @@ locals {
       Action   = ["elasticache:AddTagsToResource", "elasticache:CreateCacheSubnetGroup", "elasticache:CreateReplicationGroup", "elasticache:ModifyCacheSubnetGroup", "elasticache:ModifyReplicationGroup", "elasticache:RemoveTagsFromResource"]
       Resource = ["${local.caches}*:${local.name}*", "${local.caches}parametergroup:*"]
     },
-  ]
+  ])
 
   # AWS generates the ids of network resources, and not every action supports conditions on tags. Limited to one region.
   network = [

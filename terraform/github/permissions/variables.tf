@@ -36,7 +36,7 @@ variable "artifact_bucket" {
 }
 
 variable "promote_from" {
-  description = "Stages from which releases may be promoted to this stage. The role may read their outputs, ledger and zips. artifact_bucket: by default the one that the example creates."
+  description = "Stages from which releases may be promoted to this stage. The role may read the name of their artifact bucket, their ledger and their zips, but not their Terraform states. artifact_bucket: by default the one that the example creates."
   type = list(object({
     stage           = string
     account_id      = string
@@ -46,7 +46,7 @@ variable "promote_from" {
 }
 
 variable "permissions_boundary" {
-  description = "The permissions boundary that every role created by Terraform must have; null for none."
+  description = "The permissions boundary that every role created by Terraform must have. null: Terraform may neither create nor change roles."
   type        = string
   default     = null
 }

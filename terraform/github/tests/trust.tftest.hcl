@@ -75,6 +75,50 @@ run "each_role_trusts_one_environment_of_one_repository" {
   }
 }
 
+run "the_release_history_belongs_to_a_person" {
+  command = plan
+
+  assert {
+    condition = length([for policy in values(aws_iam_policy.this) : policy.name if anytrue([for action in [
+      "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteObjectVersion", "s3:PutBucket", "s3:PutEncryption", "s3:PutLifecycle",
+      "iam:CreateRole", "iam:PutRole", "iam:UpdateAssumeRolePolicy", "iam:AttachRolePolicy", "iam:DeleteRole",
+    ] : strcontains(policy.policy, action)])]) == 0
+    error_message = "a role may shape a bucket, or create and change roles"
+  }
+
+  assert {
+    condition     = length([for name, policy in aws_iam_policy.this : name if strcontains(name, "-plan-") && strcontains(policy.policy, "s3:DeleteObject")]) == 0
+    error_message = "a plan may delete the lock of a release"
+  }
+
+  assert {
+    condition     = !strcontains(aws_iam_policy.this["prd-deploy-deployctl"].policy, "users-dev-tfstate-111111111111/users/dev/*")
+    error_message = "a promotion may read the state of its source"
+  }
+}
+
+run "roles_with_a_boundary" {
+  command = plan
+
+  variables {
+    permissions_boundary = "arn:aws:iam::111111111111:policy/boundary"
+  }
+
+  assert {
+    condition = alltrue(flatten([for policy in values(aws_iam_policy.this) : [
+      for statement in jsondecode(policy.policy).Statement :
+      try(statement.Condition.StringEquals["iam:PermissionsBoundary"], "none") == "arn:aws:iam::111111111111:policy/boundary"
+      if length(setintersection(statement.Action, ["iam:CreateRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy"])) > 0
+    ]]))
+    error_message = "a role may be made without the boundary"
+  }
+
+  assert {
+    condition     = strcontains(aws_iam_policy.this["dev-deploy-terraform"].policy, "iam:CreateRole") && !strcontains(jsonencode(values(aws_iam_policy.this)[*].policy), "UpdateAssumeRolePolicy")
+    error_message = "the deploy role must be able to create roles, and not to change whom they trust"
+  }
+}
+
 run "an_account_that_has_the_provider_keeps_it" {
   command = plan
 

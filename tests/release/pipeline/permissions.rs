@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::calls::{ACCOUNT, REGION, needs, operation};
+use super::calls::{ACCOUNT, Need, REGION, needs, operation};
 use super::policy::Policies;
 use super::recorder::Recorder;
 use super::repository;
 use super::two_stage_project::TwoStageProject;
+use crate::support::http::header;
 use crate::support::program::Program;
 use crate::support::stage_file::StageFile;
 use crate::support::{minimal_project, sigv4};
@@ -23,6 +24,20 @@ const UNSEEN: [&str; 2] = [
     "ReleaseFunctions lambda:InvokeFunction",
     // By a release whose function fails.
     "ReadLogs logs:FilterLogEvents",
+];
+
+/// What a first release of the example does with the rights of a person.
+const OF_A_PERSON: [&str; 10] = [
+    "iam:CreateRole",
+    "iam:PutRolePolicy",
+    "s3:CreateBucket",
+    "s3:PutBucketOwnershipControls",
+    "s3:PutBucketPolicy",
+    "s3:PutBucketPublicAccessBlock",
+    "s3:PutBucketTagging",
+    "s3:PutBucketVersioning",
+    "s3:PutEncryptionConfiguration",
+    "s3:PutLifecycleConfiguration",
 ];
 
 /// Named in the source, and not made by these commands: what they need is none of the deploy role's rights.
@@ -125,6 +140,7 @@ async fn deployctl_has_the_permissions_that_it_uses_and_no_others() {
         recorded.extend(recorder.take());
     }
     site.stage_file.restore();
+    owners_are_named(&recorded);
     let judged = super::model::allowed_operations(&recorded).await;
     for operation in ["apigateway:UpdateStage", "lambda:Invoke", "logs:FilterLogEvents", "s3:PutObject"] {
         assert!(judged.contains(operation), "{operation} is not in {judged:?}");
@@ -135,7 +151,27 @@ async fn deployctl_has_the_permissions_that_it_uses_and_no_others() {
     let expected: BTreeSet<String> = UNSEEN.iter().map(|text| (*text).to_owned()).collect();
     assert_eq!(unused, expected, "allowed, and not needed by any command");
     assert_eq!(plan.unused(), BTreeSet::new(), "allowed, and not needed by a plan");
+    let unused = promote.unused();
+    let unused: Vec<&String> = unused.iter().filter(|text| text.contains("Promote")).collect();
+    assert!(unused.is_empty(), "allowed, and not needed by a promotion: {unused:?}");
+    let state = "arn:aws:s3:::small-local-tfstate-000000000000/small/local/app.tfstate";
+    assert!(!promote.allow(&Need::new("s3:GetObject", state)), "the state of the source");
     everything_was_seen(&made);
+}
+
+/// S3 refuses a request of ours to a bucket of somebody else. A new bucket has no owner yet.
+fn owners_are_named(recorded: &[super::recorder::Request]) {
+    let ours = recorded.iter().filter(|request| {
+        let header = |name| header(&request.head, name).unwrap_or_default();
+        header("user-agent").starts_with("aws-sdk-rust/")
+            && header("authorization").contains("/s3/aws4_request")
+    });
+    let mut seen = 0;
+    for request in ours {
+        assert_eq!(header(&request.head, "x-amz-expected-bucket-owner"), Some(ACCOUNT), "{request:#?}");
+        seen += 1;
+    }
+    assert!(seen > 100, "{seen}");
 }
 
 /// `doctor` asks for what a release needs: for all that the deploy role is given, and for nothing that it is not.
@@ -147,7 +183,7 @@ async fn doctor_asks_for_the_rights_of_the_deploy_role() {
     let needs = |kind: &str| {
         let checks: Vec<(Vec<String>, String)> = serde_json::from_value(checks[kind].clone()).unwrap();
         let needs = checks.into_iter().flat_map(|(actions, resource)| {
-            actions.into_iter().map(move |action| super::calls::Need::new(&action, resource.clone()))
+            actions.into_iter().map(move |action| Need::new(&action, resource.clone()))
         });
         needs.collect::<Vec<_>>()
     };
@@ -268,8 +304,15 @@ async fn terraform_has_the_permissions_that_the_example_needs() {
     let recorder = Recorder::start(stage_file.port()).await;
     stage_file.point_at(recorder.port);
 
+    // A person makes the first release: the deploy role may not do what the release history and the permissions of
+    // the roles depend on.
     example.program.run(&["release", "--version", "1.0.0"]).await.exit(0);
-    let made = allowed(&recorder, &deploy, "release");
+    let (mut made, refused) = judged(&recorder, &deploy);
+    let of_a_person: BTreeSet<&str> = refused.iter().map(|need| need.action.as_str()).collect();
+    assert_eq!(of_a_person, BTreeSet::from(OF_A_PERSON));
+    // The role makes the others.
+    example.program.run(&["release", "--version", "1.1.0"]).await.exit(0);
+    made.extend(allowed(&recorder, &deploy, "release"));
     for service in [
         "ec2",
         "elasticache",
@@ -295,7 +338,7 @@ async fn terraform_has_the_permissions_that_the_example_needs() {
     let statements = texts.flat_map(|text| {
         serde_json::from_str::<Value>(text).unwrap()["Statement"].as_array().unwrap().clone()
     });
-    for statement in statements.filter(|statement| statement["Sid"] != "LockState") {
+    for statement in statements {
         let actions = statement["Action"].to_string();
         assert!(!writes.iter().any(|write| actions.contains(&format!(":{write}"))), "{statement:#}");
     }
@@ -303,6 +346,13 @@ async fn terraform_has_the_permissions_that_the_example_needs() {
 
 /// Fails unless the role may do all that has been asked for; tells the actions.
 fn allowed(recorder: &Recorder, role: &Policies, command: &str) -> BTreeSet<String> {
+    let (made, refused) = judged(recorder, role);
+    assert!(refused.is_empty(), "{command} may not: {refused:#?}");
+    made
+}
+
+/// The actions that have been asked for, and what of it the role may not do.
+fn judged(recorder: &Recorder, role: &Policies) -> (BTreeSet<String>, BTreeSet<Need>) {
     let mut made = BTreeSet::new();
     let mut refused = BTreeSet::new();
     for request in recorder.take() {
@@ -313,8 +363,7 @@ fn allowed(recorder: &Recorder, role: &Policies, command: &str) -> BTreeSet<Stri
             made.insert(need.action);
         }
     }
-    assert!(refused.is_empty(), "{command} may not: {refused:#?}");
-    made
+    (made, refused)
 }
 
 /// The example's layers, with functions that are as small as one can be. Its local stage ends with it.
