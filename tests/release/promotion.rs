@@ -157,7 +157,8 @@ async fn the_bucket_of_somebody_else_is_not_used() {
         &["status"],
         &["destroy", "--yes"],
     ] {
-        let refused = cloud.profiles.run(&[command, &["--stage", "dev"]].concat()).await.exit(10);
+        let (name, rest) = command.split_first().unwrap();
+        let refused = cloud.profiles.run(&[&[*name, "--stage", "dev"], rest].concat()).await.exit(10);
         refused.says(&["must belong to account 111111111111"]);
     }
     assert_eq!(cloud.keys(PRD, squatted).await, [""; 0]);
