@@ -341,6 +341,20 @@ impl File {
         })
     }
 
+    fn malformed_accounts(&self) -> impl Iterator<Item = Problem> {
+        self.stages.iter().flat_map(|(name, stage)| {
+            let accounts = [
+                ("account", &stage.account),
+                ("state_bucket_account", &stage.state_bucket_account),
+                ("artifact_bucket_account", &stage.artifact_bucket_account),
+            ];
+            accounts.into_iter().filter_map(|(key, account)| {
+                let rule = account.as_ref()?.parse::<AccountId>().err()?;
+                Some(Problem::new(&["stages", name, key], ProblemKind::Account(rule.to_string())))
+            })
+        })
+    }
+
     fn resolve(
         self,
         root: PathBuf,
@@ -348,19 +362,7 @@ impl File {
         overrides: &Overrides,
         problems: &mut Vec<Problem>,
     ) -> Settings {
-        for (name, stage) in &self.stages {
-            for (key, account) in [
-                ("account", &stage.account),
-                ("state_bucket_account", &stage.state_bucket_account),
-                ("artifact_bucket_account", &stage.artifact_bucket_account),
-            ] {
-                let malformed = account.as_ref().and_then(|account| account.parse::<AccountId>().err());
-                let path = ["stages", name.as_str(), key];
-                problems.extend(
-                    malformed.map(|rule| Problem::new(&path, ProblemKind::Account(rule.to_string()))),
-                );
-            }
-        }
+        problems.extend(self.malformed_accounts());
         let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if self.project.is_empty() || self.project.len() > 20 || !self.project.chars().all(is_allowed) {
             problems.push(Problem::new(&["project"], ProblemKind::ProjectName));
