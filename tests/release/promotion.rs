@@ -17,6 +17,8 @@ struct Stage {
     region: &'static str,
 }
 
+/// The object of `dev` that a promotion reads beside the states.
+const PROMOTION: &str = "small/dev/promotion.json";
 const DEV: Stage = Stage { name: "dev", account: "111111111111", region: "us-east-1" };
 const PRD: Stage = Stage { name: "prd", account: "222222222222", region: "eu-central-1" };
 
@@ -56,8 +58,9 @@ async fn by_the_role_of_the_target() {
     cloud.release("1.1.0").await;
     let role = cloud.role_of_the_target();
     cloud.lets_read("small-dev").await;
-    cloud.promote(&role, "1.1.0").await.exit(10).says(&["small-dev-tfstate-111111111111"]);
-    cloud.lets_read("small-dev-tfstate-111111111111").await;
+    cloud.promote(&role, "1.1.0").await.exit(10).says(&["small-dev-tfstate-111111111111", PROMOTION]);
+    // One object is enough: the states, with all their secrets, stay closed.
+    cloud.lets(&["s3:GetObject"], "small-dev-tfstate-111111111111", PROMOTION).await;
     assert_eq!(cloud.promote(&role, "1.1.0").await.exit(0).json()["version"], "1.1.0");
     // But never to write where it does not belong.
     role.run(&["rollback", "--stage", "dev"]).await.exit(10).says(&["aws.wrong_account"]);
@@ -70,6 +73,9 @@ async fn bytes_are_those_of_the_release_or_it_is_refused() {
     cloud.lets_read("small-dev").await;
     cloud.lets_read("small-dev-tfstate-111111111111").await;
     cloud.release("1.1.0").await;
+    // As an older version has left it: the state says what the object would.
+    let states = "small-dev-tfstate-111111111111";
+    cloud.s3(DEV).delete_object().bucket(states).key(PROMOTION).send().await.unwrap();
     cloud.promote(&role, "1.1.0").await.exit(0);
     // Other bytes over a zip are another version of it, and not what was released.
     cloud.release("1.2.0").await;
@@ -262,11 +268,16 @@ impl TwoAccounts {
 
     /// Lets the account of `prd` read a bucket of `dev`.
     async fn lets_read(&self, bucket: &str) {
+        self.lets(&["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], bucket, "*").await;
+    }
+
+    /// Lets the account of `prd` do something to objects in a bucket of `dev`, and to the bucket.
+    async fn lets(&self, actions: &[&str], bucket: &str, objects: &str) {
         let policy = json!({ "Version": "2012-10-17", "Statement": [{
             "Effect": "Allow",
             "Principal": { "AWS": format!("arn:aws:iam::{}:root", PRD.account) },
-            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"],
-            "Resource": [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*")],
+            "Action": actions,
+            "Resource": [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/{objects}")],
         }] });
         self.s3(DEV).put_bucket_policy().bucket(bucket).policy(policy.to_string()).send().await.unwrap();
     }

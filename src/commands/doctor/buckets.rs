@@ -2,8 +2,9 @@
 
 use super::unread::unread;
 use crate::documents::doctor::Finding;
-use crate::engine::failure::Meaning;
+use crate::engine::failure::{Failure, Meaning};
 use crate::project::session::Session;
+use crate::release::model::AccountId;
 
 /// The bucket of the Terraform states.
 pub(crate) async fn state(session: &Session) -> Vec<Finding> {
@@ -45,7 +46,18 @@ pub(crate) async fn state(session: &Session) -> Vec<Finding> {
                 remedy,
             )]
         }
-        Err(failure) => vec![unread(CHECK, &failure)],
+        Err(failure) => vec![unread_bucket(CHECK, &failure, &stage.state_bucket_account)],
+    }
+}
+
+/// S3 answers in the same way if another account owns the bucket and if the caller lacks the permission.
+fn unread_bucket(check: &'static str, failure: &Failure, owner: &AccountId) -> Finding {
+    match failure.meaning {
+        Meaning::Denied => Finding::unchecked(check, failure.to_string()).remedy(format!(
+            "allow the caller {}; the bucket must belong to account {owner}",
+            failure.operation
+        )),
+        _ => unread(check, failure),
     }
 }
 
@@ -59,7 +71,7 @@ pub(crate) async fn artifacts(session: &Session, name: &str) -> Vec<Finding> {
             let message = format!("bucket {name} of the Terraform output does not exist");
             return vec![Finding::problem(CHECK, message, "apply the layer that creates it")];
         }
-        Err(failure) => return vec![unread(CHECK, &failure)],
+        Err(failure) => return vec![unread_bucket(CHECK, &failure, owner)],
     };
     let mut findings = Vec::new();
     let region = &session.settings.stage.region;

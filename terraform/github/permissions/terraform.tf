@@ -95,8 +95,8 @@ locals {
     },
   ]
 
-  # With a permissions boundary, a role can do no more than the boundary allows, whatever its policy says. Changing the trust
-  # policy cannot be limited to roles with a boundary, so it is never allowed.
+  # With a permissions boundary, a role can do no more than the boundary allows, whatever its policy says. The boundary does not
+  # limit who may assume the role, so changing a trust policy is never allowed.
   manage_roles = flatten([for boundary in var.permissions_boundary[*] : [
     {
       Sid       = "MakeRoles"
