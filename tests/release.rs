@@ -11,6 +11,7 @@ mod release {
     mod conformance;
     mod example;
     mod first_version;
+    mod foreign_output;
     mod invoke_and_logs;
     mod layers;
     mod maintenance;

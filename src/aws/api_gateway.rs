@@ -9,6 +9,8 @@ use aws_sdk_apigateway::types::{Op, PatchOperation};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::failure;
+use super::http::Unreached;
 use super::retry::Table;
 use super::timeouts::{CONNECT, FunctionTimeouts};
 use super::{Aws, Target};
@@ -60,11 +62,9 @@ impl Aws {
     /// When the HTTP client for probes cannot be created.
     pub(crate) fn aws_stage(&self, stage: &ApiStage<'_>) -> Result<AwsStage, Failure> {
         let ApiStage { artifact_bucket, rest_api_id, stage_name, url } = *stage;
-        let http = reqwest::Client::builder()
-            .timeout(PROBE_TIMEOUT)
-            .connect_timeout(CONNECT)
-            .user_agent(concat!("deployctl/", env!("CARGO_PKG_VERSION")))
-            .build()
+        let caller = self.target.trust.caller();
+        let http = caller
+            .and_then(|caller| caller.timeout(PROBE_TIMEOUT).connect_timeout(CONNECT).build())
             .map_err(|error| Failure::rejected("probe", url, error.to_string()))?;
         Ok(AwsStage {
             aws: self.clone(),
@@ -298,7 +298,10 @@ impl StagePort for AwsStage {
     async fn send(&self, http_request: &HttpRequest) -> ProbeResult {
         match self.request(http_request).await {
             Ok(answer) => ProbeResult::Answer(answer),
-            Err(error) => ProbeResult::Unreachable(error.without_url().to_string()),
+            Err(error) => ProbeResult::Unreachable(match Unreached::of_caller(&error) {
+                Some(unreached) => unreached.to_string(),
+                None => failure::chain(&error.without_url()),
+            }),
         }
     }
 

@@ -6,6 +6,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
 use super::answers;
+use super::http::Unreached;
 use super::timeouts::Unanswered;
 use crate::engine::failure::{Failure, Meaning};
 
@@ -23,14 +24,18 @@ impl Failure {
         let status = error.raw_response().map(|response| response.status().as_u16());
         let code = service.and_then(|service| service.code()).map(str::to_owned);
         let unanswered = unanswered(error);
-        let message = match (service.and_then(|service| service.message()), unanswered) {
-            (Some(message), _) => message.to_owned(),
-            (None, Some(call)) => call.to_string(),
-            (None, None) => error.raw_response().and_then(describe).unwrap_or_else(|| chain(error)),
+        // Of the request for the credentials.
+        let unreached = Unreached::of(error);
+        let message = match (service.and_then(|service| service.message()), unanswered, unreached) {
+            (Some(message), _, _) => message.to_owned(),
+            (None, Some(call), _) => call.to_string(),
+            (None, None, Some(unreached)) => unreached.to_string(),
+            (None, None, None) => error.raw_response().and_then(describe).unwrap_or_else(|| chain(error)),
         };
         let is_page = error.raw_response().is_some_and(is_page);
         let request_id = error.raw_response().and_then(|response| response.request_id()).map(Box::from);
         let meaning = match error {
+            _ if unanswered.is_none() && unreached.is_some() => Meaning::Unreachable,
             SdkError::ConstructionFailure(_) => construction(&message),
             _ if unanswered.is_some_and(|call| !call.sent || call.given_up) => Meaning::Unreachable,
             // The status is the proxy's, and says nothing about the resource.
@@ -46,7 +51,7 @@ impl Failure {
     }
 }
 
-const PROXY: &str = "check the proxy (HTTPS_PROXY) and the network between this machine and AWS";
+pub(super) const PROXY: &str = "check the proxy (HTTPS_PROXY) and the network between this machine and AWS";
 
 /// Whether an answer is not AWS's, but a page for a browser, such as those of proxies.
 fn is_page(response: &HttpResponse) -> bool {
@@ -85,7 +90,7 @@ pub(super) fn is_unanswered<E>(error: &SdkError<E, HttpResponse>) -> bool {
 }
 
 /// An error and its causes in one line, each once. The SDK's own format is a dump of its structures.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -2,6 +2,7 @@
 //! engine.
 //!
 //! - [`failure`] converts the SDK's errors.
+//! - [`http`] has the HTTP clients: proxies, certificates, failed connections.
 //! - `members` compares answers with the members that deployctl knows.
 //! - [`retry`] is the table of retries, and [`timeouts`] has the time limits of calls.
 //! - `s3`, `lambda` and `api_gateway` make the calls.
@@ -12,11 +13,13 @@ pub(crate) mod cleanup;
 pub(crate) mod conformance;
 mod definition;
 pub(crate) mod failure;
+pub(crate) mod http;
 pub(crate) mod inspect;
 pub(crate) mod invoke;
 pub(crate) mod lambda;
 pub(crate) mod logs;
 mod members;
+mod profile;
 pub(crate) mod retry;
 pub(crate) mod s3;
 pub(crate) mod timeouts;
@@ -26,6 +29,7 @@ use std::time::Duration;
 
 use aws_config::identity::IdentityCache;
 use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, Region};
@@ -35,7 +39,7 @@ use crate::error::{Error, ErrorId, Result};
 use crate::event::Events;
 use crate::release::model::{AccountId, StageName};
 
-use crate::engine::failure::Failure;
+use crate::engine::failure::{Failure, Meaning};
 use retry::Table;
 
 /// The account and region of the calls, and how they are made.
@@ -56,6 +60,7 @@ pub(crate) struct Target {
     pub(crate) pacing: bool,
     /// The time limit of an attempt of a call, except for uploads and invocations.
     pub(crate) call_timeout: Duration,
+    pub(crate) trust: http::Trust,
 }
 
 /// The local AWS emulator (MiniStack). All accounts have the same secret; the access key id selects the
@@ -102,8 +107,10 @@ impl Aws {
 
     /// The same with another retry configuration: `doctor` gives up early.
     pub(crate) async fn connect_with(target: Target, retries: RetryConfig) -> Self {
+        let (region, http) = (Region::new(target.region.clone()), target.trust.sdk());
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(target.region.clone()))
+            .region(region.clone())
+            .http_client(http.clone())
             .retry_config(retries)
             .timeout_config(timeouts::config(target.call_timeout))
             .identity_cache(IdentityCache::lazy().load_timeout(timeouts::CREDENTIALS).build())
@@ -112,13 +119,17 @@ impl Aws {
             );
         if let Some(profile) = &target.profile {
             // The stage's profile takes precedence over keys in the environment.
-            let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+            let config = ProviderConfig::without_region().with_region(Some(region)).with_http_client(http);
+            let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile);
+            let credentials = credentials.configure(&config).build();
             loader = loader.profile_name(profile).credentials_provider(credentials);
         }
         if let Some(Emulator { endpoint, secret }) = &target.emulator {
             let account = target.account.as_str();
             let credentials = Credentials::new(account, secret, None, None, "deployctl local stage");
-            loader = loader.endpoint_url(endpoint).credentials_provider(credentials);
+            // The emulator has no other endpoints, whatever the environment asks for.
+            loader = loader.endpoint_url(endpoint).use_fips(false).use_dual_stack(false);
+            loader = loader.credentials_provider(credentials);
         }
         let config = loader.load().await;
         let tracker = timeouts::AnswerTracker::new(target.call_timeout);
@@ -154,6 +165,21 @@ impl Aws {
         self
     }
 
+    pub(crate) fn trust(&self) -> &http::Trust {
+        &self.target.trust
+    }
+
+    /// Checks that the profile that would be used exists.
+    ///
+    /// # Errors
+    /// `aws.credentials` with the profile.
+    pub(crate) fn require_profile(&self) -> Result<()> {
+        if self.target.emulator.is_some() {
+            return Ok(());
+        }
+        profile::require(self.target.profile.as_deref())
+    }
+
     /// Reads the identity of the caller, and refuses another account than the stage's.
     ///
     /// # Errors
@@ -163,7 +189,10 @@ impl Aws {
         let Target { stage, account: expected, .. } = &self.target;
         let answer = self.sts.get_caller_identity().send().await.map_err(|error| {
             let failure = Failure::new("GetCallerIdentity", "the credentials", &error);
-            if failure::is_unanswered(&error) {
+            if failure::is_unanswered(&error)
+                || failure.meaning == Meaning::Unreachable
+                || failure.advice == Some(failure::PROXY)
+            {
                 return unreachable(failure);
             }
             let message =
@@ -191,8 +220,14 @@ impl Aws {
 
 /// The error of a command whose first call was not answered.
 pub(crate) fn unreachable(failure: Failure) -> Error {
-    Error::preflight(ErrorId::AwsUnreachable, failure.message)
-        .hint("nothing was changed; check the network, the proxy and the stage's region")
+    let is_page = failure.advice == Some(failure::PROXY);
+    let error = match is_page {
+        true => Error::preflight(ErrorId::AwsUnreachable, "cannot reach AWS").because(failure),
+        false => Error::preflight(ErrorId::AwsUnreachable, failure.message),
+    };
+    error.hint(
+        "nothing was changed; check the network, the proxy (HTTPS_PROXY, NO_PROXY) and the stage's region",
+    )
 }
 
 #[cfg(test)]

@@ -472,6 +472,7 @@ impl ScriptedAws {
             }),
             pacing,
             call_timeout: super::timeouts::CALL,
+            trust: super::http::Trust::default(),
         };
         let stage = ApiStage {
             artifact_bucket: "bucket",

@@ -44,6 +44,7 @@ use crate::project::settings::Overrides;
 
 /// The program: reads the command line, runs the command, and returns its exit code.
 pub(crate) fn main() -> ExitCode {
+    crate::platform::proxy::unify();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(crate::output::usage(&error)),

@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Only the outputs of this layer
     #[arg(long, value_name = "LAYER")]
     pub(super) layer: Option<String>,
-    /// Also print sensitive values
+    /// Also print sensitive values; without it, NAME must not be a sensitive output
     #[arg(long)]
     pub(super) show_sensitive: bool,
     /// Print only the value of this output
@@ -41,10 +41,12 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
             let message = format!("layers {layer} and {other} both have an output {wanted:?}");
             return Err(Error::usage(ErrorId::OutputAmbiguous, message).hint("name one of them with --layer"));
         }
+        if output.sensitive && !args.show_sensitive {
+            return Err(sensitive(wanted, layer));
+        }
         let value = shown(context, args, output);
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        context.report.value(&value, &format!("{text}\n"));
-        return Ok(());
+        return context.report.value(&value, &format!("{text}\n"));
     }
 
     let mut document = Map::new();
@@ -72,10 +74,42 @@ fn shown(context: &Context, args: &Args, output: &Output) -> Value {
         return output.shown();
     }
     if output.sensitive {
-        context.report.mask(output.value.as_str().unwrap_or(&output.value.to_string()));
+        mask(context, &output.value);
     }
     output.value.clone()
 }
+
+/// Masks a value in the log of a CI job, in each form in which it may be printed.
+pub(super) fn mask(context: &Context, value: &Value) {
+    for secret in secrets(value) {
+        context.report.mask(&secret);
+    }
+}
+
+/// The texts that show a value or a part of it. Short parts are left out: masking every `eu` would hide the
+/// log.
+fn secrets(value: &Value) -> Vec<String> {
+    let whole = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut texts = vec![whole];
+    let mut parts = vec![value];
+    while let Some(part) = parts.pop() {
+        match part {
+            Value::Array(items) => parts.extend(items),
+            Value::Object(items) => parts.extend(items.values()),
+            Value::String(text) if text.len() >= SHORTEST_SECRET => {
+                let encoded = part.to_string();
+                texts.push(encoded.trim_matches('"').to_owned());
+                texts.push(text.clone());
+            }
+            _ => {}
+        }
+    }
+    texts.sort();
+    texts.dedup();
+    texts
+}
+
+const SHORTEST_SECRET: usize = 4;
 
 fn layers(session: &Session, only: Option<&str>) -> Result<Vec<String>> {
     match only {
@@ -84,7 +118,28 @@ fn layers(session: &Session, only: Option<&str>) -> Result<Vec<String>> {
     }
 }
 
+fn sensitive(wanted: &str, layer: &str) -> Error {
+    Error::usage(
+        ErrorId::OutputSensitive,
+        format!("refused: output {wanted:?} of layer {layer} is sensitive"),
+    )
+    .hint("nothing was printed; `--show-sensitive` prints it, and masks it in the log of a GitHub job")
+}
+
 fn unknown(wanted: &str, layers: &[String]) -> Error {
     Error::usage(ErrorId::OutputUnknown, format!("no output {wanted:?} in: {}", layers.join(", ")))
         .hint("`deployctl output` lists all; a layer has outputs after its first apply")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_secret_is_masked() {
+        assert_eq!(secrets(&Value::from("ab")), ["ab"]);
+        assert_eq!(secrets(&Value::from("a\"bcd")), ["a\"bcd", "a\\\"bcd"]);
+        let value = serde_json::json!({ "password": "hunter2", "ports": [1, "eu"] });
+        assert_eq!(secrets(&value), ["hunter2", r#"{"password":"hunter2","ports":[1,"eu"]}"#]);
+    }
 }

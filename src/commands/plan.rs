@@ -2,14 +2,12 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use super::context::{Context, version};
 use crate::delivery::layers::{self, LayerPlan};
 use crate::delivery::plan::{DeliveryPlan, plan_release};
 use crate::documents::result::Freshness as Word;
 use crate::documents::{
-    Body as _, PlanBody, PlannedApi, PlannedArchitecture, PlannedLayer, PlannedWarning, PlannedWork,
+    Body as _, Plan, PlanBody, PlannedApi, PlannedArchitecture, PlannedLayer, PlannedWarning, PlannedWork,
 };
 use crate::engine::observe::Freshness;
 use crate::error::Result;
@@ -74,20 +72,21 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<bool> {
     ];
     context.report.write_summary(&page, &outputs);
     let text = if args.markdown { page } else { plan::text(&planned) };
-    context.report.show(&document(&session, &planned), &text);
+    context.report.show(&document(&session, planned), &text);
     Ok(changes)
 }
 
-fn document(session: &Session, plan: &DeliveryPlan) -> Value {
+/// Takes the plan instead of a copy, because it can be large.
+fn document(session: &Session, plan: DeliveryPlan) -> Plan {
+    let changes = plan.changes();
     let DeliveryPlan { version, layers, release, to_confirm, digest } = plan;
     let release = release.as_ref();
-    let layers = layers.iter().map(|layers::PlannedLayer { name, plan, warnings }| {
-        let layer = name.clone();
-        let warnings = warnings.iter().map(warning).collect();
+    let layers = layers.into_iter().map(|layers::PlannedLayer { name: layer, plan, warnings }| {
+        let warnings = warnings.into_iter().map(warning).collect();
         match plan {
             LayerPlan::NoChanges => PlannedLayer::NoChanges { layer, warnings },
-            LayerPlan::Changes(plan) => PlannedLayer::Changes { layer, plan: plan.clone(), warnings },
-            LayerPlan::NotYet(needed) => PlannedLayer::NotYet { layer, needs: needed.clone() },
+            LayerPlan::Changes(plan) => PlannedLayer::Changes { layer, plan, warnings },
+            LayerPlan::NotYet(needs) => PlannedLayer::NotYet { layer, needs },
         }
     });
     let functions = release.map(|release| {
@@ -119,7 +118,7 @@ fn document(session: &Session, plan: &DeliveryPlan) -> Value {
     PlanBody {
         stage: session.settings.stage.name.to_string(),
         version: version.to_string(),
-        changes: plan.changes(),
+        changes,
         layers: layers.collect(),
         functions,
         architectures,
@@ -128,11 +127,11 @@ fn document(session: &Session, plan: &DeliveryPlan) -> Value {
         to_confirm: to_confirm.iter().map(|one| one.address.clone()).collect(),
         digest: digest.to_string(),
     }
-    .document()
+    .whole()
 }
 
-fn warning(diagnostic: &Diagnostic) -> PlannedWarning {
-    let Diagnostic { summary, detail, address, range, .. } = diagnostic.clone();
+fn warning(diagnostic: Diagnostic) -> PlannedWarning {
+    let Diagnostic { summary, detail, address, range, .. } = diagnostic;
     let line = range.as_ref().map(|range| range.start.line);
     PlannedWarning { summary, detail, address, file: range.map(|range| range.filename), line }
 }

@@ -6,13 +6,13 @@ use std::ffi::OsString;
 use super::context::Context;
 use crate::error::Result;
 use crate::project::driver::init_if_needed;
-use crate::terraform::Subcommand;
+use crate::terraform::{Outputs, Subcommand};
 
 /// Run any Terraform command in a layer, with the stage's state, variables and environment
 ///
-/// Terminal, output and exit code are Terraform's own, independent of --output. The guard and the lease do
-/// not apply. A workspace that is selected here applies to `deployctl terraform` only: releases use the
-/// default workspace.
+/// Terminal, output and exit code are Terraform's own, independent of --output. In a GitHub job, the values
+/// of sensitive outputs are masked in the log. The guard and the lease do not apply. A workspace that is
+/// selected here applies to `deployctl terraform` only: releases use the default workspace.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  deployctl terraform app --stage dev -- state list")]
 pub(crate) struct Args {
@@ -25,6 +25,9 @@ pub(crate) struct Args {
 
 /// Commands that need no initialised layer, or make one.
 const WITHOUT_INIT: [&str; 4] = ["init", "fmt", "version", "get"];
+
+/// Commands that can print the values of outputs.
+const PRINT_VALUES: [&str; 4] = ["console", "output", "show", "state"];
 
 /// Returns Terraform's exit code.
 pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
@@ -41,6 +44,13 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
     }
     if !first.is_empty() && !first.starts_with('-') && !WITHOUT_INIT.contains(&first.as_str()) {
         init_if_needed(&session.events, &driver, layer).await?;
+    }
+    // These print values that Terraform marks as sensitive.
+    let prints_values = args.iter().any(|arg| PRINT_VALUES.iter().any(|command| arg == command));
+    if context.report.on_github() && prints_values {
+        let outputs = session.outputs(&layer.name).await?;
+        let sensitive = outputs.iter().flat_map(Outputs::iter).filter(|(_, output)| output.sensitive);
+        sensitive.for_each(|(_, output)| super::output::mask(context, &output.value));
     }
     let status = driver.run_attached(layer, &Subcommand::Raw(args)).await?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
+use sha2::Digest as _;
 
 use super::build::Built;
 use super::plan::ReleasePlan;
@@ -102,7 +103,26 @@ pub(crate) fn unconfirmed(reason: &str, destructions: &[Destruction]) -> Error {
 pub(super) fn actions(plan: &Plan) -> Value {
     let mut changes: Vec<_> = plan.changes.iter().filter(|change| change.action != Action::Read).collect();
     changes.sort_by(|a, b| a.address.cmp(&b.address));
-    json!({ "changes": changes, "outputs": plan.outputs, "invocations": plan.invocations })
+    // A hash, because a copy of a large plan would fill the memory.
+    let mut hash = Hashing(sha2::Sha256::new());
+    let written = serde_json::to_writer(&mut hash, &(changes, &plan.outputs, &plan.invocations));
+    // These types have string keys only, so they cannot fail to be JSON.
+    debug_assert!(written.is_ok());
+    json!(hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+/// Writes into a hash.
+struct Hashing(sha2::Sha256);
+
+impl std::io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 pub(super) fn no_changes() -> Value {

@@ -28,9 +28,13 @@ pub(crate) trait Body: Serialize + JsonSchema + Sized {
 
     /// The whole document as JSON.
     fn document(self) -> Value {
-        let whole = Whole { schema: SCHEMA, command: Self::COMMAND, body: self };
         // These types have string keys only, so they cannot fail to be JSON.
-        serde_json::to_value(&whole).unwrap_or_default()
+        serde_json::to_value(self.whole()).unwrap_or_default()
+    }
+
+    /// The whole document.
+    fn whole(self) -> Whole<Self> {
+        Whole { schema: SCHEMA, command: Self::COMMAND, body: self }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::theme::clean;
+use super::harmless::{self, clean};
 use super::{github, gitlab};
 
 /// A supported CI system.
@@ -29,8 +29,9 @@ impl Ci {
     }
 }
 
-/// Maximal number of buffered lines of a step: a log of a hundred megabytes is not readable.
+/// The buffered lines of a step, and their bytes: a log of a hundred megabytes is not readable.
 const MAX_LINES: usize = 20_000;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// The lines of the running steps.
 #[derive(Debug, Default)]
@@ -42,6 +43,7 @@ pub(super) struct Sections {
 #[derive(Debug, Default)]
 struct Lines {
     lines: Vec<String>,
+    bytes: usize,
     omitted: usize,
 }
 
@@ -53,7 +55,8 @@ impl Sections {
     /// Buffers a line of `step`; returns it if no such step is running.
     pub(crate) fn keep(&mut self, step: Option<&str>, line: String) -> Option<String> {
         let Some(lines) = step.and_then(|step| self.steps.get_mut(step)) else { return Some(line) };
-        if lines.lines.len() < MAX_LINES {
+        if lines.lines.len() < MAX_LINES && lines.bytes + line.len() <= MAX_BYTES {
+            lines.bytes += line.len();
             lines.lines.push(line);
         } else {
             lines.omitted += 1;
@@ -63,7 +66,7 @@ impl Sections {
 
     /// Ends a step and returns its section.
     pub(crate) fn close(&mut self, ci: Ci, step: &str, headline: &str, seconds: f64, ok: bool) -> String {
-        let Lines { mut lines, omitted } = self.steps.remove(step).unwrap_or_default();
+        let Lines { mut lines, omitted, .. } = self.steps.remove(step).unwrap_or_default();
         if omitted > 0 {
             lines.push(format!("    … and {omitted} more lines"));
         }
@@ -76,12 +79,13 @@ impl Sections {
         let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
         match ci {
             // GitHub collapses every group.
-            Ci::GitHub if ok => github::group(title, &github::inert(&body)),
-            Ci::GitHub => format!("{headline}\n{}", github::inert(&body)),
+            Ci::GitHub if ok => github::group(title, &harmless::github(&body)),
+            Ci::GitHub => format!("{headline}\n{}", harmless::github(&body)),
             Ci::GitLab => {
                 let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let start = end.saturating_sub(Duration::from_secs_f64(seconds.max(0.0)));
                 let name = format!("deployctl_{}_{}", std::process::id(), self.count);
+                let body = harmless::terminal(&body);
                 gitlab::section(&name, start.as_secs(), end.as_secs(), title, &body, ok)
             }
         }
@@ -134,5 +138,11 @@ mod tests {
                 .close(Ci::GitHub, "build", "b", 0.0, true)
                 .ends_with("… and 5 more lines\n::endgroup::\n")
         );
+        sections.open("build");
+        for _ in 0..60 {
+            sections.keep(Some("build"), "x".repeat(1024 * 1024));
+        }
+        let section = sections.close(Ci::GitLab, "build", "b", 0.0, true);
+        assert!(section.len() < MAX_BYTES + 1024 && section.contains("… and 56 more lines\n"));
     }
 }

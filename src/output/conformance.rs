@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::theme::{ATTENTION, DIM, SUCCESS, clean};
+use super::harmless::clean;
+use super::theme::{ATTENTION, DIM, SUCCESS};
 use crate::documents::conformance::{ConformanceBody, Verdict};
 
 /// One line per check, with what was observed; the assumption below a check that did not pass.

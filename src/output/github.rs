@@ -1,18 +1,17 @@
 //! GitHub's workflow commands: lines on stdout or stderr that the runner executes, and files that it reads.
 //!
-//! The runner executes `::name key=value::text` at the beginning of a line, also after white space, and the
-//! older `##[name]text` anywhere in a line. A carriage return also ends a line. Text from outside may contain
-//! either, so all text goes through [`inert`] first.
+//! `harmless` sees to it that no other text is a command.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
+
+use super::harmless::github_data;
 
 pub(super) fn command(name: &str, properties: &[(&str, &str)], text: &str) -> String {
     let properties: Vec<String> =
         properties.iter().map(|(key, value)| format!("{key}={}", property(value))).collect();
     let space = if properties.is_empty() { "" } else { " " };
-    format!("::{name}{space}{}::{}\n", properties.join(","), data(text))
+    format!("::{name}{space}{}::{}\n", properties.join(","), github_data(text))
 }
 
 /// An error annotation at a line of a file.
@@ -24,7 +23,7 @@ pub(super) fn at(place: &crate::error::Place, id: &str) -> String {
     command("error", &properties, &place.text)
 }
 
-/// Lines that can be collapsed. `body` must be inert.
+/// Lines that can be collapsed. `body` must be harmless.
 pub(super) fn group(headline: &str, body: &str) -> String {
     format!("{}{body}{}", command("group", &[], headline), command("endgroup", &[], ""))
 }
@@ -38,33 +37,8 @@ pub(super) fn mask(secret: &str) -> String {
         .collect()
 }
 
-/// `text` without lines that the runner would execute.
-pub(super) fn inert(text: &str) -> String {
-    let mut inert = String::with_capacity(text.len());
-    for line in text.split_inclusive('\n') {
-        let line = line.replace('\r', " ").replace("##[", "## [");
-        let start = line.len() - line.trim_start().len();
-        match line[start..].strip_prefix("::") {
-            Some(rest) => {
-                let _ = write!(inert, "{}: :{rest}", &line[..start]);
-            }
-            None => inert.push_str(&line),
-        }
-    }
-    inert
-}
-
-/// The same for pretty-printed JSON, whose value stays the same. No line of it begins with a colon.
-pub(super) fn inert_json(text: &str) -> String {
-    text.replace("##[", "##\\u005b")
-}
-
-fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
-}
-
 fn property(text: &str) -> String {
-    data(text).replace(':', "%3A").replace(',', "%2C")
+    github_data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
 /// The lines of the file of a step's outputs. The delimiter must be unpredictable: a value that contains it
@@ -105,24 +79,10 @@ mod tests {
     fn commands_are_escaped_as_the_runner_reads_them() {
         assert_eq!(
             command("error", &[("file", "a,b:c%.tf"), ("line", "3")], "50 % of\r\ntwo: lines, both"),
-            "::error file=a%2Cb%3Ac%25.tf,line=3::50 %25 of%0D%0Atwo: lines, both\n"
+            "::error file=a%2Cb%3Ac%25.tf,line=3::50 %25 of%0Atwo: lines, both\n"
         );
         assert_eq!(group("a\n::error::b", "body\n"), "::group::a%0A::error::b\nbody\n::endgroup::\n");
         assert_eq!(mask("one\ntwo%\r\n\n"), "::add-mask::one\n::add-mask::two%25\n");
-    }
-
-    #[test]
-    fn text_from_outside_is_never_a_command() {
-        let hostile = "::error::x\n  \t::set-output name=a::b\nfine :: here\nx ##[error]y\na\r::error::z\n";
-        assert_eq!(
-            inert(hostile),
-            ": :error::x\n  \t: :set-output name=a::b\nfine :: here\nx ## [error]y\na ::error::z\n"
-        );
-        // A no-break space is white space for the runner.
-        assert_eq!(inert("\u{a0}::debug::x"), "\u{a0}: :debug::x");
-        let json = inert_json("{\"a\": \"##[error]\"}");
-        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert!(value["a"] == "##[error]" && !json.contains("##["));
     }
 
     #[test]

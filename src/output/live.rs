@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use unicode_width::UnicodeWidthStr as _;
 
+use super::harmless::clean;
 use super::redraw::redraw;
-use super::theme::{clean, clock, fit};
+use super::theme::{clock, fit};
 use super::timeline::{State, Step, Timeline, Work};
 
 /// Caps the live area so that the terminal does not jump.

@@ -1,11 +1,12 @@
 //! The only module that prints: progress to stderr, the result to stdout. In a CI job it also writes
-//! annotations, a summary and outputs.
+//! annotations, a summary and outputs. [`harmless`] filters all of it.
 
 mod ci;
 pub(crate) mod conformance;
 pub(crate) mod diagnosis;
 mod github;
 mod gitlab;
+mod harmless;
 mod human;
 mod live;
 mod log;
@@ -33,7 +34,7 @@ use self::options::{LogFormat, Output, ProgressMode};
 use self::progress::{Form, Progress};
 use self::stdout::{unwritten, write_json, write_out};
 use crate::documents::LogLine;
-use crate::error::{EXIT_CHANGES, Error};
+use crate::error::{EXIT_CHANGES, Error, ErrorId, Result};
 use crate::event::Events;
 use crate::platform::variables;
 
@@ -107,7 +108,7 @@ impl Report {
         // The duration is of no interest where nothing was changed.
         let took = (document.outcome != crate::documents::result::Outcome::Unchanged).then_some(took);
         match self.output {
-            Output::Json => _ = self.is_written(write_json(document, self.on_github())),
+            Output::Json => _ = self.is_written(write_json(document)),
             Output::Human if error.is_none() => self.write_out(&human::result(document, took)),
             Output::Human => {}
         }
@@ -118,17 +119,30 @@ impl Report {
     pub(crate) fn show(&self, value: &impl serde::Serialize, text: &str) {
         locked(&self.progress).finish();
         match self.output {
-            Output::Json => _ = self.is_written(write_json(value, self.on_github())),
+            Output::Json => _ = self.is_written(write_json(value)),
             Output::Human => self.write_out(text),
         }
     }
 
-    /// Writes one value for a script: `text` is not changed.
-    pub(crate) fn value(&self, value: &impl serde::Serialize, text: &str) {
+    /// Writes one value for a script: only on a terminal, `text` is changed.
+    ///
+    /// # Errors
+    /// `output.command` when GitHub's runner would execute a line of `text`.
+    pub(crate) fn value(&self, value: &impl serde::Serialize, text: &str) -> Result<()> {
+        locked(&self.progress).finish();
         self.is_written(match self.output {
-            Output::Json => write_json(value, self.on_github()),
+            Output::Json => write_json(value),
+            Output::Human if std::io::stdout().is_terminal() => write_out(&harmless::terminal(text)),
+            Output::Human if self.on_github() && harmless::has_command(text) => {
+                let message = "refused: GitHub would execute a line of the value as a command of the workflow";
+                return Err(Error::usage(ErrorId::OutputCommand, message).hint(
+                    "nothing was printed; with `--output json` the value is encoded, so that no line of it is \
+                     a command",
+                ));
+            }
             Output::Human => write_out(text),
         });
+        Ok(())
     }
 
     /// Writes a line of a function's log; false when stdout is closed. `place` chooses the colour of the
@@ -147,7 +161,7 @@ impl Report {
         let text = match self.output {
             Output::Json => format!("{}\n", serde_json::json!(document)),
             Output::Human if self.redraws() => {
-                return self.is_written(view.draw(&human::watch_view(document)));
+                return self.is_written(view.draw(&harmless::terminal(&human::watch_view(document))));
             }
             Output::Human => human::one_line(document),
         };
@@ -166,7 +180,7 @@ impl Report {
 
     /// Masks this value in the log of a CI job. Must be called before the value is printed.
     pub(crate) fn mask(&self, secret: &str) {
-        locked(&self.progress).command(&github::mask(secret));
+        locked(&self.progress).mask(&github::mask(secret));
     }
 
     /// Prints an error and returns its exit code.
@@ -191,7 +205,7 @@ impl Report {
             return None;
         }
         let mut stderr = anstream::stderr();
-        stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).ok()?;
+        stderr.write_all(harmless::terminal(question).as_bytes()).and_then(|()| stderr.flush()).ok()?;
         // The runtime's thread must stay free for Ctrl-C.
         let read = tokio::task::spawn_blocking(|| {
             let mut answer = String::new();
@@ -262,22 +276,25 @@ impl Report {
         }
     }
 
-    fn on_github(&self) -> bool {
+    pub(crate) fn on_github(&self) -> bool {
         self.ci == Some(Ci::GitHub)
     }
 
     /// Writes a part of a result that continues; false when stdout is closed.
     fn write_part(&self, text: &str) -> bool {
         let text = match self.output {
-            _ if !self.on_github() => text.to_owned(),
-            Output::Json => github::inert_json(text),
-            Output::Human => github::inert(text),
+            Output::Json => harmless::json(text).into_owned(),
+            Output::Human => self.harmless(text),
         };
         self.is_written(write_out(&text))
     }
 
     fn write_out(&self, text: &str) {
-        self.is_written(if self.on_github() { write_out(&github::inert(text)) } else { write_out(text) });
+        self.is_written(write_out(&self.harmless(text)));
+    }
+
+    fn harmless(&self, text: &str) -> String {
+        if self.on_github() { harmless::github(text) } else { harmless::terminal(text) }
     }
 
     /// Whether a part of the result was written. A failure is reported when the command ends.

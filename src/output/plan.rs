@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use super::harmless::{markdown as inline, markdown_block, markdown_code};
 use crate::delivery::layers::{LayerPlan, PlannedLayer};
 use crate::delivery::plan::{DeliveryPlan, ReleasePlan};
 use crate::engine::observe::Freshness;
 use crate::release::model::UNRELEASED;
+use crate::terraform::plan::Plan;
 use crate::terraform::render;
 
 const UNVERSIONED: &str = "A release is refused, unless the changes of Terraform correct these calls";
@@ -94,23 +96,21 @@ pub(crate) fn text(plan: &DeliveryPlan) -> String {
 /// The plan for a comment on a pull request.
 pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
     let DeliveryPlan { layers, release, .. } = plan;
-    let mut text = format!("### deployctl: {title}\n\n");
+    let mut text = format!("### deployctl: {}\n\n", inline(title));
     for PlannedLayer { name, plan: layer, warnings } in layers {
         match layer {
             LayerPlan::NoChanges => {
-                let _ = writeln!(text, "#### Terraform `{name}`: no changes\n");
+                let _ = writeln!(text, "#### Terraform {}: no changes\n", markdown_code(name));
             }
             LayerPlan::Changes(plan) => {
-                let _ = writeln!(text, "{}", render::markdown(name, plan));
+                let _ = writeln!(text, "{}", markdown_changes(name, plan));
             }
             LayerPlan::NotYet(needed) => {
-                let _ = writeln!(text, "{}", not_yet(name, needed));
+                let _ = writeln!(text, "{}", inline(&not_yet(name, needed)));
             }
         }
         for warning in warnings {
-            // Indented code, in which no text of Terraform or of a check is Markdown.
-            let lines = warning.to_string().replace('\n', "\n    ");
-            let _ = writeln!(text, "Warning:\n\n    {lines}\n");
+            let _ = writeln!(text, "Warning:\n\n{}", markdown_block("text", &warning.to_string()));
         }
     }
     match release {
@@ -120,9 +120,8 @@ pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
         Some(release) => markdown_release(&mut text, release),
     }
     if !plan.to_confirm.is_empty() {
-        // Indented code: an address can contain a key of a map, which is any text.
-        let lines = to_confirm(plan).replace('\n', "\n  ");
-        let _ = writeln!(text, "\nA release asks before it destroys or replaces:\n\n  {lines}");
+        let lines = markdown_block("text", &to_confirm(plan));
+        let _ = writeln!(text, "\nA release asks before it destroys or replaces:\n\n{lines}");
     }
     if !plan.changes() {
         let _ = writeln!(text, "\n{}", nothing_to_do(plan));
@@ -131,14 +130,26 @@ pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
     text
 }
 
+/// A heading with the numbers, and the changes folded away below it.
+fn markdown_changes(layer: &str, plan: &Plan) -> String {
+    let heading = format!("#### Terraform {}: {}\n", markdown_code(layer), render::numbers(plan));
+    let summary = render::summary(plan);
+    if summary.is_empty() {
+        return heading;
+    }
+    let block = markdown_block("diff", &summary);
+    format!("{heading}\n<details><summary>Changes</summary>\n\n{block}\n</details>\n")
+}
+
 fn markdown_release(text: &mut String, release: &ReleasePlan) {
-    let _ = writeln!(text, "#### Release\n\n```text\n{}\n```", release.plan);
+    let _ = write!(text, "#### Release\n\n{}", markdown_block("text", &release.plan.to_string()));
     let calls = &release.plan.calls.unversioned;
     if !calls.is_empty() {
         let _ = writeln!(text, "\n{UNVERSIONED}:\n");
     }
     for call in calls {
-        let _ = writeln!(text, "- {call}; write in Terraform: `{}`", call.write);
+        let (call, write) = (markdown_code(&call.to_string()), markdown_code(&call.write));
+        let _ = writeln!(text, "- {call}; write in Terraform: {write}");
     }
     let (heading, lines) = match &release.freshness {
         Freshness::Stale(_, changes) => ("The API has changed since it was deployed", changes.as_slice()),
@@ -148,7 +159,24 @@ fn markdown_release(text: &mut String, release: &ReleasePlan) {
     if !lines.is_empty() {
         let _ = writeln!(text, "\n{heading}:\n");
         for line in lines {
-            let _ = writeln!(text, "- {line}");
+            let _ = writeln!(text, "- {}", markdown_code(line));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markdown_has_the_numbers_in_its_heading_and_no_text_ends_its_block() {
+        let plan = include_bytes!("../../tests/fixtures/terraform/show-replan.json");
+        let mut plan = Plan::parse(plan).unwrap();
+        plan.changes[0].address = "x\n```\n<img>".to_owned();
+        let text = markdown_changes("app", &plan);
+        let heading = "#### Terraform `app`: 1 to add, 1 to change, 1 to destroy, 1 output changes\n";
+        assert!(text.starts_with(heading), "{text}");
+        assert!(text.ends_with("```\n\n</details>\n") && text.matches("```").count() == 2, "{text}");
+        assert_eq!(markdown_changes("app", &Plan::default()), "#### Terraform `app`: no changes\n");
     }
 }

@@ -1,7 +1,7 @@
 //! Progress on stderr: live lines on a terminal, sections in the log of a CI job, one line per step in a
 //! pipe, or JSON lines.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,12 @@ use anstream::{AutoStream, ColorChoice};
 use serde_json::{Value, json};
 
 use super::ci::{Ci, Sections};
-use super::github;
+use super::harmless::clean;
 use super::live::{Screen, live_lines, one_line};
 use super::options::ProgressMode;
-use super::theme::{ATTENTION, DIM, FAILURE, SUCCESS, clean};
-use super::timeline::{State, Timeline};
+use super::theme::{ATTENTION, DIM, FAILURE, SUCCESS};
+use super::timeline::{State, Timeline, hash};
+use super::{github, harmless};
 use crate::event::{Event, FunctionPhase, current_step};
 use crate::terraform::messages::{Diagnostic, Message, Operation, Phase, Progress as Work};
 
@@ -32,8 +33,54 @@ pub(super) struct Progress {
     drawn: Instant,
     sections: Sections,
     reported_at: Instant,
-    /// Terraform reports the same diagnostic in a plan and in its apply: annotate it once.
-    annotated: BTreeSet<String>,
+    annotations: Annotations,
+}
+
+/// The annotations of a GitHub job.
+#[derive(Debug, Default)]
+struct Annotations {
+    /// Hashes: Terraform reports the same diagnostic in a plan and in its apply.
+    written: HashSet<u64>,
+    /// How many warnings and errors were written, and how many were not.
+    counts: BTreeMap<&'static str, (usize, usize)>,
+}
+
+/// The annotations of one kind. GitHub shows ten of a step; one is left for the number of the others, and one
+/// for the error of the command.
+const MAX_ANNOTATIONS: usize = 8;
+
+impl Annotations {
+    /// Whether an annotation is to be written. Otherwise it is counted.
+    fn admit(&mut self, kind: &'static str, text: &str) -> bool {
+        let (written, omitted) = self.counts.entry(kind).or_default();
+        let is_written = self.written.contains(&hash(&text));
+        if is_written {
+            return false;
+        }
+        if *written == MAX_ANNOTATIONS {
+            *omitted += 1;
+            return false;
+        }
+        *written += 1;
+        self.written.insert(hash(&text))
+    }
+
+    /// Whether another warning is written.
+    fn has_room(&self) -> bool {
+        self.counts.get("warning").is_none_or(|(written, _)| *written < MAX_ANNOTATIONS)
+    }
+
+    /// The annotations that count the omitted ones.
+    fn rest(&mut self) -> String {
+        let mut text = String::new();
+        for (kind, (_, omitted)) in std::mem::take(&mut self.counts) {
+            if omitted > 0 {
+                let more = format!("{omitted} further messages of this kind are in the log");
+                text.push_str(&github::command(kind, &[("title", "deployctl")], &more));
+            }
+        }
+        text
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +127,7 @@ impl Progress {
             drawn: now,
             sections: Sections::default(),
             reported_at: now,
-            annotated: BTreeSet::new(),
+            annotations: Annotations::default(),
         }
     }
 
@@ -89,7 +136,7 @@ impl Progress {
         self.timeline.record(event, now);
         match self.form {
             Form::Quiet => {}
-            Form::Json => self.write(&format!("{}\n", as_json(event))),
+            Form::Json => self.write_json(&as_json(event).to_string()),
             Form::Steps => self.print_line(self.line(event, false)),
             Form::Plain => self.print_line(self.line(event, true)),
             Form::Terminal => {
@@ -122,7 +169,7 @@ impl Progress {
     pub(crate) fn log(&mut self, line: &str) {
         match self.form {
             Form::Terminal => self.draw(line, Instant::now()),
-            Form::Json => self.write(line),
+            Form::Json => self.write_json(line.trim_end()),
             _ => {
                 let line = match self.form {
                     Form::Sections(_) => {
@@ -143,13 +190,15 @@ impl Progress {
         if self.form == Form::Terminal {
             self.draw("", now);
         }
+        let rest = self.annotations.rest();
+        self.command(&rest);
     }
 
     /// Writes an error, as `text` or as JSON.
     pub(crate) fn fail(&mut self, text: &str, value: &Value) {
         self.finish();
         match self.form {
-            Form::Json => self.write(&format!("{value}\n")),
+            Form::Json => self.write_json(&value.to_string()),
             _ => self.print_line(Some(text.trim_end().to_owned())),
         }
     }
@@ -161,13 +210,21 @@ impl Progress {
         }
     }
 
+    /// Writes commands that mask a secret, if GitHub's runner reads stderr. Also between lines of JSON: a mask
+    /// that is missing would show the secret.
+    pub(crate) fn mask(&mut self, text: &str) {
+        if self.ci == Some(Ci::GitHub) {
+            self.write(text);
+        }
+    }
+
     fn draw(&mut self, printed: &str, now: Instant) {
+        let printed = harmless::terminal(printed);
         let size = terminal_size::terminal_size_of(std::io::stderr())
             .map_or((80, 24), |(width, height)| (usize::from(width.0), usize::from(height.0)));
         let lines = live_lines(&self.timeline, self.timeline.time(now), size);
         let colours = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
-        let printed =
-            if colours { printed.to_owned() } else { anstream::adapter::strip_str(printed).to_string() };
+        let printed = if colours { printed } else { anstream::adapter::strip_str(&printed).to_string() };
         let frame = self.screen.frame(&printed, lines, size.0);
         self.drawn = now;
         if !frame.is_empty() {
@@ -183,9 +240,13 @@ impl Progress {
         let Some(line) = line else { return };
         let line = format!("{line}\n");
         match self.ci {
-            Some(Ci::GitHub) => self.write(&github::inert(&line)),
-            _ => self.write(&line),
+            Some(Ci::GitHub) => self.write(&harmless::github(&line)),
+            _ => self.write(&harmless::terminal(&line)),
         }
+    }
+
+    fn write_json(&mut self, line: &str) {
+        self.write(&format!("{}\n", harmless::json(line)));
     }
 
     fn write(&mut self, text: &str) {
@@ -212,7 +273,7 @@ impl Progress {
                 self.section(ci, &text);
             }
             // Printed as an annotation instead.
-            Event::Warning(_) if ci == Ci::GitHub => {}
+            Event::Warning(_) if ci == Ci::GitHub && self.annotations.has_room() => {}
             Event::ProgramLine { .. } | Event::Terraform { .. } | Event::Function { .. } => {
                 let line = self.strip_for_ci(line);
                 let line = self.sections.keep(current_step().as_deref(), line);
@@ -248,14 +309,14 @@ impl Progress {
         if self.ci != Some(Ci::GitHub) || matches!(self.form, Form::Json | Form::Quiet) {
             return;
         }
-        let text = match event {
-            Event::Warning(text) => github::command("warning", &[("title", "deployctl")], text),
+        let (kind, text) = match event {
+            Event::Warning(text) => ("warning", github::command("warning", &[("title", "deployctl")], text)),
             Event::Terraform { layer, dir, message: Message::Diagnostic(diagnostic) } => {
-                annotation(layer, dir, diagnostic)
+                (severity(diagnostic), annotation(layer, dir, diagnostic))
             }
             _ => return,
         };
-        if self.annotated.insert(text.clone()) {
+        if self.annotations.admit(kind, &text) {
             self.write(&text);
         }
     }
@@ -318,9 +379,13 @@ impl Progress {
     }
 }
 
+fn severity(diagnostic: &Diagnostic) -> &'static str {
+    if diagnostic.severity == "error" { "error" } else { "warning" }
+}
+
 /// The annotation of a diagnostic, at its line in the repository.
 fn annotation(layer: &str, dir: &std::path::Path, diagnostic: &Diagnostic) -> String {
-    let name = if diagnostic.severity == "error" { "error" } else { "warning" };
+    let name = severity(diagnostic);
     let title = format!("{layer}: {}", diagnostic.summary);
     let mut properties = vec![("title", title)];
     if let Some(range) = &diagnostic.range {
@@ -333,7 +398,7 @@ fn annotation(layer: &str, dir: &std::path::Path, diagnostic: &Diagnostic) -> St
     let properties: Vec<(&str, &str)> =
         properties.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let text = if diagnostic.detail.is_empty() { &diagnostic.summary } else { &diagnostic.detail };
-    github::command(name, &properties, &clean(text))
+    github::command(name, &properties, text)
 }
 
 /// The line of a Terraform message: completed changes and diagnostics have one.
@@ -414,6 +479,20 @@ mod tests {
         let event = Event::Function { function: "users_get", phase: FunctionPhase::Done("7") };
         let line = as_json(&event).to_string();
         assert_eq!(line, r#"{"event":"function","function":"users_get","phase":"done","version":"7"}"#);
+    }
+
+    #[test]
+    fn a_flood_of_annotations_is_counted() {
+        let mut annotations = Annotations::default();
+        let admitted =
+            (0..100_000).filter(|number| annotations.admit("warning", &number.to_string())).count();
+        assert_eq!(admitted, MAX_ANNOTATIONS);
+        assert!(!annotations.admit("warning", "0") && annotations.admit("error", "an error"));
+        assert_eq!(
+            annotations.rest(),
+            "::warning title=deployctl::99992 further messages of this kind are in the log\n"
+        );
+        assert_eq!(annotations.rest(), "");
     }
 
     #[test]

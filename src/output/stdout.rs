@@ -2,16 +2,16 @@
 
 use std::io::{self, Write as _};
 
-use super::github;
+use super::harmless;
 use crate::error::{Error, ErrorId, Kind};
 
-pub(super) fn write_json(value: &impl serde::Serialize, on_github: bool) -> io::Result<()> {
+pub(super) fn write_json(value: &impl serde::Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
-    if on_github { write_out(&github::inert_json(&text)) } else { write_out(&text) }
+    write_out(&harmless::json(&text))
 }
 
-/// Writes text, and flushes it: the error of a full disk may come only then.
+/// Writes text as it is, and flushes it: the error of a full disk may come only then.
 pub(super) fn write_out(text: &str) -> io::Result<()> {
     let mut stdout = anstream::stdout();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())

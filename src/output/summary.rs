@@ -6,11 +6,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::theme::clean;
+use super::harmless::{markdown as inline, markdown_code, markdown_link, mermaid};
 use super::timeline::{State, Timeline};
 use crate::artifact::Sha256;
 use crate::documents::result::{Document, Freshness, Outcome};
 use crate::error::Error;
+use crate::terraform::messages::Change;
 
 /// The largest summary of a job step that GitHub shows.
 const LIMIT: usize = 1024 * 1024;
@@ -39,7 +40,9 @@ pub(super) fn markdown(
     page.part("\n**Infrastructure**\n\n", &infrastructure(timeline), "");
     page.part(GANTT, &gantt(timeline, now), "```\n\n</details>\n");
     page.part("\n**API**\n\n", &api(document, timeline), "");
-    let warnings = timeline.warnings.iter().map(|text| format!("- ⚠️ {}\n", inline(text)));
+    let warnings = timeline.warnings.list.iter().map(|text| format!("- ⚠️ {}\n", inline(text)));
+    let omitted = Some(timeline.warnings.omitted).filter(|omitted| *omitted > 0);
+    let warnings = warnings.chain(omitted.map(|omitted| format!("- ⚠️ and {omitted} more warnings\n")));
     page.part("\n**Warnings**\n\n", &warnings.collect::<Vec<_>>(), "");
     page.part("\n<details><summary>Resources</summary>\n\n", &resources(timeline), "\n</details>\n");
     page.text
@@ -117,7 +120,7 @@ fn head(document: &Document, error: Option<&Error>, now: Duration) -> Vec<String
     };
     let mut lines = vec![format!("### {mark} {stage}: {what}\n\n")];
     if let Some(url) = &document.url {
-        lines.push(format!("<{}>\n\n", clean(url)));
+        lines.push(format!("{}\n\n", markdown_link(url)));
     }
     let before = document.previous.as_deref().filter(|before| *before != version);
     let before = before.map(|before| format!("before: {} · ", inline(before))).unwrap_or_default();
@@ -160,7 +163,7 @@ fn api(document: &Document, timeline: &Timeline) -> Vec<String> {
         Freshness::Unknown if api.reasons.is_empty() => "unknown: deployctl did not make this deployment",
         Freshness::Unknown => "unknown",
     };
-    let mut lines = vec![format!("deployment `{}`, {state}\n\n", clean(&api.deployment_id))];
+    let mut lines = vec![format!("deployment {}, {state}\n\n", markdown_code(&api.deployment_id))];
     let changes = if api.changes.is_empty() { &timeline.api_changes } else { &api.changes };
     lines.extend(changes.iter().chain(&api.reasons).map(|change| format!("- {}\n", inline(change))));
     let unversioned = document.unversioned.iter().flatten();
@@ -181,18 +184,22 @@ fn infrastructure(timeline: &Timeline) -> Vec<String> {
     }
     let only_planned = timeline.changes.iter().filter(|(layer, _)| !timeline.applied.contains_key(*layer));
     lines.extend(only_planned.map(|(layer, changes)| {
-        format!("- {}: {} changes planned, not or not wholly applied\n", inline(layer), changes.len())
+        format!("- {}: {} changes planned, not or not wholly applied\n", inline(layer), changes.count)
     }));
     lines
 }
 
 fn resources(timeline: &Timeline) -> Vec<String> {
-    let changes = timeline.changes.iter().flat_map(|(layer, changes)| {
-        changes
-            .iter()
-            .map(move |change| format!("- {} {}: {}\n", layer, change.action, inline(&change.address)))
-    });
-    changes.collect()
+    let mut lines = Vec::new();
+    for (layer, changes) in &timeline.changes {
+        let line = |change: &Change| inline(&format!("{layer} {}: {}", change.action, change.address));
+        lines.extend(changes.list.iter().map(|change| format!("- {}\n", line(change))));
+        let omitted = changes.count - changes.list.len();
+        if omitted > 0 {
+            lines.push(format!("- {} and {omitted} more\n", inline(layer)));
+        }
+    }
+    lines
 }
 
 /// The steps as bars of a Gantt chart. Its times of day count from the start of the command.
@@ -208,7 +215,7 @@ fn gantt(timeline: &Timeline, now: Duration) -> Vec<String> {
         let end = (step.span.start + step.span.time(now)).max(step.span.start + Duration::from_millis(1));
         format!(
             "    {} {seconds:.1} s :{tag}{}, {}\n",
-            mermaid_name(&step.name),
+            mermaid(&step.name),
             time_of_day(step.span.start),
             time_of_day(end)
         )
@@ -225,30 +232,6 @@ fn time_of_day(time: Duration) -> String {
         seconds % 60,
         time.subsec_millis()
     )
-}
-
-/// A name without characters that have a meaning in Mermaid.
-fn mermaid_name(name: &str) -> String {
-    name.chars().map(|c| if c.is_alphanumeric() || "-_./".contains(c) { c } else { ' ' }).collect()
-}
-
-/// Text from outside, for a line of Markdown: without line breaks, markup and HTML.
-fn inline(text: &str) -> String {
-    let mut inline = String::new();
-    for c in clean(text).chars() {
-        match c {
-            '\n' => inline.push(' '),
-            '<' => inline.push_str("&lt;"),
-            '>' => inline.push_str("&gt;"),
-            '&' => inline.push_str("&amp;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => {
-                inline.push('\\');
-                inline.push(c);
-            }
-            c => inline.push(c),
-        }
-    }
-    inline
 }
 
 #[cfg(test)]

@@ -35,12 +35,6 @@ pub(super) fn duration(time: std::time::Duration) -> String {
     if time.as_secs() < 60 { format!("{:.1} s", time.as_secs_f64()) } else { clock(time) }
 }
 
-/// Text from outside without control characters except `\n`: they could move the cursor or change colours.
-pub(super) fn clean(text: &str) -> String {
-    let plain = anstream::adapter::strip_str(text).to_string();
-    plain.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
-}
-
 /// `text`, cut to `width` columns with an ellipsis.
 pub(super) fn fit(text: &str, width: usize) -> String {
     if text.width() <= width {
@@ -73,11 +67,5 @@ mod tests {
         assert_eq!(fit("日本語テキスト", 7), "日本語…");
         assert_eq!(fit("日本語テキスト", 6), "日本…");
         assert_eq!((fit("abc", 1), fit("abc", 0)), ("…".to_owned(), String::new()));
-    }
-
-    #[test]
-    fn text_from_outside_cannot_move_the_cursor() {
-        assert_eq!(clean("a\x1b[31mred\x1b[0m\rb\tc\x07"), "ared b c");
-        assert_eq!(clean("two\nlines"), "two\nlines");
     }
 }

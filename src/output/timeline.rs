@@ -1,7 +1,7 @@
 //! The events so far, as the data for the live lines of a terminal, the summary of a CI job, and the page of
 //! `--timings`. The time is an argument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::event::{Event, FunctionPhase};
@@ -17,16 +17,75 @@ pub(super) struct Timeline {
     /// The work on single resources and functions, in the order of its start.
     pub(crate) works: Vec<Work>,
     /// The planned changes of each layer.
-    pub(crate) changes: BTreeMap<String, Vec<Change>>,
+    pub(crate) changes: BTreeMap<String, Changes>,
     /// The applied changes of each layer.
     pub(crate) applied: BTreeMap<String, Summary>,
     /// How the API that goes live differs from the one before it.
     pub(crate) api_changes: Vec<String>,
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Warnings,
     /// The progress of the build: finished units, all units, the unit that is being compiled.
     pub(crate) units: Option<(usize, usize, String)>,
     /// The progress of the applies, by layer.
     trackers: BTreeMap<String, Tracker>,
+}
+
+/// The work that is recorded. Further work only counts in the progress of its layer.
+const MAX_WORKS: usize = 20_000;
+
+/// The limits for the planned changes of a layer and for the warnings, in bytes. A summary shows less.
+const MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// The planned changes of a layer, each once: the stream of an apply repeats them.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// In the order of the plan, as far as they are kept.
+    pub(crate) list: Vec<Change>,
+    /// How many there are.
+    pub(crate) count: usize,
+    bytes: usize,
+    /// The hashes of those that are kept.
+    seen: HashSet<u64>,
+}
+
+impl Changes {
+    fn add(&mut self, change: &Change) {
+        if self.bytes > MAX_BYTES {
+            self.count += 1;
+            return;
+        }
+        if self.seen.insert(hash(change)) {
+            self.count += 1;
+            self.bytes += change.address.len() + change.resource_type.len() + size_of::<Change>();
+            self.list.push(change.clone());
+        }
+    }
+}
+
+/// A hash, for sets that need not keep what they contain.
+pub(super) fn hash(value: &impl std::hash::Hash) -> u64 {
+    use std::hash::{DefaultHasher, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Warnings, as far as they are kept.
+#[derive(Debug, Default)]
+pub(super) struct Warnings {
+    pub(crate) list: Vec<String>,
+    pub(crate) omitted: usize,
+    bytes: usize,
+}
+
+impl Warnings {
+    fn add(&mut self, text: &str) {
+        if self.bytes + text.len() > MAX_BYTES {
+            self.omitted += 1;
+        } else {
+            self.bytes += text.len() + size_of::<String>();
+            self.list.push(text.to_owned());
+        }
+    }
 }
 
 /// Start, end and state of a step or of work. Times count from the start of the command.
@@ -91,7 +150,7 @@ impl Timeline {
             changes: BTreeMap::new(),
             applied: BTreeMap::new(),
             api_changes: Vec::new(),
-            warnings: Vec::new(),
+            warnings: Warnings::default(),
             units: None,
             trackers: BTreeMap::new(),
         }
@@ -112,7 +171,7 @@ impl Timeline {
                 self.end_step(step, at, if *ok { State::Done } else { State::Failed });
             }
             Event::StepStopped { step, .. } => self.end_step(step, at, State::Stopped),
-            Event::Warning(text) => self.warnings.push(text.clone()),
+            Event::Warning(text) => self.warnings.add(text),
             Event::Terraform { layer, message, .. } => self.record_terraform(layer, message, now),
             Event::Units { done, total, unit } => self.units = Some((*done, *total, (*unit).to_owned())),
             Event::Function { function, phase } => self.record_function(function, *phase, at),
@@ -163,10 +222,7 @@ impl Timeline {
         self.trackers.entry(layer.to_owned()).or_default().record(message);
         match message {
             Message::PlannedChange(change) => {
-                let changes = self.changes.entry(layer.to_owned()).or_default();
-                if !changes.contains(change) {
-                    changes.push(change.clone());
-                }
+                self.changes.entry(layer.to_owned()).or_default().add(change);
             }
             Message::ChangeSummary(summary) if summary.operation != "plan" => {
                 self.applied.insert(layer.to_owned(), summary.clone());
@@ -185,6 +241,9 @@ impl Timeline {
                 let step = self.step_of(|name| {
                     ["apply", "destroy"].iter().any(|verb| name == format!("terraform {verb} {layer}"))
                 });
+                if self.works.len() >= MAX_WORKS {
+                    return;
+                }
                 let (layer, name) = (Some(layer.to_owned()), progress.address.clone());
                 self.works.push(Work { step, layer, name, doing, span: Span::begin(at) });
                 return;
@@ -270,6 +329,33 @@ pub(super) mod tests {
         timeline
             .record(&Event::Function { function: "users_post", phase: FunctionPhase::Waiting }, second(15));
         (timeline, second(16))
+    }
+
+    #[test]
+    fn planned_changes_are_merged_in_linear_time_and_bounded_memory() {
+        let mut changes = Changes::default();
+        let change = |number: usize| Change {
+            address: format!("aws_thing.with_a_long_name[{number}]"),
+            resource_type: "aws_thing".to_owned(),
+            action: "create".to_owned(),
+            reason: None,
+        };
+        // As a plan and its apply report them.
+        for number in (0..2_000).chain(0..2_000) {
+            changes.add(&change(number));
+        }
+        assert_eq!((changes.count, changes.list.len()), (2_000, 2_000));
+        for number in 2_000..200_000 {
+            changes.add(&change(number));
+        }
+        assert_eq!(changes.count, 200_000);
+        assert!(changes.list.len() < 20_000, "{}", changes.list.len());
+        let mut warnings = Warnings::default();
+        for _ in 0..100_000 {
+            warnings.add(&"x".repeat(100));
+        }
+        assert_eq!(warnings.list.len() + warnings.omitted, 100_000);
+        assert!(warnings.omitted > 80_000, "{}", warnings.omitted);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::theme::clean;
+use super::harmless::html;
 use super::timeline::{Span, State, Timeline, Work};
 use crate::platform::private;
 
@@ -48,7 +48,7 @@ pub(super) fn page(title: &Title<'_>, timeline: &Timeline, now: Duration) -> Str
     for work in orphans {
         rows.push_str(&work_row(work, whole));
     }
-    let headline = escape(title.headline);
+    let headline = html(title.headline);
     let axis: String = (0..=4_u32)
         .map(|quarter| {
             format!("<span style=\"left:{}%\">{}</span>", quarter * 25, seconds(whole * quarter / 4))
@@ -66,8 +66,8 @@ pub(super) fn page(title: &Title<'_>, timeline: &Timeline, now: Duration) -> Str
          <thead><tr><th scope=\"col\">step</th><th scope=\"col\" class=\"axis\" aria-label=\"timeline\">{axis}</th>\
          <th scope=\"col\" class=\"number start\">start</th><th scope=\"col\" class=\"number\">time</th></tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table>\n</main>\n</body>\n</html>\n",
-        outcome = escape(outcome),
-        at = escape(at),
+        outcome = html(outcome),
+        at = html(at),
         version = env!("CARGO_PKG_VERSION"),
         totals = totals(timeline, now),
     )
@@ -86,7 +86,7 @@ fn totals(timeline: &Timeline, now: Duration) -> String {
     add("total", &seconds(now));
     add("sum of steps", &seconds(sum));
     if let Some(step) = slowest {
-        add("longest step", &format!("{}, {}", escape(&step.name), seconds(step.span.time(now))));
+        add("longest step", &format!("{}, {}", html(&step.name), seconds(step.span.time(now))));
     }
     if resources > 0 {
         add("resources changed", &resources.to_string());
@@ -114,7 +114,7 @@ fn row(kind: &str, name: &str, span: Span, whole: Duration) -> String {
         "<tr class=\"{kind} {class}\"><th scope=\"row\">{}{state}</th><td class=\"track\">\
          <span class=\"bar\" style=\"left:{:.3}%;width:{:.3}%\"></span></td>\
          <td class=\"number start\">{}</td><td class=\"number\">{}</td></tr>\n",
-        escape(name),
+        html(name),
         percent(span.start),
         percent(time),
         seconds(span.start),
@@ -127,10 +127,6 @@ fn seconds(time: Duration) -> String {
         0..60 => format!("{:.1} s", time.as_secs_f64()),
         all => format!("{} min {} s", all / 60, all % 60),
     }
-}
-
-fn escape(text: &str) -> String {
-    clean(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::ci::Ci;
 use super::stdout::{unwritten, write_json};
-use super::{github, human};
+use super::{harmless, human};
 use crate::documents::result as document;
 use crate::error::{ErrorId, Kind};
 use crate::platform::variables;
@@ -20,7 +20,7 @@ pub(crate) fn usage(error: &clap::Error) -> u8 {
     // It repeats the command line, which in a CI job may contain text from outside.
     let text = error.render().ansi().to_string();
     let on_github = Ci::of(|name| std::env::var(name).ok()) == Some(Ci::GitHub);
-    let text = if on_github { github::inert(&text) } else { text };
+    let text = if on_github { harmless::github(&text) } else { harmless::terminal(&text) };
     let _closed = anstream::stderr().write_all(text.as_bytes());
     let args: Vec<String> =
         std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
@@ -41,7 +41,7 @@ pub(crate) fn usage(error: &clap::Error) -> u8 {
             ),
         };
         let failure = crate::documents::Failure::of(None, document);
-        let _unwritten = write_json(&failure, on_github);
+        let _unwritten = write_json(&failure);
     }
     Kind::Usage.exit_code()
 }

@@ -6,6 +6,7 @@ pub(crate) mod file_lock;
 pub(crate) mod private;
 pub(crate) mod process;
 pub(crate) mod process_identity;
+pub(crate) mod proxy;
 pub(crate) mod variables;
 
 /// A unique string that cannot be predicted.

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::artifact::python_tools::PythonTools;
 use crate::aws::api_gateway::{ApiStage, AwsStage};
+use crate::aws::http::Trust;
 use crate::aws::s3::Bucket;
 use crate::aws::{Aws, Emulator, Identity, Target};
 use crate::engine::activate::Polling;
@@ -17,6 +18,7 @@ use crate::local::{self, LocalConfig, LocalStage};
 use crate::platform::clock::Clock;
 use crate::project::contract::Contract;
 use crate::project::settings::{Settings, Stage};
+use crate::release::partition::domain;
 use crate::release::record::Who;
 
 /// What a command may do to a stage.
@@ -84,7 +86,8 @@ impl Session {
                 })
             }
         };
-        let aws = Aws::connect(target(&settings.stage, local.as_ref())).await.warning(events.clone());
+        let aws = Aws::connect(target(&settings.stage, local.as_ref())?).await.warning(events.clone());
+        aws.require_profile()?;
         let state_bucket_is_proven = AtomicBool::new(false);
         Ok(Self { settings, local, aws, identity: None, access, state_bucket_is_proven, events, cancel })
     }
@@ -130,10 +133,7 @@ impl Session {
         let region = &self.settings.stage.region;
         match &self.local {
             Some(local) => local.url(rest_api_id, stage_name),
-            None => {
-                let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-                format!("https://{rest_api_id}.execute-api.{region}.{suffix}/{stage_name}")
-            }
+            None => format!("https://{rest_api_id}.execute-api.{region}.{}/{stage_name}", domain(region)),
         }
     }
 
@@ -155,8 +155,13 @@ pub(crate) fn not_running(settings: &Settings) -> Error {
 }
 
 /// The AWS account or local AWS emulator of `stage`.
-pub(crate) fn target(stage: &Stage, local: Option<&LocalStage>) -> Target {
-    Target {
+///
+/// # Errors
+/// `aws.ca_bundle`.
+pub(crate) fn target(stage: &Stage, local: Option<&LocalStage>) -> Result<Target> {
+    // The local stage is not reached by TLS.
+    let trust = if local.is_some() { Trust::default() } else { Trust::from_env()? };
+    Ok(Target {
         stage: stage.name.clone(),
         account: stage.account.clone(),
         artifact_bucket_account: stage.artifact_bucket_account.clone(),
@@ -166,7 +171,8 @@ pub(crate) fn target(stage: &Stage, local: Option<&LocalStage>) -> Target {
             .map(|local| Emulator { endpoint: local.endpoint.clone(), secret: local.secret.clone() }),
         pacing: stage.pacing,
         call_timeout: stage.call_timeout,
-    }
+        trust,
+    })
 }
 
 /// How long work that handles the interrupt itself may take to end.

@@ -12,12 +12,13 @@ use serde_json::Value;
 use super::definition::Definition;
 use super::function_uri::{FunctionId, FunctionUri, Target, is_variable};
 use super::model::{AccountId, FunctionKey, FunctionName};
+use super::partition::partition;
 
 /// What runs when a call names no version.
 const LATEST: &str = "$LATEST";
 
-/// The URI of a call, as Terraform writes it, where the function is not known.
-const ANY_FUNCTION: &str = "arn:aws:apigateway:REGION:lambda:path/2015-03-31/functions/\
+/// The URI of a call after its partition, as Terraform writes it, where the function is not known.
+const ANY_FUNCTION: &str = "apigateway:REGION:lambda:path/2015-03-31/functions/\
                             FUNCTION_ARN:$${stageVariables.KEY}/invocations";
 
 /// The account and the region of a stage's functions.
@@ -145,7 +146,7 @@ impl Contract<'_> {
             Target::Service("lambda") | Target::Unknown if is_variable(&uri) => {
                 return Verdict::Unversioned {
                     what: from_variable(&uri),
-                    write: write(ANY_FUNCTION.to_owned()),
+                    write: write(format!("arn:{}:{ANY_FUNCTION}", partition(&self.location.region))),
                 };
             }
             Target::Service(service) => return Verdict::Other(format!("AWS service {service}")),

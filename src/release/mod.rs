@@ -11,6 +11,7 @@ pub(crate) mod diff;
 pub(crate) mod drift;
 mod function_uri;
 pub(crate) mod model;
+pub(crate) mod partition;
 pub(crate) mod patch;
 pub(crate) mod plan;
 pub(crate) mod promotable;

@@ -18,7 +18,9 @@ impl From<ProcessError> for Failure {
         match error.failure {
             process::Failure::NotFound => Self::new(Reason::NotFound(error.command.into())),
             process::Failure::Interrupted { killed } => Self::new(Reason::Interrupted { killed }),
-            process::Failure::Io(_) | process::Failure::Exit(_) => Self::from_run(Vec::new(), Some(error)),
+            process::Failure::Io(_) | process::Failure::TooLarge(_) | process::Failure::Exit(_) => {
+                Self::from_run(Vec::new(), Some(error))
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use super::commands::{Init, PlanOptions, Shared, Subcommand};
 use super::environment::{self, Environment, Parts};
 use super::failure::{Failure, Reason};
 use super::layers::Layer;
-use super::messages::{Diagnostic, Message, TestResult};
+use super::messages::{Diagnostic, Diagnostics, Message, TestResult};
 use super::mirror::Mirrors;
 use super::observer::{Activity, Observer};
 use super::outputs::Outputs;
@@ -240,9 +240,9 @@ impl Driver {
         let plan = Subcommand::Plan { options, out: file.path() };
         let mut signals = Signals::default();
         let is_success = |code| code == 0 || code == 2;
-        let mut warnings = Vec::new();
+        let mut warnings = Diagnostics::default();
         let mut read = |message: &Message| {
-            warnings.extend(message.warning().cloned());
+            message.warning().into_iter().for_each(|warning| warnings.add(warning));
             signals.add(message);
         };
         let code = self.stream_to(layer, &plan, is_success, &mut read).await;
@@ -254,14 +254,15 @@ impl Driver {
         })?;
         if code == 0 {
             signals.confirm_no_changes(&self.terraform.program)?;
-            return Ok(PlanOutcome::NoChanges { warnings });
+            return Ok(PlanOutcome::NoChanges { warnings: warnings.into_vec() });
         }
         // On a full disk, Terraform reports success all the same.
         if !file.is_complete() {
             return Err(Failure::new(Reason::PlanNotWritten));
         }
         let json = self.read_document(layer, &Subcommand::Show { plan: Some(file.path()) }).await?;
-        Ok(PlanOutcome::Changes(PlannedLayer { plan: Plan::parse(json.as_bytes())?, warnings, file }))
+        let plan = Plan::parse(json.as_bytes())?;
+        Ok(PlanOutcome::Changes(PlannedLayer { plan, warnings: warnings.into_vec(), file }))
     }
 
     /// Applies a plan: these changes and no others.
@@ -325,7 +326,9 @@ impl Driver {
             let mut json = String::new();
             let exit = command
                 .run(&self.cancel, |stream, line| match stream {
-                    Stream::Stdout => json.push_str(line),
+                    // A document that is cut is not valid.
+                    Stream::Stdout if json.len() < command.max_line => json.push_str(line),
+                    Stream::Stdout => {}
                     Stream::Stderr => self.program_line(line),
                 })
                 .await?;
@@ -478,11 +481,11 @@ impl Driver {
         on_message: &mut impl FnMut(&Message),
     ) -> Result<i32, Failure> {
         let command = self.command(layer, subcommand)?;
-        let mut errors: Vec<Diagnostic> = Vec::new();
+        let mut errors = Diagnostics::default();
         let mut unknown_format = None;
         let exit = command
             .run(&self.cancel, |stream, line| {
-                let message = if stream == Stream::Stdout { Message::parse(line) } else { None };
+                let message = if stream == Stream::Stdout { Message::parse_bounded(line) } else { None };
                 let Some(message) = message else {
                     return self.program_line(line);
                 };
@@ -501,12 +504,7 @@ impl Driver {
                         message: &message,
                     });
                 }
-                if let Message::Diagnostic(diagnostic) = message
-                    && diagnostic.severity == "error"
-                    && errors.len() < MAX_ERRORS
-                {
-                    errors.push(diagnostic);
-                }
+                message.error().into_iter().for_each(|error| errors.add(error));
             })
             .await?;
         if let Some(ui) = unknown_format {
@@ -515,7 +513,7 @@ impl Driver {
         }
         match exit.status.code() {
             Some(code) if is_success(code) => Ok(code),
-            _ => Err(Failure::from_run(errors, command.success(exit).err())),
+            _ => Err(Failure::from_run(errors.into_vec(), command.success(exit).err())),
         }
     }
 
@@ -532,7 +530,8 @@ impl Driver {
         const MAX_CHARS: usize = 200;
         let mut text = self.read(layer, subcommand).await?;
         let (before, document, after) = signals::split_document(&text);
-        for line in before.lines().chain(after.lines()).filter(|line| !line.trim().is_empty()) {
+        let lines = before.lines().chain(after.lines()).filter(|line| !line.trim().is_empty());
+        for line in lines.take(MAX_FOREIGN_LINES) {
             let line: String = line.chars().take(MAX_CHARS).collect();
             let program = self.terraform.program.display();
             self.observer.note(format!("{program} prints a line that is not Terraform's: {line}"));
@@ -545,7 +544,7 @@ impl Driver {
 
     fn program_line(&self, line: &str) {
         if !line.trim().is_empty() {
-            self.observer.notify(&Activity::Line(line));
+            self.observer.notify(&Activity::Line(&line[..line.floor_char_boundary(MAX_LINE)]));
         }
     }
 
@@ -558,11 +557,14 @@ impl Driver {
     }
 }
 
-/// Further errors of a run are dropped.
-const MAX_ERRORS: usize = 100;
+/// Further lines that a wrapper prints around a document are not reported.
+const MAX_FOREIGN_LINES: usize = 20;
+
+/// The limit for a line that is not a message, in bytes.
+const MAX_LINE: usize = 16 * 1024;
 
 /// The limit for the size of a plan, a state or outputs.
-const MAX_JSON_BYTES: usize = 1024 * 1024 * 1024;
+const MAX_JSON_BYTES: usize = 64 * 1024 * 1024;
 
 /// The start of the names of plan folders.
 const PLAN: &str = "plan-";

@@ -130,13 +130,16 @@ impl Plan {
             return Err(Failure::new(Reason::Format { what: PLAN, problem }));
         }
         let wire: WirePlan = read(json)?;
-        let secrets = wire.secrets();
-        let outputs = wire.output_changes.into_iter().filter(|(_, change)| change.changes_something());
+        let WirePlan { resource_changes, resource_drift, output_changes, action_invocations } = wire;
+        let mut secrets = resource_changes.secrets;
+        secrets.extend(resource_drift.secrets);
+        output_changes.values().for_each(|change| change.collect_secrets(&mut secrets));
+        let outputs = output_changes.into_iter().filter(|(_, change)| change.changes_something());
         let mut plan = Self {
-            changes: wire.resource_changes.into_iter().filter_map(WireResource::into_change).collect(),
-            drift: wire.resource_drift.into_iter().filter_map(WireResource::into_drift).collect(),
+            changes: resource_changes.list,
+            drift: resource_drift.list,
             outputs: outputs.map(|(name, change)| (name, change.whole())).collect(),
-            invocations: wire.action_invocations.into_iter().map(WireInvocation::into_invocation).collect(),
+            invocations: action_invocations.into_iter().map(WireInvocation::into_invocation).collect(),
         };
         plan.hide(&secrets);
         Ok(plan)
@@ -179,13 +182,44 @@ struct WireFormat {
 #[derive(Deserialize)]
 struct WirePlan {
     #[serde(default)]
-    resource_changes: Vec<WireResource>,
+    resource_changes: Resources<false>,
     #[serde(default)]
-    resource_drift: Vec<WireResource>,
+    resource_drift: Resources<true>,
     #[serde(default)]
     output_changes: BTreeMap<String, WireChange>,
     #[serde(default)]
     action_invocations: Vec<WireInvocation>,
+}
+
+/// The changes of resources, or their drift. Each resource is converted as soon as it is read: all values of a
+/// plan would take many times the memory of their text.
+#[derive(Default)]
+struct Resources<const DRIFT: bool> {
+    list: Vec<ResourceChange>,
+    /// All strings that are marked as sensitive, also of resources that do not change.
+    secrets: BTreeSet<String>,
+}
+
+impl<'de, const DRIFT: bool> Deserialize<'de> for Resources<DRIFT> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_seq(Self::default())
+    }
+}
+
+impl<'de, const DRIFT: bool> serde::de::Visitor<'de> for Resources<DRIFT> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of resources")
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(mut self, mut from: A) -> Result<Self, A::Error> {
+        while let Some(resource) = from.next_element::<WireResource>()? {
+            resource.change.collect_secrets(&mut self.secrets);
+            self.list.extend(if DRIFT { resource.into_drift() } else { resource.into_change() });
+        }
+        Ok(self)
+    }
 }
 
 #[derive(Deserialize)]
@@ -210,27 +244,12 @@ impl WireInvocation {
     }
 }
 
-impl WirePlan {
-    /// All strings that are marked as sensitive. Short strings are skipped: masking every `true` or `eu`
-    /// would hide the plan.
-    fn secrets(&self) -> BTreeSet<String> {
-        let resources =
-            self.resource_changes.iter().chain(&self.resource_drift).map(|resource| &resource.change);
-        let mut secrets = BTreeSet::new();
-        for change in resources.chain(self.output_changes.values()) {
-            collect(&change.before, &change.before_sensitive, &mut secrets);
-            collect(&change.after, &change.after_sensitive, &mut secrets);
-        }
-        secrets.retain(|text| text.len() >= SHORTEST_SECRET);
-        secrets
-    }
-}
-
+/// Shorter strings are not masked elsewhere: masking every `true` or `eu` would hide the plan.
 const SHORTEST_SECRET: usize = 6;
 
 fn collect(value: &Value, marks: &Value, secrets: &mut BTreeSet<String>) {
     match (value, marks) {
-        (Value::String(text), Value::Bool(true)) => {
+        (Value::String(text), Value::Bool(true)) if text.len() >= SHORTEST_SECRET => {
             secrets.insert(text.clone());
         }
         (Value::Array(items), _) => {
@@ -361,6 +380,12 @@ fn is_empty(value: &Value) -> bool {
 }
 
 impl WireChange {
+    /// Adds the strings that are marked as sensitive.
+    fn collect_secrets(&self, secrets: &mut BTreeSet<String>) {
+        collect(&self.before, &self.before_sensitive, secrets);
+        collect(&self.after, &self.after_sensitive, secrets);
+    }
+
     fn changes_something(&self) -> bool {
         Action::from_words(&self.actions) != Action::NoOp
     }

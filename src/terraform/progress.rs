@@ -1,14 +1,15 @@
 //! The progress of an apply, from its messages: the number of planned steps, and of steps that have ended.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::messages::{Change, Message, Operation, Phase};
 
 /// The progress of an apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tracker {
-    /// Steps by address: the stream of an apply repeats the planned changes.
-    planned: BTreeMap<String, usize>,
+    /// Steps by the hash of the address: the stream of an apply repeats the planned changes.
+    planned: BTreeMap<u64, usize>,
     done: usize,
 }
 
@@ -16,7 +17,11 @@ impl Tracker {
     pub(crate) fn record(&mut self, message: &Message) {
         match message {
             Message::PlannedChange(change) => {
-                self.planned.insert(change.address.clone(), steps(change));
+                let mut hasher = DefaultHasher::new();
+                change.address.hash(&mut hasher);
+                if self.planned.len() < MAX_PLANNED {
+                    self.planned.insert(hasher.finish(), steps(change));
+                }
             }
             Message::Progress(progress)
                 if progress.operation == Operation::Apply
@@ -38,6 +43,9 @@ impl Tracker {
         self.done
     }
 }
+
+/// Further changes are not counted.
+const MAX_PLANNED: usize = 200_000;
 
 fn steps(change: &Change) -> usize {
     match change.action.as_str() {

@@ -1,4 +1,4 @@
-//! A plan as text for the terminal, and as Markdown for a pull request. [`Plan`] itself serialises to JSON.
+//! A plan as text. [`Plan`] itself serialises to JSON.
 
 use std::fmt::Write;
 
@@ -68,17 +68,6 @@ pub(crate) fn summary(plan: &Plan) -> String {
         line(&mut text, format_args!("! {} changed outside Terraform: {}", change.address, names.join(", ")));
     }
     text
-}
-
-/// A heading with the numbers, and the summary folded away below it.
-pub(crate) fn markdown(layer: &str, plan: &Plan) -> String {
-    let heading = format!("#### Terraform `{layer}`: {}\n", numbers(plan));
-    let summary = summary(plan);
-    if summary.is_empty() {
-        return heading;
-    }
-    // Every line of the summary starts with a sign or a space, so that no value can close the fence.
-    format!("{heading}\n<details><summary>Changes</summary>\n\n```diff\n{summary}```\n\n</details>\n")
 }
 
 const fn sign(action: Action) -> &'static str {
@@ -191,15 +180,6 @@ mod tests {
             \u{20}   triggers_replace: [\"x\"] → [\"y\"]\n\
             \u{20} output name: \"x\" → \"(known after apply)\"\n"
         );
-    }
-
-    #[test]
-    fn markdown_has_the_numbers_in_its_heading() {
-        let text = markdown("app", &replan());
-        let heading = "#### Terraform `app`: 1 to add, 1 to change, 1 to destroy, 1 output changes\n";
-        assert!(text.starts_with(heading), "{text}");
-        assert!(text.ends_with("```\n\n</details>\n"));
-        assert_eq!(markdown("app", &Plan::default()), "#### Terraform `app`: no changes\n");
     }
 
     #[test]

@@ -21,7 +21,7 @@ data "aws_iam_policy_document" "redis_secret" {
       condition {
         test     = "StringEquals"
         variable = "kms:ViaService"
-        values   = ["${local.redis_secret_is_parameter ? "ssm" : "secretsmanager"}.${var.region}.amazonaws.com"]
+        values   = ["${local.redis_secret_is_parameter ? "ssm" : "secretsmanager"}.${var.region}.${local.dns_suffix}"]
       }
     }
   }

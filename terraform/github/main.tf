@@ -6,6 +6,9 @@ locals {
   partition  = data.aws_partition.current.partition
   issuer     = "token.actions.githubusercontent.com"
 
+  # As the workflows ask for it (`audience`, AWS_OIDC_AUDIENCE).
+  audience = local.partition == "aws-cn" ? "sts.amazonaws.com.cn" : "sts.amazonaws.com"
+
   provider_arn = "arn:${local.partition}:iam::${local.account_id}:oidc-provider/${local.issuer}"
 
   # Two roles for each stage. The environment is part of the subject of the token, so its protection rules (reviewers, allowed
@@ -26,7 +29,7 @@ locals {
         Condition = {
           # StringEquals, not StringLike: the values are not patterns.
           StringEquals = {
-            "${local.issuer}:aud" = "sts.amazonaws.com"
+            "${local.issuer}:aud" = local.audience
             "${local.issuer}:sub" = "repo:${var.repository}:environment:${role.environment}"
           }
         }
@@ -39,7 +42,7 @@ resource "aws_iam_openid_connect_provider" "github" {
   count = var.create_provider ? 1 : 0
 
   url            = "https://${local.issuer}"
-  client_id_list = ["sts.amazonaws.com"]
+  client_id_list = [local.audience]
 }
 
 module "permissions" {

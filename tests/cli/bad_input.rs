@@ -250,6 +250,13 @@ async fn credentials_that_are_missing_or_of_another_account() {
     assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
 
     let endpoint = local(&project).await;
+    // The local stage needs nothing of what a company's shell says about AWS.
+    let mut company = project.program.clone().with("AWS_PROFILE", "absent").with("AWS_CA_BUNDLE", "/absent");
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        company = company.with(name, "http://127.0.0.1:9");
+    }
+    let company = company.with("AWS_USE_FIPS_ENDPOINT", "true").with("AWS_USE_DUALSTACK_ENDPOINT", "true");
+    refused(&project, &company, &["status", "--stage", "local"], 10, "stage.empty", &[]).await;
     let foreign = project.program.clone().with("AWS_ENDPOINT_URL", &endpoint);
     let foreign = foreign
         .with("AWS_ACCESS_KEY_ID", "222222222222")

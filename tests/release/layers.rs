@@ -186,11 +186,20 @@ async fn outputs_are_read_without_terraform() {
     assert_eq!(all["logs"], json!({ "bucket": bucket }));
     assert_eq!(layers.json(&["output", "--layer", "logs"]).await, json!({ "bucket": bucket }));
     assert_eq!(layers.run(&["output", "artifact_bucket"]).await.exit(0).stdout, format!("{bucket}\n"));
-    assert_eq!(layers.run(&["output", "password"]).await.exit(0).stdout, "(sensitive)\n");
+    let refused = layers.run(&["output", "password"]).await.exit(2).says(&["output.sensitive"]);
+    assert_eq!(refused.stdout, "");
     let shown = layers.run(&["output", "--show-sensitive", "password"]).await.exit(0);
     assert_eq!(shown.stdout, "correct horse\n");
     layers.run(&["output", "nothing"]).await.exit(2).says(&["output.unknown"]);
     assert_eq!(layers.calls(), [""; 0], "no Terraform process");
+    // Terraform itself prints the value, so it is masked before.
+    let on_github = layers.project.program.clone().with("GITHUB_ACTIONS", "true");
+    for progress in ["auto", "json"] {
+        let args = ["terraform", "base", "--progress", progress, "--", "output", "-raw", "password"];
+        let shown = on_github.run(&args).await.exit(0);
+        assert_eq!(shown.stdout, "correct horse");
+        assert!(shown.stderr.contains("::add-mask::correct horse\n"), "{}", shown.stderr);
+    }
 }
 
 /// One process for each layer, and those that need not wait for each other do not.

@@ -1,5 +1,7 @@
 //! An AWS that does not answer: every command ends, says why, and can be interrupted.
 
+mod proxies;
+
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -74,7 +76,7 @@ async fn a_host_that_cannot_be_reached_is_named_at_once() {
         let said = ended.json();
         assert_eq!(said["error"]["id"], "aws.unreachable", "{command:?}: {said:#}");
         let message = said["error"]["message"].as_str().unwrap();
-        assert!(message.starts_with(&format!("failed to reach 127.0.0.1:{port}: ")), "{message}");
+        assert!(message.starts_with(&format!("cannot reach 127.0.0.1:{port}: ")), "{message}");
         assert!(message.contains("refused"), "{message}");
     });
     futures::future::join_all(runs).await;

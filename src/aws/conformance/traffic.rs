@@ -12,6 +12,7 @@ use super::gateway::{patch, pointer, replace};
 use super::lambda::told;
 use super::sandbox::{Sandbox, Served};
 use super::{Check, Observation, Stop};
+use crate::aws::http::Trust;
 use crate::aws::timeouts::CONNECT;
 use crate::engine::failure::Failure;
 
@@ -104,17 +105,18 @@ fn seen(status: u16, body: &[u8], old: &Served, new: &Served) -> Seen {
 }
 
 /// A client that keeps its connection, or opens one for each request.
-fn client(keeps: bool) -> Result<reqwest::Client, Failure> {
-    reqwest::Client::builder()
-        .timeout(REQUEST_TIMEOUT)
-        .connect_timeout(CONNECT)
-        .pool_max_idle_per_host(usize::from(keeps))
-        .user_agent(concat!("deployctl/", env!("CARGO_PKG_VERSION")))
-        .build()
+fn client(trust: &Trust, keeps: bool) -> Result<reqwest::Client, Failure> {
+    let caller = trust.caller().map(|caller| caller.timeout(REQUEST_TIMEOUT).connect_timeout(CONNECT));
+    caller
+        .and_then(|caller| caller.pool_max_idle_per_host(usize::from(keeps)).build())
         .map_err(|error| Failure::rejected("request", "the sandbox API", error.to_string()))
 }
 
 impl Sandbox {
+    fn trust(&self) -> &Trust {
+        self.aws.trust()
+    }
+
     fn pace(&self) -> &'static Pace {
         if self.aws.target.emulator.is_some() { &EMULATOR } else { &AWS }
     }
@@ -159,7 +161,7 @@ async fn watch<T>(
     let start = Instant::now();
     let (shared, is_done) = (&shared, &is_done);
     let connections = (0..CONNECTIONS).map(async |connection| {
-        let client = client(connection % 2 == 0)?;
+        let client = client(sandbox.trust(), connection % 2 == 0)?;
         while !is_done(&shared.borrow()) && start.elapsed() < limit {
             sandbox.go_on()?;
             let sent = Instant::now();
@@ -176,7 +178,7 @@ async fn watch<T>(
 
 /// `number` requests, one after the other.
 async fn requests(sandbox: &Sandbox, number: usize) -> Result<Vec<Seen>, Stop> {
-    let client = client(false)?;
+    let client = client(sandbox.trust(), false)?;
     let mut all = Vec::new();
     for _ in 0..number {
         sandbox.go_on()?;
@@ -224,7 +226,7 @@ pub(super) async fn stage_variable_version(sandbox: &Sandbox) -> Result<Observat
 
 pub(super) async fn stage_variable_absent(sandbox: &Sandbox) -> Result<Observation, Stop> {
     sandbox.go_on()?;
-    Ok(match sandbox.get(&client(false)?, "/absent").await {
+    Ok(match sandbox.get(&client(sandbox.trust(), false)?, "/absent").await {
         Seen::Other(status) => Observation::of(status == 500, format!("status {status}")),
         Seen::Unanswered => Observation::not_tried("no answer"),
         Seen::Old | Seen::New | Seen::Mixture => Observation::of(false, "a version of the function answered"),

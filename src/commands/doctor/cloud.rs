@@ -20,6 +20,7 @@ use crate::project::session::{Access, Session};
 use crate::project::settings::Settings;
 use crate::release::calls::{Calls, UnversionedCall};
 use crate::release::deployment_description::DeploymentDescription;
+use crate::release::partition::domain;
 use crate::release::plan;
 
 /// For all checks together.
@@ -119,9 +120,10 @@ async fn session(
             }
         }
     };
-    let aws =
-        Aws::connect_with(crate::project::session::target(&settings.stage, local.as_ref()), retry::brief())
-            .await;
+    let target = crate::project::session::target(&settings.stage, local.as_ref());
+    let target = target.map_err(|error| Finding::of("credentials", Severity::Problem, &error))?;
+    let aws = Aws::connect_with(target, retry::brief()).await;
+    aws.require_profile().map_err(|error| Finding::of("credentials", Severity::Problem, &error))?;
     Ok(Session {
         settings: settings.clone(),
         local,
@@ -292,9 +294,10 @@ async fn clock(session: &Session) -> Finding {
     let url = match &session.local {
         Some(local) => format!("{}/_ministack/health", local.endpoint),
         None => std::env::var("AWS_ENDPOINT_URL")
-            .unwrap_or_else(|_| format!("https://sts.{region}.amazonaws.com/")),
+            .unwrap_or_else(|_| format!("https://sts.{region}.{}/", domain(region))),
     };
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build();
+    let caller = session.aws.trust().caller();
+    let client = caller.and_then(|caller| caller.timeout(Duration::from_secs(10)).build());
     let answer = match client {
         Ok(client) => client.get(&url).send().await.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),

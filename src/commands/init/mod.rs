@@ -82,7 +82,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     };
     let document = serde_json::to_value(&document).map_err(|error| Error::bug(error.to_string()))?;
     // On stdout, so that it can be piped into `git apply`.
-    context.report.show(&document, if patch.is_some() { "" } else { &proposal.patch });
+    context.report.value(&document, if patch.is_some() { "" } else { &proposal.patch })?;
     Ok(())
 }
 

@@ -217,13 +217,13 @@ pub(crate) fn in_a_document(api: &Found<'_>, functions: &[Function<'_>]) -> Advi
          authorizerUri,"
             .to_owned(),
         "# authorizerCredentials); in a file for templatefile() the variable is written with two dollar \
-         signs"
+         signs; PARTITION is aws, aws-cn or aws-us-gov"
             .to_owned(),
     ];
     lines.extend(functions.iter().take(5).map(|function| {
         let key = function.key(Some("KEY"));
         let key = if key.contains("${") { "KEY".to_owned() } else { key };
-        format!("uri: \"arn:aws:apigateway:REGION:lambda:path/2015-03-31/functions/FUNCTION_ARN:$${{stageVariables.{key}}}/invocations\"  # {}", function.address())
+        format!("uri: \"arn:PARTITION:apigateway:REGION:lambda:path/2015-03-31/functions/FUNCTION_ARN:$${{stageVariables.{key}}}/invocations\"  # {}", function.address())
     }));
     lines.push(format!("credentials: <{}>", ROLE));
     Advice::new(format!(

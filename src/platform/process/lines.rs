@@ -2,13 +2,19 @@
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// Reads lines in bounded memory: bytes that are not UTF-8 are replaced, and long lines are cut.
+/// Reads lines in bounded memory: bytes that are not UTF-8 are replaced, and long lines are cut and end with
+/// an ellipsis.
 pub(super) struct Lines<R> {
     reader: BufReader<R>,
     buffer: Vec<u8>,
     max_line: usize,
+    /// Whether the end of the line in the buffer was dropped.
+    is_cut: bool,
     pub(super) ended: bool,
 }
+
+/// A longer line is returned with the memory of the buffer, instead of a copy.
+const LONG_LINE: usize = 64 * 1024;
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(super) fn new(reader: R, max_line: usize) -> Self {
@@ -16,6 +22,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             reader: BufReader::with_capacity(64 * 1024, reader),
             buffer: Vec::new(),
             max_line,
+            is_cut: false,
             ended: false,
         }
     }
@@ -36,6 +43,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             let room = self.max_line.saturating_sub(self.buffer.len());
             let text = &chunk[..used - usize::from(complete)];
             self.buffer.extend_from_slice(&text[..text.len().min(room)]);
+            self.is_cut |= text.len() > room;
             self.reader.consume(used);
             if complete {
                 return Ok(Some(self.take()));
@@ -47,8 +55,17 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         if self.buffer.last() == Some(&b'\r') {
             self.buffer.pop();
         }
-        let line = String::from_utf8_lossy(&self.buffer).into_owned();
-        self.buffer.clear();
+        let mut line = if self.buffer.len() > LONG_LINE {
+            String::from_utf8(std::mem::take(&mut self.buffer))
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+        } else {
+            let line = String::from_utf8_lossy(&self.buffer).into_owned();
+            self.buffer.clear();
+            line
+        };
+        if std::mem::take(&mut self.is_cut) {
+            line.push('…');
+        }
         line
     }
 }

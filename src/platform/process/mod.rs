@@ -45,8 +45,12 @@ const DRAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Longer lines are cut, unless the command sets another limit.
 const MAX_LINE: usize = 8 * 1024 * 1024;
 
-/// The number of stderr lines in an error.
+/// Longer lines of stderr, which is for people, are always cut.
+const MAX_STDERR_LINE: usize = 16 * 1024;
+
+/// The number of stderr lines in an error, and their bytes.
 const TAIL_LINES: usize = 40;
+const TAIL_BYTES: usize = 32 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
@@ -67,8 +71,27 @@ pub(crate) struct Command {
     pub(crate) dir: Option<PathBuf>,
     /// Changes to the inherited environment: `Some` sets a variable, `None` removes it.
     pub(crate) env: BTreeMap<String, Option<OsString>>,
-    /// The limit for a line, in bytes.
+    /// The limit for a line of stdout, and for the whole of [`Command::output`], in bytes.
     pub(crate) max_line: usize,
+}
+
+/// The last lines of stderr, in bounded memory.
+#[derive(Debug, Default)]
+struct Tail {
+    lines: VecDeque<String>,
+    bytes: usize,
+}
+
+impl Tail {
+    fn push(&mut self, line: &str) {
+        // Only the visible part of a progress bar.
+        let line = line.rsplit('\r').next().unwrap_or_default();
+        self.bytes += line.len();
+        self.lines.push_back(line.to_owned());
+        while self.lines.len() > TAIL_LINES || self.bytes > TAIL_BYTES {
+            self.bytes -= self.lines.pop_front().map_or(self.bytes, |line| line.len());
+        }
+    }
 }
 
 impl Command {
@@ -119,6 +142,15 @@ impl Command {
         cancel: &CancellationToken,
         mut on_line: impl FnMut(Stream, &str),
     ) -> Result<Exit, ProcessError> {
+        self.run_owned(cancel, |stream, line| on_line(stream, &line)).await
+    }
+
+    /// The same without a copy of each line.
+    async fn run_owned(
+        &self,
+        cancel: &CancellationToken,
+        mut on_line: impl FnMut(Stream, String),
+    ) -> Result<Exit, ProcessError> {
         if cancel.is_cancelled() {
             return Err(self.error(Failure::Interrupted { killed: false }));
         }
@@ -130,8 +162,8 @@ impl Command {
         let guard = Guard::of_pipes(pid, &stdout, &stderr).map_err(|e| self.error(Failure::Io(e)))?;
         let pid = Pid::from_raw(pid.cast_signed());
         let mut stdout = Lines::new(stdout, self.max_line);
-        let mut stderr = Lines::new(stderr, self.max_line);
-        let mut tail: VecDeque<String> = VecDeque::new();
+        let mut stderr = Lines::new(stderr, self.max_line.min(MAX_STDERR_LINE));
+        let mut tail = Tail::default();
         let mut deadline: Option<Instant> = None;
         let mut drain: Option<Instant> = None;
         let mut ended: Option<(std::io::Result<ExitStatus>, Instant)> = None;
@@ -142,16 +174,14 @@ impl Command {
                 biased;
                 line = stdout.next(), if !stdout.ended => {
                     if let Some(line) = line.map_err(|e| self.error(Failure::Io(e)))? {
-                        on_line(Stream::Stdout, &line);
+                        on_line(Stream::Stdout, line);
                     }
                     drain = ended.as_ref().map(|(_, last)| (*last).min(Instant::now() + DRAIN.0));
                 }
                 line = stderr.next(), if !stderr.ended => {
                     if let Some(line) = line.map_err(|e| self.error(Failure::Io(e)))? {
-                        on_line(Stream::Stderr, &line);
-                        if tail.len() == TAIL_LINES { tail.pop_front(); }
-                        // Only the visible part of a progress bar.
-                        tail.push_back(line.rsplit('\r').next().unwrap_or_default().to_owned());
+                        tail.push(&line);
+                        on_line(Stream::Stderr, line);
                     }
                     drain = ended.as_ref().map(|(_, last)| (*last).min(Instant::now() + DRAIN.0));
                 }
@@ -184,7 +214,7 @@ impl Command {
             return Err(self.error(Failure::Interrupted { killed }));
         }
         match ended {
-            Some((Ok(status), _)) => Ok(Exit { status, stderr_tail: tail.into() }),
+            Some((Ok(status), _)) => Ok(Exit { status, stderr_tail: tail.lines.into() }),
             Some((Err(error), _)) => Err(self.error(Failure::Io(error))),
             None => Err(self.error(Failure::Io(std::io::Error::other("its exit status is unknown")))),
         }
@@ -193,15 +223,27 @@ impl Command {
     /// Runs the program and returns its standard output. An exit code other than 0 is an error.
     pub(crate) async fn output(&self, cancel: &CancellationToken) -> Result<String, ProcessError> {
         let mut text = String::new();
+        let mut is_too_large = false;
         let exit = self
-            .run(cancel, |stream, line| {
-                if stream == Stream::Stdout {
-                    text.push_str(line);
+            .run_owned(cancel, |stream, line| {
+                is_too_large |= stream == Stream::Stdout && text.len() + line.len() > self.max_line;
+                if is_too_large {
+                    text = String::new();
+                } else if stream == Stream::Stdout {
+                    if text.is_empty() {
+                        text = line;
+                    } else {
+                        text.push_str(&line);
+                    }
                     text.push('\n');
                 }
             })
             .await?;
-        self.success(exit).map(|_| text)
+        let exit = self.success(exit);
+        if exit.is_ok() && is_too_large {
+            return Err(self.error(Failure::TooLarge(self.max_line / 1024 / 1024)));
+        }
+        exit.map(|_| text)
     }
 
     /// Runs the program on this terminal, for programs that ask questions.
@@ -361,6 +403,9 @@ pub(crate) enum Failure {
         /// Whether it got SIGKILL, after the grace time.
         killed: bool,
     },
+    /// The program printed more than the limit, in MiB.
+    #[error("it printed more than {0} MiB")]
+    TooLarge(usize),
     /// The program ended with an exit code other than 0, or by a signal.
     #[error("{}{}", .0.status, tail_text(&.0.stderr_tail))]
     Exit(Exit),

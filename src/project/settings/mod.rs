@@ -247,6 +247,16 @@ fn find_upwards() -> Result<PathBuf> {
     })
 }
 
+/// Whether `name` has the form of a region's name, such as `us-gov-west-1`. It becomes a part of host names,
+/// to which credentials are sent.
+fn is_region(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('-').collect();
+    let Some((number, words)) = parts.split_last() else { return false };
+    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let is_number = matches!(number.len(), 1 | 2) && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && (2..=4).contains(&words.len()) && words.iter().all(is_word) && name.len() <= 32
+}
+
 fn call_timeout(text: Option<OsString>) -> Result<Duration> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(crate::aws::timeouts::CALL) };
     let seconds = text.to_str().and_then(|text| text.parse().ok());
@@ -363,6 +373,11 @@ impl File {
         problems: &mut Vec<Problem>,
     ) -> Settings {
         problems.extend(self.malformed_accounts());
+        for (name, stage) in &self.stages {
+            let region = stage.region.iter().find(|region| !is_region(region));
+            let path = ["stages", name.as_str(), "region"];
+            problems.extend(region.map(|region| Problem::new(&path, ProblemKind::Region(region.clone()))));
+        }
         let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if self.project.is_empty() || self.project.len() > 20 || !self.project.chars().all(is_allowed) {
             problems.push(Problem::new(&["project"], ProblemKind::ProjectName));
@@ -486,6 +501,36 @@ mod tests {
         }
         let problems = settings("probe = 7\n", "local").unwrap_err().message;
         assert!(problems.contains("line 1: probe: expected a table, found 7"), "{problems}");
+    }
+
+    #[test]
+    fn a_region_is_a_name_that_is_safe_in_a_host_name() {
+        for region in [
+            "us-east-1",
+            "cn-northwest-1",
+            "us-gov-west-1",
+            "us-isob-east-1",
+            "eusc-de-east-1",
+            "ap-southeast-12",
+        ] {
+            assert!(is_region(region), "{region}");
+        }
+        for text in [
+            "",
+            "us",
+            "us-east",
+            "us-east-1.evil.example/",
+            "evil.example#-1",
+            "us-east-1\n",
+            "US-EAST-1",
+            "us--1",
+        ] {
+            assert!(!is_region(text), "{text:?}");
+        }
+        let text = PROJECT.replacen("local = true", "local = true\nregion = \"x.evil.example/#\"", 1);
+        let overrides = Overrides { stage: Some("private".to_owned()), ..Overrides::default() };
+        let error = Settings::parse(&text, Path::new(FILE), PathBuf::from("/p"), &overrides).unwrap_err();
+        assert!(error.message.contains("line 5: stages.local.region: "), "{}", error.message);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(super) enum ProblemKind {
     AccountMissing,
     #[error("region: is missing")]
     RegionMissing,
+    #[error("{0:?} is not the name of a region, such as \"eu-central-1\"")]
+    Region(String),
     #[error("{0}")]
     Account(String),
     #[error("use 1 to 20 lower-case letters, digits and '-'")]

@@ -3,12 +3,16 @@
 //! An unknown message is kept as [`Message::Other`]; for a line that is not a message, [`Message::parse`]
 //! returns `None`. Values of outputs are not kept.
 
+mod bounds;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub(crate) use self::bounds::Diagnostics;
 
 /// A message of the stream. As JSON, it is an object with a `type` and the fields below, in a form that does
 /// not depend on the version of Terraform.
@@ -50,13 +54,13 @@ pub enum Message {
     Other {
         /// The `type` of the message; empty if it has none.
         kind: String,
-        /// The unchanged message.
+        /// The message; null if it is larger than 64 KiB.
         json: Value,
     },
 }
 
 /// A change of a resource.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Change {
     /// The resource's address, such as `aws_s3_bucket.state`.
     pub address: String,

@@ -3,6 +3,7 @@
 
 locals {
   secret_is_parameter = try(split(":", var.redis_auth_secret_arn)[2] == "ssm", false)
+  dns_suffix          = var.partition == "aws-cn" ? "amazonaws.com.cn" : "amazonaws.com"
 
   # The state contains the token, so a role that may read the state can read it anyway.
   read_secret = var.redis_auth_secret_arn == null ? [] : [
@@ -21,7 +22,7 @@ locals {
       Effect    = "Allow"
       Action    = ["kms:Decrypt"]
       Resource  = [var.redis_auth_kms_key_arn]
-      Condition = { StringEquals = { "kms:ViaService" = "${local.secret_is_parameter ? "ssm" : "secretsmanager"}.${var.region}.amazonaws.com" } }
+      Condition = { StringEquals = { "kms:ViaService" = "${local.secret_is_parameter ? "ssm" : "secretsmanager"}.${var.region}.${local.dns_suffix}" } }
     },
   ]
 
