@@ -137,11 +137,16 @@ async fn a_deployctl_that_is_killed_leaves_neither_processes_nor_a_lock() {
     let mut other = start_another(&project).await;
     assert!(project.lock_file().exists());
     wait("the provisioner has started", || processes_with("sleep 60.0625") > 0).await;
+    project.driver.needs_init(&project.layer).unwrap();
+    assert_eq!(project.plan_files(), 1, "the plan of a command that runs stays");
     other.kill().unwrap();
     other.wait().unwrap();
     wait("Terraform has ended", || processes_with(&own) == 0).await;
     wait("the provisioner has ended", || processes_with("sleep 60.0625") == 0).await;
     assert!(!project.lock_file().exists());
+    assert_eq!(project.plan_files(), 1, "a killed process deletes nothing");
+    project.driver.needs_init(&project.layer).unwrap();
+    assert_eq!(project.plan_files(), 0, "the next command deletes the plan");
     let state =
         project.driver.run(&project.layer, &Subcommand::StateList { addresses: vec![] }).await.unwrap();
     assert_eq!(state, "terraform_data.slow\n", "what was done is recorded");
