@@ -171,6 +171,7 @@ async fn no_writer_passes_on_what_acts_on_its_reader() {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "who sets FLOOD reads the measurements")]
 #[tokio::test]
 async fn memory_is_bounded_whatever_terraform_prints() {
     let project = MinimalProject::new();

@@ -181,3 +181,27 @@ run "no_pattern_of_buckets" {
 
   expect_failures = [var.stages]
 }
+
+run "the_china_partition_has_its_own_audience" {
+  command = plan
+
+  override_data {
+    target = data.aws_partition.current
+    values = { partition = "aws-cn" }
+  }
+
+  assert {
+    condition     = alltrue([for trust in values(output.trust) : trust.Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:aud"] == "sts.amazonaws.com.cn"])
+    error_message = "tokens for another audience are accepted"
+  }
+
+  assert {
+    condition     = tolist(aws_iam_openid_connect_provider.github[0].client_id_list) == tolist(["sts.amazonaws.com.cn"])
+    error_message = "the OIDC provider accepts other audiences"
+  }
+
+  assert {
+    condition     = alltrue([for trust in values(output.trust) : startswith(trust.Statement[0].Principal.Federated, "arn:aws-cn:iam::")])
+    error_message = "the provider is in another partition"
+  }
+}
