@@ -8,6 +8,7 @@ mod cli {
     mod artifact;
     mod bad_input;
     mod docs;
+    mod full_disk;
     mod output;
     mod private_files;
     mod stream;

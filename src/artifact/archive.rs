@@ -7,6 +7,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipArchive, ZipWriter};
 
 use super::digest::Sha256;
+use super::directory;
 use super::error::ArtifactError;
 
 pub(crate) const BOOTSTRAP: &str = "bootstrap";
@@ -69,6 +70,7 @@ fn write(entries: &[Entry<'_>]) -> zip::result::ZipResult<Vec<u8>> {
 /// Accepts an existing zip unchanged, and returns its bootstrap for checks.
 pub(crate) fn open(name: &str, bytes: Vec<u8>) -> Result<(Archive, Vec<u8>), ArtifactError> {
     let invalid = |reason: String| ArtifactError::Zip { artifact: name.to_owned(), reason };
+    directory::check(&bytes).map_err(invalid)?;
     let mut archive =
         ZipArchive::new(Cursor::new(&bytes)).map_err(|e| invalid(format!("not a readable zip: {e}")))?;
     let mut unzipped_size: u64 = 0;

@@ -104,6 +104,9 @@ impl ArtifactError {
             Self::TooLarge { .. } => {
                 "strip the binary, and move embedded data to S3 or a Lambda layer".to_owned()
             }
+            Self::Zip { .. } => {
+                "zip the files again, in their folder: zip -X -r ../artifact.zip .".to_owned()
+            }
             _ => return None,
         })
     }

@@ -11,13 +11,13 @@
 pub(crate) mod archive;
 pub(crate) mod build;
 pub(crate) mod digest;
+mod directory;
 pub(crate) mod elf;
 mod error;
 pub(crate) mod python_tools;
 mod units;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ pub(crate) use self::elf::{Architecture, Glibc};
 pub(crate) use self::error::ArtifactError;
 use crate::artifact::python_tools::PythonTools;
 use crate::event::Events;
+use crate::platform::atomic_file;
 use crate::platform::private;
 
 /// Where an artifact comes from.
@@ -156,13 +157,10 @@ fn pack(recipe: &Recipe, source: &Path, folder: &Path) -> Result<Artifact, Artif
     })
 }
 
-/// Renames a complete file, so that an interrupt never leaves an incomplete zip.
 fn store(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
     let write = |error| io("write", path, error);
     private::create_dir_all(folder).map_err(write)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(write)?;
-    file.write_all(bytes).map_err(write)?;
-    file.persist(path).map(drop).map_err(|error| write(error.error))
+    atomic_file::write_private(path, bytes).map_err(write)
 }
 
 fn io(action: &'static str, path: &Path, source: std::io::Error) -> ArtifactError {

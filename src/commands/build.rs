@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::context::Context;
 use crate::artifact::python_tools::PythonTools;
 use crate::artifact::{self, Artifact};
 use crate::documents::{Body as _, BuildBody, BuiltZip};
 use crate::error::{Error, ErrorId, Result};
+use crate::platform::atomic_file;
 
 /// Build and check the zips only; needs no credentials, no Terraform and no stage
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,11 @@ pub(crate) struct Args {
     pub(super) into: PathBuf,
 }
 
+fn copy(from: &Path, into: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(into)?;
+    atomic_file::write(to, &std::fs::read(from)?)
+}
+
 pub(super) async fn run(context: &Context, Args { into }: &Args) -> Result<()> {
     let settings = context.settings()?;
     let recipes: Vec<_> = settings.artifacts.iter().map(|artifact| artifact.recipe.clone()).collect();
@@ -35,7 +41,7 @@ pub(super) async fn run(context: &Context, Args { into }: &Args) -> Result<()> {
     let mut zips = BTreeMap::new();
     for Artifact { name, path, sha256, size, .. } in artifacts {
         let zip = into.join(format!("{name}.zip"));
-        std::fs::create_dir_all(into).and_then(|()| std::fs::copy(&path, &zip)).map_err(|error| {
+        copy(&path, into, &zip).map_err(|error| {
             Error::preflight(ErrorId::BuildNotWritten, format!("failed to write {}", zip.display()))
                 .because(error)
                 .hint("name a folder that can be written with --into")

@@ -7,6 +7,7 @@ use clap::Command;
 use super::context::Context;
 use crate::documents::{Body as _, ManBody};
 use crate::error::{Error, ErrorId, Result};
+use crate::platform::atomic_file;
 
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]
@@ -53,7 +54,7 @@ pub(super) fn man(context: &Context, command: Command, args: &ManArgs) -> Result
     };
     std::fs::create_dir_all(dir).map_err(not_written)?;
     for (name, bytes) in &pages {
-        std::fs::write(dir.join(name), bytes).map_err(not_written)?;
+        atomic_file::write(&dir.join(name), bytes).map_err(not_written)?;
     }
     let names: Vec<String> = pages.into_iter().map(|(name, _)| name).collect();
     let text = format!("{} pages in {}\n", names.len(), dir.display());

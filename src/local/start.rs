@@ -1,7 +1,6 @@
 //! Starts the two servers of the local stage, and stops both if the start fails.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Child;
@@ -17,6 +16,7 @@ use super::state::{self, State};
 use super::stop::stop;
 use crate::artifact::python_tools::PythonTools;
 use crate::event::Events;
+use crate::platform::atomic_file;
 use crate::platform::private;
 use crate::platform::process::Command;
 use crate::platform::process_identity::ProcessIdentity;
@@ -40,8 +40,7 @@ pub(crate) async fn start(
     private::create_dir_all(&tmp).map_err(|e| LocalError::io(&tmp, e))?;
     for (name, text) in LAUNCHER {
         let path = folder.join(name);
-        let file = private::create(&path);
-        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| LocalError::io(&path, e))?;
+        atomic_file::write_private(&path, text.as_bytes()).map_err(|e| LocalError::io(&path, e))?;
     }
 
     // Both ports are reserved at the same time, so that they differ.

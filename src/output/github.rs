@@ -2,7 +2,6 @@
 //!
 //! `harmless` sees to it that no other text is a command.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use super::harmless::github_data;
@@ -48,11 +47,6 @@ pub(super) fn outputs(values: &[(&str, &str)], delimiter: &str) -> String {
         .iter()
         .map(|(name, value)| format!("{name}<<ghadelimiter_{delimiter}\n{value}\nghadelimiter_{delimiter}\n"))
         .collect()
-}
-
-pub(super) fn append(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
-    file.write_all(text.as_bytes())
 }
 
 /// The path of a layer's file, relative to the repository. Resolves `..` to modules in other folders.

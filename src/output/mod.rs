@@ -36,7 +36,7 @@ use self::stdout::{unwritten, write_json, write_out};
 use crate::documents::LogLine;
 use crate::error::{EXIT_CHANGES, Error, ErrorId, Result};
 use crate::event::Events;
-use crate::platform::variables;
+use crate::platform::{atomic_file, variables};
 
 pub(crate) use self::options::Options;
 pub(crate) use self::usage::usage;
@@ -264,11 +264,11 @@ impl Report {
         let mut failed = Vec::new();
         if let Some(path) = file("GITHUB_STEP_SUMMARY") {
             let used = path.metadata().map_or(0, |file| file.len());
-            failed.extend(github::append(&path, &summary(used)).err().map(|error| (path, error)));
+            failed.extend(atomic_file::append(&path, &summary(used)).err().map(|error| (path, error)));
         }
         if let Some(path) = file("GITHUB_OUTPUT") {
             let text = github::outputs(outputs, &crate::platform::unique_id());
-            failed.extend(github::append(&path, &text).err().map(|error| (path, error)));
+            failed.extend(atomic_file::append(&path, &text).err().map(|error| (path, error)));
         }
         for (path, error) in failed {
             let text = format!("failed to write {}: {error}", path.display());

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::harmless::html;
 use super::timeline::{Span, State, Timeline, Work};
+use crate::platform::atomic_file;
 use crate::platform::private;
 
 const STYLE: &str = include_str!("timings.css");
@@ -31,7 +32,7 @@ pub(super) fn write(
     if let Some(folder) = path.parent() {
         private::create_dir_all(folder)?;
     }
-    std::fs::write(path, page(title, timeline, now))
+    atomic_file::write(path, page(title, timeline, now).as_bytes())
 }
 
 /// The timeline must be closed.

@@ -1,6 +1,7 @@
-//! The operating system: child processes, process identities, file locks, private files, the boot clock and
+//! The operating system: child processes, process identities, files and their modes, file locks, the boot clock and
 //! environment variables.
 
+pub(crate) mod atomic_file;
 pub(crate) mod clock;
 pub(crate) mod file_lock;
 pub(crate) mod private;

@@ -50,8 +50,9 @@ impl Session {
         Ok(())
     }
 
-    /// Reads a layer's state. S3 answers only if the bucket belongs to the expected account.
-    async fn state(&self, layer: &str) -> Result<Option<Stored>> {
+    /// The state of a layer; `None` before the first apply. S3 answers only if the bucket belongs to the expected
+    /// account.
+    pub(crate) async fn state(&self, layer: &str) -> Result<Option<Stored>> {
         let state = self.read_state(layer).await?;
         self.state_bucket_is_proven.store(true, Ordering::Relaxed);
         Ok(state)

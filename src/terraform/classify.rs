@@ -65,7 +65,7 @@ fn classify(diagnostics: &[Diagnostic], process_error: &str) -> Option<Reason> {
     let has = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
     let reason = if has(&["Saved plan is stale"]) {
         Reason::StalePlan
-    } else if has(&["no space left on device"]) {
+    } else if has(&["no space left on device", "disk quota exceeded"]) {
         Reason::DiskFull
     } else if has(&["Backend configuration changed", "Backend type changed"]) {
         Reason::BackendChanged

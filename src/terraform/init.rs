@@ -21,9 +21,14 @@ use super::layers::{Layer, is_configuration};
 use super::lock_file;
 use super::mirror::Search;
 use super::source::literal;
+use crate::platform::atomic_file;
 
 /// The file with the hash, in the layer's data folder.
 const MARKER: &str = "deployctl-init";
+
+/// Files in the layer's data folder that Terraform writes in place, and does not start without. Neither
+/// contains anything that `init` does not write again: the settings of the backend, and the list of modules.
+const WRITTEN_IN_PLACE: [&str; 2] = ["terraform.tfstate", "modules/modules.json"];
 
 /// The delays before `init` is retried after a network error.
 const RETRY_DELAYS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
@@ -43,9 +48,11 @@ const TRANSIENT: &[&str] = &[
 
 pub(super) fn is_needed(driver: &Driver, layer: &Layer) -> Result<bool, Failure> {
     layer.check()?;
-    let marker = driver.prepared_data_dir(layer)?.join(MARKER);
+    let data_dir = driver.prepared_data_dir(layer)?;
     driver.mirrors(layer).use_given()?;
-    Ok(std::fs::read_to_string(&marker).map_or(true, |hash| hash != fingerprint(driver, layer)))
+    let unchanged =
+        std::fs::read_to_string(data_dir.join(MARKER)).is_ok_and(|hash| hash == fingerprint(driver, layer));
+    Ok(!unchanged || damaged_files(&data_dir).next().is_some())
 }
 
 /// Runs `init`, and stores the hash of its inputs.
@@ -53,17 +60,34 @@ pub(super) async fn run(driver: &Driver, layer: &Layer) -> Result<(), Failure> {
     let data_dir = driver.prepared_data_dir(layer)?;
     // A failed init must not be reused.
     forget(&data_dir);
+    remove_damaged(&data_dir)?;
     init(driver, layer).await?;
     // Computed afterwards, because the first init writes the lock file.
     let hash = fingerprint(driver, layer);
     let marker = data_dir.join(MARKER);
-    std::fs::write(&marker, hash).map_err(|e| Failure::io(format!("write {}", marker.display()), e))
+    atomic_file::write_private(&marker, hash.as_bytes())
+        .map_err(|e| Failure::io(format!("write {}", marker.display()), e))
 }
 
 /// Makes the next run start with `init`.
 pub(super) fn forget(data_dir: &Path) {
     // The file may be missing. If the folder is not writable, the next write reports it.
     drop(std::fs::remove_file(data_dir.join(MARKER)));
+}
+
+/// Removes what an `init` that was killed, or that ran on a full disk, has left half-written.
+fn remove_damaged(data_dir: &Path) -> Result<(), Failure> {
+    for file in damaged_files(data_dir) {
+        std::fs::remove_file(&file).map_err(|e| Failure::io(format!("remove {}", file.display()), e))?;
+    }
+    Ok(())
+}
+
+fn damaged_files(data_dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let is_damaged = |file: &PathBuf| {
+        std::fs::read(file).is_ok_and(|text| serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_err())
+    };
+    WRITTEN_IN_PLACE.map(|name| data_dir.join(name)).into_iter().filter(is_damaged)
 }
 
 async fn init(driver: &Driver, layer: &Layer) -> Result<(), Failure> {

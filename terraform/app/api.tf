@@ -47,8 +47,8 @@ locals {
 
   # The two resources by their names in the map in functions.tf.
   resources = {
-    users = { id = aws_api_gateway_resource.users.id, path_parameters = [] }
-    user  = { id = aws_api_gateway_resource.user.id, path_parameters = ["userId"] }
+    users = { id = aws_api_gateway_resource.users.id, path = "/demo/users", path_parameters = [] }
+    user  = { id = aws_api_gateway_resource.user.id, path = "/demo/users/{userId}", path_parameters = ["userId"] }
   }
 
   # The URI that API Gateway invokes for each function. Its version is a stage variable named after the function's
@@ -63,7 +63,7 @@ locals {
 }
 
 resource "aws_api_gateway_method" "this" {
-  # checkov:skip=CKV_AWS_59: the authorizer is optional (authorizer_enabled)
+  # checkov:skip=CKV_AWS_59: authorization is a variable, and "none" has to be set
   # checkov:skip=CKV2_AWS_53: the functions validate requests and return their own error messages
 
   for_each = local.routes
@@ -73,8 +73,8 @@ resource "aws_api_gateway_method" "this" {
   http_method = each.value.http_method
 
   # NONE allows every caller.
-  authorization = var.authorizer_enabled ? "CUSTOM" : "NONE"
-  authorizer_id = one(aws_api_gateway_authorizer.this[*].id)
+  authorization = { lambda = "CUSTOM", cognito = "COGNITO_USER_POOLS", none = "NONE" }[var.authorization]
+  authorizer_id = one(concat(aws_api_gateway_authorizer.this[*].id, aws_api_gateway_authorizer.cognito[*].id))
 
   request_parameters = {
     for name in local.resources[each.value.resource].path_parameters :

@@ -1,8 +1,8 @@
-# The optional custom authorizer. Like the other functions it is pinned to a version by a stage variable, so that a
+# The Lambda authorizer, if authorization is lambda. Like the other functions it is pinned to a version by a stage variable, so that a
 # release or a rollback switches it together with them.
 
 resource "aws_api_gateway_authorizer" "this" {
-  count = var.authorizer_enabled ? 1 : 0
+  count = var.authorization == "lambda" ? 1 : 0
 
   name        = local.functions["authorizer"].name
   rest_api_id = aws_api_gateway_rest_api.this.id

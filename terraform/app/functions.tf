@@ -22,7 +22,7 @@ locals {
       authorizer = { artifact = "authorizer", resource = null, http_method = null }
     } :
     key => merge(function, { name = "${local.name}-${replace(key, "_", "-")}" })
-    if key != "authorizer" || var.authorizer_enabled || var.authorizer_retained
+    if key != "authorizer" || var.authorization == "lambda" || var.authorizer_retained
   }
 
   # Derived from the names, not read from the resources: otherwise a plan that changes a function would also show a
@@ -70,6 +70,10 @@ resource "aws_lambda_function" "this" {
 
   # Publishes a version after a change of the configuration, which otherwise would not affect the pinned versions.
   publish = true
+
+  # Wrong credentials are costly to check. With a limit, they cannot use up the concurrency of the account, which the
+  # other functions need.
+  reserved_concurrent_executions = each.key == "authorizer" ? var.authorizer_concurrency : null
 
   memory_size = var.function_memory_mb
   timeout     = var.function_timeout_seconds

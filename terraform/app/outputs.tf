@@ -45,7 +45,12 @@ output "function_log_groups" {
   value       = { for key, group in aws_cloudwatch_log_group.function : key => group.name }
 }
 
-output "authorizer_enabled" {
-  description = "Whether requests go through the custom authorizer."
-  value       = var.authorizer_enabled
+output "authorization" {
+  description = "Who may call the API: lambda, cognito or none."
+  value       = var.authorization
+}
+
+output "user_pool" {
+  description = "The ids of the user pool and of its client; null without a pool."
+  value       = try({ id = aws_cognito_user_pool.this[0].id, client_id = aws_cognito_user_pool_client.this[0].id }, null)
 }

@@ -11,7 +11,7 @@ locals {
       MISSING_AUTHENTICATION_TOKEN = { code = "no_such_route", status = "403" }
       THROTTLED                    = { code = "throttled", status = "429" }
     },
-    var.authorizer_enabled ? { UNAUTHORIZED = { code = "unauthorized", status = "401" } } : {},
+    var.authorization != "none" ? { UNAUTHORIZED = { code = "unauthorized", status = "401" } } : {},
   )
 }
 
@@ -30,7 +30,7 @@ resource "aws_api_gateway_gateway_response" "this" {
     { for header, value in local.cors_headers : "gatewayresponse.header.${header}" => value },
     # A 401 must have this header (RFC 9110, 11.6.1).
     each.key != "UNAUTHORIZED" ? {} : {
-      "gatewayresponse.header.WWW-Authenticate" = "'Basic realm=\"users\", Bearer realm=\"users\"'"
+      "gatewayresponse.header.WWW-Authenticate" = var.authorization == "cognito" ? "'Bearer realm=\"users\"'" : "'Basic realm=\"users\", Bearer realm=\"users\"'"
     },
   )
 }

@@ -99,6 +99,27 @@ resource "aws_api_gateway_method_settings" "all" {
   }
 }
 
+# A limit for each method by itself: whoever calls one of them too often, with credentials or without, gets 429 there, and
+# the others still answer. API Gateway counts a request before it asks the authorizer.
+resource "aws_api_gateway_method_settings" "method" {
+  # checkov:skip=CKV_AWS_225: a cached response could belong to another user or to an old release
+
+  for_each = aws_api_gateway_method.this
+
+  rest_api_id = each.value.rest_api_id
+  stage_name  = aws_api_gateway_stage.this.stage_name
+  method_path = "${trimprefix(local.resources[local.routes[each.key].resource].path, "/")}/${each.value.http_method}"
+
+  # A method takes nothing from the settings for all methods.
+  settings {
+    metrics_enabled        = true
+    logging_level          = var.api_log_level
+    data_trace_enabled     = false
+    throttling_rate_limit  = var.throttling.rate_limit
+    throttling_burst_limit = var.throttling.burst_limit
+  }
+}
+
 resource "aws_cloudwatch_log_group" "access" {
   # checkov:skip=CKV_AWS_158: CloudWatch encrypts with its default key
   # checkov:skip=CKV_AWS_338: the retention is a variable

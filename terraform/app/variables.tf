@@ -142,7 +142,7 @@ variable "redis_replicas" {
 variable "redis_transit_encryption" {
   description = "TLS between the functions and Redis: off, preferred (the functions use TLS, Redis accepts both; a migration step from off to required) or required."
   type        = string
-  default     = "off"
+  default     = "required"
 
   validation {
     condition     = contains(["off", "preferred", "required"], var.redis_transit_encryption)
@@ -268,7 +268,7 @@ variable "log_retention_days" {
 }
 
 variable "throttling" {
-  description = "Throttling of the stage, for all methods together: requests per second, and burst."
+  description = "Throttling of each method by itself: requests per second, and burst."
   type = object({
     rate_limit  = number
     burst_limit = number
@@ -284,16 +284,55 @@ variable "throttling" {
   }
 }
 
+variable "authorization" {
+  description = "Who may call the API: lambda (users of the Lambda authorizer, with their rights), cognito (users of a Cognito user pool) or none (everybody)."
+  type        = string
+  default     = "lambda"
+
+  validation {
+    condition     = contains(["lambda", "cognito", "none"], var.authorization)
+    error_message = "authorization must be lambda, cognito or none."
+  }
+}
+
 variable "authorizer_enabled" {
-  description = "Whether requests go through the custom authorizer."
+  description = "Replaced by authorization."
+  type        = bool
+  default     = null
+
+  validation {
+    condition     = var.authorizer_enabled == null
+    error_message = "authorizer_enabled was replaced. Instead of true, write authorization = \"lambda\"; instead of false, authorization = \"none\"."
+  }
+}
+
+variable "authorizer_retained" {
+  description = "Whether to keep the authorizer's function when authorization is no longer lambda. Set it in the release that changes authorization: the previous release needs the function until the switch and for a rollback."
   type        = bool
   default     = false
 }
 
-variable "authorizer_retained" {
-  description = "Whether to keep the authorizer's function while the authorizer is disabled. Set it in the release that disables the authorizer: the previous release needs the function until the switch and for a rollback."
+variable "authorizer_concurrency" {
+  description = "How many invocations of the authorizer may run at the same time, reserved from the concurrency of the account; null for no limit of its own."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.authorizer_concurrency == null || try(var.authorizer_concurrency >= 1 && floor(var.authorizer_concurrency) == var.authorizer_concurrency, false)
+    error_message = "authorizer_concurrency must be a whole number of at least 1: with 0, no request would be authorized."
+  }
+}
+
+variable "user_pool_retained" {
+  description = "Whether to keep the user pool and its users when authorization is no longer cognito. The previous release needs the pool until the switch and for a rollback."
   type        = bool
   default     = false
+}
+
+variable "user_pool_deletion_protection" {
+  description = "Whether Cognito refuses to delete the user pool. false for stages that are thrown away."
+  type        = bool
+  default     = true
 }
 
 variable "authorizer_ttl_seconds" {

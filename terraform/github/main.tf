@@ -59,6 +59,7 @@ module "permissions" {
 
   redis_auth_secret_arn  = each.value.redis_auth_secret_arn
   redis_auth_kms_key_arn = each.value.redis_auth_kms_key_arn
+  user_pool              = each.value.user_pool
   domain                 = each.value.domain
 }
 

@@ -165,7 +165,7 @@ impl Suite {
         project.edit(
             "deployctl.toml",
             "# A real account looks like this:",
-            "[stages.next]\nlocal = true\nvariables = { artifact_bucket_force_destroy = true }\n",
+            "[stages.next]\nlocal = true\nvariables = { artifact_bucket_force_destroy = true, authorization = \"none\", redis_transit_encryption = \"off\" }\n",
         );
         // Builds the Lambdas, and makes the first stage. What follows deals with bytes, and not with cargo.
         project.json(&["release", "--version", "0.1.0"]).await;

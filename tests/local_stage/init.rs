@@ -395,6 +395,7 @@ async fn from_init_to_a_release_and_a_diagnosis() {
         "functions",
         "limits-api_gateway",
         "limits-lambda",
+        "open-routes",
         "ownership-api",
         "ownership-source",
         "permissions",

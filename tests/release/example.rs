@@ -599,7 +599,7 @@ impl Story {
 
     /// The very bytes of this stage on another, without building; and back again there.
     async fn a_promotion(&self) {
-        let stage = "\n[stages.next]\nlocal = true\nvariables = { artifact_bucket_force_destroy = true }\n";
+        let stage = "\n[stages.next]\nlocal = true\nvariables = { artifact_bucket_force_destroy = true, authorization = \"none\", redis_transit_encryption = \"off\" }\n";
         let settings = std::fs::read_to_string(self.project.dir.join("deployctl.toml")).unwrap();
         std::fs::write(self.project.dir.join("deployctl.toml"), settings + stage).unwrap();
         let promote = ["promote", "--version", "1.1.0", "--from", "local", "--to", "next"];
@@ -645,10 +645,10 @@ impl Story {
         let redis = Redis::of(&self.project.dir);
         redis.add_users().await;
         let variables = format!(
-            "{{ artifact_bucket_force_destroy = true, authorizer_enabled = true, cors_allow_origin = \"{ORIGIN}\", \
+            "{{ artifact_bucket_force_destroy = true, authorization = \"lambda\", redis_transit_encryption = \"off\", cors_allow_origin = \"{ORIGIN}\", \
              throttling = {{ rate_limit = 5000, burst_limit = 5000 }} }}"
         );
-        let now = "local = true\nvariables = { artifact_bucket_force_destroy = true }";
+        let now = "local = true\nvariables = { artifact_bucket_force_destroy = true, authorization = \"none\", redis_transit_encryption = \"off\" }";
         self.project.edit("deployctl.toml", now, &format!("local = true\nvariables = {variables}"));
         let program = self.project.program.clone().with("DEPLOYCTL_PROBE_AUTHORIZATION", ALL);
         let args = ["release", "--version", "1.3.0", "--stage", "next", "--output", "json"];

@@ -160,6 +160,18 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Runs a command that cannot write more than `blocks` of 512 bytes to a file, as on a disk that is full. The pipes of
+    /// its output have no limit.
+    pub(crate) async fn run_with_files_of(&self, blocks: u32, args: &[&str]) -> CommandOutput {
+        let limit = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        let mut command = tokio::process::Command::new("sh");
+        command.args(["-c", &limit, env!("CARGO_BIN_EXE_deployctl")]).args(args);
+        command.current_dir(&self.dir).env_clear().envs(self.env.iter().cloned()).stdin(Stdio::null());
+        CommandOutput::of(command.output().await.unwrap())
+    }
+}
+
 impl CommandOutput {
     /// The output of a process that has ended.
     pub(crate) fn of(output: std::process::Output) -> Self {

@@ -80,6 +80,43 @@ async fn a_plan_that_did_not_fit_on_the_disk_is_refused() {
     assert!(matches!(*failure.reason, Reason::PlanNotWritten), "{failure:?}");
 }
 
+/// Damages of files that Terraform writes in place: as a script that runs in the layer.
+const DAMAGES: [&str; 4] = [
+    ": > \"$TF_DATA_DIR/terraform.tfstate\"",
+    "printf '{\"version\": 3, \"ser' > \"$TF_DATA_DIR/terraform.tfstate\"",
+    "mkdir -p \"$TF_DATA_DIR/modules\"; printf '{\"Mod' > \"$TF_DATA_DIR/modules/modules.json\"",
+    ": > \"$TF_DATA_DIR/terraform.tfstate\"; mkdir -p \"$TF_DATA_DIR/modules\"; : > \"$TF_DATA_DIR/modules/modules.json\"",
+];
+
+const WITH_BACKEND_AND_MODULE: &str =
+    "terraform {\n  backend \"local\" {}\n}\n\nmodule \"m\" {\n  source = \"./m\"\n}\n";
+
+#[tokio::test]
+async fn an_init_that_was_killed_or_ran_on_a_full_disk_is_repeated() {
+    let project = Project::new(WITH_BACKEND_AND_MODULE).await;
+    std::fs::create_dir(project.layer.dir.join("m")).unwrap();
+    std::fs::write(project.layer.dir.join("m/main.tf"), "output \"one\" {\n  value = 1\n}\n").unwrap();
+    let terraform = std::fs::read_to_string(&project.driver.terraform.program).unwrap();
+    for damage in DAMAGES {
+        // Killed in the middle of the first one.
+        std::fs::remove_dir_all(project.driver.data_dir(&project.layer)).ok();
+        pretend(&project, &format!("{damage}; kill -9 $$"));
+        project.driver.init_if_needed(&project.layer).await.unwrap_err();
+        std::fs::write(&project.driver.terraform.program, &terraform).unwrap();
+        assert!(project.driver.init_if_needed(&project.layer).await.unwrap(), "{damage}");
+        project.plan().await.unwrap();
+
+        // Damaged after a complete one.
+        let data_dir = project.driver.data_dir(&project.layer);
+        let damaged =
+            std::process::Command::new("sh").args(["-c", damage]).env("TF_DATA_DIR", &data_dir).status();
+        assert!(damaged.unwrap().success());
+        assert!(project.driver.init_if_needed(&project.layer).await.unwrap(), "{damage}");
+        project.plan().await.unwrap();
+        assert!(!project.driver.init_if_needed(&project.layer).await.unwrap(), "{damage}");
+    }
+}
+
 #[tokio::test]
 async fn resources_that_need_each_other_are_a_cycle() {
     let mut project = Project::ready(CONFIGURATION).await;

@@ -40,6 +40,25 @@ async fn providers_come_from_the_mirror_that_is_given() {
     assert_eq!(project.calls(), ["init"]);
 }
 
+#[tokio::test]
+async fn a_provider_that_was_half_copied_is_installed_again() {
+    let mut project = Project::new(PROVIDER).await;
+    project.driver.provider_mirror = Some(mirror(&project.dir));
+    project.driver.init_if_needed(&project.layer).await.unwrap();
+    let data_dir = project.driver.data_dir(&project.layer);
+    let versions = data_dir.join("providers/registry.terraform.io/deployctl-tests/fake/1.0.0");
+    let package = std::fs::read_dir(versions).unwrap().next().unwrap().unwrap().path();
+    let program = package.join("terraform-provider-fake_v1.0.0");
+    let whole = std::fs::read(&program).unwrap();
+    // Instead of the link to the mirror, as after the download of a zip.
+    std::fs::remove_file(&package).unwrap();
+    std::fs::create_dir(&package).unwrap();
+    std::fs::write(&program, &whole[..4]).unwrap();
+    std::fs::remove_file(data_dir.join("deployctl-init")).unwrap();
+    assert!(project.driver.init_if_needed(&project.layer).await.unwrap());
+    assert_eq!(std::fs::read(&program).unwrap(), whole);
+}
+
 fn make_registry_unreachable(project: &mut Project) {
     for name in ["HTTPS_PROXY", "https_proxy"] {
         project.driver.env.insert(name.into(), Some("http://127.0.0.1:1".into()));

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::credentials::{Credentials, Event, UserName};
 use crate::policy::{AuthorizerResponse, policy};
+use crate::refusals::Refusals;
 use crate::rights::Record;
 use crate::secret::{self, SecretError};
 use shared::aws_secret::SecretClient;
@@ -55,12 +56,13 @@ impl From<AuthorizerError> for Diagnostic {
 #[derive(Debug)]
 pub struct Authorizer {
     connection: Connection,
+    refusals: Refusals,
 }
 
 impl Authorizer {
     /// Creates the authorizer without connecting to Redis.
     pub fn new(redis: &RedisSettings, secrets: SecretClient) -> Result<Self, ConnectionError> {
-        Ok(Self { connection: Connection::new(redis, secrets)? })
+        Ok(Self { connection: Connection::new(redis, secrets)?, refusals: Refusals::default() })
     }
 
     /// Connects ahead of the first request, if Redis can be reached.
@@ -95,17 +97,26 @@ impl Authorizer {
         let event = Some(event).filter(Value::is_object).ok_or(AuthorizerError::InvalidEvent)?;
         let event: Event = serde_json::from_value(event).map_err(|_| AuthorizerError::InvalidEvent)?;
         let method_arn = event.method_arn.as_deref().ok_or(AuthorizerError::InvalidEvent)?;
-        let Credentials { name, secret } =
-            Credentials::from_event(&event).ok_or(AuthorizerError::Unauthorized)?;
-        let Some(record) = self.record(&name).await? else {
-            // An unknown name takes as long as a wrong secret, so that the time does not reveal which names exist.
-            secret::verify_unknown_user(&secret).map_err(AuthorizerError::DamagedSecret)?;
-            return Err(AuthorizerError::Unauthorized);
-        };
-        if !secret::verify(&secret, &record.secret).map_err(AuthorizerError::DamagedSecret)? {
+        let credentials = Credentials::from_event(&event).ok_or(AuthorizerError::Unauthorized)?;
+        let record = self.record(&credentials.name).await?;
+        let stored = record.as_ref().map(|record| record.secret.as_str());
+        if self.refusals.contain(&credentials, stored) {
             return Err(AuthorizerError::Unauthorized);
         }
-        policy(&name, method_arn, &record.allow).ok_or(AuthorizerError::InvalidEvent)
+        let matches = match stored {
+            Some(stored) => secret::verify(&credentials.secret, stored),
+            // An unknown name takes as long as a wrong secret, so that the time does not reveal which names exist.
+            None => secret::verify_unknown_user(&credentials.secret),
+        };
+        match (matches.map_err(AuthorizerError::DamagedSecret)?, record) {
+            (true, Some(record)) => {
+                policy(&credentials.name, method_arn, &record.allow).ok_or(AuthorizerError::InvalidEvent)
+            }
+            (_, record) => {
+                self.refusals.add(credentials, record.map(|record| record.secret));
+                Err(AuthorizerError::Unauthorized)
+            }
+        }
     }
 
     async fn record(&self, name: &UserName) -> Result<Option<Record>, AuthorizerError> {

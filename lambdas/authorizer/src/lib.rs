@@ -7,6 +7,7 @@
 //! ```
 //!
 //! - Missing credentials, an unknown user and a wrong secret are the same error, `Unauthorized` (401), after the same time.
+//! - The same wrong credentials are hashed once by each execution environment.
 //! - The policy contains every route that the user may call, because API Gateway caches it for all routes.
 //! - The rights of a user are stored in Redis. `cargo run -p authorizer --example add_user` sets them.
 //! - If Redis cannot be reached or a record is damaged, the result is an error (500), not a policy.
@@ -14,5 +15,6 @@
 pub mod authorizer;
 pub mod credentials;
 pub mod policy;
+pub mod refusals;
 pub mod rights;
 pub mod secret;

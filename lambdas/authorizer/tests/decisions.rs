@@ -90,15 +90,46 @@ async fn an_unknown_name_takes_as_long_as_a_wrong_secret() -> TestResult {
     let authorizer = authorizer(redis.port)?;
     // The fastest of several runs, to exclude delays by other processes.
     let mut fastest = [Duration::MAX; 2];
-    for _ in 0..5 {
-        for (best, header) in fastest.iter_mut().zip(["Bearer ada.wrong", "Bearer nobody.wrong"]) {
+    for round in 0..5 {
+        for (best, name) in fastest.iter_mut().zip(["ada", "nobody"]) {
+            let header = format!("Bearer {name}.wrong{round}");
             let started = Instant::now();
-            assert!(authorizer.decide(event(Some(header)), LogContext::default()).await.is_err());
+            assert!(authorizer.decide(event(Some(&header)), LogContext::default()).await.is_err());
             *best = (*best).min(started.elapsed());
         }
     }
     let [known, unknown] = fastest;
     assert!(unknown > known / 2 && known > unknown / 2, "known {known:?}, unknown {unknown:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_same_wrong_credentials_are_hashed_once_and_never_refuse_the_right_ones() -> TestResult {
+    let redis = RedisServer::start()?;
+    add_user(&redis, "ada", &reads_users())?;
+    let authorizer = authorizer(redis.port)?;
+    authorizer.connect().await;
+    let duration = async |header: &str| {
+        let started = Instant::now();
+        let refused = authorizer.decide(event(Some(header)), LogContext::default()).await.is_err();
+        (refused, started.elapsed())
+    };
+    for header in ["Bearer ada.later", "Bearer nobody.s3cret"] {
+        let (refused, first) = duration(header).await;
+        let mut again = Duration::MAX;
+        for _ in 0..20 {
+            again = again.min(duration(header).await.1);
+        }
+        assert!(refused && again < first / 4, "{header}: {first:?}, then {again:?}");
+    }
+    // Nobody else is affected, and what was refused becomes valid at once.
+    assert!(!duration("Bearer ada.s3cret").await.0);
+    add_user(&redis, "nobody", &reads_users())?;
+    assert!(!duration("Bearer nobody.s3cret").await.0);
+    let record = json!({ "secret": secret::hash("later", b"0123456789abcdef")?, "allow": reads_users() });
+    redis.command::<()>(&["SET", "auth_user_ada", &record.to_string()])?;
+    assert!(!duration("Bearer ada.later").await.0);
+    assert!(duration("Bearer ada.s3cret").await.0);
     Ok(())
 }
 

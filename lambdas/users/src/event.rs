@@ -43,7 +43,7 @@ pub struct Request {
     pub user_id: Option<String>,
     /// The query parameters, not validated.
     pub query: Query,
-    /// The user name from the authorizer, if there is one.
+    /// The user name from the authorizer or the user pool, if there is one.
     pub caller: Option<String>,
     /// The release, from the stage variable `release`.
     pub release: Option<String>,
@@ -90,7 +90,11 @@ impl Request {
         let mut parameter = |name: &str| query.remove(name).flatten();
         let query = Query { limit: parameter("limit"), cursor: parameter("cursor"), duplicate };
         let context = request_context.and_then(|context| context.authorizer);
-        let caller = context.and_then(|mut all| all.remove("user"));
+        // The Lambda authorizer passes the name itself; for a user pool, API Gateway passes the claims of the token.
+        let caller = context.and_then(|mut all| {
+            let claim = all.get("claims").and_then(|claims| claims.get("cognito:username")).cloned();
+            all.remove("user").or(claim)
+        });
         Ok(Self {
             method: http_method.ok_or_else(|| not_an_event("it has no httpMethod"))?,
             user_id: path_parameters.and_then(|mut all| all.remove("userId")).flatten(),
@@ -132,6 +136,18 @@ mod tests {
         Request::from_event(event)
             .and_then(|request| request.body().map(Cow::into_owned))
             .map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn the_caller_is_the_user_of_the_authorizer_or_of_the_user_pool() {
+        let caller = |authorizer: &str| {
+            let event = format!(r#"{{"httpMethod":"GET","requestContext":{{"authorizer":{authorizer}}}}}"#);
+            Request::from_event(&event).ok().and_then(|request| request.caller)
+        };
+        assert_eq!(caller(r#"{"user":"ada"}"#).as_deref(), Some("ada"));
+        assert_eq!(caller(r#"{"claims":{"cognito:username":"ada","sub":"1"}}"#).as_deref(), Some("ada"));
+        assert_eq!(caller(r#"{"claims":{"sub":"1"}}"#), None);
+        assert_eq!(caller("null"), None);
     }
 
     #[test]

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::artifact::digest::Sha256;
 use crate::error::{Error, ErrorId, Kind};
 use crate::event::{Event, Events};
-use crate::platform::file_lock;
 use crate::platform::process::{Command, Failure, ProcessError};
 use crate::platform::variables;
+use crate::platform::{atomic_file, file_lock};
 
 /// The oldest Python that the pinned packages run on.
 const OLDEST_PYTHON: (u32, u32) = (3, 10);
@@ -251,7 +251,7 @@ fn create_private(dir: &Path) -> std::io::Result<()> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), PythonToolsError> {
-    std::fs::write(path, bytes).map_err(|e| io(path, e))
+    atomic_file::write_private(path, bytes).map_err(|e| io(path, e))
 }
 
 fn io(path: &Path, source: std::io::Error) -> PythonToolsError {

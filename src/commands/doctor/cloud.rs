@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::unread::unread;
-use super::{buckets, limits, permissions};
+use super::{buckets, limits, open, permissions};
 use crate::artifact::Glibc;
 use crate::aws::{Aws, retry};
 use crate::documents::doctor::{Finding, Severity};
@@ -19,6 +19,7 @@ use crate::project::contract::Contract;
 use crate::project::session::{Access, Session};
 use crate::project::settings::Settings;
 use crate::release::calls::{Calls, UnversionedCall};
+use crate::release::definition::Definition;
 use crate::release::deployment_description::DeploymentDescription;
 use crate::release::partition::domain;
 use crate::release::plan;
@@ -155,8 +156,8 @@ async fn running(session: &Session, contract: &Contract) -> Vec<Finding> {
         let name = target.name.to_string();
         async move { (session.aws.function_facts(&name).await, name) }
     }));
-    let (functions, calls, stage) =
-        futures::join!(functions, calls(session, contract), pointer(session, contract));
+    let (functions, api, stage, redis) =
+        futures::join!(functions, api(session, contract), pointer(session, contract), open::redis(session));
     let mut findings = Vec::new();
     for (facts, name) in functions {
         match facts {
@@ -175,11 +176,15 @@ async fn running(session: &Session, contract: &Contract) -> Vec<Finding> {
             format!("{} functions, ready for an update", contract.functions.len()),
         ));
     }
-    match calls {
-        Ok(calls) => findings.extend(unversioned(&calls)),
+    match api {
+        Ok((definition, calls)) => {
+            findings.extend(unversioned(&calls));
+            findings.push(open::routes(&definition, session.local.is_some()));
+        }
         Err(finding) => findings.push(finding),
     }
     findings.extend(stage);
+    findings.extend(redis);
     findings
 }
 
@@ -221,13 +226,14 @@ fn function(name: &str, facts: &crate::aws::inspect::FunctionFacts) -> Vec<Findi
     findings
 }
 
-/// The calls of the API as it is defined now.
-async fn calls(session: &Session, contract: &Contract) -> Result<Calls, Finding> {
+/// The API as it is defined now, and its calls.
+async fn api(session: &Session, contract: &Contract) -> Result<(Definition, Calls), Finding> {
     const CHECK: &str = "ownership-api";
     let aws_stage =
         session.aws_stage(contract).map_err(|error| Finding::of(CHECK, Severity::Unchecked, &error))?;
     let definition = aws_stage.definition().await.map_err(|failure| unread(CHECK, &failure))?;
-    Ok(Calls::of(&definition, &aws_stage.location(), plan::names(&contract.functions)))
+    let calls = Calls::of(&definition, &aws_stage.location(), plan::names(&contract.functions));
+    Ok((definition, calls))
 }
 
 /// Calls of functions of the contract that a switch does not move.

@@ -7,6 +7,7 @@ mod artifacts;
 mod buckets;
 mod cloud;
 mod limits;
+mod open;
 mod ownership;
 pub(crate) mod permissions;
 mod tools;

@@ -24,14 +24,23 @@ pub(crate) fn write(folder: &Path) -> Result<Vec<PathBuf>> {
         return Err(Error::usage(ErrorId::InitNotEmpty, message)
             .hint("nothing was written; name an empty folder, or one that does not exist"));
     }
-    let mut written = Vec::new();
+    // Dropping it removes the files of a failed run.
+    let complete = tempfile::tempdir_in(folder).map_err(|error| unwritable(folder, error))?;
     for (name, text) in FILES {
-        let path = folder.join(name);
+        let path = complete.path().join(name);
         let parent = path.parent().unwrap_or(folder);
         std::fs::create_dir_all(parent)
             .and_then(|()| std::fs::write(&path, text))
-            .map_err(|error| unwritable(&path, error))?;
-        written.push(PathBuf::from(name));
+            .map_err(|error| unwritable(&folder.join(name), error))?;
     }
-    Ok(written)
+    move_entries(complete.path(), folder).map_err(|error| unwritable(folder, error))?;
+    Ok(FILES.iter().map(|(name, _)| PathBuf::from(name)).collect())
+}
+
+fn move_entries(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        std::fs::rename(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }

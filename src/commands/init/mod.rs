@@ -33,6 +33,7 @@ use self::survey::Survey;
 use crate::commands::context::Context;
 use crate::documents::init::{Document, SettingsFile};
 use crate::error::{Error, ErrorId, Result};
+use crate::platform::atomic_file;
 use crate::project::settings::{FILE, Overrides, Settings};
 
 /// Set deployctl up in a Terraform project: write deployctl.toml and print a patch of all other changes
@@ -140,7 +141,7 @@ fn check(proposal: &Proposal) -> Result<()> {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).map_err(|error| {
+    atomic_file::write(path, text.as_bytes()).map_err(|error| {
         Error::usage(ErrorId::InitWrite, format!("failed to write {}", path.display())).because(error)
     })
 }

@@ -14,6 +14,10 @@ mock_provider "aws" {
     defaults = { json = "{}" }
   }
 
+  mock_resource "aws_cognito_user_pool" {
+    defaults = { id = "eu-west-1_Abc123", arn = "arn:aws:cognito-idp:eu-west-1:111111111111:userpool/eu-west-1_Abc123" }
+  }
+
   mock_data "aws_elasticache_replication_group" {
     defaults = { port = 6379 }
   }
@@ -101,18 +105,34 @@ run "by_default" {
 
   assert {
     condition = (
-      toset([for key, function in output.deployctl.functions : key]) == toset(["users_get", "users_post", "users_delete", "user_get", "user_patch", "user_delete"]) &&
-      length(aws_lambda_function.this) == 6
+      toset([for key, function in output.deployctl.functions : key]) == toset(["users_get", "users_post", "users_delete", "user_get", "user_patch", "user_delete", "authorizer"]) &&
+      length(aws_lambda_function.this) == 7
     )
-    error_message = "the deployctl output must contain each of the six functions once"
+    error_message = "the deployctl output must contain each of the seven functions once"
   }
 
   assert {
     condition = (
-      length(aws_api_gateway_authorizer.this) == 0 &&
-      alltrue([for method in aws_api_gateway_method.this : method.authorization == "NONE"])
+      length(aws_api_gateway_authorizer.this) == 1 && length(aws_cognito_user_pool.this) == 0 &&
+      alltrue([for method in aws_api_gateway_method.this : method.authorization == "CUSTOM" && method.authorizer_id == aws_api_gateway_authorizer.this[0].id])
     )
-    error_message = "there must be no authorizer unless it is enabled"
+    error_message = "every route must need credentials"
+  }
+
+  # Also a HEAD must not use up the limit of a GET.
+  assert {
+    condition = (
+      toset([for settings in aws_api_gateway_method_settings.method : settings.method_path]) == toset([
+        "demo/users/GET", "demo/users/HEAD", "demo/users/POST", "demo/users/DELETE",
+        "demo/users/{userId}/GET", "demo/users/{userId}/HEAD", "demo/users/{userId}/PATCH", "demo/users/{userId}/DELETE",
+      ]) &&
+      alltrue([
+        for settings in concat([aws_api_gateway_method_settings.all], values(aws_api_gateway_method_settings.method)) :
+        settings.settings[0].throttling_rate_limit == 100 && settings.settings[0].throttling_burst_limit == 200 &&
+        settings.settings[0].metrics_enabled && settings.settings[0].logging_level == "INFO"
+      ])
+    )
+    error_message = "each method must have a limit of its own"
   }
 
   # API Gateway may invoke published versions of these functions, and nothing else.
@@ -134,14 +154,14 @@ run "by_default" {
   assert {
     condition = alltrue([
       for function in aws_lambda_function.this :
-      function.environment[0].variables == tomap({ REDIS_DNS = "redis.example", REDIS_PORT = "6379" })
+      function.environment[0].variables == tomap({ REDIS_DNS = "redis.example", REDIS_PORT = "6379", REDIS_TLS = "true" })
     ])
     error_message = "variables with default values must not be set"
   }
 
   assert {
-    condition     = aws_elasticache_replication_group.redis.at_rest_encryption_enabled == "true" && !aws_elasticache_replication_group.redis.transit_encryption_enabled
-    error_message = "Redis must be encrypted at rest, and not in transit by default"
+    condition     = aws_elasticache_replication_group.redis.at_rest_encryption_enabled == "true" && aws_elasticache_replication_group.redis.transit_encryption_mode == "required"
+    error_message = "Redis must be encrypted at rest and in transit"
   }
 
   assert {
@@ -171,7 +191,7 @@ run "by_default" {
   }
 
   assert {
-    condition     = !aws_api_gateway_method_settings.all.settings[0].data_trace_enabled
+    condition     = alltrue([for settings in concat([aws_api_gateway_method_settings.all], values(aws_api_gateway_method_settings.method)) : !settings.settings[0].data_trace_enabled])
     error_message = "complete requests would be logged"
   }
 
@@ -194,7 +214,7 @@ run "another_version" {
   assert {
     condition = alltrue([
       for function in aws_lambda_function.this :
-      function.s3_key == "users/users-lambda-1.0.0.zip" && function.architectures == tolist(["x86_64"])
+      endswith(function.s3_key, "-lambda-1.0.0.zip") && function.architectures == tolist(["x86_64"])
     ])
     error_message = "Terraform would change the code of an existing function"
   }
@@ -202,8 +222,9 @@ run "another_version" {
 
 run "with_everything" {
   variables {
-    authorizer_enabled       = true
+    authorization            = "lambda"
     authorizer_ttl_seconds   = 60
+    authorizer_concurrency   = 20
     redis_transit_encryption = "required"
     redis_auth_secret_arn    = "arn:aws:secretsmanager:eu-west-1:111111111111:secret:redis-Ab12Cd"
     redis_auth_kms_key_arn   = "arn:aws:kms:eu-west-1:111111111111:key/0a1b2c3d"
@@ -233,6 +254,11 @@ run "with_everything" {
       strcontains(aws_api_gateway_authorizer.this[0].authorizer_uri, ":function:users-dev-authorizer:$${stageVariables.authorizer}/invocations")
     )
     error_message = "the authorizer must use its stage variable"
+  }
+
+  assert {
+    condition     = { for key, function in aws_lambda_function.this : key => function.reserved_concurrent_executions if function.reserved_concurrent_executions != null && function.reserved_concurrent_executions != -1 } == { authorizer = 20 }
+    error_message = "the authorizer alone must have a limit"
   }
 
   assert {
@@ -349,6 +375,7 @@ run "with_everything" {
 # The first of two releases that remove the authorizer: the routes do not use it, its function still exists.
 run "the_authorizer_leaves" {
   variables {
+    authorization         = "none"
     authorizer_retained   = true
     redis_auth_secret_arn = "arn:aws:ssm:eu-west-1:111111111111:parameter/users/redis"
 
@@ -373,10 +400,98 @@ run "the_authorizer_leaves" {
   }
 }
 
+# As the example before these variables: without credentials and without TLS.
+run "open" {
+  variables {
+    authorization            = "none"
+    redis_transit_encryption = "off"
+  }
+
+  assert {
+    condition = (
+      length(aws_api_gateway_authorizer.this) + length(aws_api_gateway_authorizer.cognito) == 0 && length(aws_lambda_function.this) == 6 &&
+      alltrue([for method in aws_api_gateway_method.this : method.authorization == "NONE" && method.authorizer_id == null]) &&
+      !contains(keys(aws_api_gateway_gateway_response.this), "UNAUTHORIZED")
+    )
+    error_message = "there must be no authorizer"
+  }
+
+  assert {
+    condition = (
+      !aws_elasticache_replication_group.redis.transit_encryption_enabled &&
+      alltrue([for function in aws_lambda_function.this : function.environment[0].variables == tomap({ REDIS_DNS = "redis.example", REDIS_PORT = "6379" })])
+    )
+    error_message = "Redis must be as before"
+  }
+}
+
+# From the Lambda authorizer to a user pool: its function stays for the live release.
+run "a_user_pool" {
+  variables {
+    authorization       = "cognito"
+    authorizer_retained = true
+  }
+
+  assert {
+    condition = (
+      aws_api_gateway_authorizer.cognito[0].type == "COGNITO_USER_POOLS" &&
+      aws_api_gateway_authorizer.cognito[0].provider_arns == toset([aws_cognito_user_pool.this[0].arn]) &&
+      aws_api_gateway_authorizer.cognito[0].identity_source == "method.request.header.Authorization" &&
+      alltrue([
+        for method in aws_api_gateway_method.this :
+        method.authorization == "COGNITO_USER_POOLS" && method.authorizer_id == aws_api_gateway_authorizer.cognito[0].id
+      ])
+    )
+    error_message = "a route does not use the user pool"
+  }
+
+  assert {
+    condition     = length(aws_api_gateway_authorizer.this) == 0 && contains(keys(output.deployctl.functions), "authorizer")
+    error_message = "the function of the Lambda authorizer must exist for one release"
+  }
+
+  assert {
+    condition = (
+      aws_cognito_user_pool.this[0].deletion_protection == "ACTIVE" &&
+      aws_cognito_user_pool.this[0].admin_create_user_config[0].allow_admin_create_user_only &&
+      aws_cognito_user_pool.this[0].password_policy[0].minimum_length >= 12
+    )
+    error_message = "the pool must be protected, and nobody may sign up"
+  }
+
+  assert {
+    condition = (
+      !aws_cognito_user_pool_client.this[0].generate_secret &&
+      aws_cognito_user_pool_client.this[0].prevent_user_existence_errors == "ENABLED" &&
+      !contains(aws_cognito_user_pool_client.this[0].explicit_auth_flows, "ALLOW_USER_PASSWORD_AUTH")
+    )
+    error_message = "a client must not send the password, nor learn which users exist"
+  }
+
+  assert {
+    condition     = aws_api_gateway_gateway_response.this["UNAUTHORIZED"].response_parameters["gatewayresponse.header.WWW-Authenticate"] == "'Bearer realm=\"users\"'"
+    error_message = "a 401 must say that a token is needed"
+  }
+}
+
+run "the_user_pool_leaves" {
+  variables {
+    authorization      = "lambda"
+    user_pool_retained = true
+  }
+
+  assert {
+    condition     = length(aws_api_gateway_authorizer.cognito) == 0 && length(aws_cognito_user_pool.this) == 1 && output.user_pool.id == "eu-west-1_Abc123"
+    error_message = "the pool and its users must stay"
+  }
+}
+
 run "a_token_without_tls_is_refused" {
   command = plan
 
   variables {
+    redis_transit_encryption = "off"
+
     redis_auth_secret_arn = "arn:aws:ssm:eu-west-1:111111111111:parameter/users/redis"
   }
 

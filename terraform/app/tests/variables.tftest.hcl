@@ -46,6 +46,9 @@ run "values_that_are_refused" {
     api_log_level            = "DEBUG"
     log_retention_days       = 31
     throttling               = { rate_limit = 0, burst_limit = 1 }
+    authorization            = "open"
+    authorizer_enabled       = true
+    authorizer_concurrency   = 0
     authorizer_ttl_seconds   = 3601
     alarm_topic_arn          = "on-call"
     alarm_limits             = { error_share = 2 }
@@ -75,6 +78,9 @@ run "values_that_are_refused" {
     var.api_log_level,
     var.log_retention_days,
     var.throttling,
+    var.authorization,
+    var.authorizer_enabled,
+    var.authorizer_concurrency,
     var.authorizer_ttl_seconds,
     var.alarm_topic_arn,
     var.alarm_limits,

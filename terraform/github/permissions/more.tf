@@ -1,4 +1,4 @@
-# Permissions for Terraform that only some stages need: for the AUTH token of Redis, and for `terraform/dns`. tests/pipeline
+# Permissions for Terraform that only some stages need: for the AUTH token of Redis, for a user pool, and for `terraform/dns`. tests/pipeline
 # checks them like the others. Stages without these features do not get them.
 
 locals {
@@ -109,6 +109,37 @@ locals {
     },
   ])])
 
-  optional_read   = concat(local.read_secret, local.read_key, local.read_domain)
-  optional_deploy = concat(local.optional_read, local.manage_domain)
+  # AWS generates the id of a pool.
+  user_pools = ["arn:${var.partition}:cognito-idp:${var.region}:${var.account_id}:userpool/*"]
+
+  read_user_pool = !var.user_pool ? [] : [
+    {
+      Sid      = "SeeUserPool"
+      Effect   = "Allow"
+      Action   = ["cognito-idp:DescribeUserPool", "cognito-idp:DescribeUserPoolClient", "cognito-idp:GetUserPoolMfaConfig", "cognito-idp:ListTagsForResource"]
+      Resource = local.user_pools
+    },
+  ]
+
+  # Neither the deletion of a pool nor anything about its users.
+  manage_user_pool = !var.user_pool ? [] : [
+    {
+      Sid      = "MakeUserPool"
+      Effect   = "Allow"
+      Action   = ["cognito-idp:CreateUserPool"]
+      Resource = ["*"]
+    },
+    {
+      Sid    = "ShapeUserPool"
+      Effect = "Allow"
+      Action = [
+        "cognito-idp:CreateUserPoolClient", "cognito-idp:DeleteUserPoolClient", "cognito-idp:SetUserPoolMfaConfig", "cognito-idp:TagResource",
+        "cognito-idp:UntagResource", "cognito-idp:UpdateUserPool", "cognito-idp:UpdateUserPoolClient",
+      ]
+      Resource = local.user_pools
+    },
+  ]
+
+  optional_read   = concat(local.read_secret, local.read_key, local.read_domain, local.read_user_pool)
+  optional_deploy = concat(local.optional_read, local.manage_domain, local.manage_user_pool)
 }

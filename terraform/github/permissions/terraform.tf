@@ -132,7 +132,7 @@ locals {
     {
       Sid      = "ShapeFunctions"
       Effect   = "Allow"
-      Action   = ["lambda:CreateFunction", "lambda:TagResource", "lambda:UntagResource", "lambda:UpdateFunctionConfiguration"]
+      Action   = ["lambda:CreateFunction", "lambda:DeleteFunctionConcurrency", "lambda:PutFunctionConcurrency", "lambda:TagResource", "lambda:UntagResource", "lambda:UpdateFunctionConfiguration"]
       Resource = [local.functions]
     },
     {

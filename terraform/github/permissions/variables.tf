@@ -71,3 +71,9 @@ variable "domain" {
   })
   default = null
 }
+
+variable "user_pool" {
+  description = "Whether the stage has a user pool, as with authorization = cognito in terraform/app."
+  type        = bool
+  default     = false
+}

@@ -51,7 +51,7 @@ pub(crate) fn needs(request: &Request) -> Vec<Need> {
         "logs" => call.logs(),
         "sts" => Vec::new(), // GetCallerIdentity needs no permission
         "monitoring" => call.alarm(),
-        "acm" | "secretsmanager" => call.json(scope),
+        "acm" | "cognito-idp" | "secretsmanager" => call.json(scope),
         "route53" => call.zone(),
         "iam" | "ec2" | "elasticache" => call.query(scope),
         other => panic!("the service {other} is not known: {request:?}"),
@@ -265,7 +265,11 @@ impl Call<'_> {
         let target = header(&self.request.head, "x-amz-target").unwrap();
         let action = target.rsplit('.').next().unwrap();
         let body: Value = serde_json::from_str(&self.request.body).unwrap();
-        let resource = body["CertificateArn"].as_str().or_else(|| body["SecretId"].as_str()).unwrap_or("*");
+        let named =
+            ["CertificateArn", "SecretId", "ResourceArn"].into_iter().find_map(|name| body[name].as_str());
+        let pool = body["UserPoolId"].as_str();
+        let pool = pool.map(|id| format!("arn:aws:cognito-idp:{REGION}:{ACCOUNT}:userpool/{id}"));
+        let resource = named.map(str::to_owned).or(pool).unwrap_or_else(|| "*".to_owned());
         vec![Need::new(format!("{service}:{action}"), resource)]
     }
 

@@ -286,7 +286,7 @@ async fn terraform_has_the_permissions_that_the_example_needs() {
     let secret = format!("arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{}", "p".repeat(900));
     let key = format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/mrk-{}", "0".repeat(32));
     let longest = json!({ "project": "twenty-characters-ab", "stage": "sixteen-letter-s", "domain": { "name": name },
-                          "redis_auth_secret_arn": secret, "redis_auth_kms_key_arn": key });
+                          "redis_auth_secret_arn": secret, "redis_auth_kms_key_arn": key, "user_pool": true });
     let long = rights(&longest).await;
     for policy in long.as_object().unwrap().values().flat_map(|role| role.as_object().unwrap().values()) {
         assert!(policy.as_str().unwrap().len() <= 6144, "a managed policy may not be longer: {policy}");
@@ -295,7 +295,7 @@ async fn terraform_has_the_permissions_that_the_example_needs() {
     // With the rights of a person, once; the local stage would otherwise do so by itself in the release.
     example.program.run(&["bootstrap"]).await.exit(0);
     let (zone, secret) = example.ask_for_more(dir.path()).await;
-    let variables = json!({ "project": "users", "stage": "local", "redis_auth_secret_arn": secret,
+    let variables = json!({ "project": "users", "stage": "local", "redis_auth_secret_arn": secret, "user_pool": true,
                             "domain": { "name": DOMAIN, "zone_id": zone } });
     let policies = rights(&variables).await;
     let deploy = Policies::new(policies["deploy"].as_object().unwrap().values());
@@ -324,6 +324,7 @@ async fn terraform_has_the_permissions_that_the_example_needs() {
         "acm",
         "route53",
         "secretsmanager",
+        "cognito-idp",
     ] {
         assert!(
             made.iter().any(|action| action.starts_with(&format!("{service}:"))),
@@ -392,7 +393,7 @@ impl Example {
         Self { program: Program::new(dir) }
     }
 
-    /// A domain and a token of Redis, with what somebody else has made for them: a zone and a secret.
+    /// A domain, a user pool and a token of Redis, with what somebody else has made for them: a zone and a secret.
     async fn ask_for_more(&self, dir: &std::path::Path) -> (String, String) {
         let stage = StageFile::of(dir);
         let port = stage.port();
@@ -425,7 +426,7 @@ impl Example {
         let settings = std::fs::read_to_string(dir.join("deployctl.toml")).unwrap();
         let variables = format!(
             "local = true\n\n[stages.local.variables]\ndomain_name = \"{DOMAIN}\"\nzone_id = \"{zone}\"\n\
-             redis_auth_secret_arn = \"{secret}\"\nredis_transit_encryption = \"required\"\n"
+             redis_auth_secret_arn = \"{secret}\"\nauthorization = \"cognito\"\n"
         );
         std::fs::write(dir.join("deployctl.toml"), settings.replacen("local = true\n", &variables, 1))
             .unwrap();
