@@ -329,7 +329,7 @@ impl StagePort for AwsStage {
         version: &FunctionVersion,
         since: Timestamp,
     ) -> Result<Vec<String>, Failure> {
-        self.aws.log_of_version(name, version, since.as_millisecond()).await
+        self.aws.log_of_version(name, version, since).await
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Reading<'a> {
     group: &'a str,
     from: i64,
     until: Option<i64>,
+    /// Only the streams whose names begin so.
+    prefix: Option<String>,
     next: Option<String>,
     ended: bool,
     ready: VecDeque<Line>,
@@ -65,7 +67,7 @@ pub(crate) struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// The events of `group` from `from` to `until`, or to now; in milliseconds.
     pub(crate) fn new(aws: &'a Aws, group: &'a str, from: i64, until: Option<i64>) -> Self {
-        Self { aws, group, from, until, next: None, ended: false, ready: VecDeque::new() }
+        Self { aws, group, from, until, prefix: None, next: None, ended: false, ready: VecDeque::new() }
     }
 
     /// Reads until a line is available or the range has ended. An empty page need not be the last.
@@ -82,6 +84,7 @@ impl<'a> Reading<'a> {
                 .log_group_name(self.group)
                 .start_time(self.from)
                 .set_end_time(self.until)
+                .set_log_stream_name_prefix(self.prefix.clone())
                 .set_next_token(self.next.take());
             match request.send().await {
                 Ok(page) => {
@@ -156,25 +159,40 @@ pub(super) fn last_lines<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<String
 impl Aws {
     /// The last lines that a version has logged since `from`, in milliseconds.
     ///
+    /// The log of a busy function has thousands of lines of other versions, so the streams that the version
+    /// began on that day are read first. A stream is named after the day on which it began.
+    ///
     /// # Errors
     /// Those of Lambda and CloudWatch.
     pub(crate) async fn log_of_version(
         &self,
         name: &FunctionName,
         version: &FunctionVersion,
-        from: i64,
+        from: Timestamp,
     ) -> Result<Vec<String>, Failure> {
         let group = self.log_group(name).await?;
-        let mut reading = Reading::new(self, &group, from, None);
-        let mut last = Vec::new();
-        loop {
-            reading.fill().await?;
-            let Some(line) = reading.take() else { return Ok(last) };
-            let is_of_function = line.function().is_none_or(|function| function == name.as_str());
-            if is_of_function && line.version() == Some(version.as_str()) {
-                let message = line.message.lines();
-                last = last_lines(last.iter().map(String::as_str).chain(message));
-            }
+        let prefix = format!("{}/[{version}]", from.strftime("%Y/%m/%d"));
+        let every = Reading::new(self, &group, from.as_millisecond(), None);
+        let of_the_day =
+            Reading { prefix: Some(prefix), ..Reading::new(self, &group, from.as_millisecond(), None) };
+        let last = last_of_version(of_the_day, name, version).await?;
+        if last.is_empty() { last_of_version(every, name, version).await } else { Ok(last) }
+    }
+}
+
+async fn last_of_version(
+    mut reading: Reading<'_>,
+    name: &FunctionName,
+    version: &FunctionVersion,
+) -> Result<Vec<String>, Failure> {
+    let mut last = Vec::new();
+    loop {
+        reading.fill().await?;
+        let Some(line) = reading.take() else { return Ok(last) };
+        let is_of_function = line.function().is_none_or(|function| function == name.as_str());
+        if is_of_function && line.version() == Some(version.as_str()) {
+            let message = line.message.lines();
+            last = last_lines(last.iter().map(String::as_str).chain(message));
         }
     }
 }

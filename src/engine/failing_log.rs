@@ -14,8 +14,9 @@ use crate::error::Error;
 use crate::release::check::HttpRequest;
 use crate::release::record::{FunctionRecord, Record};
 
-/// How long to wait for lines: CloudWatch shows them some seconds after they were written.
-const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for lines: CloudWatch shows them some seconds after they were written. Callers do not wait: the
+/// stage has been switched back.
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -78,6 +79,9 @@ async fn log(port: &impl StagePort, function: &FunctionRecord, since: Timestamp)
     match timeout(LOG_TIMEOUT, lines).await {
         Ok(Ok(lines)) => format!("\n  the log of {name}:{version} ends with\n    {}", lines.join("\n    ")),
         Ok(Err(failure)) => format!("\n  the log of {name}:{version} was not read: {failure}"),
-        Err(_) => format!("\n  {name}:{version} has logged nothing yet"),
+        Err(_) => format!(
+            "\n  no line of {name}:{version} was in its log after {} s; see `deployctl logs`",
+            LOG_TIMEOUT.as_secs()
+        ),
     }
 }

@@ -122,6 +122,7 @@ async fn aws_refuses_and_so_does_the_stage() {
     semantics::refusals::of_update_stage(&endpoint).await;
     semantics::refusals::of_changes_at_the_same_time(&endpoint).await;
     semantics::refusals::of_copies(&endpoint).await;
+    semantics::logs::are_read_page_by_page(&endpoint).await;
     project.down().await;
 }
 

@@ -56,7 +56,7 @@ def supervise():
     os._exit(code if code >= 0 else 128 - code)
 
 
-def check(v1, lambdas, workers, s3, elasticache, scoped_dict, others):
+def check(v1, lambdas, workers, s3, elasticache, logs, scoped_dict, others):
     """The names used below, as the pinned version has them; anything else ends the start."""
     execute = "method, path, headers, body, query_params"
     used = {v1: {
@@ -80,6 +80,8 @@ def check(v1, lambdas, workers, s3, elasticache, scoped_dict, others):
     }, elasticache: {
         "_create_replication_group": "p", "_modify_replication_group": "p", "_p": "params, key",
         "_update_auth_token": "rg, token, strategy",
+    }, logs: {
+        "_filter_log_events": "data", "_resolve_log_group_name": "data", "json_response": "data: dict",
     }, **others}
     found = importlib.metadata.version("ministack")
     wrong = [] if found == PINNED else [f"ministack is {found}, this launcher is for {PINNED}"]
@@ -95,6 +97,7 @@ def check(v1, lambdas, workers, s3, elasticache, scoped_dict, others):
     wrong += [f"{name} is not a store" for name in ("_buckets", "_object_versions")
               if not hasattr(getattr(s3, name, None), "_data")]
     wrong += [] if isinstance(getattr(workers, "_workers", None), dict) else ["_workers is not a dict"]
+    wrong += [] if hasattr(getattr(logs, "_log_groups", None), "get") else ["_log_groups is not a store"]
     wrong += [] if hasattr(getattr(workers, "_lock", None), "acquire") else ["_lock is not a lock"]
     if wrong:
         sys.exit("the local stage cannot have AWS's semantics: " + "; ".join(wrong))
@@ -390,6 +393,34 @@ def install_owners(s3):
     s3._apply_bucket_scope = apply_scope
 
 
+def install_log_pages(logs):
+    """FilterLogEvents answers with a page and the token of the next one, and can be asked for the streams whose names
+    begin alike. MiniStack answers with the oldest events of all streams, at most 10,000, and nothing leads further.
+    A token is the time of the page's last event, and how many events of that time have been returned."""
+    filter_all = logs._filter_log_events
+
+    def filter_log_events(data):
+        start, seen = (int(part) for part in data.get("nextToken", f"{data.get('startTime', 0)}.0").split("."))
+        prefix = data.get("logStreamNamePrefix")
+        group = logs._log_groups.get(logs._resolve_log_group_name(data), {"streams": {}})
+        named = {"logStreamNames": [name for name in group["streams"] if name.startswith(prefix)]} if prefix else {}
+        if named == {"logStreamNames": []}:
+            return logs.json_response({"events": [], "searchedLogStreams": []})
+        page = min(data.get("limit", 10000), 10000 - seen)  # the events of one millisecond are fewer than a page
+        status, headers, body = filter_all({**data, **named, "startTime": start, "limit": page + seen})
+        if status != 200:
+            return status, headers, body
+        answer = json.loads(body)
+        events = answer["events"]
+        if len(events) == page + seen:
+            last = events[-1]["timestamp"]
+            answer["nextToken"] = f"{last}.{sum(event['timestamp'] == last for event in events)}"
+        answer["events"] = events[seen:]
+        return logs.json_response(answer)
+
+    logs._filter_log_events = filter_log_events
+
+
 def install_redis_password(elasticache):
     """The stage's one Redis asks for the token of the replication group that was created or changed last, so that
     other users of the machine cannot read what the functions keep there. It is sent over the connection: an argument
@@ -459,13 +490,13 @@ def main():
         from ministack import app
         from ministack.core import iam_actions, iam_evaluator, lambda_runtime, responses, sigv4
         from ministack.core.responses import AccountRegionScopedDict
-        from ministack.services import apigateway_v1, elasticache, lambda_svc, s3
+        from ministack.services import apigateway_v1, cloudwatch_logs, elasticache, lambda_svc, s3
     except ImportError as error:
         sys.exit(f"the local stage needs ministack {PINNED}: {error}")
     folder = os.path.dirname(os.path.abspath(__file__))
     guard, functions, rules = (runpy.run_path(os.path.join(folder, name))
                                for name in ("guard.py", "functions.py", "update_stage.py"))
-    check(apigateway_v1, lambda_svc, lambda_runtime, s3, elasticache, AccountRegionScopedDict,
+    check(apigateway_v1, lambda_svc, lambda_runtime, s3, elasticache, cloudwatch_logs, AccountRegionScopedDict,
           {**functions["used"](lambda_svc, lambda_runtime),
            **guard["used"](app, iam_evaluator, sigv4, iam_actions, responses)})
     install_stages(apigateway_v1, AccountRegionScopedDict, responses.get_account_id, rules)
@@ -473,6 +504,7 @@ def main():
     functions["install_idle_end"](lambda_svc, lambda_runtime)
     install_copies(s3)
     install_owners(s3)
+    install_log_pages(cloudwatch_logs)
     install_redis_password(elasticache)
     guard["install"](app, iam_evaluator, sigv4, responses, controls(functions, lambda_svc))
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True  # 40 ms less for each call of a bootstrap
