@@ -106,7 +106,7 @@ pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
                 let _ = writeln!(text, "{}", markdown_changes(name, plan));
             }
             LayerPlan::NotYet(needed) => {
-                let _ = writeln!(text, "{}", inline(&not_yet(name, needed)));
+                let _ = writeln!(text, "{}\n", inline(not_yet(name, needed).trim_end()));
             }
         }
         for warning in warnings {

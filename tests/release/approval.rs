@@ -7,6 +7,9 @@ use crate::support::pty::type_keys;
 
 /// The project with a log group, whose name cannot be changed: another name replaces it.
 fn log_group(site: &TwoStageProject, app: &str, name: &str) {
+    // With its hashes, a provider is found where the registry cannot be reached.
+    let lock_file = include_str!("../../terraform/app/.terraform.lock.hcl");
+    site.project.write("terraform/app/.terraform.lock.hcl", lock_file);
     let group = format!("resource \"aws_cloudwatch_log_group\" \"audit\" {{\n  name = \"{name}\"\n}}\n");
     site.project.write(
         "terraform/app/main.tf",

@@ -121,7 +121,7 @@ async fn the_first_plan_names_what_cannot_be_planned_yet() {
     assert!(plan.stdout.contains(&format!("  warning: {warning}\n")), "{plan:?}");
     assert!(plan.stderr.contains(&format!("base: warning: {warning}\n")), "{plan:?}");
     let markdown = layers.run(&["plan", "--markdown"]).await.exit(0).stdout;
-    assert!(markdown.contains(&format!("    {warning}\n")), "{markdown}");
+    assert!(markdown.contains(&format!("Warning:\n\n```text\n{warning}\n```\n")), "{markdown}");
     for layer in ["app", "logs"] {
         let line = format!("layer {layer} cannot be planned: it reads the outputs of base, not applied yet");
         assert!(plan.stdout.contains(&line), "{plan:?}");
