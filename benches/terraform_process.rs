@@ -25,7 +25,12 @@ async fn driver(dir: &Path) -> Driver {
 fn process(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     // As many files as a real layer has.
-    let layer = Layer { name: "app".to_owned(), dir: dir.path().join("app"), depends_on: Vec::new() };
+    let layer = Layer {
+        name: "app".to_owned(),
+        dir: dir.path().join("app"),
+        depends_on: Vec::new(),
+        var_files: Vec::new(),
+    };
     std::fs::create_dir(&layer.dir).expect("a folder for the layer");
     for entry in
         std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/terraform/app")).expect("the example")

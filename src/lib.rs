@@ -21,7 +21,7 @@
 //! # runtime.block_on(async {
 //! let terraform = Terraform::locate(Path::new("terraform"), &work, &CancellationToken::new()).await?;
 //! let driver = Driver::new(terraform, "dev", work.join("dev"));
-//! let layer = Layer { name: "app".into(), dir, depends_on: Vec::new() };
+//! let layer = Layer { name: "app".into(), dir, depends_on: Vec::new(), var_files: Vec::new() };
 //!
 //! driver.init_if_needed(&layer).await?;
 //! // `apply` applies the plan file, and deletes it.

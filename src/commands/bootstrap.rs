@@ -3,8 +3,13 @@
 use super::context::Context;
 use crate::documents::{Body as _, BootstrapBody};
 use crate::error::{Error, ErrorId, Result};
+use crate::project::settings::StateBackend;
 
 pub(super) async fn run(context: &Context) -> Result<()> {
+    if let StateBackend::Own { .. } = context.settings()?.stage.backend {
+        let message = "refused: with backend = \"own\", the project makes the place of its Terraform states";
+        return Err(Error::usage(ErrorId::StateNotMade, message).hint("nothing was changed"));
+    }
     let session = context.session().await?;
     let stage = &session.settings.stage;
     let ensured = session.state_bucket().ensure_state_bucket(&stage.region, &stage.account).await;

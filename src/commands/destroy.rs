@@ -9,7 +9,7 @@ use crate::engine::held::HeldStage;
 use crate::engine::ledger::PREFIX;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::session::Session;
-use crate::project::settings::Stage;
+use crate::project::settings::{Stage, StateBackend};
 
 /// Delete a stage: destroy its layers, the last one first
 #[derive(Debug, clap::Args)]
@@ -38,13 +38,13 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     }
     let driver = session.driver_for_live().await?;
     let infrastructure = Infrastructure::new(&session, driver)?;
-    let first = infrastructure.bucket_wave()?;
+    let with_bucket = infrastructure.waves_with_bucket();
     let bucket = session.artifact_bucket().await?;
     let stage_context = session.stage_context()?;
     if let Some(bucket) = &bucket {
         let held = HeldStage::take(&stage_context, bucket.clone(), "destroy".to_owned()).await?;
         held.during(async |_| {
-            for wave in infrastructure.waves[first + 1..].iter().rev() {
+            for wave in infrastructure.waves[with_bucket..].iter().rev() {
                 infrastructure.destroy(wave).await?;
             }
             Ok(())
@@ -70,7 +70,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
             session.events.note(format!("deleted {deleted} objects: zips and ledger"));
         }
     }
-    for wave in infrastructure.waves[..=first].iter().rev() {
+    for wave in infrastructure.waves[..with_bucket].iter().rev() {
         infrastructure.destroy(wave).await.map_err(|error| {
             if bucket.is_some() && !delete_releases {
                 error.hint("if the artifact bucket is not empty, `--delete-releases` deletes zips and ledger")
@@ -79,12 +79,13 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
             }
         })?;
     }
+    let state = match session.settings.stage.backend {
+        StateBackend::Deployctl => session.settings.stage.state_bucket.as_str(),
+        StateBackend::Own { .. } => "its backend",
+    };
     context.report.show(
         &DestroyBody { stage: name.to_string(), outcome: Destroyed::Destroyed }.document(),
-        &format!(
-            "stage {name} is destroyed; its Terraform state stays in {}\n",
-            session.settings.stage.state_bucket
-        ),
+        &format!("stage {name} is destroyed; its Terraform state stays in {state}\n"),
     );
     Ok(())
 }

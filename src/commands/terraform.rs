@@ -38,9 +38,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
     let first = args.first().and_then(|arg| arg.to_str()).unwrap_or_default().to_owned();
     if first == "init" && !args.iter().any(is_without_backend) {
         let settings = driver.backend.for_layer(&layer.name);
-        args.extend(
-            settings.into_iter().map(|(name, value)| format!("-backend-config={name}={value}").into()),
-        );
+        args.extend(settings.into_iter().map(|setting| format!("-backend-config={setting}").into()));
     }
     if !first.is_empty() && !first.starts_with('-') && !WITHOUT_INIT.contains(&first.as_str()) {
         init_if_needed(&session.events, &driver, layer).await?;

@@ -13,6 +13,7 @@ use super::approval::{self, Consented, Destruction};
 use crate::error::{Error, ErrorId, Result};
 use crate::project::driver::init_if_needed;
 use crate::project::session::Session;
+use crate::project::settings::ArtifactBucket;
 use crate::terraform::failure::{Failure, Reason};
 use crate::terraform::messages::Diagnostic;
 use crate::terraform::plan::Plan;
@@ -121,16 +122,11 @@ impl<'a> Infrastructure<'a> {
         Ok(Self { session, driver, waves, planning: Semaphore::new(cores) })
     }
 
-    /// The index of the wave that creates the artifact bucket.
-    ///
-    /// # Errors
-    /// Never after the settings were validated.
-    pub(crate) fn bucket_wave(&self) -> Result<usize> {
-        let name = &self.session.settings.bucket.layer;
-        self.waves
-            .iter()
-            .position(|wave| wave.iter().any(|layer| layer.name == *name))
-            .ok_or_else(|| Error::bug("the layer of the artifact bucket is in no wave"))
+    /// The number of waves up to the one that creates the artifact bucket; 0 if no layer creates it.
+    pub(crate) fn waves_with_bucket(&self) -> usize {
+        let ArtifactBucket::Output(output) = &self.session.settings.bucket else { return 0 };
+        let has_bucket = |wave: &Vec<&Layer>| wave.iter().any(|layer| layer.name == output.layer);
+        self.waves.iter().position(has_bucket).map_or(0, |index| index + 1)
     }
 
     /// Plans each layer whose dependencies were applied before, on their outputs as they are now, and validates

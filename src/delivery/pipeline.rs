@@ -14,6 +14,7 @@ use crate::engine::ports::Store as _;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::contract::Contract;
 use crate::project::session::Session;
+use crate::project::settings::ArtifactBucket;
 use crate::release::model::Version;
 use crate::release::plan::Desired;
 
@@ -50,7 +51,7 @@ pub(crate) async fn run_release(
         let (mut progress, artifacts) =
             run_both(infrastructure.plan_early(), source.artifacts(session)).await?;
         let consented = obtain(consent, session, &infrastructure, (&progress, version, &artifacts)).await?;
-        let with_bucket = infrastructure.waves[..=infrastructure.bucket_wave()?].iter().flatten();
+        let with_bucket = infrastructure.waves[..infrastructure.waves_with_bucket()].iter().flatten();
         infrastructure.apply(&mut progress, with_bucket.copied(), &consented).await?;
         let bucket = session.artifact_bucket().await?.ok_or_else(|| missing_bucket(session))?;
         let held = HeldStage::take(&stage_context, bucket, command).await?;
@@ -170,7 +171,9 @@ async fn known_bucket(session: &Session) -> Result<Option<Bucket>> {
 }
 
 fn missing_bucket(session: &Session) -> Error {
-    let output = &session.settings.bucket;
+    let ArtifactBucket::Output(output) = &session.settings.bucket else {
+        return Error::bug("an artifact bucket with a name has none");
+    };
     Error::new(
         Kind::Terraform,
         ErrorId::ContractMissing,

@@ -12,6 +12,7 @@ use crate::engine::observe::unreadable;
 use crate::engine::ports::Store as _;
 use crate::error::{Error, ErrorId, Result};
 use crate::project::session::{Session, unless_interrupted};
+use crate::project::settings::{ArtifactBucket, OutputName};
 use crate::release::model::{StageName, Version};
 use crate::release::record::ArtifactRecord;
 use crate::release::record::Git;
@@ -112,10 +113,17 @@ async fn must_be_versioned(session: &Session, bucket: &Bucket) -> Result<()> {
     if versioned.map_err(|failure| unreadable("the versioning of the artifact bucket", failure))? {
         return Ok(());
     }
-    let layer = &session.settings.bucket.layer;
+    let enable = match &session.settings.bucket {
+        ArtifactBucket::Named(name) => format!(
+            "enable versioning: `aws s3api put-bucket-versioning --bucket {name} --versioning-configuration \
+             Status=Enabled`"
+        ),
+        ArtifactBucket::Output(OutputName { layer, .. }) => format!(
+            "enable versioning (aws_s3_bucket_versioning) in layer {layer:?}, apply it with `deployctl terraform \
+             {layer} -- apply`"
+        ),
+    };
     let message = format!("refused to upload: the artifact bucket {} is not versioned", bucket.name());
-    Err(Error::preflight(ErrorId::BucketUnversioned, message).hint(format!(
-        "nothing was uploaded, and what is live is unchanged; enable versioning (aws_s3_bucket_versioning) \
-         in layer {layer:?}, apply it with `deployctl terraform {layer} -- apply`, and release again"
-    )))
+    Err(Error::preflight(ErrorId::BucketUnversioned, message)
+        .hint(format!("nothing was uploaded, and what is live is unchanged; {enable}, and release again")))
 }

@@ -8,9 +8,10 @@ use crate::error::Result;
 use crate::event::{Event, Events};
 use crate::platform::variables;
 use crate::project::session::Session;
+use crate::project::settings::StateBackend;
 use crate::release::model::{UNRELEASED, Version};
 use crate::terraform::version::Feature;
-use crate::terraform::{Activity, Backend, Driver, Layer, Observer, Terraform};
+use crate::terraform::{Activity, Driver, Layer, Observer, Terraform};
 
 pub(crate) const LOCKFILE: Feature =
     Feature { name: "use_lockfile of the S3 backend", terraform: Some((1, 10)), opentofu: Some((1, 10)) };
@@ -29,13 +30,16 @@ impl Session {
 
     /// The driver of a release: `var.release_version` is its version.
     pub(crate) async fn driver_for(&self, version: Option<&Version>) -> Result<Driver> {
-        self.require_own_state_bucket().await?;
+        self.require_own_state_buckets().await?;
         let work = self.settings.work_dir();
         let program =
             std::env::var_os(variables::TERRAFORM).map_or_else(|| PathBuf::from("terraform"), PathBuf::from);
         let terraform = Terraform::locate(&program, &work.join("terraform"), &self.cancel).await?;
-        terraform.require(LOCKFILE)?;
         let stage = &self.settings.stage;
+        let has_own_backend = matches!(stage.backend, StateBackend::Own { .. });
+        if !has_own_backend {
+            terraform.require(LOCKFILE)?;
+        }
         let mut variables = stage.variables.clone();
         let mut set = |name: &str, value: &str| {
             variables.insert(name.to_owned(), value.into());
@@ -43,8 +47,10 @@ impl Session {
         set("project", &self.settings.project);
         set("stage", stage.name.as_str());
         set("region", &stage.region);
-        set("state_bucket", &stage.state_bucket);
-        set("state_prefix", &stage.state_prefix(&self.settings.project));
+        if !has_own_backend {
+            set("state_bucket", &stage.state_bucket);
+            set("state_prefix", &stage.state_prefix(&self.settings.project));
+        }
         if let Some(version) = version {
             set("release_version", version.as_str());
         }
@@ -60,26 +66,17 @@ impl Session {
             env.extend(local.unset().into_iter().map(|name| (name, None)));
             env.extend(local.env().into_iter().map(|(name, value)| (name, Some(value.into()))));
         }
-        let settings = [
-            ("bucket", stage.state_bucket.as_str()),
-            ("region", stage.region.as_str()),
-            ("encrypt", "true"),
-            ("use_lockfile", "true"),
-        ];
         Ok(Driver {
             terraform,
             stage: stage.name.to_string(),
             data_root: work.join("terraform").join(stage.name.as_str()),
             env,
-            backend: Backend {
-                settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-                key: Some(self.state_key("{layer}")),
-            },
+            backend: self.settings.backend(),
             variables,
             provider_mirror: std::env::var_os(variables::PROVIDER_MIRROR).map(PathBuf::from),
             mirror_search_root: PathBuf::from("/"),
             // In another workspace, the stage would have another state.
-            workspace: Some("default".to_owned()),
+            workspace: Some(stage.workspace.clone()),
             shared: self.settings.terraform.clone(),
             log_file: std::env::var_os(variables::TERRAFORM_LOG).map(PathBuf::from),
             observer: observer(&self.events),

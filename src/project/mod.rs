@@ -7,3 +7,4 @@ mod outputs;
 mod promotion_source;
 pub(crate) mod session;
 pub(crate) mod settings;
+pub(crate) mod states;

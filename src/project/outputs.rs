@@ -1,7 +1,7 @@
 //! Reads the artifact bucket and the contract from Terraform's outputs in the state in S3: one request
-//! instead of a Terraform process.
+//! instead of a Terraform process, which only reads what S3 does not have.
 
-use std::sync::atomic::Ordering;
+use serde_json::Value;
 
 use crate::aws::s3::Bucket;
 use crate::aws::unreachable;
@@ -12,55 +12,64 @@ use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::contract::{Contract, string_output};
 use crate::project::driver::init_if_needed;
 use crate::project::session::{Access, Session, unless_interrupted};
-use crate::project::settings::{OutputName, Stage};
+use crate::project::settings::{ArtifactBucket, FILE, OutputName, Stage, StateBackend};
+use crate::project::states::StateObject;
 use crate::release::model::Version;
-use crate::terraform::{Outputs, outputs};
+use crate::terraform::{Layer, Outputs, outputs};
 
 impl Session {
     /// A layer's outputs, read from its state: one request instead of a Terraform process. `None` before the
-    /// first apply. A local stage creates a missing state bucket.
+    /// first apply. A local stage creates a missing state bucket. Outside S3, Terraform reads them.
     ///
     /// # Errors
     /// `state.missing` without a state bucket, `state.unreadable`.
     pub(crate) async fn outputs(&self, layer: &str) -> Result<Option<Outputs>> {
-        let stored = unless_interrupted(&self.cancel, self.state(layer)).await?;
+        let layer = self.settings.layer(layer)?;
+        let Some(object) = self.state_object(layer) else {
+            return self.terraform_outputs(layer).await.map(Some);
+        };
+        let stored = unless_interrupted(&self.cancel, self.state(&object)).await?;
         let Some(stored) = stored else { return Ok(None) };
         match outputs::from_state(&stored.body) {
             Ok(outputs) => Ok(Some(outputs)),
             // Encrypted by OpenTofu, or of a later version: Terraform itself can read it.
-            Err(_) => {
-                let driver = self.driver().await?;
-                let layer = self.settings.layer(layer)?;
-                init_if_needed(&self.events, &driver, layer).await?;
-                Ok(Some(driver.outputs(layer).await?))
-            }
+            Err(_) => self.terraform_outputs(layer).await.map(Some),
         }
     }
 
-    /// Proves that the bucket of the Terraform state belongs to the expected account. Terraform does not check
-    /// it, and would write secrets into the bucket of whoever has taken its name. Costs a call only if the
-    /// command has read no state yet.
+    /// A layer's outputs, read by Terraform; none before the first apply.
+    async fn terraform_outputs(&self, layer: &Layer) -> Result<Outputs> {
+        let driver = self.driver().await?;
+        let _turn = self.terraform_reads.lock().await;
+        init_if_needed(&self.events, &driver, layer).await?;
+        Ok(driver.outputs(layer).await?)
+    }
+
+    /// Proves that the buckets of the Terraform states belong to the expected account. Terraform does not check
+    /// it, and would write secrets into the bucket of whoever has taken its name. Costs a call only for a bucket
+    /// of which the command has read no state yet.
     ///
     /// # Errors
     /// As [`Session::outputs`].
-    pub(crate) async fn require_own_state_bucket(&self) -> Result<()> {
-        if !self.state_bucket_is_proven.load(Ordering::Relaxed) {
-            unless_interrupted(&self.cancel, self.state(&self.settings.bucket.layer)).await?;
+    pub(crate) async fn require_own_state_buckets(&self) -> Result<()> {
+        for object in self.state_objects() {
+            if !self.proven_buckets.contains(object.bucket.name()) {
+                unless_interrupted(&self.cancel, self.state(&object)).await?;
+            }
         }
         Ok(())
     }
 
-    /// The state of a layer; `None` before the first apply. S3 answers only if the bucket belongs to the expected
-    /// account.
-    pub(crate) async fn state(&self, layer: &str) -> Result<Option<Stored>> {
-        let state = self.read_state(layer).await?;
-        self.state_bucket_is_proven.store(true, Ordering::Relaxed);
+    /// A state; `None` before the first apply. S3 answers only if the bucket belongs to the expected account.
+    pub(crate) async fn state(&self, object: &StateObject) -> Result<Option<Stored>> {
+        let state = self.read_state(object).await?;
+        self.proven_buckets.add(object.bucket.name());
         Ok(state)
     }
 
-    async fn read_state(&self, layer: &str) -> Result<Option<Stored>> {
-        let bucket = self.state_bucket();
-        match bucket.read(&self.state_key(layer)).await {
+    async fn read_state(&self, object: &StateObject) -> Result<Option<Stored>> {
+        let StateObject { bucket, key } = object;
+        match bucket.read(key).await {
             Err(failure) if is_no_bucket(&failure) && self.local.is_some() => {
                 if self.access == Access::Read {
                     return Ok(None);
@@ -70,27 +79,30 @@ impl Session {
                 created.map_err(|failure| unreadable("the bucket of the Terraform state", failure))?;
                 Ok(None)
             }
-            read => read.map_err(|failure| self.no_state(failure)),
+            read => read.map_err(|failure| self.no_state(bucket.name(), failure)),
         }
     }
 
-    fn no_state(&self, failure: Failure) -> Error {
+    fn no_state(&self, state_bucket: &str, failure: Failure) -> Error {
         if is_no_bucket(&failure) {
             let name = &self.settings.stage.name;
+            let next = match self.settings.stage.backend {
+                StateBackend::Deployctl => format!("create it with `deployctl bootstrap --stage {name}`"),
+                StateBackend::Own { .. } => format!(
+                    "create the bucket, or correct the backend block or `backend_config` of stage {name}"
+                ),
+            };
             return Error::preflight(
                 ErrorId::StateMissing,
-                format!(
-                    "stage {name} has no bucket for the Terraform state ({})",
-                    self.settings.stage.state_bucket
-                ),
+                format!("stage {name} has no bucket for the Terraform state ({state_bucket})"),
             )
             .because(failure)
-            .hint(format!("nothing was changed; create it with `deployctl bootstrap --stage {name}`"));
+            .hint(format!("nothing was changed; {next}"));
         }
         if failure.meaning == Meaning::Unreachable {
             return unreachable(failure);
         }
-        let Stage { state_bucket, state_bucket_account, .. } = &self.settings.stage;
+        let Stage { state_bucket_account, .. } = &self.settings.stage;
         let otherwise = format!(
             "the bucket {state_bucket} must belong to account {state_bucket_account} (`state_bucket_account` in \
              deployctl.toml names another owner), and the caller needs s3:GetObject and s3:ListBucket on it"
@@ -103,7 +115,10 @@ impl Session {
 
     /// The artifact bucket; `None` before its layer is applied.
     pub(crate) async fn artifact_bucket(&self) -> Result<Option<Bucket>> {
-        let output = &self.settings.bucket;
+        let output = match &self.settings.bucket {
+            ArtifactBucket::Named(name) => return Ok(Some(self.aws.bucket(name))),
+            ArtifactBucket::Output(output) => output,
+        };
         let Some(outputs) = self.outputs(&output.layer).await? else { return Ok(None) };
         if outputs.is_empty() {
             // The layer was destroyed, or its first apply failed.
@@ -151,18 +166,19 @@ impl Session {
         if contract.artifact_bucket == bucket {
             return Ok(());
         }
-        let (of_contract, of_bucket) = (&self.settings.contract, &self.settings.bucket);
+        let of_contract = &self.settings.contract;
+        let of_bucket = match &self.settings.bucket {
+            ArtifactBucket::Named(_) => format!("artifact_bucket in {FILE}"),
+            ArtifactBucket::Output(output) => {
+                format!("output {:?} of layer {:?}", output.output, output.layer)
+            }
+        };
         let message = format!(
-            "refused: output {:?} of layer {:?} names the artifact bucket {}, but output {:?} of layer {:?} names \
-             {bucket}",
-            of_contract.output,
-            of_contract.layer,
-            contract.artifact_bucket,
-            of_bucket.output,
-            of_bucket.layer
+            "refused: output {:?} of layer {:?} names the artifact bucket {}, but {of_bucket} names {bucket}",
+            of_contract.output, of_contract.layer, contract.artifact_bucket,
         );
         Err(Error::new(Kind::Terraform, ErrorId::ContractInvalid, message).hint(
-            "what is live is unchanged; let both outputs name the bucket with the ledger of this stage \
+            "what is live is unchanged; let both name the bucket with the ledger of this stage \
              (`deployctl/<stage>/`)",
         ))
     }
@@ -172,8 +188,18 @@ impl Session {
         let output: &OutputName = &self.settings.contract;
         let outputs = self.outputs(&output.layer).await?.filter(|outputs| !outputs.is_empty());
         let Some(outputs) = outputs else { return Ok(None) };
-        let found = outputs.get(&output.output).map(|found| &found.value);
-        Contract::read(output, found, &names(&outputs)).map(Some)
+        let found = outputs.get(&output.output).map(|found| self.with_bucket(&found.value));
+        Contract::read(output, found.as_ref(), &names(&outputs)).map(Some)
+    }
+
+    /// A contract without a bucket has the one that deployctl.toml names.
+    fn with_bucket(&self, contract: &Value) -> Value {
+        let mut contract = contract.clone();
+        if let (ArtifactBucket::Named(name), Some(fields)) = (&self.settings.bucket, contract.as_object_mut())
+        {
+            fields.entry("artifact_bucket").or_insert_with(|| name.as_str().into());
+        }
+        contract
     }
 
     /// The live version; `None` before the first release.

@@ -7,6 +7,7 @@ use crate::engine::failure::{Failure, Meaning};
 use crate::engine::ports::Store as _;
 use crate::error::{Error, ErrorId, Result};
 use crate::project::session::{Session, unless_interrupted};
+use crate::project::settings::{ArtifactBucket, StateBackend};
 
 const SCHEMA: u32 = 1;
 
@@ -24,6 +25,10 @@ impl Session {
     /// Writes the object of a stage with this artifact bucket, unless it says so already. A release does not
     /// fail for it.
     pub(crate) async fn write_promotion_source(&self, artifact_bucket: &str) {
+        // Of another backend, the bucket belongs to the project, and may not be S3's.
+        if self.settings.stage.backend != StateBackend::Deployctl {
+            return;
+        }
         if let Err(failure) = self.put_promotion_source(artifact_bucket).await {
             self.events.warn(format!(
                 "promotions from this stage must read its Terraform state, because s3://{}/{} is not up to \
@@ -47,12 +52,19 @@ impl Session {
         }
     }
 
-    /// The artifact bucket of a stage that is promoted from. The stage's state is read only if the object does
-    /// not exist: its last release was made by an older version.
+    /// The artifact bucket of a stage that is promoted from. The stage's state is read only if the bucket is not in
+    /// deployctl.toml and the object does not exist: its last release was made by an older version, or its states are
+    /// in a backend of the project.
     ///
     /// # Errors
     /// As [`Session::contract`].
     pub(crate) async fn artifact_bucket_to_promote_from(&self) -> Result<String> {
+        if let ArtifactBucket::Named(name) = &self.settings.bucket {
+            return Ok(name.clone());
+        }
+        if self.settings.stage.backend != StateBackend::Deployctl {
+            return Ok(self.contract().await?.artifact_bucket);
+        }
         let key = self.promotion_key();
         let read = async { Ok(self.state_bucket().read(&key).await) };
         let denied = match unless_interrupted(&self.cancel, read).await? {

@@ -1,6 +1,5 @@
 //! The session of a command: settings, local stage, AWS clients, and the verified account.
 
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -18,6 +17,7 @@ use crate::local::{self, LocalConfig, LocalStage};
 use crate::platform::clock::Clock;
 use crate::project::contract::Contract;
 use crate::project::settings::{Settings, Stage};
+use crate::project::states::ProvenBuckets;
 use crate::release::partition::domain;
 use crate::release::record::Who;
 
@@ -39,9 +39,9 @@ pub(crate) struct Session {
     pub(crate) identity: Option<Identity>,
     /// Whether the command may start a local stage, and create the bucket of its Terraform state.
     pub(crate) access: Access,
-    /// Whether S3 has answered a read of the Terraform state, which it does only if the bucket belongs to the
-    /// expected account.
-    pub(crate) state_bucket_is_proven: AtomicBool,
+    pub(crate) proven_buckets: ProvenBuckets,
+    /// Held while Terraform reads outputs: two `init` of one layer would disturb each other.
+    pub(crate) terraform_reads: tokio::sync::Mutex<()>,
     pub(crate) events: Events,
     pub(crate) cancel: CancellationToken,
 }
@@ -88,8 +88,17 @@ impl Session {
         };
         let aws = Aws::connect(target(&settings.stage, local.as_ref())?).await.warning(events.clone());
         aws.require_profile()?;
-        let state_bucket_is_proven = AtomicBool::new(false);
-        Ok(Self { settings, local, aws, identity: None, access, state_bucket_is_proven, events, cancel })
+        Ok(Self {
+            settings,
+            local,
+            aws,
+            identity: None,
+            access,
+            proven_buckets: ProvenBuckets::default(),
+            terraform_reads: tokio::sync::Mutex::default(),
+            events,
+            cancel,
+        })
     }
 
     pub(crate) fn stage_context(&self) -> Result<StageContext> {
@@ -117,15 +126,10 @@ impl Session {
         self.aws.aws_stage(&stage).map_err(|failure| Error::bug(failure.to_string()))
     }
 
-    /// The bucket of the Terraform state.
+    /// The bucket of the Terraform states under deployctl's keys.
     pub(crate) fn state_bucket(&self) -> Bucket {
         let Stage { state_bucket, state_bucket_account, .. } = &self.settings.stage;
         self.aws.bucket_of(state_bucket_account, state_bucket)
-    }
-
-    /// The S3 key of a layer's state.
-    pub(crate) fn state_key(&self, layer: &str) -> String {
-        format!("{}/{layer}.tfstate", self.settings.stage.state_prefix(&self.settings.project))
     }
 
     /// The URL of a stage of any API in the stage's region.

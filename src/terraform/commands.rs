@@ -22,8 +22,8 @@ pub struct Shared {
 /// The options of `terraform init`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Init {
-    /// Backend settings that are not in the configuration, as name and value. They must not contain secrets.
-    pub backend: Vec<(String, String)>,
+    /// Backend settings that are not in the configuration: `name=value`, or a file. Values must not be secrets.
+    pub backend: Vec<String>,
     /// What to do with the state if the backend settings have changed.
     pub backend_change: BackendChange,
     /// Fail instead of changing `.terraform.lock.hcl`.
@@ -197,18 +197,18 @@ impl Subcommand {
         }
     }
 
-    /// Whether the command uses the selected workspace instead of
-    /// [`Driver::workspace`](super::Driver::workspace).
-    pub const fn chooses_workspace(&self) -> bool {
-        matches!(
-            self,
+    /// Whether the command uses the selected workspace instead of `given`,
+    /// [`Driver::workspace`](super::Driver::workspace). A raw command uses a workspace that is not the default one.
+    pub fn chooses_workspace(&self, given: &str) -> bool {
+        match self {
             Self::WorkspaceList
-                | Self::WorkspaceShow
-                | Self::WorkspaceNew { .. }
-                | Self::WorkspaceSelect { .. }
-                | Self::WorkspaceDelete { .. }
-                | Self::Raw(_)
-        )
+            | Self::WorkspaceShow
+            | Self::WorkspaceNew { .. }
+            | Self::WorkspaceSelect { .. }
+            | Self::WorkspaceDelete { .. } => true,
+            Self::Raw(args) => given == "default" || args.first().is_some_and(|arg| arg == "workspace"),
+            _ => false,
+        }
     }
 
     /// Whether the command may run while `errored.tfstate` is in the layer's folder. Any other command would
@@ -300,7 +300,7 @@ impl Init {
         args.locked(shared)
             .flag(*lock_file_readonly, "-lockfile=readonly")
             .flag(*upgrade, "-upgrade")
-            .options("-backend-config", backend.iter().map(|(name, value)| format!("{name}={value}")))
+            .options("-backend-config", backend)
     }
 }
 
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn the_commands_of_a_release() {
         let init = Init {
-            backend: vec![("bucket".into(), "state".into()), ("key".into(), "dev/app".into())],
+            backend: vec!["bucket=state".into(), "key=dev/app".into()],
             lock_file_readonly: true,
             ..Init::default()
         };

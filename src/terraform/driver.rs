@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::backend::Backend;
 use super::commands::{Init, PlanOptions, Shared, Subcommand};
 use super::environment::{self, Environment, Parts};
 use super::failure::{Failure, Reason};
@@ -60,34 +61,6 @@ pub struct Driver {
     pub observer: Observer,
     /// Cancelling it interrupts the running program.
     pub cancel: CancellationToken,
-}
-
-/// Where states are stored: settings of the `backend` block that differ from stage to stage.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Backend {
-    /// Settings of all layers, such as bucket and region. Secrets belong in the environment.
-    pub settings: BTreeMap<String, String>,
-    /// The `key` of a layer's state; `{layer}` stands for the layer's name.
-    pub key: Option<String>,
-}
-
-impl Backend {
-    /// The settings of one layer, as name and value.
-    pub fn for_layer(&self, layer: &str) -> Vec<(String, String)> {
-        let settings = self.settings.iter().map(|(name, value)| (name.clone(), value.clone()));
-        let key = self.key.iter().map(|key| ("key".to_owned(), key.replace("{layer}", layer)));
-        settings.chain(key).collect()
-    }
-
-    /// Refuses secrets: Terraform takes them as arguments and writes them to a file in `TF_DATA_DIR`.
-    fn check(&self) -> Result<(), Failure> {
-        let secret =
-            |name: &&String| ["access_key", "secret_key", "token", "password"].contains(&name.as_str());
-        match self.settings.keys().find(secret) {
-            Some(name) => Err(Failure::new(Reason::SecretInBackend(name.clone()))),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Shows only the names of variables: their values may be secrets.
@@ -400,8 +373,7 @@ impl Driver {
         let parts = Parts {
             given: &self.env,
             variables: &self.variables,
-            // Workspace commands and raw commands use the selected workspace.
-            workspace: self.workspace.as_deref().filter(|_| !subcommand.chooses_workspace()),
+            workspace: self.workspace.as_deref().filter(|given| !subcommand.chooses_workspace(given)),
             data_dir: &data_dir,
             cli_config: cli_config.as_deref(),
             log_file: self.log_file.as_deref(),

@@ -137,8 +137,11 @@ fn fingerprint(driver: &Driver, layer: &Layer) -> String {
     };
     let program = &driver.terraform;
     add("program", format!("{} {}", program.flavour, program.version).as_bytes());
-    for (name, value) in driver.backend.for_layer(&layer.name) {
-        add(&name, value.as_bytes());
+    for config in driver.backend.for_layer(&layer.name) {
+        add("backend", config.as_bytes());
+        if !config.contains('=') {
+            add("backend file", &std::fs::read(layer.dir.join(config)).unwrap_or_default());
+        }
     }
     if let Some(file) = driver.mirrors(layer).configuration() {
         add("cli configuration", &std::fs::read(file).unwrap_or_default());

@@ -12,6 +12,9 @@ pub struct Layer {
     pub name: String,
     /// The folder with its `.tf` or `.tofu` files.
     pub dir: PathBuf,
+    /// Files with values of variables, in this order; absolute, or relative to the folder. A later value replaces an
+    /// earlier one.
+    pub var_files: Vec<PathBuf>,
     /// The names of the layers that are applied before it.
     pub depends_on: Vec<String>,
 }
@@ -87,6 +90,7 @@ mod tests {
         let layer = |(name, depends_on): &(&str, &[&str])| Layer {
             name: (*name).into(),
             dir: dir.path().into(),
+            var_files: Vec::new(),
             depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
         };
         let layers = dependencies.iter().map(layer).collect();

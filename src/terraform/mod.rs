@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`version`] | the program, its version and its features |
 //! | [`commands`] | the arguments of each command, as data |
+//! | `backend` | where states are stored |
 //! | `environment` | the variables that the driver sets or removes, with reasons |
 //! | [`driver`], [`observer`] | running commands: messages while they run, typed failures |
 //! | `init`, `mirror`, `lock_file` | when `init` is needed, and where providers are installed from |
@@ -22,6 +23,7 @@
 //! | [`failure`], `classify`, `advice` | reasons for failures, how they are recognised, and hints |
 
 mod advice;
+pub(crate) mod backend;
 mod classify;
 pub mod commands;
 pub mod driver;
@@ -44,8 +46,9 @@ mod validation;
 pub mod version;
 
 pub use crate::platform::process::ProcessError;
+pub use backend::Backend;
 pub use commands::{PlanMode, PlanOptions, Shared, Subcommand};
-pub use driver::{Backend, Driver, PlanOutcome, PlannedLayer};
+pub use driver::{Driver, PlanOutcome, PlannedLayer};
 pub use environment::Environment;
 pub use failure::{Failure, Reason};
 pub use layers::Layer;

@@ -33,7 +33,12 @@ async fn a_hundred_megabytes_pass_in_bounded_memory() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let layer = Layer { name: "big".into(), dir: dir.path().join("big"), depends_on: Vec::new() };
+    let layer = Layer {
+        name: "big".into(),
+        dir: dir.path().join("big"),
+        depends_on: Vec::new(),
+        var_files: Vec::new(),
+    };
     std::fs::create_dir(&layer.dir).unwrap();
     std::fs::write(layer.dir.join("main.tf"), "").unwrap();
     let program = dir.path().join("terraform");

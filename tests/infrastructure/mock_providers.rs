@@ -33,7 +33,12 @@ async fn dns_keeps_its_rules() {
 
 async fn passes(name: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let layer = Layer { name: name.to_owned(), dir: dir.path().join(name), depends_on: Vec::new() };
+    let layer = Layer {
+        name: name.to_owned(),
+        dir: dir.path().join(name),
+        depends_on: Vec::new(),
+        var_files: Vec::new(),
+    };
     copy(&folder(name), &layer.dir);
     let runs = runs(&layer.dir.join("tests"));
     let driver = driver(dir.path()).await;

@@ -239,7 +239,7 @@ async fn patched_layers_are_valid() {
         let terraform = Terraform::locate(Path::new("terraform"), &work, &CancellationToken::new()).await;
         let mut driver = Driver::new(terraform.expect("these tests need terraform on PATH"), "test", &work);
         driver.provider_mirror = provider_mirror().await;
-        let layer = Layer { name: "layer".into(), dir, depends_on: Vec::new() };
+        let layer = Layer { name: "layer".into(), dir, depends_on: Vec::new(), var_files: Vec::new() };
         driver.init_if_needed(&layer).await.unwrap();
         let diagnostics = driver.validate(&layer).await.unwrap();
         let errors: Vec<_> = diagnostics.iter().filter(|found| found.severity == "error").collect();

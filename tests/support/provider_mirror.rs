@@ -29,7 +29,12 @@ pub(crate) async fn provider_mirror() -> Option<PathBuf> {
 
 async fn find() -> Option<PathBuf> {
     let dir = tempfile::tempdir().unwrap();
-    let layer = Layer { name: "app".into(), dir: dir.path().join("layer"), depends_on: Vec::new() };
+    let layer = Layer {
+        name: "app".into(),
+        dir: dir.path().join("layer"),
+        depends_on: Vec::new(),
+        var_files: Vec::new(),
+    };
     std::fs::create_dir(&layer.dir).unwrap();
     std::fs::write(layer.dir.join("main.tf"), CONFIGURATION).unwrap();
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("terraform/app/.terraform.lock.hcl");

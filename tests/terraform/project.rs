@@ -31,7 +31,12 @@ impl Project {
     }
 
     pub(crate) async fn open(dir: PathBuf) -> Self {
-        let layer = Layer { name: "app".into(), dir: dir.join("layer"), depends_on: Vec::new() };
+        let layer = Layer {
+            name: "app".into(),
+            dir: dir.join("layer"),
+            depends_on: Vec::new(),
+            var_files: Vec::new(),
+        };
         let terraform = Terraform::locate(Path::new("terraform"), &dir, &CancellationToken::new()).await;
         let mut terraform = terraform.expect("these tests need terraform on PATH");
         let counting = CountingTerraform::new(&dir, &terraform.program);

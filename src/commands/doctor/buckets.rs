@@ -3,18 +3,45 @@
 use super::unread::unread;
 use crate::documents::doctor::Finding;
 use crate::engine::failure::{Failure, Meaning};
+use crate::engine::ports::Store as _;
 use crate::project::session::Session;
+use crate::project::settings::StateBackend;
 use crate::release::model::AccountId;
 
-/// The bucket of the Terraform states.
-pub(crate) async fn state(session: &Session) -> Vec<Finding> {
-    const CHECK: &str = "bucket-state";
+const STATE: &str = "bucket-state";
+
+/// The buckets of the Terraform states.
+pub(crate) async fn states(session: &Session) -> Vec<Finding> {
     let stage = &session.settings.stage;
-    let name = &stage.state_bucket;
+    if stage.backend == StateBackend::Deployctl {
+        return state(session, &stage.state_bucket).await;
+    }
+    let mut findings = Vec::new();
+    for object in session.state_objects() {
+        findings.extend(state(session, object.bucket.name()).await);
+    }
+    for layer in &session.settings.layers {
+        if session.state_object(layer).is_none() {
+            let message = format!(
+                "the state of layer {:?} is in a backend that only Terraform reads: its owner was not checked",
+                layer.name
+            );
+            findings.push(Finding::unchecked(STATE, message));
+        }
+    }
+    findings
+}
+
+async fn state(session: &Session, name: &str) -> Vec<Finding> {
+    const CHECK: &str = STATE;
+    let stage = &session.settings.stage;
     match session.aws.bucket_facts(&stage.state_bucket_account, name).await {
         Ok(facts) => {
             let mut findings = Vec::new();
-            let bootstrap = format!("deployctl bootstrap --stage {}", stage.name);
+            let bootstrap = match stage.backend {
+                StateBackend::Deployctl => format!("deployctl bootstrap --stage {}", stage.name),
+                StateBackend::Own { .. } => "change it where the bucket is made".to_owned(),
+            };
             if !facts.versioned {
                 let message =
                     format!("{name} is not versioned: a damaged Terraform state could not be restored");
@@ -39,7 +66,10 @@ pub(crate) async fn state(session: &Session) -> Vec<Finding> {
             vec![Finding::ok(CHECK, format!("the first release creates {name}"))]
         }
         Err(failure) if failure.meaning == Meaning::NotFound => {
-            let remedy = format!("deployctl bootstrap --stage {}", stage.name);
+            let remedy = match stage.backend {
+                StateBackend::Deployctl => format!("deployctl bootstrap --stage {}", stage.name),
+                StateBackend::Own { .. } => "create it, or correct the backend block".to_owned(),
+            };
             vec![Finding::problem(
                 CHECK,
                 format!("bucket {name} for the Terraform state does not exist"),

@@ -1,6 +1,5 @@
 //! Checks the stage's account: identity, buckets, functions, API, and the difference of the clocks.
 
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,6 +17,7 @@ use crate::local::{self, LocalConfig};
 use crate::project::contract::Contract;
 use crate::project::session::{Access, Session};
 use crate::project::settings::Settings;
+use crate::project::states::ProvenBuckets;
 use crate::release::calls::{Calls, UnversionedCall};
 use crate::release::definition::Definition;
 use crate::release::deployment_description::DeploymentDescription;
@@ -48,7 +48,7 @@ pub(crate) async fn check(settings: &Settings, events: &Events, cancel: &Cancell
             vec![Finding::ok("account", format!("{} in {}", identity.arn, settings.stage.region))];
         let applied = async { futures::join!(session.applied_contract(), session.artifact_bucket()) };
         let (state, (contract, bucket), limits) =
-            futures::join!(buckets::state(&session), applied, limits::check(&session));
+            futures::join!(buckets::states(&session), applied, limits::check(&session));
         findings.extend(state);
         let bucket = match bucket {
             Ok(Some(bucket)) => Some(bucket.name().to_owned()),
@@ -131,7 +131,8 @@ async fn session(
         aws,
         identity: None,
         access: Access::Read,
-        state_bucket_is_proven: AtomicBool::new(false),
+        proven_buckets: ProvenBuckets::default(),
+        terraform_reads: tokio::sync::Mutex::default(),
         events: events.clone(),
         cancel: cancel.clone(),
     })

@@ -49,7 +49,13 @@ pub(super) async fn redis(session: &Session) -> Vec<Finding> {
     const CHECK: &str = "open-redis";
     let mut findings = Vec::new();
     for layer in &session.settings.layers {
-        let state = match session.state(&layer.name).await {
+        let Some(object) = session.state_object(layer) else {
+            let message =
+                format!("the state of layer {:?} is not in S3, so Redis was not checked", layer.name);
+            findings.push(Finding::unchecked(CHECK, message));
+            continue;
+        };
+        let state = match session.state(&object).await {
             Ok(Some(state)) => state,
             Ok(None) => continue,
             Err(error) => {

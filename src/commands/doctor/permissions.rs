@@ -7,8 +7,10 @@ use super::unread::unread;
 use crate::aws::Identity;
 use crate::documents::doctor::Finding;
 use crate::engine::failure::Failure;
+use crate::engine::ports::Store as _;
 use crate::project::contract::Contract;
 use crate::project::session::Session;
+use crate::project::settings::StateBackend;
 
 const CHECK: &str = "permissions";
 
@@ -20,9 +22,10 @@ pub(crate) struct Resources {
     pub(crate) partition: &'static str,
     pub(crate) region: String,
     pub(crate) account: String,
-    pub(crate) state_bucket: String,
-    /// The key prefix of the states.
-    pub(crate) state_prefix: String,
+    /// The buckets and keys of the Terraform states in S3.
+    pub(crate) states: Vec<(String, String)>,
+    /// Whether the states are locked by objects beside them.
+    pub(crate) lock_objects: bool,
     /// The artifact bucket, once it exists, and keys of zips.
     pub(crate) artifacts: Option<(String, Vec<String>)>,
     pub(crate) functions: Vec<String>,
@@ -34,14 +37,17 @@ impl Resources {
     /// The calls of a release. `tests/fixtures/doctor-permissions.json` contains those of the minimal
     /// project, which `tests/release/pipeline` compares with the permissions of the deploy role.
     pub(crate) fn release(&self) -> Vec<PermissionCheck> {
-        let Self { state_bucket, state_prefix, .. } = self;
         let bucket = |name: &str| format!("arn:{}:s3:::{name}", self.partition);
-        let state = format!("{}/{state_prefix}/doctor.tfstate", bucket(state_bucket));
-        let mut checks = vec![
-            (vec!["s3:GetObject", "s3:PutObject"], state.clone()),
-            (vec!["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], format!("{state}.tflock")),
-            (vec!["s3:ListBucket"], bucket(state_bucket)),
-        ];
+        let mut checks = Vec::new();
+        for (name, key) in &self.states {
+            let state = format!("{}/{key}", bucket(name));
+            checks.push((vec!["s3:GetObject", "s3:PutObject"], state.clone()));
+            if self.lock_objects {
+                let lock = format!("{state}.tflock");
+                checks.push((vec!["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], lock));
+            }
+            checks.push((vec!["s3:ListBucket"], bucket(name)));
+        }
         if let Some((name, keys)) = &self.artifacts {
             checks.push((vec!["s3:ListBucket", "s3:GetBucketVersioning"], bucket(name)));
             for key in keys.iter().map(String::as_str).chain(["deployctl/doctor"]) {
@@ -193,11 +199,23 @@ fn resources(session: &Session, contract: Option<&Contract>, bucket: Option<&str
         partition,
         region: stage.region.clone(),
         account: stage.account.to_string(),
-        state_bucket: stage.state_bucket.clone(),
-        state_prefix: stage.state_prefix(&settings.project),
+        states: states(session),
+        lock_objects: stage.backend == StateBackend::Deployctl,
         artifacts: bucket.map(|name| (name.to_owned(), keys())),
         functions: functions.map(|target| target.name.to_string()).collect(),
         api: contract.map(|contract| (contract.rest_api_id.clone(), contract.stage_name.clone())),
+    }
+}
+
+/// The buckets and keys of the states.
+fn states(session: &Session) -> Vec<(String, String)> {
+    let settings = &session.settings;
+    match settings.stage.backend {
+        StateBackend::Deployctl => vec![(settings.stage.state_bucket.clone(), settings.state_key("doctor"))],
+        StateBackend::Own { .. } => {
+            let objects = settings.layers.iter().filter_map(|layer| session.state_object(layer));
+            objects.map(|object| (object.bucket.name().to_owned(), object.key)).collect()
+        }
     }
 }
 
@@ -216,10 +234,11 @@ async fn principal(session: &Session, arn: &str) -> String {
 async fn try_writes(session: &Session, contract: Option<&Contract>, bucket: Option<&str>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let stage = &session.settings.stage;
-    let state = stage.state_bucket.as_str();
-    for name in [Some(state), bucket].into_iter().flatten() {
-        let (owner, key) = if name == state {
-            (&stage.state_bucket_account, session.state_key("doctor"))
+    // A store that ignores conditions would lose a state under a key of the project.
+    let state = Some(stage.state_bucket.as_str()).filter(|_| stage.backend == StateBackend::Deployctl);
+    for name in [state, bucket].into_iter().flatten() {
+        let (owner, key) = if Some(name) == state {
+            (&stage.state_bucket_account, session.settings.state_key("doctor"))
         } else {
             (&stage.artifact_bucket_account, "deployctl/doctor".to_owned())
         };
@@ -265,8 +284,8 @@ mod tests {
             partition: "aws",
             region: "us-east-1".to_owned(),
             account: account.to_owned(),
-            state_bucket: format!("small-local-tfstate-{account}"),
-            state_prefix: "small/local".to_owned(),
+            states: vec![(format!("small-local-tfstate-{account}"), "small/local/doctor.tfstate".to_owned())],
+            lock_objects: true,
             artifacts: Some((
                 format!("small-local-artifacts-{account}"),
                 vec!["hello/doctor.zip".to_owned()],

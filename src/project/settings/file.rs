@@ -23,6 +23,12 @@ pub(crate) struct File {
     /// The stage if none is named; `local` by default.
     #[schemars(with = "Option<StageName>")]
     pub(super) default_stage: Option<String>,
+    /// Where the Terraform states are: `deployctl` for S3, under deployctl's keys, or `own` for where the layers' own
+    /// `backend` blocks say.
+    #[serde(default)]
+    pub(super) backend: BackendSetting,
+    /// The bucket of the zips and the ledger, where no layer has it as an output; may contain `{stage}`.
+    pub(super) artifact_bucket: Option<String>,
     /// The targets, by name: 1 to 32 of a-z, 0-9 and '-', a letter first.
     pub(super) stages: BTreeMap<String, StageFile>,
     /// Terraform's root modules, by name.
@@ -45,6 +51,15 @@ pub(crate) struct File {
 
 fn yes() -> bool {
     true
+}
+
+/// Where the Terraform states are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum BackendSetting {
+    #[default]
+    Deployctl,
+    Own,
 }
 
 /// The probe, or whether there is one.
@@ -80,13 +95,22 @@ pub(super) struct StageFile {
     pub(super) profile: Option<String>,
     /// The bucket of the Terraform state; `<project>-<stage>-tfstate-<account>` by default.
     pub(super) state_bucket: Option<String>,
+    /// With `backend = "own"`: what `terraform init` gets as `-backend-config`, in this order. A file, relative to the
+    /// project, or `name=value`; may contain `{layer}`.
+    #[serde(default)]
+    pub(super) backend_config: Vec<String>,
+    /// With `backend = "own"`: the Terraform workspace; `default` by default.
+    pub(super) workspace: Option<String>,
+    /// The bucket of this stage's zips and ledger; the project's `artifact_bucket` by default.
+    pub(super) artifact_bucket: Option<String>,
     /// The account that owns the bucket of the Terraform state; the stage's account by default.
     #[schemars(with = "Option<AccountId>")]
     pub(super) state_bucket_account: Option<String>,
     /// The account that owns the bucket of the zips and the ledger; the stage's account by default.
     #[schemars(with = "Option<AccountId>")]
     pub(super) artifact_bucket_account: Option<String>,
-    /// Terraform variables of this stage; each layer takes those that it declares.
+    /// Terraform variables of this stage; each layer takes those that it declares. They replace the values that
+    /// deployctl sets itself: `project`, `stage` and `region`.
     #[serde(default)]
     pub(super) variables: BTreeMap<String, Value>,
     /// Whether Lambda calls and API deployments are kept below the account's rates; true, but for a local stage.
@@ -100,8 +124,11 @@ pub(super) struct StageFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LayerFile {
-    /// Its folder; `terraform/<name>` by default.
-    pub(super) path: Option<PathBuf>,
+    /// Its folder; `terraform/<name>` by default. May contain `{stage}`.
+    pub(super) path: Option<String>,
+    /// Files with values of variables, for `-var-file`, in this order; relative to the project, may contain `{stage}`.
+    #[serde(default)]
+    pub(super) var_files: Vec<String>,
     /// The layers that are applied before it.
     #[serde(default)]
     pub(super) depends_on: Vec<String>,
@@ -145,7 +172,7 @@ impl Default for ProbeFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TerraformFile {
-    /// The layer whose output names the artifact bucket.
+    /// The layer whose output names the artifact bucket; not used with `artifact_bucket`.
     pub(super) bucket_layer: String,
     /// The name of the output with the bucket.
     pub(super) bucket_output: String,

@@ -28,7 +28,7 @@ use crate::release::model::{AccountId, StageName};
 use crate::terraform::guard::GuardSettings;
 use crate::terraform::{Layer, Shared};
 pub(crate) use file::File;
-use file::{ArtifactFile, ProbeFile, ProbeSetting};
+use file::{ArtifactFile, BackendSetting, ProbeFile, ProbeSetting};
 use problem::{Problem, ProblemKind};
 pub(crate) use validate::nearest;
 use validate::{Places, without_removable};
@@ -45,8 +45,7 @@ pub(crate) struct Settings {
     pub(crate) stage: Stage,
     /// The Terraform layers, sorted by name.
     pub(crate) layers: Vec<Layer>,
-    /// The output with the name of the artifact bucket.
-    pub(crate) bucket: OutputName,
+    pub(crate) bucket: ArtifactBucket,
     /// The output with the contract between Terraform and deployctl.
     pub(crate) contract: OutputName,
     pub(crate) artifacts: Vec<ArtifactSettings>,
@@ -71,7 +70,10 @@ pub(crate) struct Stage {
     pub(crate) profile: Option<String>,
     /// The local AWS emulator and its port, if one is set; `None` for an AWS account.
     pub(crate) local: Option<LocalSettings>,
-    /// The bucket of the Terraform state.
+    pub(crate) backend: StateBackend,
+    /// The workspace of every Terraform command.
+    pub(crate) workspace: String,
+    /// The bucket of the Terraform state; not used with [`StateBackend::Own`].
     pub(crate) state_bucket: String,
     /// The account that must own it.
     pub(crate) state_bucket_account: AccountId,
@@ -91,6 +93,27 @@ impl Stage {
         format!("{project}/{}", self.name)
     }
 }
+
+/// Where the Terraform states of a stage are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StateBackend {
+    /// In S3, under deployctl's keys.
+    Deployctl,
+    /// Where the layers' `backend` blocks say, with these settings for `terraform init`: `name=value`, or a file.
+    Own { config: Vec<String> },
+}
+
+/// What names the artifact bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ArtifactBucket {
+    /// deployctl.toml.
+    Named(String),
+    /// An output of the layer that makes it.
+    Output(OutputName),
+}
+
+/// The workspace of Terraform if no other one is selected.
+pub(crate) const DEFAULT_WORKSPACE: &str = "default";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LocalSettings {
@@ -257,6 +280,11 @@ fn is_region(name: &str) -> bool {
     is_number && (2..=4).contains(&words.len()) && words.iter().all(is_word) && name.len() <= 32
 }
 
+/// `text` with the stage's name in place of `{stage}`.
+fn of(stage: &StageName, text: &str) -> String {
+    text.replace("{stage}", stage.as_str())
+}
+
 fn call_timeout(text: Option<OsString>) -> Result<Duration> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(crate::aws::timeouts::CALL) };
     let seconds = text.to_str().and_then(|text| text.parse().ok());
@@ -332,6 +360,10 @@ impl File {
             .state_bucket
             .clone()
             .unwrap_or_else(|| format!("{}-{name}-tfstate-{account}", self.project));
+        let backend = match self.backend {
+            BackendSetting::Deployctl => StateBackend::Deployctl,
+            BackendSetting::Own => StateBackend::Own { config: stage.backend_config.clone() },
+        };
         // `resolve` reports these, too.
         let owner = |named: &Option<String>| {
             named.as_ref().and_then(|named| named.parse().ok()).unwrap_or_else(|| account.clone())
@@ -343,6 +375,8 @@ impl File {
             region,
             profile: stage.profile.clone(),
             local,
+            backend,
+            workspace: stage.workspace.clone().unwrap_or_else(|| DEFAULT_WORKSPACE.to_owned()),
             state_bucket,
             variables: stage.variables.clone(),
             pacing: stage.pacing.unwrap_or(local.is_none()),
@@ -365,6 +399,32 @@ impl File {
         })
     }
 
+    /// The settings of stages that do not go with where the states are.
+    fn misplaced_states(&self) -> impl Iterator<Item = Problem> {
+        let is_own = self.backend == BackendSetting::Own;
+        self.stages.iter().flat_map(move |(name, stage)| {
+            let is_empty = stage.workspace.as_deref() == Some("");
+            let found = [
+                ("backend_config", !is_own && !stage.backend_config.is_empty(), ProblemKind::NeedsOwnBackend),
+                ("workspace", !is_own && stage.workspace.is_some(), ProblemKind::NeedsOwnBackend),
+                ("workspace", is_own && is_empty, ProblemKind::Empty),
+                (
+                    "state_bucket",
+                    is_own && stage.state_bucket.is_some(),
+                    ProblemKind::StateBucketOfOwnBackend,
+                ),
+            ];
+            let found = found.into_iter().filter(|(_, is_wrong, _)| *is_wrong);
+            found.map(|(key, _, kind)| Problem::new(&["stages", name, key], kind))
+        })
+    }
+
+    /// The artifact bucket that the file names.
+    fn named_bucket(&self, stage: &StageName) -> Option<String> {
+        let of_stage = self.stages.get(stage.as_str()).and_then(|stage| stage.artifact_bucket.as_ref());
+        of_stage.or(self.artifact_bucket.as_ref()).map(|name| of(stage, name))
+    }
+
     fn resolve(
         self,
         root: PathBuf,
@@ -373,6 +433,8 @@ impl File {
         problems: &mut Vec<Problem>,
     ) -> Settings {
         problems.extend(self.malformed_accounts());
+        problems.extend(self.misplaced_states());
+        let named_bucket = self.named_bucket(&stage.name);
         for (name, stage) in &self.stages {
             let region = stage.region.iter().find(|region| !is_region(region));
             let path = ["stages", name.as_str(), "region"];
@@ -390,13 +452,18 @@ impl File {
             .layers
             .into_iter()
             .map(|(name, layer)| Layer {
-                dir: root.join(layer.path.unwrap_or_else(|| Path::new("terraform").join(&name))),
+                dir: root.join(match &layer.path {
+                    Some(path) => PathBuf::from(of(&stage.name, path)),
+                    None => Path::new("terraform").join(&name),
+                }),
+                var_files: layer.var_files.iter().map(|file| root.join(of(&stage.name, file))).collect(),
                 name,
                 depends_on: layer.depends_on,
             })
             .collect();
         let terraform = self.terraform;
-        for needed in [&terraform.bucket_layer, &terraform.contract_layer] {
+        let bucket_layer = Some(&terraform.bucket_layer).filter(|_| named_bucket.is_none());
+        for needed in bucket_layer.into_iter().chain([&terraform.contract_layer]) {
             if !layers.iter().any(|layer| layer.name == *needed) {
                 problems.push(Problem::new(&["layers"], ProblemKind::UnknownLayer(needed.clone())));
             }
@@ -424,7 +491,13 @@ impl File {
             project: self.project,
             stage,
             layers,
-            bucket: OutputName { layer: terraform.bucket_layer, output: terraform.bucket_output },
+            bucket: match named_bucket {
+                Some(name) => ArtifactBucket::Named(name),
+                None => ArtifactBucket::Output(OutputName {
+                    layer: terraform.bucket_layer,
+                    output: terraform.bucket_output,
+                }),
+            },
             contract: OutputName { layer: terraform.contract_layer, output: terraform.contract_output },
             artifacts,
             probe: is_sent.then_some(Probe {

@@ -30,6 +30,12 @@ pub(super) enum ProblemKind {
     PortOfAwsStage,
     #[error("account: is missing; deployctl refuses any other account")]
     AccountMissing,
+    #[error("is only used with backend = \"own\"")]
+    NeedsOwnBackend,
+    #[error("is not used with backend = \"own\": the backend block or backend_config name the bucket")]
+    StateBucketOfOwnBackend,
+    #[error("must not be empty")]
+    Empty,
     #[error("region: is missing")]
     RegionMissing,
     #[error("{0:?} is not the name of a region, such as \"eu-central-1\"")]
