@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use super::context::Context;
 use crate::error::Result;
 use crate::project::driver::init_if_needed;
+use crate::terraform::variables::takes_values;
 use crate::terraform::{Outputs, Subcommand};
 
 /// Run any Terraform command in a layer, with the stage's state, variables and environment
@@ -33,6 +34,9 @@ const PRINT_VALUES: [&str; 4] = ["console", "output", "show", "state"];
 pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
     let session = context.session().await?;
     let layer = session.settings.layer(&args.layer)?;
+    if takes_values(&args.args) {
+        session.settings.require_agreeing_variables([layer])?;
+    }
     let driver = session.driver_for_live().await?;
     let mut args = args.args.clone();
     let first = args.first().and_then(|arg| arg.to_str()).unwrap_or_default().to_owned();

@@ -112,9 +112,10 @@ impl<'a> Infrastructure<'a> {
     /// The layers of `session`'s stage.
     ///
     /// # Errors
-    /// A dependency cycle, or a layer whose state an earlier run could not save.
+    /// A dependency cycle, a tfvars file that contradicts the stage, or a layer whose state an earlier run could not save.
     pub(crate) fn new(session: &'a Session, driver: Driver) -> Result<Self> {
         let waves = layers::waves(&session.settings.layers)?;
+        session.settings.require_agreeing_variables(&session.settings.layers)?;
         for layer in &session.settings.layers {
             driver.require_saved_state(layer)?;
         }

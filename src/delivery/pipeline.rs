@@ -12,7 +12,6 @@ use crate::engine::held::HeldStage;
 use crate::engine::operations::{Origin, Released};
 use crate::engine::ports::Store as _;
 use crate::error::{Error, ErrorId, Kind, Result};
-use crate::project::contract::Contract;
 use crate::project::session::Session;
 use crate::project::settings::ArtifactBucket;
 use crate::release::model::Version;
@@ -110,11 +109,7 @@ async fn release_stored(
     stored: Stored,
     force: bool,
 ) -> Result<Delivered> {
-    // The layer was just applied, so a missing contract is a missing output, and not a missing release.
-    let contract = match session.applied_contract().await? {
-        Some(contract) => contract,
-        None => Contract::read(&session.settings.contract, None, &[])?,
-    };
+    let contract = session.contract_of_release().await?;
     session.require_one_bucket(&contract, held.store.name())?;
     stage_variables::must_be_in_contract(&session.settings, &contract)?;
     let aws_stage = session.aws_stage(&contract)?;

@@ -168,6 +168,7 @@ error_ids! {
     TerraformTooOld = "terraform.too_old",
     TerraformUnconfirmed = "terraform.unconfirmed",
     TerraformUnknownLayer = "terraform.unknown_layer",
+    TerraformVariableConflict = "terraform.variable_conflict",
     TerraformVersionConstraint = "terraform.version_constraint",
     ToolboxCache = "toolbox.cache",
     ToolboxInstall = "toolbox.install",

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::settings::OutputName;
 use crate::release::model::{FunctionKey, MAX_FUNCTIONS, variable_problem};
 use crate::release::plan::Target;
+use crate::release::record::{FunctionRecord, Release};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Contract {
@@ -78,6 +79,24 @@ impl Contract {
             .hint(HINT));
         }
         Ok(Self { artifact_bucket, rest_api_id, stage_name, invoke_url, functions, variables })
+    }
+}
+
+impl Contract {
+    /// The contract with which a release was made.
+    pub(crate) fn of_release(release: &Release, artifact_bucket: &str, invoke_url: String) -> Self {
+        let functions = release.functions.iter().map(|(key, function)| {
+            let FunctionRecord { name, artifact, .. } = function;
+            (key.clone(), Target { name: name.clone(), artifact: artifact.clone() })
+        });
+        Self {
+            artifact_bucket: artifact_bucket.to_owned(),
+            rest_api_id: release.api.id.clone(),
+            stage_name: release.api.stage.clone(),
+            invoke_url,
+            functions: functions.collect(),
+            variables: release.variables.clone().unwrap_or_default(),
+        }
     }
 }
 

@@ -40,20 +40,6 @@ impl Session {
         if !has_own_backend {
             terraform.require(LOCKFILE)?;
         }
-        let mut variables = stage.variables.clone();
-        let mut set = |name: &str, value: &str| {
-            variables.insert(name.to_owned(), value.into());
-        };
-        set("project", &self.settings.project);
-        set("stage", stage.name.as_str());
-        set("region", &stage.region);
-        if !has_own_backend {
-            set("state_bucket", &stage.state_bucket);
-            set("state_prefix", &stage.state_prefix(&self.settings.project));
-        }
-        if let Some(version) = version {
-            set("release_version", version.as_str());
-        }
         let mut env: BTreeMap<String, Option<OsString>> = BTreeMap::new();
         env.insert("AWS_REGION".into(), Some(stage.region.clone().into()));
         if let Some(profile) = &stage.profile {
@@ -72,7 +58,7 @@ impl Session {
             data_root: work.join("terraform").join(stage.name.as_str()),
             env,
             backend: self.settings.backend(),
-            variables,
+            variables: self.settings.variables(version),
             provider_mirror: std::env::var_os(variables::PROVIDER_MIRROR).map(PathBuf::from),
             mirror_search_root: PathBuf::from("/"),
             // In another workspace, the stage would have another state.

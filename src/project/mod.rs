@@ -8,3 +8,4 @@ mod promotion_source;
 pub(crate) mod session;
 pub(crate) mod settings;
 pub(crate) mod states;
+mod variables;

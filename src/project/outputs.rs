@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::aws::s3::Bucket;
 use crate::aws::unreachable;
 use crate::engine::failure::{Failure, Meaning};
+use crate::engine::ledger::Ledger;
 use crate::engine::observe::unreadable;
 use crate::engine::ports::{Store as _, Stored};
 use crate::error::{Error, ErrorId, Kind, Result};
@@ -129,11 +130,14 @@ impl Session {
         Ok(Some(self.aws.bucket(&name)))
     }
 
-    /// The contract of the stage.
+    /// The contract of the stage. If only Terraform can read the outputs, the one in the live record.
     ///
     /// # Errors
     /// `stage.empty` before the first release, and as [`Session::outputs`] and [`Contract::read`].
     pub(crate) async fn contract(&self) -> Result<Contract> {
+        if let Some(contract) = self.recorded_contract().await? {
+            return Ok(contract);
+        }
         self.applied_contract().await?.ok_or_else(|| crate::engine::observe::empty(&self.settings.stage.name))
     }
 
@@ -143,6 +147,9 @@ impl Session {
     /// # Errors
     /// `contract.invalid` for two buckets, and as [`Session::contract`].
     pub(crate) async fn contract_to_change(&self) -> Result<Contract> {
+        if let Some(contract) = self.recorded_contract().await? {
+            return Ok(contract);
+        }
         let contract = self.applied_contract_to_change().await?;
         contract.ok_or_else(|| crate::engine::observe::empty(&self.settings.stage.name))
     }
@@ -183,8 +190,41 @@ impl Session {
         ))
     }
 
-    /// The contract; `None` before its layer is applied.
+    /// The contract; `None` before its layer is applied, and for a state of before deployctl, which has none.
     pub(crate) async fn applied_contract(&self) -> Result<Option<Contract>> {
+        match self.contract_output().await {
+            Err(error) if error.id == ErrorId::ContractMissing => Ok(None),
+            contract => contract,
+        }
+    }
+
+    /// The contract right after its layer was applied: it must be there.
+    ///
+    /// # Errors
+    /// `contract.missing`, and as [`Session::contract`].
+    pub(crate) async fn contract_of_release(&self) -> Result<Contract> {
+        match self.contract_output().await? {
+            Some(contract) => Ok(contract),
+            None => Contract::read(&self.settings.contract, None, &[]),
+        }
+    }
+
+    /// The contract of the live record, if outputs would need a Terraform process.
+    async fn recorded_contract(&self) -> Result<Option<Contract>> {
+        let ArtifactBucket::Named(bucket) = &self.settings.bucket else { return Ok(None) };
+        let layer = self.settings.layer(&self.settings.contract.layer)?;
+        if self.state_object(layer).is_some() {
+            return Ok(None);
+        }
+        let ledger = Ledger::new(self.aws.bucket(bucket), self.settings.stage.name.clone());
+        let head = unless_interrupted(&self.cancel, ledger.head()).await?;
+        Ok(head.current.map(|record| {
+            let url = self.execute_url(&record.release.api.id, &record.release.api.stage);
+            Contract::of_release(&record.release, bucket, url)
+        }))
+    }
+
+    async fn contract_output(&self) -> Result<Option<Contract>> {
         let output: &OutputName = &self.settings.contract;
         let outputs = self.outputs(&output.layer).await?.filter(|outputs| !outputs.is_empty());
         let Some(outputs) = outputs else { return Ok(None) };
@@ -204,7 +244,15 @@ impl Session {
 
     /// The live version; `None` before the first release.
     pub(crate) async fn live_version(&self) -> Result<Option<Version>> {
-        let Some(contract) = self.applied_contract().await? else { return Ok(None) };
+        let contract = match self.applied_contract().await {
+            // The command may be there to repair it.
+            Err(error) if error.id.is_contract() => {
+                self.events.warn(format!("the live version is not known: {}", error.message));
+                None
+            }
+            contract => contract?,
+        };
+        let Some(contract) = contract else { return Ok(None) };
         let aws_stage = self.aws_stage(&contract)?;
         Ok(unless_interrupted(&self.cancel, crate::engine::observe::stage(&aws_stage))
             .await?

@@ -26,9 +26,9 @@ use super::outputs::Outputs;
 use super::plan::Plan;
 use super::signals::{self, Signals, UNSAVED_STATE};
 use super::version::Terraform;
-use super::{init, lock_file, validation};
-use crate::platform::private;
+use super::{init, lock_file, validation, variables};
 use crate::platform::process::{Command, Stream};
+use crate::platform::{atomic_file, private};
 
 /// Everything that is needed to run Terraform for a stage.
 #[derive(Clone)]
@@ -44,7 +44,8 @@ pub struct Driver {
     pub env: Environment,
     /// Where the states are stored.
     pub backend: Backend,
-    /// Values of Terraform variables, by name. A layer ignores variables that it does not declare.
+    /// Values of Terraform variables, by name. A layer ignores variables that it does not declare. They replace the
+    /// values of tfvars files.
     pub variables: BTreeMap<String, Value>,
     /// A folder to install providers from. `None`: where Terraform is configured to, usually the registry.
     pub provider_mirror: Option<PathBuf>,
@@ -210,6 +211,8 @@ impl Driver {
 
     async fn plan_to_file(&self, layer: &Layer, options: PlanOptions) -> Result<PlanOutcome, Failure> {
         let file = PlanFile::create(&self.prepared_data_dir(layer)?)?;
+        let var_files = [self.var_files(layer, file.folder.path())?, options.var_files].concat();
+        let options = PlanOptions { var_files, ..options };
         let plan = Subcommand::Plan { options, out: file.path() };
         let mut signals = Signals::default();
         let is_success = |code| code == 0 || code == 2;
@@ -359,9 +362,32 @@ impl Driver {
         layer: &Layer,
         subcommand: &Subcommand,
     ) -> Result<std::process::ExitStatus, Failure> {
+        // Deleted when the command has ended.
+        let values;
+        let subcommand = match subcommand {
+            Subcommand::Raw(args) if variables::takes_values(args) => {
+                let folder = locked_folder(&self.prepared_data_dir(layer)?);
+                values = folder.map_err(|e| Failure::io("create a folder for the values of variables", e))?;
+                &Subcommand::Raw(variables::with_files(args, &self.var_files(layer, values.0.path())?))
+            }
+            other => other,
+        };
         let mut command = self.command(layer, subcommand)?;
         command.env.insert("TF_INPUT".into(), None);
         Ok(command.run_attached(&self.cancel).await?)
+    }
+
+    /// The files with the values of `layer`, in Terraform's order: the layer's own, and one in `folder` with the
+    /// driver's values.
+    fn var_files(&self, layer: &Layer, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+        let mut files = layer.var_files.clone();
+        if let Some(values) = variables::file(layer, &self.variables) {
+            let file = folder.join("deployctl.tfvars.json");
+            atomic_file::write_private(&file, &values)
+                .map_err(|e| Failure::io("write the values of variables", e))?;
+            files.push(file);
+        }
+        Ok(files)
     }
 
     fn command(&self, layer: &Layer, subcommand: &Subcommand) -> Result<Command, Failure> {

@@ -19,6 +19,7 @@
 //! | `signals` | whether exit code, messages and state agree |
 //! | `source` | parsed `.tf` files with positions, for `init` and `doctor` |
 //! | [`outputs`] | a layer's outputs; sensitive values are hidden |
+//! | `variables` | the values of variables in files |
 //! | [`layers`] | dependency order |
 //! | [`failure`], `classify`, `advice` | reasons for failures, how they are recognised, and hints |
 
@@ -43,6 +44,7 @@ pub(crate) mod render;
 mod signals;
 pub(crate) mod source;
 mod validation;
+pub(crate) mod variables;
 pub mod version;
 
 pub use crate::platform::process::ProcessError;

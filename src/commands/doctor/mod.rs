@@ -14,7 +14,7 @@ mod tools;
 mod unread;
 
 use crate::commands::context::Context;
-use crate::documents::doctor::Diagnosis;
+use crate::documents::doctor::{Diagnosis, Finding};
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
 use crate::output::diagnosis;
@@ -30,11 +30,18 @@ pub(super) async fn run(context: &Context) -> Result<u8> {
     Ok(if diagnosis.has_problems() { Kind::Preflight.exit_code() } else { 0 })
 }
 
+/// Values in tfvars files that contradict the stage.
+fn variables(settings: &Settings) -> Vec<Finding> {
+    let found = settings.layers.iter().flat_map(|layer| settings.contradictions(layer));
+    found.map(|text| Finding::problem("variables", text, "remove the value from one of the two")).collect()
+}
+
 pub(crate) async fn examine(settings: &Settings, events: &Events, cancel: &CancellationToken) -> Diagnosis {
     let (tools, cloud) =
         futures::join!(tools::check(settings, cancel), Box::pin(cloud::check(settings, events, cancel)));
     let mut findings = tools;
     findings.extend(ownership::in_source(settings));
+    findings.extend(variables(settings));
     findings.extend(artifacts::built(settings));
     findings.extend(cloud);
     Diagnosis::new(settings.stage.name.as_str(), findings)

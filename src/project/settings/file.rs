@@ -109,8 +109,8 @@ pub(super) struct StageFile {
     /// The account that owns the bucket of the zips and the ledger; the stage's account by default.
     #[schemars(with = "Option<AccountId>")]
     pub(super) artifact_bucket_account: Option<String>,
-    /// Terraform variables of this stage; each layer takes those that it declares. They replace the values that
-    /// deployctl sets itself: `project`, `stage` and `region`.
+    /// Terraform variables of this stage; each layer takes those that it declares. `project` and `stage`
+    /// replace the names that deployctl sets.
     #[serde(default)]
     pub(super) variables: BTreeMap<String, Value>,
     /// Whether Lambda calls and API deployments are kept below the account's rates; true, but for a local stage.
