@@ -1,6 +1,8 @@
 //! Reads for `doctor`: the configuration of buckets, functions, the API and the account. Two writes whose
 //! condition cannot hold test whether they would be allowed.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::BucketVersioningStatus;
 
@@ -59,6 +61,26 @@ pub(crate) struct Verdict {
 }
 
 impl Aws {
+    /// The ids and names of the REST APIs with one of `names`.
+    ///
+    /// # Errors
+    /// The caller may not list the APIs.
+    pub(crate) async fn apis_named(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<Vec<(String, String)>, Failure> {
+        let mut found = Vec::new();
+        let mut pages = self.api_gateway.get_rest_apis().limit(500).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| Failure::new("GetRestApis", "the region", &error))?;
+            found.extend(page.items().iter().filter_map(|api| {
+                let name = api.name().filter(|name| names.contains(*name))?;
+                Some((api.id()?.to_owned(), name.to_owned()))
+            }));
+        }
+        Ok(found)
+    }
+
     /// Reads the configuration of a bucket.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::approval::{self, Consented, Destruction};
+use super::existing;
 use crate::error::{Error, ErrorId, Result};
 use crate::project::driver::init_if_needed;
 use crate::project::session::Session;
@@ -154,10 +155,11 @@ impl<'a> Infrastructure<'a> {
             progress.early.insert(layer.name.clone(), early?);
         }
         for layer in layers {
-            if let Some(Early::Plan(outcome)) = progress.early.get(&layer.name)
-                && progress.changing(layer).is_empty()
-            {
-                self.check(outcome)?;
+            if let Some(Early::Plan(outcome)) = progress.early.get(&layer.name) {
+                self.require_new(layer, outcome).await?;
+                if progress.changing(layer).is_empty() {
+                    self.check(outcome)?;
+                }
             }
         }
         Ok(progress)
@@ -231,7 +233,9 @@ impl<'a> Infrastructure<'a> {
             _ => {
                 let _turn = self.planning.acquire().await;
                 init_if_needed(&self.session.events, &self.driver, layer).await?;
-                self.plan(layer, PlanOptions::default()).await?
+                let outcome = self.plan(layer, PlanOptions::default()).await?;
+                self.require_new(layer, &outcome).await?;
+                outcome
             }
         };
         self.check(&outcome)?;
@@ -250,6 +254,16 @@ impl<'a> Infrastructure<'a> {
             events.note(format!("{}: {}", layer.name, render::numbers(&planned.plan)));
         }
         Ok(outcome)
+    }
+
+    /// Refuses a plan for an empty state that would create what exists.
+    async fn require_new(&self, layer: &Layer, outcome: &PlanOutcome) -> Result<()> {
+        match outcome {
+            PlanOutcome::Changes(planned) => {
+                existing::require_none(self.session, &layer.name, &planned.plan).await
+            }
+            PlanOutcome::NoChanges { .. } => Ok(()),
+        }
     }
 
     /// Refuses changes that a release does not apply.

@@ -3,6 +3,7 @@
 
 pub(crate) mod approval;
 mod build;
+mod existing;
 pub(crate) mod git;
 pub(crate) mod layers;
 pub(crate) mod pipeline;

@@ -162,6 +162,7 @@ error_ids! {
     TerraformResourceCycle = "terraform.resource_cycle",
     TerraformSecretInBackend = "terraform.secret_in_backend",
     TerraformStalePlan = "terraform.stale_plan",
+    TerraformStateEmpty = "terraform.state_empty",
     TerraformStateLocked = "terraform.state_locked",
     TerraformStateNotSaved = "terraform.state_not_saved",
     TerraformThrottled = "terraform.throttled",

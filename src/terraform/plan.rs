@@ -24,6 +24,9 @@ pub struct Plan {
     pub drift: Vec<ResourceChange>,
     /// Outputs whose values would change.
     pub outputs: BTreeMap<String, ValueChange>,
+    /// Whether the state has no resources, so that all are created.
+    #[serde(skip)]
+    pub state_is_empty: bool,
     /// The provider's actions that an apply invokes, in Terraform's order.
     pub invocations: Vec<Invocation>,
 }
@@ -136,6 +139,7 @@ impl Plan {
         output_changes.values().for_each(|change| change.collect_secrets(&mut secrets));
         let outputs = output_changes.into_iter().filter(|(_, change)| change.changes_something());
         let mut plan = Self {
+            state_is_empty: !resource_changes.has_existing,
             changes: resource_changes.list,
             drift: resource_drift.list,
             outputs: outputs.map(|(name, change)| (name, change.whole())).collect(),
@@ -196,6 +200,8 @@ struct WirePlan {
 #[derive(Default)]
 struct Resources<const DRIFT: bool> {
     list: Vec<ResourceChange>,
+    /// Whether a resource exists in the state, or is imported.
+    has_existing: bool,
     /// All strings that are marked as sensitive, also of resources that do not change.
     secrets: BTreeSet<String>,
 }
@@ -216,6 +222,7 @@ impl<'de, const DRIFT: bool> serde::de::Visitor<'de> for Resources<DRIFT> {
     fn visit_seq<A: serde::de::SeqAccess<'de>>(mut self, mut from: A) -> Result<Self, A::Error> {
         while let Some(resource) = from.next_element::<WireResource>()? {
             resource.change.collect_secrets(&mut self.secrets);
+            self.has_existing |= resource.exists();
             self.list.extend(if DRIFT { resource.into_drift() } else { resource.into_change() });
         }
         Ok(self)
@@ -305,6 +312,11 @@ struct WireChange {
 }
 
 impl WireResource {
+    fn exists(&self) -> bool {
+        let action = Action::from_words(&self.change.actions);
+        !matches!(action, Action::Create | Action::Read) || self.change.importing.is_some()
+    }
+
     /// The change; `None` if neither the resource nor its address changes.
     fn into_change(self) -> Option<ResourceChange> {
         let Self { address, resource_type, previous_address, action_reason, change } = self;

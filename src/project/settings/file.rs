@@ -188,6 +188,9 @@ pub(super) struct TerraformFile {
     pub(super) max_destroys: Option<usize>,
     /// Addresses of provider actions (`action` blocks) that a plan may invoke; none by default.
     pub(super) allow_actions: Vec<String>,
+    /// Names of REST APIs and functions that may exist before a layer with an empty state creates its own; none by
+    /// default.
+    pub(super) allow_existing: Vec<String>,
     /// How many resources one Terraform process works on at once; Terraform's own default is 10.
     #[schemars(range(min = 1))]
     pub(super) parallelism: Option<u16>,
@@ -206,6 +209,7 @@ impl Default for TerraformFile {
             protected: None,
             max_destroys: None,
             allow_actions: Vec::new(),
+            allow_existing: Vec::new(),
             parallelism: None,
             lock_timeout_seconds: 60,
         }

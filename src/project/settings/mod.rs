@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     /// Lock timeout and parallelism.
     pub(crate) terraform: Shared,
     pub(crate) guard: GuardSettings,
+    /// Names of resources that a layer with an empty state may create although they exist.
+    pub(crate) allow_existing: Vec<String>,
     /// How long to wait for the lease of another command.
     pub(crate) wait: Option<Duration>,
 }
@@ -518,6 +520,7 @@ impl File {
                     overrides.allow_destroy.clone(),
                 )
             },
+            allow_existing: terraform.allow_existing,
             wait: overrides.wait,
             root,
         }
