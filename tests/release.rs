@@ -15,6 +15,7 @@ mod release {
     mod invoke_and_logs;
     mod layers;
     mod maintenance;
+    mod own_backend;
     mod pipeline;
     mod promotion;
     mod unreachable_aws;

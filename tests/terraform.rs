@@ -6,6 +6,7 @@
 mod support;
 
 mod terraform {
+    mod backends;
     mod commands;
     mod failures;
     mod interrupts;

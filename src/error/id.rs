@@ -139,6 +139,7 @@ error_ids! {
     StateUnreadable = "state.unreadable",
     TerraformAuthentication = "terraform.authentication",
     TerraformBackendChanged = "terraform.backend_changed",
+    TerraformBackendSetting = "terraform.backend_setting",
     TerraformBackendUnreachable = "terraform.backend_unreachable",
     TerraformBadFolder = "terraform.bad_folder",
     TerraformBadLayerName = "terraform.bad_layer_name",

@@ -56,6 +56,12 @@ impl fmt::Display for Failure {
                 f.write_str(".terraform.lock.hcl lacks a provider, or its checksums for this platform")
             }
             Reason::BackendUnreachable => f.write_str("failed to access the Terraform state"),
+            Reason::BackendSetting { name, value } => match value {
+                Some(value) => {
+                    write!(f, "the backend setting {name} = {value:?} does not work for this stage")
+                }
+                None => write!(f, "the backend setting {name} does not work for this stage"),
+            },
             Reason::Authentication => {
                 f.write_str("AWS does not accept the credentials, or they lack a permission")
             }
@@ -122,6 +128,7 @@ impl Failure {
             Reason::NotInstallable => ErrorId::TerraformNotInstallable,
             Reason::RegistryUnreachable { .. } => ErrorId::TerraformRegistryUnreachable,
             Reason::LockFileOutdated => ErrorId::TerraformLockFileOutdated,
+            Reason::BackendSetting { .. } => ErrorId::TerraformBackendSetting,
             Reason::BackendUnreachable => ErrorId::TerraformBackendUnreachable,
             Reason::Authentication => ErrorId::TerraformAuthentication,
             Reason::Throttled => ErrorId::TerraformThrottled,
@@ -236,6 +243,7 @@ impl Failure {
             Reason::BackendUnreachable => {
                 "check the bucket's name, region and credentials; `deployctl bootstrap` creates the bucket"
             }
+            Reason::BackendSetting { name, .. } => super::backend::advice(name),
             Reason::Authentication | Reason::Throttled => self.aws_hint(),
             Reason::VersionConstraint => {
                 "install a version that meets the constraint, or change the constraint"

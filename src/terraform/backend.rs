@@ -8,6 +8,7 @@ use hcl_edit::expr::Expression;
 use hcl_edit::structure::{Block, Body};
 
 use super::failure::{Failure, Reason};
+use super::layers::Layer;
 use super::source::{Module, literal};
 
 /// Settings of the `backend` block that differ from stage to stage.
@@ -39,6 +40,59 @@ impl Backend {
             Some(name) => Err(Failure::new(Reason::SecretInBackend(name.to_owned()))),
             None => Ok(()),
         }
+    }
+}
+
+/// Settings of the S3 backend that a stage may not have what for, with the texts of their failures.
+const FRAGILE: [(&str, &[&str]); 5] = [
+    ("dynamodb_table", &["DynamoDB"]),
+    ("profile", &["shared config profile", "failed to get shared config"]),
+    ("role_arn", &["assume IAM Role", "AssumeRole"]),
+    ("assume_role", &["assume IAM Role", "AssumeRole"]),
+    ("kms_key_id", &["KMS", "kms:"]),
+];
+
+/// What to do about a setting that does not work.
+pub(super) fn advice(name: &str) -> &'static str {
+    match name {
+        "dynamodb_table" => {
+            "create the table in the stage's account and region, or remove `dynamodb_table` from the backend block: \
+             deployctl's own backend locks in S3, and so does `use_lockfile = true`"
+        }
+        "profile" => {
+            "remove `profile` from the backend block and name it as `profile` of the stage in deployctl.toml, or add \
+             it to the AWS configuration of this machine"
+        }
+        "kms_key_id" => "allow the caller to use the key, or remove `kms_key_id` from the backend block",
+        _ => "allow the caller to assume the role, or remove it from the backend block",
+    }
+}
+
+impl Backend {
+    /// Names the setting of the `backend` block that a failure comes from, if it does.
+    pub(super) fn explain(&self, mut failure: Failure, layer: &Layer) -> Failure {
+        let may_be_setting = matches!(
+            *failure.reason,
+            Reason::BackendUnreachable | Reason::Authentication | Reason::Failed(_)
+        );
+        if !may_be_setting {
+            return failure;
+        }
+        let texts = failure.diagnostics.iter().map(|found| format!("{} {}", found.summary, found.detail));
+        let text: String = texts.chain([failure.to_string()]).collect();
+        let mut fragile =
+            FRAGILE.iter().filter(|(_, marks)| marks.iter().any(|mark| text.contains(mark))).peekable();
+        if fragile.peek().is_none() {
+            return failure;
+        }
+        let Some(configured) = ConfiguredBackend::read(&layer.dir, &self.for_layer(&layer.name)) else {
+            return failure;
+        };
+        let found = fragile.find_map(|(name, _)| Some((*name, configured.settings.get(*name)?.clone())));
+        if let Some((name, value)) = found {
+            *failure.reason = Reason::BackendSetting { name, value };
+        }
+        failure
     }
 }
 
@@ -128,6 +182,7 @@ fn may_have_backend(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terraform::messages::Diagnostic;
 
     fn configured(files: &[(&str, &str)], config: &[&str]) -> Option<ConfiguredBackend> {
         let dir = tempfile::tempdir().unwrap();
@@ -162,6 +217,31 @@ mod tests {
         assert_eq!(kind(&[("main.tf", "terraform {\n  cloud {}\n}\n")]).as_deref(), Some("cloud"));
         assert_eq!(kind(&[s3, ("b.tf.json", r#"{"terraform":{"backend":{"gcs":{}}}}"#)]), None);
         assert_eq!(kind(&[s3, ("v.tf.json", r#"{"variable":{}}"#)]).as_deref(), Some("s3"));
+    }
+
+    #[test]
+    fn the_setting_that_fails_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let block = "terraform {\n  backend \"s3\" {\n    dynamodb_table = \"acme-locks\"\n    profile = \"acme\"\n  }\n}\n";
+        std::fs::write(dir.path().join("main.tf"), block).unwrap();
+        let layer = Layer {
+            name: "app".into(),
+            dir: dir.path().into(),
+            var_files: Vec::new(),
+            depends_on: Vec::new(),
+        };
+        let explained = |text: &str| {
+            let failure = Failure::from_run(
+                vec![Diagnostic { severity: "error".into(), detail: text.into(), ..Diagnostic::default() }],
+                None,
+            );
+            Backend::default().explain(failure, &layer).to_string()
+        };
+        let locks =
+            "operation error DynamoDB: PutItem, ResourceNotFoundException: Requested resource not found";
+        assert!(explained(locks).contains("dynamodb_table = \"acme-locks\""));
+        assert!(explained("failed to get shared config profile, acme").contains("profile = \"acme\""));
+        assert!(!explained("operation error S3: Cannot assume IAM Role").contains("backend setting"));
     }
 
     #[test]

@@ -551,7 +551,7 @@ impl Driver {
         layer: &Layer,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        work.await.map_err(|failure| failure.at(&layer.name, &self.stage))
+        work.await.map_err(|failure| self.backend.explain(failure, layer).at(&layer.name, &self.stage))
     }
 }
 

@@ -79,6 +79,13 @@ pub enum Reason {
     LockFileOutdated,
     /// The backend is unreachable, or the state in it unreadable.
     BackendUnreachable,
+    /// A setting of the `backend` block does not work for this stage.
+    BackendSetting {
+        /// The setting, such as `dynamodb_table`.
+        name: &'static str,
+        /// Its value; `None` if it is not a literal.
+        value: Option<String>,
+    },
     /// The credentials are invalid or lack a permission.
     Authentication,
     /// A quota is exhausted, or calls were throttled.
