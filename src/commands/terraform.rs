@@ -13,7 +13,8 @@ use crate::terraform::{Outputs, Subcommand};
 ///
 /// Terminal, output and exit code are Terraform's own, independent of --output. In a GitHub job, the values
 /// of sensitive outputs are masked in the log. The guard and the lease do not apply. A workspace that is
-/// selected here applies to `deployctl terraform` only: releases use the default workspace.
+/// selected here applies to `deployctl terraform` only, and only if the stage names none: releases use the
+/// workspace of the stage.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  deployctl terraform app --stage dev -- state list")]
 pub(crate) struct Args {
@@ -41,6 +42,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
     let mut args = args.args.clone();
     let first = args.first().and_then(|arg| arg.to_str()).unwrap_or_default().to_owned();
     if first == "init" && !args.iter().any(is_without_backend) {
+        driver.backend.check()?;
         let settings = driver.backend.for_layer(&layer.name);
         args.extend(settings.into_iter().map(|setting| format!("-backend-config={setting}").into()));
     }

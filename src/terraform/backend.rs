@@ -33,7 +33,7 @@ impl Backend {
     }
 
     /// Refuses secrets: Terraform takes them as arguments and writes them to a file in `TF_DATA_DIR`.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    pub(crate) fn check(&self) -> Result<(), Failure> {
         let in_config = self.config.iter().filter_map(|config| Some(config.split_once('=')?.0));
         let secret = |name: &&str| ["access_key", "secret_key", "token", "password"].contains(name);
         match self.settings.keys().map(String::as_str).chain(in_config).find(secret) {

@@ -5,7 +5,7 @@ use crate::documents::doctor::Finding;
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::ports::Store as _;
 use crate::project::session::Session;
-use crate::project::settings::StateBackend;
+use crate::project::settings::{ArtifactBucket, StateBackend};
 use crate::release::model::AccountId;
 
 const STATE: &str = "bucket-state";
@@ -98,8 +98,11 @@ pub(crate) async fn artifacts(session: &Session, name: &str) -> Vec<Finding> {
     let facts = match session.aws.bucket_facts(owner, name).await {
         Ok(facts) => facts,
         Err(failure) if failure.meaning == Meaning::NotFound => {
-            let message = format!("bucket {name} of the Terraform output does not exist");
-            return vec![Finding::problem(CHECK, message, "apply the layer that creates it")];
+            let (whose, remedy) = match session.settings.bucket {
+                ArtifactBucket::Named(_) => ("deployctl.toml", "create it, or correct `artifact_bucket`"),
+                ArtifactBucket::Output(_) => ("the Terraform output", "apply the layer that creates it"),
+            };
+            return vec![Finding::problem(CHECK, format!("bucket {name} of {whose} does not exist"), remedy)];
         }
         Err(failure) => return vec![unread_bucket(CHECK, &failure, owner)],
     };

@@ -609,6 +609,85 @@ mod tests {
         assert!(error.message.contains("line 5: stages.local.region: "), "{}", error.message);
     }
 
+    fn of_project(text: &str, root: &Path) -> Result<Settings> {
+        Settings::parse(text, Path::new(FILE), root.to_owned(), &Overrides::default())
+    }
+
+    const ADOPTED: &str = "project = \"p\"\nbackend = \"own\"\nartifact_bucket = \"acme-{stage}\"\n\n\
+                           [stages.local]\nlocal = true\nworkspace = \"dev\"\n\
+                           backend_config = [\"dev.hcl\", \"key=a/{layer}\"]\n\n[layers.app]\n\
+                           path = \"envs/{stage}\"\nvar_files = [\"{stage}.tfvars\"]\n\n[artifacts]\n";
+
+    #[test]
+    fn one_root_module_and_its_own_backend_are_enough() {
+        let settings = of_project(ADOPTED, Path::new("/p")).unwrap();
+        assert_eq!(settings.bucket, ArtifactBucket::Named("acme-local".to_owned()));
+        let layer = &settings.layers[0];
+        assert_eq!(
+            (&layer.dir, &layer.var_files),
+            (&"/p/envs/local".into(), &vec!["/p/local.tfvars".into()])
+        );
+        assert_eq!(settings.stage.workspace, "dev");
+        let config = vec!["dev.hcl".to_owned(), "key=a/{layer}".to_owned()];
+        assert_eq!(settings.stage.backend, StateBackend::Own { config });
+        let variables = settings.variables(None);
+        assert!(variables.contains_key("stage") && !variables.contains_key("state_bucket"));
+        let of_stage = ADOPTED.replace("workspace", "artifact_bucket = \"other\"\nworkspace");
+        let settings = of_project(&of_stage, Path::new("/p")).unwrap();
+        assert_eq!(settings.bucket, ArtifactBucket::Named("other".to_owned()));
+    }
+
+    #[test]
+    fn settings_of_a_backend_go_with_it() {
+        let problems = |text: &str| of_project(text, Path::new("/p")).unwrap_err().message;
+        let own = problems(&ADOPTED.replace("workspace = \"dev\"", "workspace = \"\"\nstate_bucket = \"b\""));
+        for problem in ["stages.local.workspace: must not be empty", "stages.local.state_bucket: is not used"]
+        {
+            assert!(own.contains(problem), "{own}");
+        }
+        let other = problems(&ADOPTED.replace("backend = \"own\"\n", ""));
+        for key in ["workspace", "backend_config"] {
+            assert!(
+                other.contains(&format!("stages.local.{key}: is only used with backend = \"own\"")),
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_contradicts_the_stage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        std::fs::create_dir_all(dir.path().join("envs/local")).unwrap();
+        write(
+            "envs/local/main.tf",
+            "variable \"stage\" {}\nvariable \"size\" {}\nvariable \"token\" {}\nvariable \"release_version\" {}\n",
+        );
+        let text = ADOPTED.replace(
+            "[layers.app]",
+            "[stages.local.variables]\nsize = 5\ntoken = \"hunter2\"\n\n[layers.app]",
+        );
+        let found = || {
+            let settings = of_project(&text, dir.path()).unwrap();
+            settings.contradictions(&settings.layers[0])
+        };
+        write("envs/local/terraform.tfvars", "stage = \"dev\"\nproject = \"not declared\"\n");
+        write("local.tfvars", "stage = \"local\"\nsize = \"5\"\n");
+        assert_eq!(found(), [""; 0], "the last file agrees");
+        write("local.tfvars", "# names\nstage = \"prd\"\ntoken = \"hunter3\"\nrelease_version = \"1\"\n");
+        assert_eq!(
+            found(),
+            [
+                "local.tfvars:4 sets release_version, which deployctl sets to the version",
+                "local.tfvars:2 sets stage = \"prd\", and stage local of deployctl.toml sets it to \"local\"",
+                "local.tfvars:3 sets token, and [stages.local.variables] in deployctl.toml sets it to another value",
+            ]
+        );
+        let replaced = text.replace("size = 5", "size = 5\nstage = \"prd\"");
+        let settings = of_project(&replaced, dir.path()).unwrap();
+        assert_eq!(settings.contradictions(&settings.layers[0]).len(), 2, "the stage sets the same");
+    }
+
     #[test]
     fn the_default_check_is_on_unless_the_file_turns_it_off() {
         assert!(settings("", "local").unwrap().checks.default_check);
