@@ -130,9 +130,7 @@ async fn a_project_is_adopted_where_its_states_are() {
     // A setting that the stage has nothing for is named.
     project.write("deployctl.toml", SETTINGS);
     adopted.module("backend \"s3\" {\n    key = \"users.tfstate\"\n    dynamodb_table = \"acme-locks\"\n  }");
-    let program = project.program.clone();
-    program.run(&["terraform", "app", "--", "init", "-reconfigure", "-no-color"]).await.exit(0);
+    std::fs::remove_dir_all(project.path().join(".deployctl/terraform")).unwrap();
     let named = ["dynamodb_table = \\\"acme-locks\\\"", "use_lockfile"];
-    project.write("local.tfvars", "size = 4\n");
     adopted.fails(&["release", "--version", "1.1.0"], "terraform.backend_setting", &named).await;
 }

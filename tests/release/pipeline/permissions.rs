@@ -59,7 +59,8 @@ const UNRECORDED: [&str; 22] = [
     "GetAccountSettings",
     "DeleteDeployment",
     "DeleteFunction",
-    // `conformance` is for people, with the policy of its how-to: `tests/release/conformance.rs`.
+    // `conformance` is for people, with the policy of its how-to: `tests/release/conformance.rs`. A release with an
+    // empty state that creates an API takes a refusal for an answer.
     "GetRestApis",
     // `doctor` asks who runs it, and takes a refusal for an answer.
     "SimulatePrincipalPolicy",
