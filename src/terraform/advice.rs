@@ -56,12 +56,7 @@ impl fmt::Display for Failure {
                 f.write_str(".terraform.lock.hcl lacks a provider, or its checksums for this platform")
             }
             Reason::BackendUnreachable => f.write_str("failed to access the Terraform state"),
-            Reason::BackendSetting { name, value } => match value {
-                Some(value) => {
-                    write!(f, "the backend setting {name} = {value:?} does not work for this stage")
-                }
-                None => write!(f, "the backend setting {name} does not work for this stage"),
-            },
+            Reason::BackendSetting { name, value } => f.write_str(&backend_setting(name, value.as_deref())),
             Reason::Authentication => {
                 f.write_str("AWS does not accept the credentials, or they lack a permission")
             }
@@ -92,6 +87,11 @@ impl fmt::Display for Failure {
             },
         }
     }
+}
+
+fn backend_setting(name: &str, value: Option<&str>) -> String {
+    let value = value.map(|value| format!(" = {value:?}")).unwrap_or_default();
+    format!("the backend setting {name}{value} does not work for this stage")
 }
 
 impl Failure {

@@ -28,7 +28,7 @@ use crate::release::model::{AccountId, StageName};
 use crate::terraform::guard::GuardSettings;
 use crate::terraform::{Layer, Shared};
 pub(crate) use file::File;
-use file::{ArtifactFile, BackendSetting, ProbeFile, ProbeSetting};
+use file::{ArtifactFile, BackendSetting, LayerFile, ProbeFile, ProbeSetting};
 use problem::{Problem, ProblemKind};
 pub(crate) use validate::nearest;
 use validate::{Places, without_removable};
@@ -401,6 +401,13 @@ impl File {
         })
     }
 
+    fn malformed_regions(&self) -> impl Iterator<Item = Problem> {
+        self.stages.iter().filter_map(|(name, stage)| {
+            let region = stage.region.as_ref().filter(|region| !is_region(region))?;
+            Some(Problem::new(&["stages", name, "region"], ProblemKind::Region(region.clone())))
+        })
+    }
+
     /// The settings of stages that do not go with where the states are.
     fn misplaced_states(&self) -> impl Iterator<Item = Problem> {
         let is_own = self.backend == BackendSetting::Own;
@@ -437,11 +444,7 @@ impl File {
         problems.extend(self.malformed_accounts());
         problems.extend(self.misplaced_states());
         let named_bucket = self.named_bucket(&stage.name);
-        for (name, stage) in &self.stages {
-            let region = stage.region.iter().find(|region| !is_region(region));
-            let path = ["stages", name.as_str(), "region"];
-            problems.extend(region.map(|region| Problem::new(&path, ProblemKind::Region(region.clone()))));
-        }
+        problems.extend(self.malformed_regions());
         let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if self.project.is_empty() || self.project.len() > 20 || !self.project.chars().all(is_allowed) {
             problems.push(Problem::new(&["project"], ProblemKind::ProjectName));
@@ -450,19 +453,9 @@ impl File {
             problems
                 .push(Problem::new(&["required_version"], ProblemKind::RequiredVersion(error.to_string())));
         }
-        let layers: Vec<Layer> = self
-            .layers
-            .into_iter()
-            .map(|(name, layer)| Layer {
-                dir: root.join(match &layer.path {
-                    Some(path) => PathBuf::from(of(&stage.name, path)),
-                    None => Path::new("terraform").join(&name),
-                }),
-                var_files: layer.var_files.iter().map(|file| root.join(of(&stage.name, file))).collect(),
-                name,
-                depends_on: layer.depends_on,
-            })
-            .collect();
+        let layers = self.layers.into_iter();
+        let layers: Vec<Layer> =
+            layers.map(|(name, layer)| layer.resolve(name, &root, &stage.name)).collect();
         let terraform = self.terraform;
         let bucket_layer = Some(&terraform.bucket_layer).filter(|_| named_bucket.is_none());
         for needed in bucket_layer.into_iter().chain([&terraform.contract_layer]) {
@@ -523,6 +516,21 @@ impl File {
             allow_existing: terraform.allow_existing,
             wait: overrides.wait,
             root,
+        }
+    }
+}
+
+impl LayerFile {
+    fn resolve(self, name: String, root: &Path, stage: &StageName) -> Layer {
+        let dir = match &self.path {
+            Some(path) => PathBuf::from(of(stage, path)),
+            None => Path::new("terraform").join(&name),
+        };
+        Layer {
+            dir: root.join(dir),
+            var_files: self.var_files.iter().map(|file| root.join(of(stage, file))).collect(),
+            name,
+            depends_on: self.depends_on,
         }
     }
 }
