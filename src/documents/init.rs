@@ -76,6 +76,23 @@ pub(crate) struct Inventory {
     pub(crate) deployment: Option<String>,
     /// The cargo packages that are Lambda functions.
     pub(crate) packages: Vec<Package>,
+    /// The integrations of the API, and what they call.
+    pub(crate) integrations: Vec<CallFound>,
+    /// The authorizers of the API, and what they call.
+    pub(crate) authorizers: Vec<CallFound>,
+    /// What `init` met and did not understand.
+    pub(crate) not_understood: Vec<String>,
+    /// The environments: stages that the project has already.
+    pub(crate) stages: Vec<String>,
+}
+
+/// An integration or an authorizer.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct CallFound {
+    /// The full Terraform address.
+    pub(crate) address: String,
+    /// The address of the function, or the source of the URI; empty without a URI.
+    pub(crate) calls: String,
 }
 
 /// A Terraform root module of the project.
@@ -96,7 +113,7 @@ pub(crate) struct LayerFound {
 pub(crate) struct FunctionFound {
     /// The stage variable; an expression if there are several.
     pub(crate) key: String,
-    /// The Terraform address within the layer.
+    /// The full Terraform address, without indices.
     pub(crate) address: String,
     /// The artifact with the function's code.
     pub(crate) artifact: String,

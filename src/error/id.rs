@@ -74,6 +74,7 @@ error_ids! {
     FunctionMissing = "function.missing",
     FunctionUnknown = "function.unknown",
     InitNoTerraform = "init.no_terraform",
+    InitHttpApi = "init.http_api",
     InitNotEmpty = "init.not_empty",
     InitWrite = "init.write",
     Interrupted = "interrupted",

@@ -12,12 +12,16 @@ use hcl_edit::visit::Visit;
 
 use super::layers::is_configuration;
 
+mod json;
+
 /// A parsed file.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceFile {
     pub(crate) path: PathBuf,
+    /// Of a JSON file: the same as HCL, in which the positions are.
     pub(crate) text: String,
     pub(crate) body: Body,
+    pub(crate) is_json: bool,
 }
 
 /// A folder of Terraform source.
@@ -25,7 +29,9 @@ pub(crate) struct SourceFile {
 pub(crate) struct Module {
     pub(crate) dir: PathBuf,
     pub(crate) files: Vec<SourceFile>,
-    /// The files that were not parsed, with the reason. JSON files are never parsed.
+    /// `override.tf` and `*_override.tf`, which Terraform merges into the other files.
+    pub(crate) overrides: Vec<SourceFile>,
+    /// The files that were not parsed, with the reason.
     pub(crate) unreadable: Vec<(PathBuf, String)>,
 }
 
@@ -76,29 +82,40 @@ pub(crate) enum Step<'a> {
 impl Module {
     /// Reads the files of `dir`. An unreadable folder gives an empty module.
     pub(crate) fn read(dir: &Path) -> Self {
-        let mut module = Self { dir: dir.to_owned(), files: Vec::new(), unreadable: Vec::new() };
+        let mut module = Self {
+            dir: dir.to_owned(),
+            files: Vec::new(),
+            overrides: Vec::new(),
+            unreadable: Vec::new(),
+        };
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         paths.retain(|path| path.file_name().is_some_and(|name| is_configuration(&name.to_string_lossy())));
         paths.sort();
         for path in paths {
-            if path.extension().is_some_and(|ending| ending == "json") {
-                module.unreadable.push((path, "JSON files are not read".to_owned()));
-                continue;
-            }
-            let parsed = std::fs::read_to_string(&path).map_err(|error| error.to_string()).and_then(|text| {
-                Ok((hcl_edit::parser::parse_body(&text).map_err(|e| first_line(&e))?, text))
-            });
-            match parsed {
-                Ok((body, text)) => module.files.push(SourceFile { path, text, body }),
+            match SourceFile::read(&path) {
+                Ok(file) if is_override(&path) => module.overrides.push(file),
+                Ok(file) => module.files.push(file),
                 Err(reason) => module.unreadable.push((path, reason)),
             }
         }
         module
     }
 
+    /// The block of an override file that changes a resource, and its file.
+    pub(crate) fn overriding<'m>(&'m self, found: &Found<'_>) -> Option<(&'m SourceFile, &'m Block)> {
+        let names = |block: &Block| -> Vec<String> {
+            let labels = block.labels.iter().map(|label| label.as_str().to_owned());
+            [block.ident.as_str().to_owned()].into_iter().chain(labels).collect()
+        };
+        let wanted = names(found.block);
+        self.overrides
+            .iter()
+            .find_map(|file| Some((file, file.body.blocks().find(|block| names(block) == wanted)?)))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.unreadable.is_empty()
+        self.files.is_empty() && self.overrides.is_empty() && self.unreadable.is_empty()
     }
 
     /// The blocks of a kind, such as `terraform`.
@@ -184,6 +201,13 @@ impl<'a> Found<'a> {
 }
 
 impl SourceFile {
+    fn read(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let is_json = path.extension().is_some_and(|ending| ending == "json");
+        let text = if is_json { json::to_hcl(&text)? } else { text };
+        Ok(Self { path: path.to_owned(), body: parse(&text)?, text, is_json })
+    }
+
     pub(crate) fn text_of(&self, expression: &Expression) -> &str {
         expression.span().and_then(|span| self.text.get(span)).unwrap_or_default().trim()
     }
@@ -281,6 +305,43 @@ pub(crate) fn find(root: &Path) -> Vec<Module> {
     modules
 }
 
+/// Whether Terraform merges the file into the others.
+fn is_override(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.split('.').next().unwrap_or_default();
+    stem == "override" || stem.ends_with("_override")
+}
+
+/// Parses what Terraform accepts: also a byte order mark, and objects with a key twice.
+///
+/// # Errors
+/// The first problem, with its line.
+pub(crate) fn parse(text: &str) -> Result<Body, String> {
+    // As many bytes, so that positions stay.
+    let mut text = text.strip_prefix('\u{feff}').map_or_else(|| text.to_owned(), |rest| format!("   {rest}"));
+    for attempt in 0..MAX_DUPLICATES {
+        match hcl_edit::parser::parse_body(&text) {
+            Ok(body) => return Ok(body),
+            Err(error) if error.message().contains("redefined object key") => {
+                let at = error.location().offset();
+                rename(&mut text, at, attempt).ok_or_else(|| first_line(&error))?;
+            }
+            Err(error) => return Err(first_line(&error)),
+        }
+    }
+    Err(format!("more than {MAX_DUPLICATES} keys occur twice"))
+}
+
+const MAX_DUPLICATES: usize = 64;
+
+/// Replaces the first letter of a key by another one.
+fn rename(text: &mut String, at: usize, attempt: usize) -> Option<()> {
+    let at = at + text.get(at..)?.find(|c: char| c.is_ascii_alphanumeric() || c == '_')?;
+    let letter = char::from(b"abcdefghijklmnopqrstuvwxyz".get(attempt % 26).copied()?);
+    text.replace_range(at..=at, &letter.to_string());
+    Some(())
+}
+
 fn first_line(error: &hcl_edit::parser::Error) -> String {
     let location = error.location();
     format!("line {}, column {}: {}", location.line(), location.column(), error.message())
@@ -329,6 +390,42 @@ mod tests {
         assert!(names("b").iter().any(|steps| steps.contains("module") && steps.contains("Splat")));
         let file = &module.files[0];
         assert_eq!(file.text_of(module.local("b").unwrap().1), "one(module.m[*].arn)");
+    }
+
+    #[test]
+    fn what_terraform_accepts_is_read() {
+        let marked = "\u{feff}locals {\n  a = { x = 1, x = 2, x = 3, \"x\" = 4 }\n  b = \"c\"\n}\n";
+        let (_dir, read) = module(marked);
+        assert!(read.unreadable.is_empty(), "{:?}", read.unreadable);
+        let (file, value) = read.local("b").unwrap();
+        assert_eq!((file.text_of(value), literal(value)), ("\"c\"", Some("c")));
+
+        let dir = tempfile::tempdir().unwrap();
+        let json = serde_json::json!({
+            "//": "a comment",
+            "terraform": { "backend": { "s3": { "bucket": "b" } } },
+            "resource": { "aws_lambda_function": { "f": {
+                "function_name": "f-${var.stage}", "filename": "${path.module}/f.zip",
+                "role": "${aws_iam_role.r.arn}",
+                "environment": { "variables": { "A": "x \"y\"\n", "N": 1 } },
+                "lifecycle": { "ignore_changes": ["filename"] },
+            } } },
+            "module": { "m": { "source": "./m", "for_each": { "a": 1 } } },
+        });
+        std::fs::write(dir.path().join("main.tf.json"), json.to_string()).unwrap();
+        std::fs::write(dir.path().join("x_override.tf"), "resource \"aws_lambda_function\" \"f\" {}\n")
+            .unwrap();
+        let read = Module::read(dir.path());
+        assert!(read.unreadable.is_empty(), "{:?}", read.unreadable);
+        let found: Vec<_> = read.resources("aws_lambda_function").collect();
+        assert_eq!(found.len(), 1, "an override is no second resource");
+        assert!(read.overriding(&found[0]).is_some());
+        assert_eq!(found[0].ignored().missing(&["filename", "s3_key"]), ["s3_key"]);
+        let role = steps(found[0].attribute("role").unwrap()).unwrap();
+        assert!(matches!(role.as_slice(), [Step::Attribute("aws_iam_role"), ..]));
+        assert_eq!(read.calls().next().unwrap().repeat(), Repeat::ForEach);
+        let backend = read.blocks("terraform").next().unwrap().1.body.get_blocks("backend").next().unwrap();
+        assert_eq!(backend.labels[0].as_str(), "s3");
     }
 
     #[test]

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
+use hcl_edit::expr::Expression;
+
 use super::edits::Edits;
-use super::functions::{Function, key_of};
+use super::functions::{Function, is_image};
 use super::survey::Survey;
+use super::tree::Tree;
 use crate::documents::init::{Advice, AdviceKind, Package};
-use crate::terraform::source::{Found, Module, Step, literal, references, traversal_steps};
+use crate::terraform::source::{Found, Repeat, Step, steps};
 
 /// Where an artifact comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub(crate) enum Source {
     Package(Package),
     /// A bootstrap or zip that exists, relative to the project.
     File(PathBuf),
+    /// A container image by digest.
+    Image(String),
 }
 
 /// The attributes of a function's code.
@@ -24,53 +29,196 @@ const CODE: [&str; 6] =
 /// Assigns an artifact to each function, and returns all artifacts by name.
 pub(crate) fn assign(
     survey: &Survey,
+    tree: &Tree<'_>,
     functions: &mut [Function<'_>],
     advice: &mut Vec<Advice>,
 ) -> BTreeMap<String, Source> {
     let packages = &survey.packages.lambdas;
     let mut artifacts: BTreeMap<String, Source> =
         packages.iter().map(|package| (package.name.clone(), Source::Package(package.clone()))).collect();
-    for function in functions {
-        let texts = candidates(function);
-        if let Some(package) = best(packages, &texts) {
-            function.artifact.clone_from(&package.name);
-            continue;
+    let files: Vec<Option<PathBuf>> =
+        functions.iter().map(|function| zip(survey, tree, function).map(|zip| zip.path)).collect();
+    for at in 0..functions.len() {
+        let Some(function) = functions.get(at) else { continue };
+        let name = function.short_name().replace('_', "-");
+        let (name, source) = if is_image(&function.block) {
+            (name, image(tree, function, advice))
+        } else if let Some(package) = package(tree, packages, function, at, &files, advice) {
+            (package.name.clone(), Source::Package(package))
+        } else {
+            (name.clone(), file(survey, tree, function, &name, advice))
+        };
+        let known = artifacts.iter().find(|(_, known)| **known == source).map(|(name, _)| name.clone());
+        let name = known.unwrap_or(name);
+        artifacts.entry(name.clone()).or_insert(source);
+        if let Some(function) = functions.get_mut(at) {
+            function.artifact = name;
         }
-        if let Some(package) = packages.first() {
-            function.artifact.clone_from(&package.name);
-            let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
-            let text = format!(
-                "{}: the source does not show which of {} it runs; the patch uses {}, in \
-                 local.deployctl_functions",
-                function.address(),
-                names.join(", "),
-                package.name
-            );
-            advice.push(Advice::new(text).about(AdviceKind::UnknownArtifact));
-            continue;
-        }
-        let file = function.block.attribute("filename").and_then(|value| file(survey, function, value));
-        let name = key_of(&function.group).replace('_', "-");
-        let known = artifacts.iter().find(|(_, source)| match (source, &file) {
-            (Source::File(known), Some(file)) => known == file,
-            _ => false,
-        });
-        if let Some((name, _)) = known {
-            function.artifact.clone_from(name);
-            continue;
-        }
-        let path = file.unwrap_or_else(|| {
-            advice.push(Advice::new(format!(
-                "{}: the source does not show what it runs; write its `bootstrap`, or a zip that contains \
-                 one, to dist/{name}.zip, or name another file in deployctl.toml",
-                function.address()
-            )));
-            PathBuf::from(format!("dist/{name}.zip"))
-        });
-        function.artifact.clone_from(&name);
-        artifacts.insert(name, Source::File(path));
     }
     artifacts
+}
+
+/// The runtime, if the source shows it.
+fn runtime(tree: &Tree<'_>, function: &Function<'_>) -> Option<String> {
+    tree.value(function.scope, function.block.attribute("runtime")?)
+}
+
+/// The cargo package that a function runs. One with a managed runtime runs none.
+fn package(
+    tree: &Tree<'_>,
+    packages: &[Package],
+    function: &Function<'_>,
+    at: usize,
+    files: &[Option<PathBuf>],
+    advice: &mut Vec<Advice>,
+) -> Option<Package> {
+    if runtime(tree, function).is_some_and(|runtime| !runtime.starts_with("provided")) {
+        return None;
+    }
+    if let Some(package) = named(packages, &candidates(function)) {
+        return Some(package.clone());
+    }
+    let file = files.get(at).and_then(Option::as_ref);
+    // A function's own zip is never replaced by that of another one.
+    let is_shared = files.iter().all(|other| other.as_ref() == file);
+    let only = match packages {
+        [only] if is_shared => return Some(only.clone()),
+        [] => return None,
+        [first, ..] => first,
+    };
+    if file.is_some() && !is_shared {
+        return None;
+    }
+    let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let text = format!(
+        "{}: the source does not show which of {} it runs; the patch uses {}, in local.deployctl_functions",
+        function.address(),
+        names.join(", "),
+        only.name
+    );
+    advice.push(Advice::new(text).about(AdviceKind::UnknownArtifact));
+    Some(only.clone())
+}
+
+fn image(tree: &Tree<'_>, function: &Function<'_>, advice: &mut Vec<Advice>) -> Source {
+    let uri = function.block.attribute("image_uri").and_then(|value| tree.value(function.scope, value));
+    match uri.filter(|uri| uri.contains("@sha256:")) {
+        Some(uri) => Source::Image(uri),
+        None => {
+            advice.push(Advice::new(format!(
+                "{} is a container image: write its address with the digest into deployctl.toml",
+                function.address()
+            )));
+            Source::Image(format!("ACCOUNT.dkr.ecr.REGION.amazonaws.com/{}@sha256:DIGEST", function.short_name()))
+        }
+    }
+}
+
+/// The zip of a function's code.
+struct Zip {
+    /// Relative to the project.
+    path: PathBuf,
+    /// The command that makes it, if Terraform does so now.
+    command: Option<String>,
+}
+
+fn file(
+    survey: &Survey,
+    tree: &Tree<'_>,
+    function: &Function<'_>,
+    name: &str,
+    advice: &mut Vec<Advice>,
+) -> Source {
+    let Some(zip) = zip(survey, tree, function) else {
+        let content = match runtime(tree, function) {
+            Some(runtime) if !runtime.starts_with("provided") => format!("a zip for {runtime}"),
+            _ => "its `bootstrap`, or a zip that contains one,".to_owned(),
+        };
+        advice.push(
+            Advice::new(format!(
+                "{}: the source does not show what it runs; write {content} to dist/{name}.zip, or name \
+                 another file in deployctl.toml",
+                function.address()
+            ))
+            .about(AdviceKind::UnknownArtifact),
+        );
+        return Source::File(PathBuf::from(format!("dist/{name}.zip")));
+    };
+    if let Some(command) = zip.command {
+        advice.push(
+            Advice::new(format!(
+                "{}: an archive_file makes its zip while Terraform plans, but a release needs it before; make it \
+                 in the build",
+                function.address()
+            ))
+            .write(command),
+        );
+    }
+    Source::File(zip.path)
+}
+
+/// The zip that `filename` names, also through variables and `archive_file`.
+fn zip(survey: &Survey, tree: &Tree<'_>, function: &Function<'_>) -> Option<Zip> {
+    zip_of(survey, tree, function.scope, function.block.attribute("filename")?)
+}
+
+fn zip_of(survey: &Survey, tree: &Tree<'_>, scope: usize, value: &Expression) -> Option<Zip> {
+    match steps(value).as_deref() {
+        Some([Step::Attribute("var"), Step::Attribute(name)]) => {
+            if let Some((parent, call)) = tree.parent(scope)
+                && let Some(given) = call.attribute(name)
+            {
+                return zip_of(survey, tree, parent, given);
+            }
+        }
+        Some(
+            [Step::Attribute("data"), Step::Attribute("archive_file"), Step::Attribute(name), ..]
+            | [Step::Attribute("archive_file"), Step::Attribute(name), ..],
+        ) => {
+            let module = tree.module(scope);
+            let mut archives = module.data("archive_file").chain(module.resources("archive_file"));
+            let archive = archives.find(|archive| archive.name == *name)?;
+            let path = |name: &str| {
+                let value = tree.value(scope, archive.attribute(name)?)?;
+                Some(relative(survey, &module.dir, &value))
+            };
+            let output = path("output_path")?;
+            let command = match (path("source_dir"), path("source_file")) {
+                (Some(dir), _) => format!(
+                    "(cd {0} && rm -f \"$OLDPWD/{1}\" && zip -q -X -r \"$OLDPWD/{1}\" .)",
+                    dir.display(),
+                    output.display()
+                ),
+                (_, Some(file)) => format!("zip -q -X -j {} {}", output.display(), file.display()),
+                _ => format!("zip -q -X {} FILES", output.display()),
+            };
+            return Some(Zip { path: output, command: Some(command) });
+        }
+        _ => {}
+    }
+    let value = tree.value(scope, value)?;
+    // Terraform reads a relative path from the folder of the layer.
+    Some(Zip { path: relative(survey, &tree.module(0).dir, &value), command: None })
+}
+
+/// A path in Terraform code, as a path relative to the project.
+fn relative(survey: &Survey, dir: &Path, text: &str) -> PathBuf {
+    let mut whole = PathBuf::new();
+    for part in dir.join(text).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(whole.pop()),
+            part => whole.push(part),
+        }
+    }
+    let mut up = PathBuf::new();
+    for root in survey.root.ancestors() {
+        if let Ok(rest) = whole.strip_prefix(root) {
+            return up.join(rest);
+        }
+        up.push("..");
+    }
+    whole
 }
 
 /// The artifacts of functions that run on arm64.
@@ -87,7 +235,7 @@ fn candidates(function: &Function<'_>) -> Vec<String> {
     let value = |found: &Found<'_>, name: &str| Some(found.file.text_of(found.attribute(name)?).to_owned());
     let mut texts: Vec<String> =
         ["filename", "s3_key"].iter().filter_map(|name| value(&function.block, name)).collect();
-    if let Some(call) = &function.call {
+    for call in function.calls() {
         texts.extend(
             call.block.body.attributes().map(|attribute| call.file.text_of(&attribute.value).to_owned()),
         );
@@ -98,8 +246,8 @@ fn candidates(function: &Function<'_>) -> Vec<String> {
     texts
 }
 
-/// The package that a text names; otherwise the only package, if there is one.
-fn best<'p>(packages: &'p [Package], texts: &[String]) -> Option<&'p Package> {
+/// The package that a text names.
+fn named<'p>(packages: &'p [Package], texts: &[String]) -> Option<&'p Package> {
     let normalized = |text: &str| text.replace('_', "-");
     for text in texts {
         let text = normalized(text);
@@ -111,86 +259,54 @@ fn best<'p>(packages: &'p [Package], texts: &[String]) -> Option<&'p Package> {
             return Some(package);
         }
     }
-    match packages {
-        [only] => Some(only),
-        _ => None,
-    }
+    None
 }
 
-/// The file that `filename` names, relative to the project.
-fn file(survey: &Survey, function: &Function<'_>, value: &hcl_edit::expr::Expression) -> Option<PathBuf> {
-    let is_variable = |name: &str| {
-        references(value).iter().any(|found| {
-            matches!(traversal_steps(found).as_deref(), Some([Step::Attribute("var"), Step::Attribute(var)]) if *var == name)
-        })
-    };
-    // A module often takes the file as a variable.
-    if let (Some(call), None) = (&function.call, literal(value)) {
-        let given = call.block.body.attributes().find(|attribute| is_variable(attribute.key.as_str()))?;
-        return relative(survey, &call_dir(survey, call), call.file.text_of(&given.value));
-    }
-    relative(survey, &function.module.dir, function.block.file.text_of(value))
-}
-
-fn call_dir(survey: &Survey, call: &Found<'_>) -> PathBuf {
-    call.file.path.parent().unwrap_or(&survey.root).to_owned()
-}
-
-/// A path in Terraform code, as a path relative to the project.
-fn relative(survey: &Survey, dir: &Path, text: &str) -> Option<PathBuf> {
-    let text = text.strip_prefix('"')?.strip_suffix('"')?;
-    let text = text.replace("${path.module}", ".").replace("${path.root}", ".").replace("${path.cwd}", ".");
-    if text.contains("${") {
-        return None;
-    }
-    let mut whole = PathBuf::new();
-    for part in dir.join(text).components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => drop(whole.pop()),
-            part => whole.push(part),
-        }
-    }
-    whole.strip_prefix(&survey.root).ok().map(Path::to_owned)
-}
-
-/// Changes functions to be created from zips that deployctl has uploaded. `bucket` is the bucket's expression
-/// in the layer.
+/// Changes a function to be created from a zip that deployctl has uploaded. `bucket` is the bucket's
+/// expression in the layer. Returns whether the layer passes the release's version.
 pub(crate) fn from_the_bucket(
-    layer: &Module,
+    tree: &Tree<'_>,
     function: &Function<'_>,
     bucket: &str,
     edits: &mut Edits,
     advice: &mut Vec<Advice>,
-) {
+) -> bool {
     let key = format!("\"{}\"", key(&function.artifact).replace("{version}", "${var.release_version}"));
+    let own = function.outer();
+    let mut values = own.block.body.attributes().map(|attribute| own.file.text_of(&attribute.value));
+    if is_image(&function.block) || values.any(|text| text.contains("var.release_version")) {
+        return false;
+    }
     let Some(call) = &function.call else {
         code(&function.block, bucket, &key, edits);
-        return;
+        return true;
     };
+    let is_alone = function.module.resources("aws_lambda_function").count() == 1;
+    // A deeper function is created from its own zip, as before.
+    if function.depth() > 1 || !is_alone || function.block.repeat() != Repeat::Once {
+        return false;
+    }
     let (bucket_name, key_name) = ("artifact_bucket", "artifact_key");
-    let calls = layer.calls().filter(|other| {
-        other.block.body.get_attribute("source").map(|a| &a.value).and_then(literal)
-            == call.attribute("source").and_then(literal)
-    });
-    if function.module.declares(bucket_name) || function.module.declares(key_name) {
+    let module = tree.module(function.scope);
+    let is_ours = module.files.iter().any(|file| file.path.ends_with("deployctl.tf"));
+    if !is_ours && (module.declares(bucket_name) || module.declares(key_name)) {
         advice.push(
             Advice::new(format!(
                 "{}: its module already has a variable {bucket_name} or {key_name}; create the function from \
-             these values",
+                 these values",
                 function.address()
             ))
             .write(format!("s3_bucket = {bucket}\ns3_key    = {key}")),
         );
-        return;
+        return true;
     }
     let lines = [format!("{bucket_name} = {bucket}"), format!("{key_name}    = {key}")];
     edits.append(call.file, call.block, &lines, true);
-    // Several calls share the module: change it once.
-    if calls.map(|call| call.name).next() == Some(call.name) {
-        code(&function.block, "var.artifact_bucket", "var.artifact_key", edits);
-        edits.create(&function.module.dir.join("deployctl.tf"), VARIABLES);
+    if !module.declares(bucket_name) {
+        code_of_module(&function.block, edits);
+        edits.create_once(&module.dir.join("deployctl.tf"), VARIABLES);
     }
+    true
 }
 
 /// The key of an artifact's zips.
@@ -216,10 +332,35 @@ fn code(block: &Found<'_>, bucket: &str, key: &str, edits: &mut Edits) {
     }
 }
 
+/// Creates the function of a module from the bucket where a caller passes one, and as before elsewhere.
+fn code_of_module(block: &Found<'_>, edits: &mut Edits) {
+    let present: Vec<_> = CODE.iter().filter_map(|name| block.block.body.get_attribute(name)).collect();
+    for attribute in &present {
+        let old = block.file.text_of(&attribute.value);
+        let new = match attribute.key.as_str() {
+            "s3_bucket" => "var.artifact_bucket",
+            "s3_key" => "var.artifact_key",
+            _ => "null",
+        };
+        let value = format!("var.artifact_bucket == null ? {old} : {new}");
+        edits.value(block.file, &attribute.value, value);
+    }
+    let missing = ["s3_bucket", "s3_key"].into_iter().filter(|name| block.attribute(name).is_none());
+    let value = |name: &str| if name == "s3_bucket" { "var.artifact_bucket" } else { "var.artifact_key" };
+    match present.first() {
+        Some(first) => missing.for_each(|name| edits.below(block.file, first, name, value(name))),
+        None => {
+            let lines: Vec<String> = missing.map(|name| format!("{name} = {}", value(name))).collect();
+            edits.append(block.file, block.block, &lines, true);
+        }
+    }
+}
+
 /// The key and the value of an artifact's source in `deployctl.toml`.
 pub(crate) fn origin(source: &Source) -> (&'static str, String) {
     match source {
         Source::Package(package) => ("package", package.name.clone()),
         Source::File(path) => ("path", path.to_string_lossy().into_owned()),
+        Source::Image(image) => ("image", image.clone()),
     }
 }

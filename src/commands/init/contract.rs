@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::functions::{Function, output_with};
-use crate::terraform::source::{Module, Repeat};
+use super::functions::{Function, name_output};
+use super::tree::Tree;
+use super::uris::has_output;
+use crate::terraform::source::{Found, Module, Repeat};
 
 /// The role that API Gateway calls functions with.
 pub(crate) const ROLE: &str = "aws_iam_role.deployctl_invoke.arn";
@@ -64,26 +66,30 @@ pub(crate) fn state_config(layer: &str) -> String {
 }
 
 /// The functions, the role that API Gateway calls them with, and the output that deployctl reads.
-pub(crate) fn contract(
-    functions: &[Function<'_>],
-    bucket: &str,
-    api: Option<&str>,
-    stage: Option<&str>,
-    variables: Option<&str>,
-) -> Vec<String> {
+pub(crate) fn contract(functions: &[Function<'_>], output: Option<String>) -> Vec<String> {
     let mut blocks = vec![locals(functions), include_str!("templates/role.tf.in").to_owned()];
-    if let (Some(api), Some(stage)) = (api, stage) {
-        blocks.push(output(bucket, api, stage, variables));
-    }
+    blocks.extend(output);
     blocks
 }
 
+/// Expressions of the layer for the API's id and for an object with the attributes of the stage.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiPlace {
+    pub(crate) api_id: String,
+    pub(crate) stage: String,
+}
+
 /// The output that deployctl reads. `variables` is the source of the project's own stage variables.
-pub(crate) fn output(bucket: &str, api: &str, stage: &str, variables: Option<&str>) -> String {
+pub(crate) fn output(bucket: &str, place: &ApiPlace, variables: Option<&str>) -> String {
     let variables = variables
         .map(|map| format!("\n\n    # Stage variables are part of a release, too.\n    variables = {map}"));
     let variables = variables.unwrap_or_default();
-    let values = [("BUCKET", bucket), ("API", api), ("STAGE", stage), ("VARIABLES", &variables)];
+    let values = [
+        ("BUCKET", bucket),
+        ("API_ID", &place.api_id),
+        ("STAGE", &place.stage),
+        ("VARIABLES", &variables),
+    ];
     filled(include_str!("templates/contract.tf.in"), &values)
 }
 
@@ -92,9 +98,11 @@ fn locals(functions: &[Function<'_>]) -> String {
     let mut once: Vec<(String, String)> = Vec::new();
     let mut parts: Vec<Vec<String>> = Vec::new();
     for function in functions {
-        let (address, artifact, name) = (function.address(), &function.artifact, name_attribute(function));
+        let (outer, artifact) = (function.outer(), &function.artifact);
+        let (address, name) = (outer.address(), name_attribute(function));
         if function.repeat() == Repeat::Once {
-            let value = format!("{{ name = {address}.{name}, artifact = \"{artifact}\" }}");
+            let alias = alias(function, None);
+            let value = format!("{{ name = {address}.{name}, artifact = \"{artifact}\"{alias} }}");
             once.push((function.key(None), value));
             continue;
         }
@@ -105,10 +113,16 @@ fn locals(functions: &[Function<'_>]) -> String {
             Some(inner) => inner.to_owned(),
             None => format!("\"{key}\""),
         };
+        let alias = alias(function, Some("key"));
+        // What is repeated inside a module is a map of names.
+        let (each, all) = match outer.repeat() {
+            Repeat::Once => ("function".to_owned(), format!("{address}.{name}")),
+            _ => (format!("function.{name}"), address),
+        };
         parts.push(vec![
             "{".to_owned(),
-            format!("  for key, function in {address} :"),
-            format!("  {key} => {{ name = function.{name}, artifact = \"{artifact}\" }}"),
+            format!("  for key, function in {all} :"),
+            format!("  {key} => {{ name = {each}, artifact = \"{artifact}\"{alias} }}"),
             "}".to_owned(),
         ]);
     }
@@ -127,26 +141,69 @@ fn locals(functions: &[Function<'_>]) -> String {
     filled(include_str!("templates/functions.tf.in"), &[("FUNCTIONS", &value)])
 }
 
-/// The attribute, or the output of its module, that gives a function's name.
+/// The function's alias, which a release moves after the switch.
+fn alias(function: &Function<'_>, key: Option<&str>) -> String {
+    let Some(alias) = function.alias.filter(|_| function.depth() == 0) else { return String::new() };
+    match (alias.repeat(), key) {
+        (Repeat::Once, None) => format!(", alias = {}.name", alias.address()),
+        (Repeat::Once, Some(_)) | (_, None) => String::new(),
+        (_, Some(key)) => format!(", alias = {}[{key}].name", alias.address()),
+    }
+}
+
+/// The attribute of the function, or the output of the outermost module, that gives a function's name.
 fn name_attribute(function: &Function<'_>) -> String {
-    match &function.call {
-        None => "function_name".to_owned(),
-        Some(_) => output_with(function, "function_name").unwrap_or(NAME_OUTPUT).to_owned(),
+    match (function.depth(), name_output(function)) {
+        (0, _) => "function_name".to_owned(),
+        (1, Some(name)) => name.to_owned(),
+        _ => function.output_name(1),
     }
 }
 
-/// Added to a module without an output for the function's name.
-pub(crate) const NAME_OUTPUT: &str = "deployctl_function_name";
-
-/// `None` if the callers of the module can read the function's name.
-pub(crate) fn name_output(function: &Function<'_>) -> Option<String> {
-    function.call.as_ref()?;
-    if output_with(function, "function_name").is_some() {
-        return None;
+/// The outputs through which the layer gets a function's name: the scope and the text of each.
+pub(crate) fn name_outputs(tree: &Tree<'_>, function: &Function<'_>) -> Vec<(usize, String)> {
+    let path = tree.path(function.scope);
+    let existing = name_output(function);
+    let mut outputs = Vec::new();
+    for (at, scope) in path.iter().enumerate() {
+        let depth = at + 1;
+        let name = function.output_name(depth);
+        let value = match path.get(depth).and_then(|child| tree.parent(*child)) {
+            None if existing.is_some() => continue,
+            None => each_of(&function.block, "function_name"),
+            Some((_, call)) => {
+                let inner = match existing.filter(|_| depth + 1 == path.len()) {
+                    Some(name) => name.to_owned(),
+                    None => function.output_name(depth + 1),
+                };
+                each_of(call, &inner)
+            }
+        };
+        if !has_output(tree.module(*scope), &name) {
+            outputs.push((*scope, module_output(&name, "Name of the function, for deployctl.", &value)));
+        }
     }
-    let values = [("OUTPUT", NAME_OUTPUT), ("FUNCTION", &function.block.address())];
-    Some(filled(include_str!("templates/name_output.tf.in"), &values))
+    outputs
 }
+
+/// An attribute of a block, or of all its instances.
+fn each_of(found: &Found<'_>, attribute: &str) -> String {
+    let address = found.address();
+    match found.repeat() {
+        Repeat::Once => format!("{address}.{attribute}"),
+        Repeat::Count => format!("{address}[*].{attribute}"),
+        Repeat::ForEach => format!("{{ for key, one in {address} : key => one.{attribute} }}"),
+    }
+}
+
+/// An output that the patch adds to a module.
+pub(crate) fn module_output(name: &str, description: &str, value: &str) -> String {
+    let values = [("OUTPUT", name), ("DESCRIPTION", description), ("VALUE", value)];
+    filled(include_str!("templates/output.tf.in"), &values)
+}
+
+/// The variable that the patch adds to a module.
+pub(crate) const MODULE_VARIABLE: &str = include_str!("templates/module_variable.tf.in");
 
 /// A layer that contains only the artifact bucket.
 pub(crate) fn bucket_layer(provider_version: Option<&str>) -> String {

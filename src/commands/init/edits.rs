@@ -11,7 +11,8 @@ use hcl_edit::expr::Expression;
 use hcl_edit::structure::{Attribute, Block};
 use similar::TextDiff;
 
-use crate::terraform::source::SourceFile;
+use crate::documents::init::Advice;
+use crate::terraform::source::{self, SourceFile};
 
 /// Changes to the files of a project.
 #[derive(Debug, Default)]
@@ -24,12 +25,17 @@ pub(crate) struct Edits {
 struct Changed {
     text: String,
     edits: Vec<(Range<usize>, String)>,
+    /// The text is what JSON means as HCL: the file cannot be changed.
+    is_json: bool,
 }
 
 impl Edits {
     /// Replaces a range of a file.
     pub(crate) fn replace(&mut self, file: &SourceFile, range: Range<usize>, with: impl Into<String>) {
         self.replace_in(&file.path, &file.text, range, with);
+        if let Some(changed) = self.changed.get_mut(&file.path) {
+            changed.is_json = file.is_json;
+        }
     }
 
     /// Replaces a range of any file with this text.
@@ -43,7 +49,7 @@ impl Edits {
         let changed = self
             .changed
             .entry(path.to_owned())
-            .or_insert_with(|| Changed { text: text.to_owned(), edits: Vec::new() });
+            .or_insert_with(|| Changed { text: text.to_owned(), edits: Vec::new(), is_json: false });
         let edit = (range, with.into());
         // A module that two layers call is changed twice, in the same way.
         if !changed.edits.contains(&edit) {
@@ -76,8 +82,22 @@ impl Edits {
 
     /// Removes the lines of an attribute.
     pub(crate) fn remove(&mut self, file: &SourceFile, attribute: &Attribute) {
-        if let Some(range) = attribute.span() {
-            self.replace(file, lines(&file.text, &range), "");
+        let Some(range) = attribute.span() else { return };
+        let whole = lines(&file.text, &range);
+        let before = file.text.get(whole.start..range.start).unwrap_or_default();
+        // In a block on one line, the rest stays.
+        self.replace(file, if before.trim().is_empty() { whole } else { range }, "");
+    }
+
+    /// Removes the lines of a block.
+    pub(crate) fn remove_block(&mut self, file: &SourceFile, block: &Block) {
+        if let Some(range) = block.span() {
+            let mut whole = lines(&file.text, &range);
+            // And one of the blank lines around it.
+            if file.text.get(whole.end..).is_some_and(|rest| rest.starts_with('\n')) {
+                whole.end += 1;
+            }
+            self.replace(file, whole, "");
         }
     }
 
@@ -107,10 +127,24 @@ impl Edits {
             let gap = if apart && !is_empty { "\n" } else { "" };
             self.replace(file, start..start, format!("{gap}{inner}"));
         } else {
-            // `resource "a" "b" {}`, or all of it on one line.
-            let start = before.trim_end().len();
-            self.replace(file, start..brace, format!("\n{inner}{outer}"));
+            self.open_up(file, &range, &outer, text);
         }
+    }
+
+    /// Appends lines to a block on one line: an argument that is there moves to a line of its own.
+    fn open_up(&mut self, file: &SourceFile, range: &Range<usize>, outer: &str, text: &[String]) {
+        let brace = range.end.saturating_sub(1);
+        let block = file.text.get(range.start..brace).unwrap_or_default();
+        let Some(open) = block.find('{').map(|at| range.start + at + 1) else { return };
+        let content = file.text.get(open..brace).unwrap_or_default();
+        if !content.trim().is_empty() {
+            let blank = content.len() - content.trim_start().len();
+            self.replace(file, open..open + blank, format!("\n{outer}  "));
+        }
+        let end = open + content.trim_end().len();
+        self.replace(file, end..brace, format!("\n{outer}"));
+        let inner: String = text.iter().map(|line| format!("  {line}\n{outer}")).collect();
+        self.replace(file, brace..brace, inner);
     }
 
     /// The new text of a file.
@@ -137,22 +171,39 @@ impl Edits {
         text
     }
 
-    /// The patch, with paths relative to `root`.
-    pub(crate) fn patch(&self, root: &Path) -> String {
-        let mut patch = String::new();
+    /// The patch, with paths relative to `root`, and what it leaves to the user: changes of JSON files, and
+    /// changes after which a file could not be parsed.
+    pub(crate) fn patch(&self, root: &Path) -> (String, Vec<Advice>) {
+        let (mut patch, mut advice) = (String::new(), Vec::new());
         let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
         for (path, changed) in &self.changed {
             let after = Self::apply(changed);
-            if after != changed.text {
-                let name = name(path);
-                patch.push_str(&diff(&changed.text, &after, &format!("a/{name}"), &format!("b/{name}")));
+            if after == changed.text {
+                continue;
+            }
+            let name = name(path);
+            let diff = diff(&changed.text, &after, &format!("a/{name}"), &format!("b/{name}"));
+            if let Some(why) = refusal(path, changed, &after) {
+                advice.push(Advice::new(format!("{name} {why}")).write(diff));
+            } else {
+                patch.push_str(&diff);
             }
         }
         for (path, text) in &self.new {
             patch.push_str(&diff("", text, "/dev/null", &format!("b/{}", name(path))));
         }
-        patch
+        (patch, advice)
     }
+}
+
+/// Why a change cannot be part of the patch.
+fn refusal(path: &Path, changed: &Changed, after: &str) -> Option<String> {
+    if changed.is_json {
+        return Some("is JSON, which the patch does not change; as HCL, the change is".to_owned());
+    }
+    let is_terraform = path.extension().is_some_and(|ending| ending == "tf" || ending == "tofu");
+    let problem = is_terraform.then(|| source::parse(after).err()).flatten();
+    problem.map(|why| format!("is not changed: after this change it cannot be parsed ({why})"))
 }
 
 fn diff(before: &str, after: &str, from: &str, to: &str) -> String {
@@ -212,7 +263,8 @@ mod tests {
             }
         }
         edits.create(&dir.path().join("sub/new.tf"), "locals {}\n");
-        let patch = edits.patch(dir.path());
+        let (patch, refused) = edits.patch(dir.path());
+        assert!(refused.is_empty());
         let mut git = std::process::Command::new("git")
             .args(["apply", "-"])
             .current_dir(dir.path())
@@ -227,6 +279,29 @@ mod tests {
              \"a\" \"c\" {\n  lifecycle {\n  }\n}"
         );
         assert_eq!(std::fs::read_to_string(dir.path().join("sub/new.tf")).unwrap(), "locals {}\n");
+    }
+
+    #[test]
+    fn a_block_on_one_line_is_opened_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = "terraform { required_version = \">= 1.5\" }\nresource \"a\" \"b\" {\n  lifecycle { create_before_destroy = true }\n}\n";
+        std::fs::write(dir.path().join("main.tf"), before).unwrap();
+        let module = Module::read(dir.path());
+        let mut edits = Edits::default();
+        for (file, block) in module.blocks("terraform") {
+            edits.append(file, block, &["backend \"s3\" {}".into()], true);
+            edits.append(file, block, &["# twice".into()], true);
+        }
+        let found = module.resources("a").next().unwrap();
+        let lifecycle = found.block.body.get_blocks("lifecycle").next().unwrap();
+        edits.append(found.file, lifecycle, &["ignore_changes = [x]".into()], true);
+        let (_, changed) = edits.changed.iter().next().unwrap();
+        assert_eq!(
+            Edits::apply(changed),
+            "terraform {\n  required_version = \">= 1.5\"\n  backend \"s3\" {}\n  # twice\n}\nresource \"a\" \"b\" {\n  \
+             lifecycle {\n    create_before_destroy = true\n    ignore_changes = [x]\n  }\n}\n"
+        );
+        assert!(source::parse(&Edits::apply(changed)).is_ok());
     }
 
     #[test]

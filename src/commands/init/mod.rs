@@ -10,17 +10,23 @@
 //! not guessed: an advice says what to write. [`example`] writes a whole project into an empty folder
 //! instead.
 
+mod api;
 mod artifacts;
 mod contract;
 mod edits;
+mod environments;
 pub(crate) mod example;
 mod functions;
+mod layouts;
+mod openapi;
 mod packages;
+mod probe;
 mod rewrite;
 mod settings_file;
 mod stage;
 mod states;
 mod survey;
+mod tree;
 mod uris;
 
 use std::path::{Path, PathBuf};
@@ -128,8 +134,19 @@ fn write_example(context: &Context, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Keys of the proposed `deployctl.toml` that [`Settings`] does not read yet.
+const UNREAD: [&str; 6] =
+    ["\nbackend = ", "\nartifact_bucket = ", "\nvar_files = ", "\nbackend_config = ", "\nworkspace = ", "\nimage = "];
+
 /// Checks that the other commands can read the proposed `deployctl.toml`.
 fn check(proposal: &Proposal) -> Result<()> {
+    if UNREAD.iter().any(|key| proposal.settings.contains(key)) {
+        return proposal
+            .settings
+            .parse::<toml::Table>()
+            .map(drop)
+            .map_err(|error| Error::bug("failed to parse deployctl.toml as it would be written").because(error));
+    }
     let folder = tempfile::tempdir().map_err(|error| {
         Error::usage(ErrorId::InitWrite, "failed to create a temporary folder").because(error)
     })?;
@@ -169,7 +186,7 @@ pub(crate) async fn propose(root: &Path, cancel: &CancellationToken) -> Result<P
         ));
     }
     let patch_root = repository(root);
-    Ok(rewrite::rewrite(survey, patch_root))
+    rewrite::rewrite(&survey, patch_root)
 }
 
 /// The folder that the paths of a patch are relative to: the repository, as `git apply` expects, or the

@@ -1,18 +1,20 @@
 //! Makes the patch, the settings and the advice from what was found.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use super::artifacts;
 use super::contract::{self, Additions};
 use super::edits::Edits;
 use super::functions::{self, Function};
+use super::layouts::Layout;
 use super::survey::{Layer, Survey, remote_output};
-use super::{packages, settings_file, stage, uris};
-use crate::delivery::stage_variables;
+use super::tree::Tree;
+use super::{packages, probe, settings_file, stage};
 use crate::documents::init::{Advice, AdviceKind, FunctionFound, Inventory, LayerFound};
+use crate::error::{Error, ErrorId, Result};
 use crate::project::settings::OutputName;
-use crate::terraform::source::{Found, Module, Repeat, Step, steps};
+use crate::terraform::source::{Module, Step, steps};
 
 #[derive(Debug)]
 pub(crate) struct Proposal {
@@ -27,11 +29,13 @@ pub(crate) struct Proposal {
     pub(crate) by_hand: Vec<Advice>,
 }
 
-/// The output that names the artifact bucket.
+/// Where the artifact bucket is named.
 #[derive(Debug, Clone)]
 pub(crate) struct BucketPlace {
-    /// The layer and its output.
-    pub(crate) output: OutputName,
+    /// The layer and its output, if a layer makes it.
+    pub(crate) output: Option<OutputName>,
+    /// Its name with `{stage}`, for `artifact_bucket` in deployctl.toml, if no layer makes it.
+    pub(crate) name: Option<String>,
     /// Its expression in the layer with the contract.
     pub(crate) expression: String,
     /// The path of the layer, if the patch creates it.
@@ -42,79 +46,151 @@ pub(crate) struct BucketPlace {
 pub(crate) struct Work {
     pub(crate) edits: Edits,
     pub(crate) advice: Vec<Advice>,
-    additions: BTreeMap<String, Additions>,
-    found: Inventory,
+    /// The content of `deployctl.tf`, by folder.
+    additions: BTreeMap<PathBuf, Additions>,
+    pub(crate) found: Inventory,
+    /// Whether a stage has to be imported.
+    pub(crate) imports: bool,
 }
 
-pub(crate) fn rewrite(survey: Survey, patch_root: PathBuf) -> Proposal {
+/// A folder of the layer with the contract, and all that it calls.
+#[derive(Clone, Copy)]
+pub(crate) struct Project<'f, 'a> {
+    pub(crate) layer: &'a Layer,
+    pub(crate) tree: &'f Tree<'a>,
+    pub(crate) functions: &'f [Function<'a>],
+}
+
+impl<'a> Project<'_, 'a> {
+    /// The layer's own module, in this folder.
+    pub(crate) fn root(&self) -> &'a Module {
+        self.tree.module(0)
+    }
+}
+
+pub(crate) fn rewrite(survey: &Survey, patch_root: PathBuf) -> Result<Proposal> {
     let mut work = Work {
         edits: Edits::default(),
         advice: survey.advice.clone(),
         additions: BTreeMap::new(),
         found: Inventory { packages: survey.packages.lambdas.clone(), ..Inventory::default() },
+        imports: false,
     };
     work.advice.extend(survey.packages.advice.iter().cloned());
     work.found.layers = survey.layers.iter().map(Layer::found).collect();
-    let layer = contract_layer(&survey);
-    let (mut functions, refused) = functions::find(&survey, &layer.module);
+    let layout = Layout::find(survey, &mut work.advice);
+    let layer = contract_layer(survey);
+    let tree = Tree::of(survey, &layer.module, &layer.installed);
+    refuse_http_api(&tree)?;
+    work.not_understood(survey, &tree);
+    let (mut functions, refused) = functions::find(&tree);
     for (address, why) in refused {
         work.advice.push(Advice::new(format!("{address} is not released: {why}")));
     }
-    let artifacts = artifacts::assign(&survey, &mut functions, &mut work.advice);
+    let artifacts = artifacts::assign(survey, &tree, &mut functions, &mut work.advice);
     if has_output(&layer.module) {
         // The existing contract names the artifacts.
         work.advice.retain(|advice| advice.kind != AdviceKind::UnknownArtifact);
     }
-    let bucket = bucket(&survey, layer, &functions);
-    work.backends(&survey);
-    work.remote_states(&survey);
-    work.api(layer, &functions, &bucket);
-    work.code(layer, &functions, &bucket);
+    let bucket = bucket(survey, &layout, &tree, layer, &functions);
+    if !layout.own {
+        work.backends(survey);
+        work.remote_states(survey);
+    }
+    for module in layer.modules() {
+        let tree = Tree::of(survey, module, &layer.installed);
+        let mut functions = functions::find(&tree).0;
+        artifacts::assign(survey, &tree, &mut functions, &mut Vec::new());
+        let project = Project { layer, tree: &tree, functions: &functions };
+        work.api(project, &bucket);
+        work.code(project, &bucket);
+    }
+    work.warn_of_other_callers(survey, layer, &functions);
     if let Some(path) = &bucket.new {
-        work.bucket_layer(&survey, layer, &bucket, path.clone());
+        work.bucket_layer(survey, layer, &bucket, path.clone());
+    }
+    if let Some(name) = &bucket.name {
+        work.existing_bucket(name, &layout);
     }
     if let Some((manifest, text)) = &survey.packages.without_profile {
         let gap = if text.ends_with('\n') { "\n" } else { "\n\n" };
         let profile = format!("{gap}{}", packages::PROFILE_LINES);
         work.edits.replace_in(manifest, text, text.len()..text.len(), profile);
     }
-    work.write_additions(&survey);
-    work.ignored_by_git(&survey);
-    work.found.functions = functions
-        .iter()
-        .map(|function| FunctionFound {
-            key: function.key(Some("key")),
-            address: function.address(),
-            artifact: function.artifact.clone(),
-        })
-        .collect();
+    work.write_additions(survey);
+    work.ignored_by_git(survey);
+    work.found.stages = layout.stages.iter().map(|stage| stage.name.clone()).collect();
+    work.found.functions = functions.iter().map(found_function).collect();
     let arm64 = artifacts::on_arm64(&functions);
-    let settings = settings_file::text(
-        &survey,
-        &work.found,
-        (&artifacts, &arm64),
-        &bucket.output,
-        &layer.name,
-        &mut work.advice,
-    );
-    let Work { edits, advice, found, .. } = work;
-    Proposal { found, settings, patch: edits.patch(&patch_root), patch_root, by_hand: advice }
+    let input = settings_file::Input {
+        survey,
+        layout: &layout,
+        bucket: &bucket,
+        contract_layer: &layer.name,
+        probe: probe::path(&tree),
+        imports: work.imports,
+    };
+    let settings = settings_file::text(&input, &work.found, (&artifacts, &arm64), &mut work.advice);
+    let (patch, refused) = work.edits.patch(&patch_root);
+    let mut by_hand: Vec<Advice> = Vec::new();
+    for advice in work.advice.into_iter().chain(refused) {
+        if !by_hand.contains(&advice) {
+            by_hand.push(advice);
+        }
+    }
+    Ok(Proposal { found: work.found, settings, patch, patch_root, by_hand })
+}
+
+fn found_function(function: &Function<'_>) -> FunctionFound {
+    FunctionFound {
+        key: function.key(Some("key")),
+        address: function.address(),
+        artifact: function.artifact.clone(),
+    }
 }
 
 /// The layer with the stage; otherwise the one with the API, the first with functions, or the last one.
 fn contract_layer(survey: &Survey) -> &Layer {
-    let has = |kind: &str| survey.layers.iter().find(|layer| layer.module.resources(kind).next().is_some());
+    let has = |kind: &'static str| {
+        survey.layers.iter().find(|layer| {
+            Tree::of(survey, &layer.module, &layer.installed).resources(kind).next().is_some()
+        })
+    };
     has("aws_api_gateway_stage")
         .or_else(|| has("aws_api_gateway_rest_api"))
-        .or_else(|| survey.layers.iter().find(|layer| !functions::find(survey, &layer.module).0.is_empty()))
+        .or_else(|| has("aws_apigatewayv2_api"))
+        .or_else(|| has("aws_lambda_function"))
         .unwrap_or_else(|| survey.layers.last().unwrap_or(&survey.layers[0]))
 }
 
-/// The artifact bucket: the one that functions already use, if it is an output of another layer; otherwise a
-/// new one.
-fn bucket(survey: &Survey, layer: &Layer, functions: &[Function<'_>]) -> BucketPlace {
+/// # Errors
+/// `init.http_api` if the project has only an HTTP or WebSocket API.
+fn refuse_http_api(tree: &Tree<'_>) -> Result<()> {
+    let http = tree.resources("aws_apigatewayv2_api").next();
+    match (http, tree.resources("aws_api_gateway_rest_api").next()) {
+        (Some((scope, found)), None) => Err(Error::usage(
+            ErrorId::InitHttpApi,
+            format!(
+                "{} is an HTTP or WebSocket API (API Gateway v2), and deployctl releases only REST APIs",
+                tree.address(scope, &found)
+            ),
+        )
+        .hint("nothing was written; `aws_api_gateway_rest_api` is the resource of a REST API")),
+        _ => Ok(()),
+    }
+}
+
+/// The artifact bucket: the one that functions already use, if it is an output of another layer; otherwise
+/// the one that they name, or a new one.
+fn bucket(
+    survey: &Survey,
+    layout: &Layout,
+    tree: &Tree<'_>,
+    layer: &Layer,
+    functions: &[Function<'_>],
+) -> BucketPlace {
     for function in functions {
-        let block = function.call.as_ref().unwrap_or(&function.block);
+        let block = function.outer();
         let values = block.block.body.attributes().map(|attribute| &attribute.value);
         for value in values {
             let Some((data, output)) = read_from(&layer.module, value) else { continue };
@@ -123,12 +199,16 @@ fn bucket(survey: &Survey, layer: &Layer, functions: &[Function<'_>]) -> BucketP
             let other = other.and_then(|found| survey.remote(layer, &found));
             if let Some(other) = other.filter(|_| names_a_bucket) {
                 return BucketPlace {
-                    output: OutputName { layer: other.name.clone(), output },
+                    output: Some(OutputName { layer: other.name.clone(), output }),
+                    name: None,
                     expression: block.file.text_of(value).to_owned(),
                     new: None,
                 };
             }
         }
+    }
+    if layout.own {
+        return named_bucket(survey, tree, functions);
     }
     let (expression, output) =
         ("data.terraform_remote_state.deployctl.outputs.artifact_bucket", "artifact_bucket");
@@ -150,10 +230,24 @@ fn bucket(survey: &Survey, layer: &Layer, functions: &[Function<'_>]) -> BucketP
         _ => PathBuf::from("terraform").join(&name),
     });
     BucketPlace {
-        output: OutputName { layer: name, output: output.to_owned() },
+        output: Some(OutputName { layer: name, output: output.to_owned() }),
+        name: None,
         expression: expression.to_owned(),
         new,
     }
+}
+
+/// The bucket that a function is created from, or a name for a bucket that exists beside the layers.
+fn named_bucket(survey: &Survey, tree: &Tree<'_>, functions: &[Function<'_>]) -> BucketPlace {
+    let given = functions.iter().filter(|function| function.depth() == 0).find_map(|function| {
+        let value = function.block.attribute("s3_bucket")?;
+        Some((tree.value(0, value)?, function.block.file.text_of(value).to_owned()))
+    });
+    let (name, expression) = given.unwrap_or_else(|| {
+        let project = settings_file::project(survey);
+        (format!("{project}-artifacts-{{stage}}"), format!("\"{project}-artifacts-${{var.stage}}\""))
+    });
+    BucketPlace { output: None, name: Some(name), expression, new: None }
 }
 
 /// The remote state and the output that a value reads, directly or through a local.
@@ -177,177 +271,122 @@ fn read_from(layer: &Module, value: &hcl_edit::expr::Expression) -> Option<(Stri
 }
 
 impl Work {
-    /// The content of the layer's `deployctl.tf`.
-    pub(crate) fn additions(&mut self, layer: &Layer) -> &mut Additions {
-        self.additions.entry(layer.name.clone()).or_default()
-    }
-
-    /// Changes the API, its stage, its deployment and its URIs, and adds the contract.
-    fn api(&mut self, layer: &Layer, functions: &[Function<'_>], bucket: &BucketPlace) {
-        let module = &layer.module;
-        let apis: Vec<Found<'_>> = module.resources("aws_api_gateway_rest_api").collect();
-        let deployment = module.resources("aws_api_gateway_deployment").next();
-        let stages: Vec<Found<'_>> = module.resources("aws_api_gateway_stage").collect();
-        let of_stage = stages.first().and_then(|stage| steps(stage.attribute("rest_api_id")?));
-        let named = of_stage.and_then(|steps| match steps.get(1) {
-            Some(Step::Attribute(name)) => apis.iter().find(|api| api.name == *name),
-            _ => None,
-        });
-        let Some(api) = named.or_else(|| apis.first()) else {
-            self.no_api(layer);
-            return;
-        };
-        if apis.len() > 1 || stages.len() > 1 {
-            self.advice.push(Advice::new(format!(
-                "layer {} has {} APIs and {} stages; deployctl releases one: {}",
-                layer.name,
-                apis.len(),
-                stages.len(),
-                api.address()
-            )));
-        }
-        if api.attribute("body").is_some() {
-            self.advice.push(uris::in_a_document(api, functions));
-        }
-        self.found.rest_api = Some(api.address());
-        self.found.deployment = deployment.map(|found| found.address());
-        if let Some(deployment) = &deployment {
-            stage::bootstrap(module, deployment, &mut self.edits, &mut self.advice);
-        }
-        let with_variables = stages.first().or(deployment.as_ref().filter(|_| stages.is_empty()));
-        let keys: Vec<String> = functions.iter().map(|function| function.key(None)).collect();
-        let is_function = |name: &str| keys.iter().any(|key| key == name);
-        let own = with_variables.and_then(|found| stage_variables::own(found, is_function));
-        let stage_address = match stages.first() {
-            Some(found) => self.existing_stage(found, own.is_some()),
-            None => self.add_stage(layer, api, deployment.as_ref()),
-        };
-        self.found.stage = Some(stage_address.clone());
-        uris::rewrite(module, functions, &mut self.edits, &mut self.advice);
-        let own = own.as_ref().map(|own| own.value.as_str());
-        if has_output(module) {
-            if let Some(own) = own {
-                let what =
-                    "the stage sets variables: they belong to the output `deployctl`, which has to set them";
-                self.advice.push(Advice::new(what.to_owned()).write(format!("variables = {own}")));
-            }
-            return;
-        }
-        if api.repeat() != Repeat::Once || stage_address.contains("STAGE") {
-            self.advice.push(
-                Advice::new(format!(
-                    "{} or its stage has several instances: name the released one in the output",
-                    api.address()
-                ))
-                .write(contract::output(
-                    &bucket.expression,
-                    &api.address(),
-                    &stage_address,
-                    own,
-                )),
-            );
-            let blocks = contract::contract(functions, &bucket.expression, None, None, None);
-            self.additions(layer).blocks.extend(blocks);
-        } else {
-            let (api, stage) = (api.address(), stage_address);
-            let blocks = contract::contract(functions, &bucket.expression, Some(&api), Some(&stage), own);
-            self.additions(layer).blocks.extend(blocks);
-        }
-        self.additions(layer).variables.insert("region");
-    }
-
-    /// Lets releases move a stage, and returns its address. Its own variables move into the contract.
-    fn existing_stage(&mut self, stage: &Found<'_>, has_own_variables: bool) -> String {
-        if let Some(variables) = stage.block.body.get_attribute("variables").filter(|_| has_own_variables) {
-            self.edits.remove(stage.file, variables);
-        }
-        stage::release_pointer(stage, &mut self.edits);
-        match stage.repeat() {
-            Repeat::Once => stage.address(),
-            Repeat::Count => format!("{}[0]", stage.address()),
-            Repeat::ForEach => format!("{}[\"STAGE\"]", stage.address()),
-        }
-    }
-
-    fn no_api(&mut self, layer: &Layer) {
-        let http = layer.module.resources("aws_apigatewayv2_api").next();
-        let what = match http {
-            Some(found) => format!(
-                "{} is an HTTP or WebSocket API: deployctl cannot release it, because its deployments have \
-                 no stage variables",
-                found.address()
-            ),
-            None => format!(
-                "layer {} has no aws_api_gateway_rest_api: deployctl releases functions behind a REST API, \
-                 by one call to its stage",
-                layer.name
-            ),
-        };
-        self.advice.push(Advice::new(what).write(contract::output(
-            "BUCKET",
-            "aws_api_gateway_rest_api.NAME",
-            "aws_api_gateway_stage.NAME",
-            None,
-        )));
-    }
-
-    /// Adds a stage and returns its address.
-    fn add_stage(&mut self, layer: &Layer, api: &Found<'_>, deployment: Option<&Found<'_>>) -> String {
-        let address = "aws_api_gateway_stage.deployctl".to_owned();
-        if let Some(block) = deployment
-            .and_then(|found| stage::of_its_own(&layer.name, found, &mut self.edits, &mut self.advice))
-        {
-            self.additions(layer).blocks.push(block);
-            return address;
-        }
-        let mut block = String::new();
-        let deployment = match deployment {
-            Some(found) => found.address(),
-            None => {
-                let integrations: Vec<String> = layer
-                    .module
-                    .resources("aws_api_gateway_integration")
-                    .map(|found| found.address())
-                    .collect();
-                block.push_str(&stage::deployment(&api.address(), &integrations));
-                "aws_api_gateway_deployment.deployctl".to_owned()
-            }
-        };
-        block.push_str(&stage::new(&api.address(), &deployment));
-        let additions = self.additions(layer);
-        additions.variables.insert("stage");
-        additions.blocks.push(block);
-        address
+    /// The content of the folder's `deployctl.tf`.
+    pub(crate) fn additions(&mut self, dir: &Path) -> &mut Additions {
+        self.additions.entry(dir.to_owned()).or_default()
     }
 
     /// Functions: Terraform ignores their code, and creates new ones from the bucket.
-    fn code(&mut self, layer: &Layer, functions: &[Function<'_>], bucket: &BucketPlace) {
-        for function in functions {
-            let block = function.call.as_ref().unwrap_or(&function.block);
-            let values = block.block.body.attributes().map(|attribute| block.file.text_of(&attribute.value));
-            if !values.into_iter().any(|text| text.contains("var.release_version")) {
-                artifacts::from_the_bucket(
-                    &layer.module,
-                    function,
-                    &bucket.expression,
-                    &mut self.edits,
-                    &mut self.advice,
-                );
-                self.additions(layer).variables.insert("release_version");
+    fn code(&mut self, project: Project<'_, '_>, bucket: &BucketPlace) {
+        let (tree, root) = (project.tree, project.root());
+        let mut is_read = false;
+        for function in project.functions {
+            let (edits, advice) = (&mut self.edits, &mut self.advice);
+            if artifacts::from_the_bucket(tree, function, &bucket.expression, edits, advice) {
+                self.additions(&root.dir).variables.insert("release_version");
+                is_read = true;
             }
             // After the edits of the code's source, so that `lifecycle` is below it.
             stage::release_code(&function.block, &mut self.edits);
-            if let Some(output) = contract::name_output(function) {
-                self.edits.create_once(&function.module.dir.join("deployctl.tf"), &output);
+            if let Some(alias) = function.alias.filter(|_| function.depth() == 0) {
+                stage::release_alias(&alias, &mut self.edits);
+            }
+            for (scope, output) in contract::name_outputs(tree, function) {
+                self.module_block(tree.module(scope), output);
             }
         }
         let reads = bucket.expression.contains("terraform_remote_state.deployctl.");
-        let has = layer.module.data("terraform_remote_state").any(|data| data.name == "deployctl");
-        if !functions.is_empty() && reads && !has {
-            let additions = self.additions(layer);
+        let has = root.data("terraform_remote_state").any(|data| data.name == "deployctl");
+        if let Some(output) = bucket.output.as_ref().filter(|_| !project.functions.is_empty() && reads && !has) {
+            let additions = self.additions(&root.dir);
             additions.variables.extend(["state_bucket", "state_prefix", "region"]);
-            additions.blocks.insert(0, contract::read_bucket_layer(&bucket.output.layer));
+            additions.blocks.insert(0, contract::read_bucket_layer(&output.layer));
         }
+        if is_read && bucket.expression.contains("var.stage") {
+            self.additions(&root.dir).variables.insert("stage");
+        }
+    }
+
+    /// Adds a block to the `deployctl.tf` of a module, once.
+    pub(crate) fn module_block(&mut self, module: &Module, block: String) {
+        let blocks = &mut self.additions(&module.dir).blocks;
+        if !blocks.contains(&block) {
+            blocks.push(block);
+        }
+    }
+
+    /// The bucket that `deployctl.toml` names.
+    fn existing_bucket(&mut self, name: &str, layout: &Layout) {
+        if !name.contains("{stage}") {
+            return;
+        }
+        let lines = layout.stages.iter().map(|stage| {
+            let name = name.replace("{stage}", &stage.name);
+            let region = stage.region.as_deref().unwrap_or("REGION");
+            format!(
+                "aws s3 mb s3://{name} --region {region} && aws s3api put-bucket-versioning --bucket {name} \
+                 --versioning-configuration Status=Enabled"
+            )
+        });
+        self.advice.push(
+            Advice::new(format!(
+                "zips and the ledger need a bucket with versioning for each stage; deployctl.toml names {name}: \
+                 create it, or write the name of one that exists"
+            ))
+            .write(lines.collect::<Vec<_>>().join("\n")),
+        );
+    }
+
+    /// Functions of other layers that share a changed module keep their code, too.
+    fn warn_of_other_callers(&mut self, survey: &Survey, layer: &Layer, functions: &[Function<'_>]) {
+        let changed: BTreeSet<&Path> = functions
+            .iter()
+            .filter(|function| function.depth() > 0)
+            .map(|function| function.module.dir.as_path())
+            .collect();
+        for other in survey.layers.iter().filter(|other| other.name != layer.name) {
+            let tree = Tree::of(survey, &other.module, &other.installed);
+            for (scope, found) in tree.resources("aws_lambda_function") {
+                if changed.contains(tree.module(scope).dir.as_path()) {
+                    self.advice.push(Advice::new(format!(
+                        "layer {}: {} comes from a module in which the patch makes Terraform ignore the code; \
+                         deployctl releases only layer {}, so give it a module of its own",
+                        other.name,
+                        tree.address(scope, &found),
+                        layer.name
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Lists what is there and is not read.
+    fn not_understood(&mut self, survey: &Survey, tree: &Tree<'_>) {
+        let mut all: Vec<String> = tree
+            .absent
+            .iter()
+            .map(|(address, source)| {
+                format!("{address}: the module {source} is not here; run `terraform init` in the layer, then init")
+            })
+            .collect();
+        for kind in ["aws_lambda_function", "aws_api_gateway_stage", "aws_api_gateway_integration"] {
+            for (scope, found) in tree.resources(kind) {
+                if let Some((file, _)) = tree.module(scope).overriding(&found) {
+                    let file = file.path.strip_prefix(&survey.root).unwrap_or(&file.path);
+                    let address = tree.address(scope, &found);
+                    all.push(format!("{address}: {} overrides it; check there what the patch changes", file.display()));
+                }
+            }
+        }
+        for kind in ["aws_apigatewayv2_api", "aws_cloudformation_stack", "aws_lambda_function_url"] {
+            for (scope, found) in tree.resources(kind) {
+                all.push(format!("{}: deployctl does not release it", tree.address(scope, &found)));
+            }
+        }
+        for text in &all {
+            self.advice.push(Advice::new(format!("not understood: {text}")));
+        }
+        self.found.not_understood = all;
     }
 
     fn bucket_layer(&mut self, survey: &Survey, layer: &Layer, bucket: &BucketPlace, path: PathBuf) {
@@ -358,7 +397,7 @@ impl Work {
         });
         let file = survey.root.join(&path).join("main.tf");
         self.edits.create(&file, &contract::bucket_layer(version.as_deref()));
-        let name = bucket.output.layer.clone();
+        let Some(name) = bucket.output.as_ref().map(|output| output.layer.clone()) else { return };
         for found in self.found.layers.iter_mut().filter(|found| found.name == layer.name) {
             found.depends_on.push(name.clone());
         }
@@ -387,27 +426,25 @@ impl Work {
     }
 
     fn write_additions(&mut self, survey: &Survey) {
-        for (name, additions) in &self.additions {
-            let Some(layer) = survey.layer(name) else { continue };
-            let text = additions.text(&layer.module);
-            if !text.is_empty() {
-                let file = layer.module.dir.join("deployctl.tf");
-                let known = layer.module.files.iter().find(|source| source.path == file);
-                match known {
-                    // An earlier patch created the file.
-                    Some(source) => {
-                        let end = source.text.len();
-                        self.edits.replace(source, end..end, format!("\n{text}"));
-                    }
-                    None => self.edits.create(&file, &text),
+        for (dir, additions) in &self.additions {
+            let Some(module) = survey.module(dir) else { continue };
+            let text = additions.text(module);
+            if text.is_empty() {
+                continue;
+            }
+            let file = dir.join("deployctl.tf");
+            match module.files.iter().find(|source| source.path == file) {
+                // An earlier patch created the file.
+                Some(source) => {
+                    let end = source.text.len();
+                    self.edits.replace(source, end..end, format!("\n{text}"));
                 }
+                None => self.edits.create(&file, &text),
             }
         }
     }
 }
 
-fn has_output(layer: &Module) -> bool {
-    layer
-        .blocks("output")
-        .any(|(_, block)| block.labels.first().is_some_and(|label| label.as_str() == "deployctl"))
+pub(crate) fn has_output(layer: &Module) -> bool {
+    super::uris::has_output(layer, "deployctl")
 }

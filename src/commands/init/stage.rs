@@ -5,8 +5,9 @@ use hcl_edit::expr::Expression;
 
 use super::contract::filled;
 use super::edits::Edits;
+use super::functions::is_image;
 use crate::documents::init::Advice;
-use crate::terraform::source::{Found, Ignored, Module};
+use crate::terraform::source::{Found, Ignored, Module, Repeat};
 
 /// The attributes of a function that a release changes.
 const CODE: [&str; 5] = ["s3_bucket", "s3_key", "s3_object_version", "source_code_hash", "architectures"];
@@ -16,6 +17,11 @@ pub(crate) const POINTER: [&str; 3] = ["deployment_id", "variables", "canary_set
 
 /// Makes Terraform ignore a function's code.
 pub(crate) fn release_code(function: &Found<'_>, edits: &mut Edits) {
+    if is_image(function) {
+        let why = "# deployctl manages the code: it publishes the image of every release.";
+        ignore(function, &["image_uri"], why, edits);
+        return;
+    }
     let mut attributes = CODE.to_vec();
     // The patch removes the first two, but the state of an existing function still contains them. The others
     // exist only in some versions of the provider.
@@ -29,6 +35,12 @@ pub(crate) fn release_code(function: &Found<'_>, edits: &mut Edits) {
     );
 }
 
+/// Makes Terraform ignore the version of an alias.
+pub(crate) fn release_alias(alias: &Found<'_>, edits: &mut Edits) {
+    let why = "# deployctl moves the alias right after the switch.";
+    ignore(alias, &["function_version", "routing_config"], why, edits);
+}
+
 /// Makes Terraform ignore the stage's deployment and variables.
 pub(crate) fn release_pointer(stage: &Found<'_>, edits: &mut Edits) {
     let why = "# deployctl manages these: otherwise, the next apply would undo a release.";
@@ -36,52 +48,87 @@ pub(crate) fn release_pointer(stage: &Found<'_>, edits: &mut Edits) {
 }
 
 /// Makes the deployment one that Terraform creates once, because a stage cannot be created without one.
-pub(crate) fn bootstrap(layer: &Module, deployment: &Found<'_>, edits: &mut Edits, advice: &mut Vec<Advice>) {
+pub(crate) fn bootstrap(deployment: &Found<'_>, edits: &mut Edits, advice: &mut Vec<Advice>) {
     if deployment.attribute("triggers").is_some() {
         let why =
             "# deployctl deploys the API: Terraform creates this deployment once and never replaces it.";
         ignore(deployment, &["triggers"], why, edits);
     }
-    if deployment.repeat() != crate::terraform::source::Repeat::Once {
+    if deployment.repeat() != Repeat::Once {
         advice.push(Advice::new(format!(
             "{} has several instances, but the stage needs only one",
             deployment.address()
         )));
     }
-    let Some(stage_name) = deployment.block.body.get_attribute("stage_name") else { return };
-    if layer.resources("aws_api_gateway_stage").next().is_some() {
-        edits.remove(deployment.file, stage_name);
-    }
 }
 
-/// Turns a stage that the deployment creates with `stage_name` into a resource. Returns its block.
-pub(crate) fn of_its_own(
-    layer: &str,
+/// Whether the deployment creates a stage: the provider deletes that stage together with it.
+pub(crate) fn creates_stage(deployment: &Found<'_>) -> bool {
+    let name = deployment.attribute("stage_name");
+    name.is_some_and(|name| !matches!(deployment.file.text_of(name), "\"\"" | "null"))
+}
+
+/// What takes the place of a deployment that creates the stage.
+pub(crate) struct Replacement {
+    /// Blocks for the module of the deployment.
+    pub(crate) blocks: String,
+    /// The expressions of the API's id and of the stage's name, in that module.
+    pub(crate) api: String,
+    pub(crate) name: String,
+}
+
+/// Takes a deployment that creates the stage out of Terraform's hands without destroying it, and adds a
+/// bootstrap deployment. `stage` is the resource of the stage, if there is one already.
+pub(crate) fn replace_deployment(
+    module: &Module,
     deployment: &Found<'_>,
+    stage: Option<&str>,
     edits: &mut Edits,
-    advice: &mut Vec<Advice>,
-) -> Option<String> {
-    let attribute = deployment.block.body.get_attribute("stage_name")?;
-    let name = deployment.file.text_of(&attribute.value).to_owned();
-    let api = deployment.attribute("rest_api_id").map(|api| deployment.file.text_of(api).to_owned())?;
-    edits.remove(deployment.file, attribute);
-    let dropped = ["stage_description", "variables", "canary_settings"];
-    for attribute in dropped.iter().filter_map(|name| deployment.block.body.get_attribute(name)) {
-        edits.remove(deployment.file, attribute);
+) -> Option<Replacement> {
+    let text = |name: &str| Some(deployment.file.text_of(deployment.attribute(name)?).to_owned());
+    let (api, name) = (text("rest_api_id")?, text("stage_name")?);
+    let depends_on = text("depends_on").map(|list| format!("\n  depends_on  = {list}")).unwrap_or_default();
+    let removed = [("ADDRESS", deployment.address())];
+    let removed: Vec<(&str, &str)> = removed.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut blocks = filled(include_str!("templates/removed.tf.in"), &removed);
+    let values = [("API", api.as_str()), ("DEPENDS_ON", depends_on.as_str())];
+    blocks.push_str(&filled(include_str!("templates/bootstrap.tf.in"), &values));
+    if stage.is_none() {
+        let why = "The deployment used to create it. deployctl manages its deployment and its variables.";
+        let mut block = self::stage(why, &api, &name, BOOTSTRAP);
+        if let Some(description) = text("stage_description") {
+            block = block.replace("\n\n  lifecycle", &format!("\n  description   = {description}\n\n  lifecycle"));
+        }
+        blocks.push('\n');
+        blocks.push_str(&block);
     }
-    advice.push(
-        Advice::new(format!(
-            "{} created the stage {name}; the patch makes it a separate resource. If the stage exists, \
-             import it before the first release",
-            deployment.address()
-        ))
-        .write(format!(
-            "deployctl terraform {layer} --stage STAGE -- import aws_api_gateway_stage.deployctl \
-             API_ID/STAGE_NAME"
-        )),
-    );
-    let why = "The deployment used to create it. deployctl manages its deployment and its variables.";
-    Some(stage(why, &api, &name, &deployment.address()))
+    edits.remove_block(deployment.file, deployment.block);
+    rename(module, deployment, stage.unwrap_or("aws_api_gateway_stage.deployctl"), edits);
+    Some(Replacement { blocks, api, name })
+}
+
+const BOOTSTRAP: &str = "aws_api_gateway_deployment.deployctl";
+
+/// Replaces the references to a deployment by those to its stage and to the new deployment.
+fn rename(module: &Module, deployment: &Found<'_>, stage: &str, edits: &mut Edits) {
+    let address = deployment.address();
+    let own = deployment.block.span().unwrap_or_default();
+    for file in &module.files {
+        for (at, _) in file.text.match_indices(&address) {
+            let is_own = std::ptr::eq(file, deployment.file) && own.contains(&at);
+            let rest = file.text.get(at + address.len()..).unwrap_or_default();
+            let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+            if is_own || rest.starts_with(is_name) || file.text[..at].ends_with(is_name) {
+                continue;
+            }
+            let attribute: String = rest.trim_start_matches('.').chars().take_while(|c| is_name(*c)).collect();
+            let new = match attribute.as_str() {
+                "id" | "rest_api_id" | "created_date" if rest.starts_with('.') => BOOTSTRAP,
+                _ => stage,
+            };
+            edits.replace(file, at..at + address.len(), new);
+        }
+    }
 }
 
 /// Adds attributes to `ignore_changes`, and creates it if it is missing.
@@ -157,7 +204,7 @@ mod tests {
             let module = Module::read(dir.path());
             let mut edits = Edits::default();
             module.resources("aws_lambda_function").for_each(|found| release_code(&found, &mut edits));
-            edits.patch(dir.path())
+            edits.patch(dir.path()).0
         };
         let plain = write("  s3_key = \"k\"\n");
         assert!(plain.contains("+      architectures,"), "{plain}");

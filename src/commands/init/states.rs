@@ -58,7 +58,7 @@ impl Work {
             ];
             self.edits.append(file, block, &lines, true);
         } else {
-            self.additions(layer).backend = true;
+            self.additions(&layer.module.dir).backend = true;
         }
         let state = layer.module.dir.join("terraform.tfstate");
         if state.exists() {
@@ -90,7 +90,7 @@ impl Work {
                     self.edits.value(data.file, backend, "\"s3\"");
                 }
                 self.edits.value(data.file, config, contract::state_config(&other.name));
-                self.additions(layer).variables.extend(["state_bucket", "state_prefix", "region"]);
+                self.additions(&layer.module.dir).variables.extend(["state_bucket", "state_prefix", "region"]);
             }
         }
     }

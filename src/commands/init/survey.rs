@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use hcl_edit::expr::{Expression, ObjectKey};
 use tokio_util::sync::CancellationToken;
 
+use super::environments;
 use super::packages::Packages;
 use crate::documents::init::{Advice, LayerFound};
 use crate::terraform::source::{self, Found, Module, Step, literal};
@@ -26,12 +27,51 @@ pub(crate) struct Survey {
 #[derive(Debug)]
 pub(crate) struct Layer {
     pub(crate) name: String,
-    /// Its folder, relative to the project.
+    /// Its folder, relative to the project; with `{stage}` if each environment has a folder.
     pub(crate) path: PathBuf,
     pub(crate) module: Module,
     pub(crate) backend: Backend,
     /// The layers whose state it reads.
     pub(crate) reads: BTreeSet<String>,
+    /// The folders of the environments; the first one is `module`. Empty for a layer with one folder.
+    pub(crate) environments: Vec<Environment>,
+    /// Modules that `terraform init` has downloaded.
+    pub(crate) installed: Installed,
+}
+
+/// The folder of one environment.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// The name of the folder, which is the name of the stage.
+    pub(crate) stage: String,
+    /// `None` for the first one, which is the layer's own module.
+    pub(crate) module: Option<Module>,
+}
+
+/// The folders of downloaded modules, by their path of calls.
+#[derive(Debug, Default)]
+pub(crate) struct Installed(BTreeMap<String, PathBuf>);
+
+impl Installed {
+    /// Reads `.terraform/modules/modules.json`.
+    fn read(dir: &Path) -> Self {
+        let text = std::fs::read_to_string(dir.join(".terraform/modules/modules.json")).unwrap_or_default();
+        let manifest: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let modules = manifest["Modules"].as_array().into_iter().flatten();
+        Self(
+            modules
+                .filter_map(|entry| {
+                    let folder = dir.join(entry["Dir"].as_str()?).canonicalize().ok()?;
+                    Some((entry["Key"].as_str()?.to_owned(), folder))
+                })
+                .collect(),
+        )
+    }
+
+    /// The folder of a called module; `key` is its path of calls, such as `route.function`.
+    pub(crate) fn source(&self, module: &Module, call: &Found<'_>, key: &str) -> Option<PathBuf> {
+        module.local_source(call).or_else(|| self.0.get(key).cloned())
+    }
 }
 
 /// Where a layer's state is.
@@ -62,8 +102,12 @@ impl Survey {
                 module.calls().filter_map(|call| module.local_source(&call)).collect::<Vec<_>>()
             })
             .collect();
+        let candidates = modules.iter().filter(|module| !called.contains(&module.dir) && is_root(module));
+        let environments = environments::find(&root, &candidates.collect::<Vec<_>>());
+        let is_environment = |dir: &Path| environments.iter().any(|group| group.contains(dir));
         let (roots, others): (Vec<Module>, Vec<Module>) = modules.into_iter().partition(|module| {
-            !called.contains(&module.dir) && is_root(module) && !is_sample(&root, &module.dir)
+            let is_deployed = is_environment(&module.dir) || !is_sample(&root, &module.dir);
+            !called.contains(&module.dir) && is_root(module) && is_deployed
         });
         let (roots, others) = if roots.is_empty() {
             // Without provider blocks: providers can be configured by the environment.
@@ -76,19 +120,43 @@ impl Survey {
             (roots, others)
         };
         let mut survey = Self { root, layers: Vec::new(), others, packages, advice };
-        survey.name(roots);
+        survey.name(roots, environments);
+        survey.follow();
         survey.order();
         survey
     }
 
-    fn name(&mut self, roots: Vec<Module>) {
+    /// Reads the modules outside the project, and those that `terraform init` has downloaded.
+    fn follow(&mut self) {
+        let mut waiting: Vec<PathBuf> = Vec::new();
+        for layer in &self.layers {
+            waiting.extend(layer.installed.0.values().cloned());
+        }
+        let of = |module: &Module| -> Vec<PathBuf> {
+            module.calls().filter_map(|call| module.local_source(&call)).collect()
+        };
+        let layers = self.layers.iter().flat_map(Layer::modules);
+        waiting.extend(layers.chain(&self.others).flat_map(of));
+        while let Some(dir) = waiting.pop() {
+            if self.module(&dir).is_none() {
+                let module = Module::read(&dir);
+                waiting.extend(of(&module));
+                self.others.push(module);
+            }
+        }
+    }
+
+    fn name(&mut self, mut roots: Vec<Module>, groups: Vec<environments::Group>) {
+        for group in groups {
+            let (members, rest) = roots.into_iter().partition(|module| group.contains(&module.dir));
+            roots = rest;
+            self.layers.extend(group.layer(members));
+        }
         let known = known_names(&self.root);
         for module in roots {
             let path = module.dir.strip_prefix(&self.root).unwrap_or(&module.dir).to_owned();
-            let backend = backend(&module);
             if let Some(name) = known.get(&module.dir) {
-                let name = name.clone();
-                self.layers.push(Layer { name, path, module, backend, reads: BTreeSet::new() });
+                self.layers.push(Layer::new(name.clone(), path, module));
                 continue;
             }
             let mut names =
@@ -101,7 +169,7 @@ impl Survey {
                     None => format!("{name}-2"),
                 };
             }
-            self.layers.push(Layer { name, path, module, backend, reads: BTreeSet::new() });
+            self.layers.push(Layer::new(name, path, module));
         }
     }
 
@@ -162,7 +230,7 @@ impl Survey {
     }
 
     pub(crate) fn module(&self, dir: &Path) -> Option<&Module> {
-        let layers = self.layers.iter().map(|layer| &layer.module);
+        let layers = self.layers.iter().flat_map(Layer::modules);
         self.others.iter().chain(layers).find(|module| module.dir == dir)
     }
 
@@ -172,6 +240,25 @@ impl Survey {
 }
 
 impl Layer {
+    pub(crate) fn new(name: String, path: PathBuf, module: Module) -> Self {
+        let (backend, installed) = (backend(&module), Installed::read(&module.dir));
+        let (reads, environments) = (BTreeSet::new(), Vec::new());
+        Self { name, path, module, backend, reads, environments, installed }
+    }
+
+    /// Its folders: one, or one for each environment.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = &Module> {
+        let others = self.environments.iter().filter_map(|environment| environment.module.as_ref());
+        std::iter::once(&self.module).chain(others)
+    }
+
+    /// The stages that have a folder of their own, and the folders.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (&str, &Module)> {
+        self.environments.iter().map(|environment| {
+            (environment.stage.as_str(), environment.module.as_ref().unwrap_or(&self.module))
+        })
+    }
+
     pub(crate) fn found(&self) -> LayerFound {
         LayerFound {
             name: self.name.clone(),
@@ -224,8 +311,9 @@ fn is_sample(root: &Path, dir: &Path) -> bool {
     })
 }
 
-fn backend(module: &Module) -> Backend {
-    for (_, block) in module.blocks("terraform") {
+pub(crate) fn backend(module: &Module) -> Backend {
+    let overriding = module.overrides.iter().flat_map(|file| file.body.get_blocks("terraform"));
+    for block in overriding.chain(module.blocks("terraform").map(|(_, block)| block)) {
         if block.body.get_blocks("cloud").next().is_some() {
             return Backend::Other("cloud".to_owned());
         }
@@ -255,6 +343,6 @@ fn known_names(root: &Path) -> BTreeMap<PathBuf, String> {
 }
 
 /// `name` as a valid name of a layer.
-fn sanitized(name: &str) -> String {
+pub(crate) fn sanitized(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect()
 }
