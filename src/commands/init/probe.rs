@@ -12,11 +12,33 @@ pub(crate) fn path(tree: &Tree<'_>) -> Option<String> {
         let rank = (!is_open, path.contains('{'), path.len());
         (verb == "GET" || verb == "ANY").then_some((rank, path))
     });
-    let (_, path) = methods.min()?;
+    let found = methods.min().map(|(_, path)| path);
+    let path = found.or_else(|| super::openapi::texts(tree).iter().find_map(|text| of_document(text)))?;
     // A parameter matches any text.
     let parts: Vec<&str> =
         path.split('/').map(|part| if part.starts_with('{') { "probe" } else { part }).collect();
     Some(parts.join("/"))
+}
+
+/// A path of an OpenAPI document that answers a `GET`.
+fn of_document(text: &str) -> Option<String> {
+    let mut paths: Vec<(bool, String)> = Vec::new();
+    let mut current: Option<(usize, &str)> = None;
+    for line in text.lines() {
+        let width = line.len() - line.trim_start().len();
+        let Some((key, _)) = line.split_once(':') else { continue };
+        let key = key.trim().trim_matches(['"', '\'']);
+        if key.starts_with('/') {
+            current = Some((width, key));
+        } else if let Some((outer, path)) = current
+            && width > outer
+            && matches!(key, "get" | "x-amazon-apigateway-any-method")
+        {
+            paths.push((path.contains('{'), path.to_owned()));
+        }
+    }
+    paths.sort();
+    paths.into_iter().next().map(|(_, path)| path)
 }
 
 /// The path of the resource that an attribute names.
