@@ -163,4 +163,6 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// The folder, relative to the project.
     pub(crate) path: PathBuf,
+    /// The folder of its cargo workspace, relative to the project; empty for the project's own.
+    pub(crate) workspace: PathBuf,
 }

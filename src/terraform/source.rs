@@ -82,12 +82,8 @@ pub(crate) enum Step<'a> {
 impl Module {
     /// Reads the files of `dir`. An unreadable folder gives an empty module.
     pub(crate) fn read(dir: &Path) -> Self {
-        let mut module = Self {
-            dir: dir.to_owned(),
-            files: Vec::new(),
-            overrides: Vec::new(),
-            unreadable: Vec::new(),
-        };
+        let mut module =
+            Self { dir: dir.to_owned(), files: Vec::new(), overrides: Vec::new(), unreadable: Vec::new() };
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         paths.retain(|path| path.file_name().is_some_and(|name| is_configuration(&name.to_string_lossy())));

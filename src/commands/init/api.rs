@@ -65,7 +65,8 @@ impl Work {
         has_own_variables: bool,
     ) -> Option<(usize, String)> {
         let tree = project.tree;
-        let installed = [Some(api), stage, deployment].into_iter().flatten().find(|placed| tree.is_installed(placed.0));
+        let installed =
+            [Some(api), stage, deployment].into_iter().flatten().find(|placed| tree.is_installed(placed.0));
         if let Some((scope, found)) = installed {
             self.advice.push(Advice::new(format!(
                 "{} is in a module that `terraform init` has downloaded, which the patch cannot change: its stage \
@@ -133,7 +134,13 @@ impl Work {
             [] => format!("\"${{{}}}/{}\"", replaced.api, unquoted(&replaced.name)),
             path => {
                 let value = format!("\"${{{}}}/{}\"", replaced.api, unquoted(&replaced.name));
-                self.pass_up(tree, path, "deployctl_stage_id", "Identifier of the stage, to import it.", &value);
+                self.pass_up(
+                    tree,
+                    path,
+                    "deployctl_stage_id",
+                    "Identifier of the stage, to import it.",
+                    &value,
+                );
                 format!("{}.deployctl_stage_id", first_call(tree, path))
             }
         };
@@ -172,14 +179,18 @@ impl Work {
         let deployment = match deployment.filter(|(at, _)| at == scope) {
             Some((_, found)) => found.address(),
             None => {
-                let integrations = tree.resources("aws_api_gateway_integration").map(|(at, found)| {
-                    match tree.path(at).as_slice() {
-                        [] => found.address(),
-                        path => first_call(tree, path),
-                    }
-                });
+                let integrations =
+                    tree.resources("aws_api_gateway_integration").map(|(at, found)| {
+                        match tree.path(at).as_slice() {
+                            [] => found.address(),
+                            path => first_call(tree, path),
+                        }
+                    });
                 let integrations: BTreeSet<String> = integrations.collect();
-                block.push_str(&stage::deployment(&api.address(), &integrations.into_iter().collect::<Vec<_>>()));
+                block.push_str(&stage::deployment(
+                    &api.address(),
+                    &integrations.into_iter().collect::<Vec<_>>(),
+                ));
                 "aws_api_gateway_deployment.deployctl".to_owned()
             }
         };
@@ -193,12 +204,8 @@ impl Work {
     fn rewrite_uris(&mut self, project: Project<'_, '_>, api: &Placed<'_>) {
         let resolver = Resolver { tree: project.tree, functions: project.functions };
         let (mut needs, mut found) = (BTreeSet::new(), Vec::new());
-        let mut output = Output {
-            edits: &mut self.edits,
-            advice: &mut self.advice,
-            needs: &mut needs,
-            found: &mut found,
-        };
+        let mut output =
+            Output { edits: &mut self.edits, advice: &mut self.advice, needs: &mut needs, found: &mut found };
         uris::rewrite(resolver, &mut output);
         openapi::rewrite(resolver, api, &mut output);
         for call in found {
@@ -255,7 +262,9 @@ impl Work {
         }
         let place = stage.as_ref().map(|(scope, address)| self.place(tree, api, (*scope, address), own));
         let own = match (&stage, &place) {
-            (Some((scope, _)), Some(place)) if *scope > 0 => own.map(|_| format!("{}.variables", place.stage)),
+            (Some((scope, _)), Some(place)) if *scope > 0 => {
+                own.map(|_| format!("{}.variables", place.stage))
+            }
             _ => own.map(ToOwned::to_owned),
         };
         let is_single = stage.as_ref().is_some_and(|(scope, address)| {

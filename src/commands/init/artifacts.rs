@@ -109,7 +109,10 @@ fn image(tree: &Tree<'_>, function: &Function<'_>, advice: &mut Vec<Advice>) -> 
                 "{} is a container image: write its address with the digest into deployctl.toml",
                 function.address()
             )));
-            Source::Image(format!("ACCOUNT.dkr.ecr.REGION.amazonaws.com/{}@sha256:DIGEST", function.short_name()))
+            Source::Image(format!(
+                "ACCOUNT.dkr.ecr.REGION.amazonaws.com/{}@sha256:DIGEST",
+                function.short_name()
+            ))
         }
     }
 }

@@ -84,12 +84,8 @@ pub(crate) fn output(bucket: &str, place: &ApiPlace, variables: Option<&str>) ->
     let variables = variables
         .map(|map| format!("\n\n    # Stage variables are part of a release, too.\n    variables = {map}"));
     let variables = variables.unwrap_or_default();
-    let values = [
-        ("BUCKET", bucket),
-        ("API_ID", &place.api_id),
-        ("STAGE", &place.stage),
-        ("VARIABLES", &variables),
-    ];
+    let values =
+        [("BUCKET", bucket), ("API_ID", &place.api_id), ("STAGE", &place.stage), ("VARIABLES", &variables)];
     filled(include_str!("templates/contract.tf.in"), &values)
 }
 

@@ -46,10 +46,11 @@ impl Edits {
         range: Range<usize>,
         with: impl Into<String>,
     ) {
-        let changed = self
-            .changed
-            .entry(path.to_owned())
-            .or_insert_with(|| Changed { text: text.to_owned(), edits: Vec::new(), is_json: false });
+        let changed = self.changed.entry(path.to_owned()).or_insert_with(|| Changed {
+            text: text.to_owned(),
+            edits: Vec::new(),
+            is_json: false,
+        });
         let edit = (range, with.into());
         // A module that two layers call is changed twice, in the same way.
         if !changed.edits.contains(&edit) {

@@ -78,7 +78,8 @@ fn are_same(members: &[(String, &Module)]) -> bool {
     let share = shapes.iter().all(|(other, _)| !other.is_disjoint(&calls));
     let are_named = members.iter().all(|(name, _)| is_environment(name));
     let is_something = !calls.is_empty() || !resources.is_empty();
-    !rest.is_empty() && ((is_equal && is_something && !calls.is_empty()) || (are_named && (share || is_equal)))
+    !rest.is_empty()
+        && ((is_equal && is_something && !calls.is_empty()) || (are_named && (share || is_equal)))
 }
 
 /// The folders of the modules that a module calls, and the addresses of its resources.

@@ -162,14 +162,14 @@ pub(crate) fn find<'a>(tree: &Tree<'a>) -> (Vec<Function<'a>>, Vec<(String, &'st
         let mut elements = Vec::new();
         for (depth, found) in found.iter().enumerate() {
             let scope = depth.checked_sub(1).and_then(|at| path.get(at)).copied().unwrap_or(0);
-            let plain_keys = found
-                .attribute("for_each")
-                .is_none_or(|keys| are_plain(tree.module(scope), keys, 0));
+            let plain_keys =
+                found.attribute("for_each").is_none_or(|keys| are_plain(tree.module(scope), keys, 0));
             let is_named = found.repeat() == Repeat::Count || sources(tree, scope) > 1;
             elements.push(Element { found: *found, is_named, plain_keys });
         }
         if elements.iter().all(Element::is_empty) {
-            let has_name = |found: &Found<'_>| !matches!(found.name, "this" | "main" | "default" | "function");
+            let has_name =
+                |found: &Found<'_>| !matches!(found.name, "this" | "main" | "default" | "function");
             let named = elements.iter().rposition(|element| has_name(&element.found)).unwrap_or(0);
             if let Some(element) = elements.get_mut(named) {
                 element.is_named = true;
@@ -209,7 +209,8 @@ fn alias<'a>(module: &'a Module, function: &Found<'_>) -> Option<Found<'a>> {
 
 /// The output of a function's module that returns its name.
 pub(crate) fn name_output<'a>(function: &Function<'a>) -> Option<&'a str> {
-    let is_name = |value: &Expression| attribute_of(function.block.name, value).as_deref() == Some("function_name");
+    let is_name =
+        |value: &Expression| attribute_of(function.block.name, value).as_deref() == Some("function_name");
     let mut outputs = outputs(function.module).filter(|_| function.block.repeat() == Repeat::Once);
     outputs.find(|(_, value)| is_name(value)).map(|(name, _)| name)
 }

@@ -48,7 +48,8 @@ impl Layout {
             }
             leftovers(layer, advice);
         }
-        layout.own |= layout.has_workspaces || survey.layers.iter().any(|layer| !layer.environments.is_empty());
+        layout.own |=
+            layout.has_workspaces || survey.layers.iter().any(|layer| !layer.environments.is_empty());
         if let Some(own) = own_of_file(&survey.root) {
             layout.own = own;
         }
@@ -88,7 +89,8 @@ impl Layout {
             Backend::S3 { .. } => true,
             Backend::Local => {
                 let dir = &layer.module.dir;
-                self.own |= dir.join("terraform.tfstate").exists() || dir.join("terraform.tfstate.d").exists();
+                self.own |=
+                    dir.join("terraform.tfstate").exists() || dir.join("terraform.tfstate.d").exists();
                 return;
             }
         };
@@ -135,12 +137,16 @@ impl Layout {
                     let mut pattern = parts.clone();
                     pattern[at] = part.replacen(stem, "{stage}", 1);
                     let pattern: PathBuf = pattern.iter().collect();
-                    patterns.entry(pattern.to_string_lossy().into_owned()).or_default().insert(stem.to_owned());
+                    patterns
+                        .entry(pattern.to_string_lossy().into_owned())
+                        .or_default()
+                        .insert(stem.to_owned());
                 }
             }
         }
         // A file in the folder of an environment is read by Terraform itself.
-        patterns.retain(|pattern, _| layer.environments.is_empty() || !pattern.ends_with("/terraform.tfvars"));
+        patterns
+            .retain(|pattern, _| layer.environments.is_empty() || !pattern.ends_with("/terraform.tfvars"));
         let most = patterns.into_iter().max_by_key(|(_, stages)| stages.len());
         if let Some((pattern, stages)) = most {
             for stage in &stages {
@@ -155,7 +161,9 @@ impl Layout {
 fn uses_workspaces(survey: &Survey) -> bool {
     let modules = survey.layers.iter().flat_map(Layer::modules).chain(&survey.others);
     modules.flat_map(|module| &module.files).any(|file| {
-        file.text.lines().any(|line| line.contains("terraform.workspace") && !line.trim_start().starts_with('#'))
+        file.text
+            .lines()
+            .any(|line| line.contains("terraform.workspace") && !line.trim_start().starts_with('#'))
     })
 }
 
@@ -177,7 +185,8 @@ fn files_near(survey: &Survey, layer: &Layer) -> BTreeSet<PathBuf> {
     while let Some((dir, depth)) = waiting.pop() {
         for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let is_skipped = name.starts_with('.') || matches!(name.as_str(), "node_modules" | "target" | "vendor");
+            let is_skipped =
+                name.starts_with('.') || matches!(name.as_str(), "node_modules" | "target" | "vendor");
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && depth < 2 && !is_skipped => {
                     waiting.push((entry.path(), depth + 1));
@@ -197,7 +206,8 @@ fn files_near(survey: &Survey, layer: &Layer) -> BTreeSet<PathBuf> {
 fn backend_files(survey: &Survey, layer: &Layer) -> Vec<(Option<String>, PathBuf)> {
     let is_backend = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let parent = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+        let parent =
+            path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
         let is_settings = [".hcl", ".tfvars", ".conf", ".config"].iter().any(|ending| name.ends_with(ending));
         name.ends_with(".tfbackend")
             || (is_settings && (name.contains("backend") || parent.starts_with("backend")))
@@ -209,7 +219,8 @@ fn backend_files(survey: &Survey, layer: &Layer) -> Vec<(Option<String>, PathBuf
 fn stage_of(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_string_lossy().into_owned();
     let is_word = |word: &&str| {
-        let other = ["backend", "s3", "tfbackend", "hcl", "tfvars", "conf", "config", "terraform", "state", ""];
+        let other =
+            ["backend", "s3", "tfbackend", "hcl", "tfvars", "conf", "config", "terraform", "state", ""];
         !other.contains(word)
     };
     let words: Vec<&str> = name.split(['.', '-', '_']).filter(is_word).collect();
@@ -246,7 +257,8 @@ fn own_of_file(root: &Path) -> Option<bool> {
 fn account(module: &Module) -> Option<String> {
     let mut accounts = BTreeSet::new();
     for file in &module.files {
-        for (marker, _) in file.text.match_indices("::").chain(file.text.match_indices("allowed_account_ids")) {
+        for (marker, _) in file.text.match_indices("::").chain(file.text.match_indices("allowed_account_ids"))
+        {
             let rest = file.text.get(marker..).unwrap_or_default();
             let digits: String = rest
                 .chars()
@@ -277,11 +289,13 @@ fn leftovers(layer: &Layer, advice: &mut Vec<Advice>) {
     for module in layer.modules() {
         let backends = module.blocks("terraform").flat_map(|(file, block)| {
             let backends = block.body.get_blocks("backend");
-            backends.map(move |backend| (Found { file, block: backend, kind: "backend", name: "" }, "its backend"))
+            backends.map(move |backend| {
+                (Found { file, block: backend, kind: "backend", name: "" }, "its backend")
+            })
         });
-        let providers = module.blocks("provider").map(|(file, block)| {
-            (Found { file, block, kind: "provider", name: "" }, "its provider")
-        });
+        let providers = module
+            .blocks("provider")
+            .map(|(file, block)| (Found { file, block, kind: "provider", name: "" }, "its provider"));
         for (found, place) in backends.chain(providers) {
             for (name, why) in LEFTOVERS {
                 let value = found.attribute(name).map(|value| found.file.text_of(value).to_owned());
@@ -290,7 +304,8 @@ fn leftovers(layer: &Layer, advice: &mut Vec<Advice>) {
                     continue;
                 }
                 let value = value.map(|value| format!(" = {value}")).unwrap_or_default();
-                let advice_line = Advice::new(format!("layer {}: {place} sets {name}{value}: {why}", layer.name));
+                let advice_line =
+                    Advice::new(format!("layer {}: {place} sets {name}{value}: {why}", layer.name));
                 if !advice.contains(&advice_line) {
                     advice.push(advice_line);
                 }

@@ -142,7 +142,8 @@ impl<'f, 'a> Rewriter<'_, '_, 'f, 'a> {
         let lines: Vec<(usize, &str)> = offsets(&text);
         for (at, (start, line)) in lines.iter().enumerate() {
             let Some(uri) = Uri::of(line) else { continue };
-            let is_other = uri.value.starts_with("http") || sibling(&lines, at, "type").is_some_and(is_no_lambda);
+            let is_other =
+                uri.value.starts_with("http") || sibling(&lines, at, "type").is_some_and(is_no_lambda);
             if line.contains("stageVariables") || is_other {
                 continue;
             }
@@ -154,7 +155,9 @@ impl<'f, 'a> Rewriter<'_, '_, 'f, 'a> {
                 continue;
             };
             let calls = found.function().address();
-            self.output.found.push(CallFound { address: format!("{} ({name}:{})", self.address, at + 1), calls });
+            self.output
+                .found
+                .push(CallFound { address: format!("{} ({name}:{})", self.address, at + 1), calls });
             let new = found.changed(uri.value, &key, variables.is_some());
             let value_at = start + uri.at;
             self.output.edits.replace_in(path, &text, value_at..value_at + uri.value.len(), new);
@@ -167,7 +170,8 @@ impl<'f, 'a> Rewriter<'_, '_, 'f, 'a> {
                 continue;
             }
             takes_role = true;
-            let role = if variables.is_some() { format!("${{{ROLE_VARIABLE}}}") } else { ROLE_TEXT.to_owned() };
+            let role =
+                if variables.is_some() { format!("${{{ROLE_VARIABLE}}}") } else { ROLE_TEXT.to_owned() };
             let line = if uri.is_json {
                 format!("{}\"{}\": \"{role}\",\n", uri.indent, uri.role)
             } else {
@@ -325,7 +329,10 @@ impl<'f, 'a> InDocument<'f, 'a> {
                 let new = format!("${{replace({name}, \"{end}\", \"{variable}{end}\")}}");
                 value.replacen(&format!("${{{name}}}"), &new, 1)
             }
-            _ => match ["/invocations", "/response-streaming-invocations"].iter().find_map(|end| value.find(end)) {
+            _ => match ["/invocations", "/response-streaming-invocations"]
+                .iter()
+                .find_map(|end| value.find(end))
+            {
                 Some(at) => {
                     let before = value[..at].trim_end_matches(":$LATEST");
                     format!("{before}{variable}{}", &value[at..])
@@ -362,7 +369,8 @@ impl<'t> Uri<'t> {
         let unquoted = value.trim_start_matches(['"', '\'']);
         let quote = value.len() - unquoted.len();
         let value = unquoted.trim_end_matches(['"', '\'']);
-        let is_scalar = !value.is_empty() && !matches!(value, ">" | "|" | ">-" | "|-") && !value.starts_with("Fn::");
+        let is_scalar =
+            !value.is_empty() && !matches!(value, ">" | "|" | ">-" | "|-") && !value.starts_with("Fn::");
         is_scalar.then_some(Self {
             indent: &line[..start],
             at: key.len() + 1 + blank + quote,

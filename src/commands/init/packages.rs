@@ -1,5 +1,6 @@
 //! Finds the cargo packages that are Lambda functions.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -13,8 +14,8 @@ use crate::platform::process::Command;
 pub(crate) struct Packages {
     pub(crate) lambdas: Vec<Package>,
     pub(crate) advice: Vec<Advice>,
-    /// The workspace's manifest and its text, if it has no profile for Lambda.
-    pub(crate) without_profile: Option<(PathBuf, String)>,
+    /// The manifests of workspaces without a profile for Lambda, and their texts.
+    pub(crate) without_profile: Vec<(PathBuf, String)>,
 }
 
 #[derive(Deserialize)]
@@ -47,33 +48,27 @@ struct Target {
 const RUNTIMES: [&str; 3] = ["lambda_runtime", "lambda_http", "lambda-extension"];
 
 impl Packages {
-    /// Reads the packages of the workspace in `root` with `cargo metadata`.
+    /// Reads the packages of the workspaces in `root` and below it with `cargo metadata`.
     pub(crate) async fn find(root: &Path, cancel: &CancellationToken) -> Self {
         let mut packages = Self::default();
-        let manifest = root.join("Cargo.toml");
-        if !manifest.is_file() {
-            packages.advise_on_nested_projects(root);
-            return packages;
-        }
-        let output = Command::new("cargo", "ask cargo for the packages")
-            .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
-            .dir(root)
-            .output(cancel)
-            .await;
-        let metadata = output.map_err(|error| error.to_string());
-        let metadata = metadata
-            .and_then(|text| serde_json::from_str::<Metadata>(&text).map_err(|error| error.to_string()));
-        match metadata {
-            Ok(metadata) => packages.add(root, metadata),
-            Err(why) => packages.advice.push(
-                Advice::new(format!("failed to list the project's cargo packages: {why}"))
-                    .write("[artifacts.NAME]\npackage = \"NAME\"\nkey = \"NAME/NAME-{version}.zip\""),
-            ),
+        let mut workspaces = BTreeSet::new();
+        for folder in cargo_folders(root) {
+            match metadata(&folder, cancel).await {
+                Ok(metadata) if workspaces.insert(metadata.workspace_root.clone()) => {
+                    packages.add(root, metadata);
+                }
+                Ok(_) => {}
+                Err(why) => packages.advice.push(
+                    Advice::new(format!("failed to list the cargo packages in {}: {why}", folder.display()))
+                        .write("[artifacts.NAME]\npackage = \"NAME\"\nkey = \"NAME/NAME-{version}.zip\""),
+                ),
+            }
         }
         packages
     }
 
     fn add(&mut self, root: &Path, metadata: Metadata) {
+        let mut has_lambdas = false;
         for package in metadata.packages {
             let has_runtime = package
                 .dependencies
@@ -102,17 +97,20 @@ impl Packages {
             }
             let folder = package.manifest_path.parent().unwrap_or(root);
             let path = folder.strip_prefix(root).unwrap_or(folder).to_owned();
-            self.lambdas.push(Package { name: package.name, path });
+            let workspace = &metadata.workspace_root;
+            let workspace = workspace.strip_prefix(root).unwrap_or(workspace).to_owned();
+            self.lambdas.push(Package { name: package.name, path, workspace });
+            has_lambdas = true;
         }
         self.lambdas.sort_by(|a, b| a.name.cmp(&b.name));
-        if self.lambdas.is_empty() {
+        if !has_lambdas {
             return;
         }
         let manifest = metadata.workspace_root.join("Cargo.toml");
         if let Ok(text) = std::fs::read_to_string(&manifest)
             && !has_profile(&text)
         {
-            self.without_profile = Some((manifest, text));
+            self.without_profile.push((manifest, text));
         }
         if !metadata.workspace_root.join("Cargo.lock").is_file() {
             self.advice.push(
@@ -121,23 +119,38 @@ impl Packages {
             );
         }
     }
+}
 
-    /// deployctl builds only in the folder of `deployctl.toml`.
-    fn advise_on_nested_projects(&mut self, root: &Path) {
-        let below = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-        for folder in below.filter(|path| path.join("Cargo.toml").is_file()) {
-            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            self.advice.push(
-                Advice::new(format!(
-                    "there is a cargo project in {name}/, but deployctl builds in the folder of \
-                     deployctl.toml: create a workspace there, or name existing files with `path`"
-                ))
-                .write(format!(
-                    "# Cargo.toml\n[workspace]\nmembers = [\"{name}\"]\nresolver = \"3\"\n\n{PROFILE_LINES}"
-                )),
-            );
+async fn metadata(folder: &Path, cancel: &CancellationToken) -> Result<Metadata, String> {
+    let output = Command::new("cargo", "ask cargo for the packages")
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .dir(folder)
+        .output(cancel)
+        .await;
+    let text = output.map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+/// The project's folder if it has a manifest; otherwise the first folders below it that have one.
+fn cargo_folders(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![(root.to_owned(), 0)];
+    while let Some((folder, depth)) = waiting.pop() {
+        if folder.join("Cargo.toml").is_file() {
+            found.push(folder);
+            continue;
+        }
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_skipped =
+                name.starts_with('.') || matches!(name.as_str(), "target" | "node_modules" | "vendor");
+            if depth < 3 && !is_skipped && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                waiting.push((entry.path(), depth + 1));
+            }
         }
     }
+    found.sort();
+    found
 }
 
 fn has_profile(manifest: &str) -> bool {

@@ -42,7 +42,13 @@ fn of_document(text: &str) -> Option<String> {
 }
 
 /// The path of the resource that an attribute names.
-fn of_resource(tree: &Tree<'_>, scope: usize, found: &Found<'_>, attribute: &str, depth: usize) -> Option<String> {
+fn of_resource(
+    tree: &Tree<'_>,
+    scope: usize,
+    found: &Found<'_>,
+    attribute: &str,
+    depth: usize,
+) -> Option<String> {
     let value = found.attribute(attribute)?;
     if depth > 16 {
         return None;

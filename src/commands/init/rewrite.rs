@@ -112,7 +112,7 @@ pub(crate) fn rewrite(survey: &Survey, patch_root: PathBuf) -> Result<Proposal> 
     if let Some(name) = &bucket.name {
         work.existing_bucket(name, &layout);
     }
-    if let Some((manifest, text)) = &survey.packages.without_profile {
+    for (manifest, text) in &survey.packages.without_profile {
         let gap = if text.ends_with('\n') { "\n" } else { "\n\n" };
         let profile = format!("{gap}{}", packages::PROFILE_LINES);
         work.edits.replace_in(manifest, text, text.len()..text.len(), profile);
@@ -152,9 +152,10 @@ fn found_function(function: &Function<'_>) -> FunctionFound {
 /// The layer with the stage; otherwise the one with the API, the first with functions, or the last one.
 fn contract_layer(survey: &Survey) -> &Layer {
     let has = |kind: &'static str| {
-        survey.layers.iter().find(|layer| {
-            Tree::of(survey, &layer.module, &layer.installed).resources(kind).next().is_some()
-        })
+        survey
+            .layers
+            .iter()
+            .find(|layer| Tree::of(survey, &layer.module, &layer.installed).resources(kind).next().is_some())
     };
     has("aws_api_gateway_stage")
         .or_else(|| has("aws_api_gateway_rest_api"))
@@ -297,7 +298,9 @@ impl Work {
         }
         let reads = bucket.expression.contains("terraform_remote_state.deployctl.");
         let has = root.data("terraform_remote_state").any(|data| data.name == "deployctl");
-        if let Some(output) = bucket.output.as_ref().filter(|_| !project.functions.is_empty() && reads && !has) {
+        if let Some(output) =
+            bucket.output.as_ref().filter(|_| !project.functions.is_empty() && reads && !has)
+        {
             let additions = self.additions(&root.dir);
             additions.variables.extend(["state_bucket", "state_prefix", "region"]);
             additions.blocks.insert(0, contract::read_bucket_layer(&output.layer));
@@ -366,7 +369,9 @@ impl Work {
             .absent
             .iter()
             .map(|(address, source)| {
-                format!("{address}: the module {source} is not here; run `terraform init` in the layer, then init")
+                format!(
+                    "{address}: the module {source} is not here; run `terraform init` in the layer, then init"
+                )
             })
             .collect();
         for kind in ["aws_lambda_function", "aws_api_gateway_stage", "aws_api_gateway_integration"] {
@@ -374,7 +379,10 @@ impl Work {
                 if let Some((file, _)) = tree.module(scope).overriding(&found) {
                     let file = file.path.strip_prefix(&survey.root).unwrap_or(&file.path);
                     let address = tree.address(scope, &found);
-                    all.push(format!("{address}: {} overrides it; check there what the patch changes", file.display()));
+                    all.push(format!(
+                        "{address}: {} overrides it; check there what the patch changes",
+                        file.display()
+                    ));
                 }
             }
         }

@@ -137,8 +137,16 @@ fn stages(lines: &mut Lines, input: &Input<'_>, found: &Inventory, advice: &mut 
         lines.add("");
     }
     if input.layout.own {
+        let unknown = input.layout.stages.iter().filter(|stage| stage.account.is_none());
+        let names: Vec<&str> = unknown.map(|stage| stage.name.as_str()).collect();
+        if !names.is_empty() {
+            let what = "the source does not show the account of every stage; write it into deployctl.toml";
+            let places: Vec<String> =
+                names.iter().map(|name| format!("[stages.{name}]\naccount = \"…\"")).collect();
+            advice.push(Advice::new(what).write(places.join("\n")));
+        }
         for stage in &input.layout.stages {
-            stage_on_aws(lines, input, stage, advice);
+            stage_on_aws(lines, input, stage);
         }
         return;
     }
@@ -158,15 +166,9 @@ fn stages(lines: &mut Lines, input: &Input<'_>, found: &Inventory, advice: &mut 
 }
 
 /// A stage that the project has already.
-fn stage_on_aws(lines: &mut Lines, input: &Input<'_>, stage: &StageFound, advice: &mut Vec<Advice>) {
+fn stage_on_aws(lines: &mut Lines, input: &Input<'_>, stage: &StageFound) {
     lines.add(format!("[stages.{}]", stage.name));
     lines.add("# deployctl refuses the credentials of other accounts.");
-    if stage.account.is_none() {
-        advice.push(
-            Advice::new(format!("the source does not show the account of stage {}", stage.name))
-                .write(format!("[stages.{}]\naccount = \"…\"", stage.name)),
-        );
-    }
     lines.add(format!("account = {}", quoted(stage.account.as_deref().unwrap_or("111111111111"))));
     lines.add(format!("region = {}", quoted(stage.region.as_deref().unwrap_or("eu-west-1"))));
     if !stage.backend_config.is_empty() {
@@ -252,6 +254,12 @@ fn write_artifacts(lines: &mut Lines, sources: &BTreeMap<String, Source>, arm64:
             Source::Image(_) => "# A container image, by its digest.",
         });
         lines.add(format!("{kind} = {}", quoted(&value)));
+        if let Source::Package(package) = source
+            && !package.workspace.as_os_str().is_empty()
+        {
+            lines.add("# The folder of its cargo workspace.");
+            lines.add(format!("workspace = {}", quoted(&package.workspace.to_string_lossy())));
+        }
         if arm64.contains(name) {
             lines.add("# The architecture of its functions; by default x86_64.");
             lines.add("architecture = \"arm64\"");

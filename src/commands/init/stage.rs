@@ -97,7 +97,8 @@ pub(crate) fn replace_deployment(
         let why = "The deployment used to create it. deployctl manages its deployment and its variables.";
         let mut block = self::stage(why, &api, &name, BOOTSTRAP);
         if let Some(description) = text("stage_description") {
-            block = block.replace("\n\n  lifecycle", &format!("\n  description   = {description}\n\n  lifecycle"));
+            block = block
+                .replace("\n\n  lifecycle", &format!("\n  description   = {description}\n\n  lifecycle"));
         }
         blocks.push('\n');
         blocks.push_str(&block);
@@ -121,7 +122,8 @@ fn rename(module: &Module, deployment: &Found<'_>, stage: &str, edits: &mut Edit
             if is_own || rest.starts_with(is_name) || file.text[..at].ends_with(is_name) {
                 continue;
             }
-            let attribute: String = rest.trim_start_matches('.').chars().take_while(|c| is_name(*c)).collect();
+            let attribute: String =
+                rest.trim_start_matches('.').chars().take_while(|c| is_name(*c)).collect();
             let new = match attribute.as_str() {
                 "id" | "rest_api_id" | "created_date" if rest.starts_with('.') => BOOTSTRAP,
                 _ => stage,

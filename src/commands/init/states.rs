@@ -90,7 +90,11 @@ impl Work {
                     self.edits.value(data.file, backend, "\"s3\"");
                 }
                 self.edits.value(data.file, config, contract::state_config(&other.name));
-                self.additions(&layer.module.dir).variables.extend(["state_bucket", "state_prefix", "region"]);
+                self.additions(&layer.module.dir).variables.extend([
+                    "state_bucket",
+                    "state_prefix",
+                    "region",
+                ]);
             }
         }
     }

@@ -149,8 +149,8 @@ pub(crate) fn change(tree: &Tree<'_>, of: &Ref<'_, '_>, output: &mut Output<'_>)
 
 /// The expression with the stage variable `key` as version.
 fn changed(of: &Ref<'_, '_>, text: &str, key: &str) -> String {
-    let is_streamed = of.attribute == "response_streaming_invoke_arn"
-        || text.contains("response-streaming-invocations");
+    let is_streamed =
+        of.attribute == "response_streaming_invoke_arn" || text.contains("response-streaming-invocations");
     let end = if is_streamed { "/response-streaming-invocations" } else { "/invocations" };
     let variable = format!(":$${{stageVariables.{key}}}");
     let is_uri = text.contains(":path/") || of.attribute.ends_with("invoke_arn");
@@ -216,7 +216,9 @@ impl<'f, 'a> Resolver<'f, 'a> {
         match self.find(Site { scope, file: owner.file, value }, owner) {
             Some(found) if self.is_complete(&found) => Target::Function(found),
             // Another AWS service, such as SQS.
-            None if kind == "AWS" && text.contains(":path/") && !text.contains("lambda:path") => Target::Other,
+            None if kind == "AWS" && text.contains(":path/") && !text.contains("lambda:path") => {
+                Target::Other
+            }
             _ => Target::Unknown,
         }
     }
@@ -326,16 +328,16 @@ impl<'f, 'a> Resolver<'f, 'a> {
     ) -> Option<Ref<'f, 'a>> {
         let child = self.tree.child(scope, call)?;
         let module: &'a Module = self.tree.module(child);
-        let declared = module.blocks("output").find(|(_, block)| {
-            block.labels.first().is_some_and(|label| label.as_str() == output)
-        });
+        let declared = module
+            .blocks("output")
+            .find(|(_, block)| block.labels.first().is_some_and(|label| label.as_str() == output));
         let (file, block) = declared?;
         let value = &block.body.get_attribute("value")?.value;
         let owner = Found { file, block, kind: "output", name: "" };
         let found = references(value);
-        let target = found.iter().find_map(|reference| {
-            self.resolve(child, file, &owner, &traversal_steps(reference)?, site)
-        })?;
+        let target = found
+            .iter()
+            .find_map(|reference| self.resolve(child, file, &owner, &traversal_steps(reference)?, site))?;
         // A qualified ARN already contains a version.
         if target.attribute.starts_with("qualified") || !std::ptr::eq(target.site.value, site.value) {
             return None;
