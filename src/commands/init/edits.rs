@@ -191,7 +191,14 @@ impl Edits {
             }
         }
         for (path, text) in &self.new {
-            patch.push_str(&diff("", text, "/dev/null", &format!("b/{}", name(path))));
+            let is_terraform = path.extension().is_some_and(|ending| ending == "tf");
+            match is_terraform.then(|| source::parse(text).err()).flatten() {
+                Some(why) => advice.push(
+                    Advice::new(format!("{} is not created: it cannot be parsed ({why})", name(path)))
+                        .write(text),
+                ),
+                None => patch.push_str(&diff("", text, "/dev/null", &format!("b/{}", name(path)))),
+            }
         }
         (patch, advice)
     }

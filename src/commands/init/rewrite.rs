@@ -14,7 +14,7 @@ use super::{packages, probe, settings_file, stage};
 use crate::documents::init::{Advice, AdviceKind, FunctionFound, Inventory, LayerFound};
 use crate::error::{Error, ErrorId, Result};
 use crate::project::settings::OutputName;
-use crate::terraform::source::{Module, Step, steps};
+use crate::terraform::source::{Module, Step, literal, steps};
 
 #[derive(Debug)]
 pub(crate) struct Proposal {
@@ -106,6 +106,9 @@ pub(crate) fn rewrite(survey: &Survey, patch_root: PathBuf) -> Result<Proposal> 
         work.code(project, &bucket);
     }
     work.warn_of_other_callers(survey, layer, &functions);
+    if layout.own && layout.stages.len() > 1 && layer.environments.is_empty() {
+        work.names_without_stage(&tree);
+    }
     if let Some(path) = &bucket.new {
         work.bucket_layer(survey, layer, &bucket, path.clone());
     }
@@ -360,6 +363,28 @@ impl Work {
                     )));
                 }
             }
+        }
+    }
+
+    /// Names that two stages of one account cannot both have.
+    fn names_without_stage(&mut self, tree: &Tree<'_>) {
+        let mut places = Vec::new();
+        for (kind, attribute) in [("aws_lambda_function", "function_name"), ("aws_iam_role", "name")] {
+            for (scope, found) in tree.resources(kind) {
+                let name = found.attribute(attribute).and_then(literal);
+                if let Some(name) = name.filter(|_| !tree.is_installed(scope)) {
+                    places.push(format!(
+                        "{}: {attribute} = \"{name}-${{var.stage}}\"",
+                        tree.address(scope, &found)
+                    ));
+                }
+            }
+        }
+        if !places.is_empty() {
+            let what = "names that do not contain the stage: two stages in one account cannot both have them. A \
+                        function that runs is replaced when it is renamed, so change them only if stages share an \
+                        account, and before the second one exists";
+            self.advice.push(Advice::new(what).write(places.join("\n")));
         }
     }
 

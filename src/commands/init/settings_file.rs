@@ -187,7 +187,7 @@ fn stage_on_aws(lines: &mut Lines, input: &Input<'_>, stage: &StageFound) {
     if let (Some(name), Some(region)) = (region_variable(input.survey), &stage.region) {
         variables.push(format!("{name} = {}", quoted(region)));
     }
-    if input.is_bound_to_stages() && input.layout.var_files.is_empty() {
+    if input.layout.var_files.is_empty() {
         for (layer, name) in required(input) {
             variables.push(format!("# {name} = \"\" # layer {layer} has no default for it"));
         }
