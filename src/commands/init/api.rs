@@ -109,11 +109,12 @@ impl Work {
     ) -> Option<(usize, String)> {
         let tree = project.tree;
         let address = tree.address(*scope, deployment);
-        if deployment.repeat() != Repeat::Once || tree.is_repeated(*scope) {
+        let is_elsewhere = stage.as_ref().is_some_and(|(at, _)| at != scope);
+        if deployment.repeat() != Repeat::Once || tree.is_repeated(*scope) || is_elsewhere {
             self.advice.push(Advice::new(format!(
-                "{address} creates a stage and has several instances; AWS deletes the stage with its deployment, so \
-                 the patch does not change it: give the stage a resource, and take the deployment out of the state \
-                 with a `removed` block"
+                "{address} creates a stage, has several instances or is not in the module of the stage's resource; \
+                 AWS deletes a stage with the deployment that created it, so the patch does not change it: take the \
+                 deployment out of the state with a `removed` block"
             )));
             return stage;
         }

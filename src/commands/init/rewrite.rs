@@ -416,6 +416,13 @@ impl Work {
                 all.push(format!("{}: deployctl does not release it", tree.address(scope, &found)));
             }
         }
+        all.extend(survey.unused().map(|dir| {
+            format!(
+                "{}: it has resources, but no provider or backend block, and nothing calls it; if it is a root \
+                 module, add it to deployctl.toml as a layer",
+                dir.display()
+            )
+        }));
         for text in &all {
             self.advice.push(Advice::new(format!("not understood: {text}")));
         }

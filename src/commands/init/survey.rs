@@ -234,6 +234,23 @@ impl Survey {
         self.others.iter().chain(layers).find(|module| module.dir == dir)
     }
 
+    /// Folders of the project with resources that are neither a layer nor called.
+    pub(crate) fn unused(&self) -> impl Iterator<Item = &Path> {
+        let modules = self.others.iter().chain(self.layers.iter().flat_map(Layer::modules));
+        let called: BTreeSet<PathBuf> = modules
+            .flat_map(|module| {
+                module.calls().filter_map(|call| module.local_source(&call)).collect::<Vec<_>>()
+            })
+            .collect();
+        self.others.iter().filter_map(move |module| {
+            let path = module.dir.strip_prefix(&self.root).ok()?;
+            let is_hidden = path.components().any(|part| part.as_os_str() == ".terraform");
+            let has_resources = module.blocks("resource").next().is_some();
+            let is_left_out = is_sample(&self.root, &module.dir) || is_hidden || called.contains(&module.dir);
+            (has_resources && !is_left_out).then_some(path)
+        })
+    }
+
     pub(crate) fn layer(&self, name: &str) -> Option<&Layer> {
         self.layers.iter().find(|layer| layer.name == name)
     }

@@ -143,6 +143,7 @@ resource "aws_api_gateway_integration" "this" {
         ("modules/api/main.tf", &api),
         ("modules/route/main.tf", route),
         ("modules/fn/main.tf", function),
+        ("loose/main.tf", "resource \"aws_sns_topic\" \"t\" {}\n"),
         ("other/main.tf", "module \"route\" {\n  source = \"../modules/route\"\n  name = \"x\"\n}\n"),
     ]);
     let proposal = project.adopt().await;
@@ -171,6 +172,8 @@ resource "aws_api_gateway_integration" "this" {
         &project.read("infra/deployctl.tf"),
         &["for key, function in module.route :", "name = function.deployctl_function_name, artifact = "],
     );
+    assert_eq!(found.not_understood.len(), 1, "{:?}", found.not_understood);
+    has(&found.not_understood[0], &["loose: it has resources"]);
     // No caller has to pass what it does not pass today.
     let variables = source::Module::read(&project.0.path().join("modules/route"));
     for (_, block) in variables.blocks("variable").filter(|(_, block)| block.labels[0].as_str() != "name") {
