@@ -26,8 +26,6 @@ mod settings_file;
 mod stage;
 mod states;
 mod survey;
-#[cfg(test)]
-mod tests;
 mod tree;
 mod uris;
 
@@ -204,3 +202,6 @@ fn repository(root: &Path) -> PathBuf {
 pub(crate) fn settings_path(root: &Path) -> PathBuf {
     root.join(FILE)
 }
+
+#[cfg(test)]
+mod tests;
