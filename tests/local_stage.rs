@@ -5,6 +5,7 @@
 mod support;
 
 mod local_stage {
+    mod adoption;
     mod docs_sessions;
     mod init;
     mod lifecycle;

@@ -1,8 +1,10 @@
 //! Reproducible zips: the same files give the same bytes, regardless of time, order and machine. Releasing
 //! the same source twice therefore changes nothing.
 
-use std::io::{Cursor, Read as _, Write as _};
+use std::collections::BTreeSet;
+use std::io::{Cursor, Read, Write as _};
 
+use zip::read::ZipFile;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipArchive, ZipWriter};
 
@@ -67,8 +69,18 @@ fn write(entries: &[Entry<'_>]) -> zip::result::ZipResult<Vec<u8>> {
     Ok(writer.finish()?.into_inner())
 }
 
+/// An existing zip.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) archive: Archive,
+    /// The names of its files.
+    pub(crate) files: BTreeSet<String>,
+    /// The file that a runtime `provided.*` starts. Managed runtimes need none.
+    pub(crate) bootstrap: Option<Vec<u8>>,
+}
+
 /// Accepts an existing zip unchanged, and returns its bootstrap for checks.
-pub(crate) fn open(name: &str, bytes: Vec<u8>) -> Result<(Archive, Vec<u8>), ArtifactError> {
+pub(crate) fn open(name: &str, bytes: Vec<u8>) -> Result<Opened, ArtifactError> {
     let invalid = |reason: String| ArtifactError::Zip { artifact: name.to_owned(), reason };
     directory::check(&bytes).map_err(invalid)?;
     let mut archive =
@@ -79,9 +91,18 @@ pub(crate) fn open(name: &str, bytes: Vec<u8>) -> Result<(Archive, Vec<u8>), Art
         unzipped_size = unzipped_size.saturating_add(file.size());
     }
     within_limit(name, unzipped_size)?;
-    let file = archive
-        .by_name(BOOTSTRAP)
-        .map_err(|_| invalid(format!("the zip has no file named {BOOTSTRAP} at its root")))?;
+    let files = archive.file_names().filter(|name| !name.ends_with('/')).map(str::to_owned).collect();
+    let bootstrap = match archive.by_name(BOOTSTRAP) {
+        Ok(file) => Some(read_bootstrap(name, file)?),
+        Err(_) => None,
+    };
+    drop(archive);
+    let archive = Archive { sha256: Sha256::of(&bytes), bytes, unzipped_size };
+    Ok(Opened { archive, files, bootstrap })
+}
+
+fn read_bootstrap(name: &str, file: ZipFile<'_, impl Read>) -> Result<Vec<u8>, ArtifactError> {
+    let invalid = |reason: String| ArtifactError::Zip { artifact: name.to_owned(), reason };
     if file.unix_mode().is_none_or(|mode| mode & 0o111 == 0) {
         return Err(invalid(format!(
             "{BOOTSTRAP} is not executable inside the zip: Lambda could not start it"
@@ -93,8 +114,7 @@ pub(crate) fn open(name: &str, bytes: Vec<u8>) -> Result<(Archive, Vec<u8>), Art
         .read_to_end(&mut bootstrap)
         .map_err(|e| invalid(format!("failed to unpack {BOOTSTRAP}: {e}")))?;
     within_limit(name, bootstrap.len() as u64)?;
-    drop(archive);
-    Ok((Archive { sha256: Sha256::of(&bytes), bytes, unzipped_size }, bootstrap))
+    Ok(bootstrap)
 }
 
 /// Refuses a size that Lambda would refuse after the upload.
@@ -148,15 +168,17 @@ mod tests {
     #[test]
     fn an_existing_zip_is_used_unchanged() {
         let original = zip("users", &[BOOT, DATA]).unwrap();
-        let (archive, bootstrap) = open("users", original.bytes.clone()).unwrap();
-        assert_eq!(archive, original);
-        assert_eq!(bootstrap, b"program");
+        let opened = open("users", original.bytes.clone()).unwrap();
+        assert_eq!(opened.archive, original);
+        assert_eq!(opened.bootstrap.as_deref(), Some(&b"program"[..]));
+        assert_eq!(opened.files, ["bootstrap", "data/a.json"].map(str::to_owned).into());
+        // A zip for a managed runtime.
+        assert_eq!(open("users", zip("z", &[DATA]).unwrap().bytes).unwrap().bootstrap, None);
     }
 
     #[test]
     fn a_zip_that_lambda_could_not_start_is_refused() {
         let cases = [
-            (zip("z", &[DATA]).unwrap().bytes, "no file named bootstrap at its root"),
             (zip("z", &[Entry { executable: false, ..BOOT }]).unwrap().bytes, "not executable"),
             (b"#!/bin/sh\n".to_vec(), "not a readable zip"),
         ];

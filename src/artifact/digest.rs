@@ -27,7 +27,7 @@ impl Sha256 {
         })
     }
 
-    /// The first 12 hex digits: unique among the artifacts of a project.
+    /// The first 12 hex digits: unique among the artifacts of a project. Text shows commits at this length too.
     pub(crate) fn short(&self) -> String {
         let mut hex = self.hex();
         hex.truncate(12);

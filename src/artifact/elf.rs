@@ -109,6 +109,16 @@ pub(crate) struct ElfFacts {
     pub(crate) glibc: Option<Glibc>,
 }
 
+/// Checks a `bootstrap`. One that is a script needs no architecture and no glibc.
+pub(crate) fn check_bootstrap(
+    artifact: &str,
+    bytes: &[u8],
+    architecture: Architecture,
+    glibc: Glibc,
+) -> Result<Option<ElfFacts>, ArtifactError> {
+    if bytes.starts_with(b"#!") { Ok(None) } else { check(artifact, bytes, architecture, glibc).map(Some) }
+}
+
 /// Checks the `bootstrap` of `artifact`.
 pub(crate) fn check(
     artifact: &str,

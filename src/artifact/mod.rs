@@ -1,5 +1,4 @@
-//! Artifacts: zips whose root holds an executable `bootstrap`, built from a cargo package or given
-//! ready-made.
+//! Artifacts: zips that are built from a cargo package or given ready-made, and container images.
 //!
 //! ```text
 //! recipes ─► build (one cargo process) ─► elf (checks for Lambda) ─► archive (zip + SHA-256) ─► file
@@ -17,7 +16,7 @@ mod error;
 pub(crate) mod python_tools;
 mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
@@ -34,10 +33,38 @@ use crate::platform::private;
 /// Where an artifact comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// A cargo package of the project's workspace.
-    Package(String),
-    /// A finished `bootstrap`, or a zip with one. Relative to the project.
+    /// A cargo package, and the folder of its workspace relative to the project.
+    Package { package: String, workspace: PathBuf },
+    /// A finished `bootstrap`, or a zip. Relative to the project.
     Path(PathBuf),
+    /// A container image in a registry.
+    Image(Image),
+}
+
+/// A container image, named by its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Image {
+    pub(crate) uri: String,
+    pub(crate) digest: Sha256,
+}
+
+impl Image {
+    /// Reads `REPOSITORY@sha256:DIGEST`; `None` for anything else.
+    pub(crate) fn parse(uri: &str) -> Option<Self> {
+        let (repository, digest) = uri.split_once("@sha256:")?;
+        let is_digest =
+            digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let digest = digest.parse().ok().filter(|_| is_digest && !repository.is_empty())?;
+        Some(Self { uri: uri.to_owned(), digest })
+    }
+}
+
+/// What an artifact consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Contents {
+    /// The names of the files in the zip.
+    Zip(BTreeSet<String>),
+    Image,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,13 +81,15 @@ pub(crate) struct Recipe {
 pub(crate) struct Artifact {
     /// Its name in `deployctl.toml`.
     pub(crate) name: String,
+    /// The zip; empty for a container image.
     pub(crate) path: PathBuf,
-    /// The hash of the zip, as S3 and Lambda must report it.
+    /// The hash of the zip, as S3 and Lambda must report it, or the digest of the image.
     pub(crate) sha256: Sha256,
     /// The size of the zip, in bytes.
     pub(crate) size: u64,
     /// The size of its files, in bytes.
     pub(crate) unzipped_size: u64,
+    pub(crate) contents: Contents,
 }
 
 /// Creates the artifacts, in the order of `recipes`, as `.deployctl/artifacts/<name>-<hash>.zip` in
@@ -78,10 +107,21 @@ pub(crate) async fn make(
     for recipe in recipes {
         let source = match &recipe.origin {
             Origin::Path(path) => project_dir.join(path),
-            Origin::Package(package) => binaries
-                .get(&(recipe.architecture, recipe.glibc, package.clone()))
+            Origin::Package { package, workspace } => binaries
+                .get(&(workspace.clone(), recipe.architecture, recipe.glibc, package.clone()))
                 .cloned()
                 .ok_or_else(|| ArtifactError::NoBinary { package: package.clone() })?,
+            Origin::Image(image) => {
+                artifacts.push(Artifact {
+                    name: recipe.name.clone(),
+                    path: PathBuf::new(),
+                    sha256: image.digest,
+                    size: 0,
+                    unzipped_size: 0,
+                    contents: Contents::Image,
+                });
+                continue;
+            }
         };
         let (recipe, folder) = (recipe.clone(), folder.clone());
         // Compressing takes up to a second and must not block the output of Terraform.
@@ -95,9 +135,9 @@ pub(crate) async fn make(
     Ok(artifacts)
 }
 
-type BinaryKey = (Architecture, Glibc, String);
+type BinaryKey = (PathBuf, Architecture, Glibc, String);
 
-/// Runs one cargo process for each pair of architecture and runtime.
+/// Runs one cargo process for each workspace, architecture and runtime.
 async fn build_all(
     project_dir: &Path,
     recipes: &[Recipe],
@@ -105,26 +145,27 @@ async fn build_all(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<BTreeMap<BinaryKey, PathBuf>, ArtifactError> {
-    let mut groups: BTreeMap<(Architecture, Glibc), Vec<String>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&Path, Architecture, Glibc), Vec<String>> = BTreeMap::new();
     for recipe in recipes {
-        if let Origin::Package(package) = &recipe.origin {
-            let packages = groups.entry((recipe.architecture, recipe.glibc)).or_default();
+        if let Origin::Package { package, workspace } = &recipe.origin {
+            let packages = groups.entry((workspace, recipe.architecture, recipe.glibc)).or_default();
             if !packages.contains(package) {
                 packages.push(package.clone());
             }
         }
     }
     let mut binaries = BTreeMap::new();
-    for ((architecture, glibc), packages) in groups {
-        let request = BuildRequest {
-            workspace_dir: project_dir.to_owned(),
-            packages,
-            architecture,
-            glibc,
-            profile: build::PROFILE.to_owned(),
+    for ((workspace, architecture, glibc), packages) in groups {
+        // Without a separator at the end, for messages.
+        let workspace_dir = if workspace.as_os_str().is_empty() {
+            project_dir.to_owned()
+        } else {
+            project_dir.join(workspace)
         };
+        let request =
+            BuildRequest { workspace_dir, packages, architecture, glibc, profile: build::PROFILE.to_owned() };
         for Built { package, binary } in build::build(&request, tools, events, cancel).await? {
-            binaries.insert((architecture, glibc, package), binary);
+            binaries.insert((workspace.to_owned(), architecture, glibc, package), binary);
         }
     }
     Ok(binaries)
@@ -137,14 +178,15 @@ fn pack(recipe: &Recipe, source: &Path, folder: &Path) -> Result<Artifact, Artif
     // Checked before reading: the path may name a file of any size.
     archive::within_limit(name, std::fs::metadata(source).map_err(read)?.len())?;
     let bytes = std::fs::read(source).map_err(read)?;
-    let check = |bootstrap: &[u8]| elf::check(name, bootstrap, recipe.architecture, recipe.glibc);
-    let archive = if bytes.starts_with(b"PK\x03\x04") {
-        let (archive, bootstrap) = archive::open(name, bytes)?;
-        check(&bootstrap)?;
-        archive
+    let check = |bootstrap: &[u8]| elf::check_bootstrap(name, bootstrap, recipe.architecture, recipe.glibc);
+    let (archive, files) = if bytes.starts_with(b"PK\x03\x04") {
+        let archive::Opened { archive, files, bootstrap } = archive::open(name, bytes)?;
+        bootstrap.as_deref().map_or(Ok(None), check)?;
+        (archive, files)
     } else {
         check(&bytes)?;
-        archive::zip(name, &[archive::Entry { name: archive::BOOTSTRAP, bytes: &bytes, executable: true }])?
+        let entry = archive::Entry { name: archive::BOOTSTRAP, bytes: &bytes, executable: true };
+        (archive::zip(name, &[entry])?, [archive::BOOTSTRAP.to_owned()].into())
     };
     let path = folder.join(format!("{name}-{}.zip", archive.sha256.short()));
     store(folder, &path, &archive.bytes)?;
@@ -154,6 +196,7 @@ fn pack(recipe: &Recipe, source: &Path, folder: &Path) -> Result<Artifact, Artif
         sha256: archive.sha256,
         size: archive.bytes.len() as u64,
         unzipped_size: archive.unzipped_size,
+        contents: Contents::Zip(files),
     })
 }
 

@@ -20,11 +20,11 @@ use crate::platform::variables;
 use crate::release::calls::Location;
 use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
-use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
+use crate::release::model::{AliasName, DeploymentId, FunctionName, FunctionVersion, Pointer, Qualifier};
 use crate::release::patch::{Operation, patch};
 use crate::release::state::{
-    Caches, Code, Codes, Deployment, FunctionState, Published, PublishedState, StageState, StageUse,
-    VersionState,
+    AliasState, Caches, Code, Codes, Deployment, FunctionState, Published, PublishedState, StageState,
+    StageUse, VersionState,
 };
 
 /// The time limit of one probe. Integrations of API Gateway may take 29 s, but a slow probe is better
@@ -49,7 +49,7 @@ pub(crate) struct AwsStage {
     pub(super) aws: Aws,
     pub(super) bucket: String,
     pub(super) rest_api_id: String,
-    stage_name: String,
+    pub(super) stage_name: String,
     url: String,
     http: reqwest::Client,
     pub(super) function_timeouts: FunctionTimeouts,
@@ -138,12 +138,34 @@ impl StagePort for AwsStage {
         self.publish_latest(name, code_sha256, revision).await
     }
 
+    async fn set_latest(&self, name: &FunctionName, code: &Code, revision: &str) -> Result<(), Failure> {
+        self.send_unpublished(name, code, revision).await
+    }
+
+    async fn alias(&self, name: &FunctionName, alias: &AliasName) -> Result<Option<AliasState>, Failure> {
+        self.read_alias(name, alias).await
+    }
+
+    async fn move_alias(
+        &self,
+        name: &FunctionName,
+        alias: &AliasName,
+        target: &Qualifier,
+        revision: &str,
+    ) -> Result<(), Failure> {
+        self.update_alias(name, alias, target, revision).await
+    }
+
     async fn wake(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
         self.wake_version(name, version).await
     }
 
     async fn definition(&self) -> Result<Definition, Failure> {
         super::definition::read(&self.aws, &self.rest_api_id).await
+    }
+
+    async fn deployed(&self) -> Result<Definition, Failure> {
+        self.export().await
     }
 
     async fn create_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
+use aws_sdk_lambda::operation::update_function_code::UpdateFunctionCodeOutput;
 use aws_sdk_lambda::primitives::Blob;
-use aws_sdk_lambda::types::{LastUpdateStatus, LogType, State};
+use aws_sdk_lambda::types::{LastUpdateStatus, LogType, PackageType, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -22,8 +23,8 @@ use crate::engine::failure::{Failure, Meaning};
 use crate::engine::ports::Tried;
 use crate::release::check::Invoked;
 use crate::release::definition::canonical_digest;
-use crate::release::model::{FunctionName, FunctionVersion};
-use crate::release::state::{Activity, Code, FunctionState, Published, PublishedState};
+use crate::release::model::{AliasName, FunctionName, FunctionVersion, Qualifier};
+use crate::release::state::{Activity, AliasState, Code, FunctionState, Published, PublishedState, Start};
 
 /// The time limit for an update of a function: functions in a VPC can need minutes.
 const UPDATE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -58,6 +59,12 @@ impl AwsStage {
             architecture: configuration.architectures().first().and_then(architecture),
             revision: configuration.revision_id().unwrap_or_default().to_owned(),
             failed,
+            start: Start {
+                runtime: configuration.runtime().map(|runtime| runtime.as_str().to_owned()),
+                handler: configuration.handler().map(str::to_owned),
+                has_layers: !configuration.layers().is_empty(),
+                is_image: configuration.package_type() == Some(&PackageType::Image),
+            },
         })
     }
 
@@ -112,26 +119,91 @@ impl AwsStage {
         code: &Code,
         revision: &str,
     ) -> Result<Published, Failure> {
-        self.aws.rate_limiter.lambda().await;
-        let answer = self
-            .aws
-            .lambda
-            .update_function_code()
-            .function_name(name.as_str())
-            .s3_bucket(&self.bucket)
-            .s3_key(&code.key)
-            .set_s3_object_version(code.s3_version.clone())
-            .set_architectures(code.architecture.map(|change| vec![change.to.as_str().into()]))
-            .revision_id(revision)
-            .publish(true)
-            .send()
-            .await
-            .map_err(|error| Failure::new("UpdateFunctionCode", name.as_str(), &error))?;
+        let answer = self.update_function_code(name, code, revision, true).await?;
         let activity = activity(
             (answer.state(), answer.state_reason()),
             (answer.last_update_status(), answer.last_update_status_reason()),
         );
         published("UpdateFunctionCode", name, answer.version(), answer.code_sha256(), activity)
+    }
+
+    /// Sends code without publishing it.
+    pub(super) async fn send_unpublished(
+        &self,
+        name: &FunctionName,
+        code: &Code,
+        revision: &str,
+    ) -> Result<(), Failure> {
+        self.update_function_code(name, code, revision, false).await.map(drop)
+    }
+
+    async fn update_function_code(
+        &self,
+        name: &FunctionName,
+        code: &Code,
+        revision: &str,
+        publish: bool,
+    ) -> Result<UpdateFunctionCodeOutput, Failure> {
+        self.aws.rate_limiter.lambda().await;
+        let call = self.aws.lambda.update_function_code().function_name(name.as_str());
+        let call = if code.image {
+            call.image_uri(&code.key)
+        } else {
+            let call = call.s3_bucket(&self.bucket).s3_key(&code.key);
+            call.set_s3_object_version(code.s3_version.clone())
+        };
+        call.set_architectures(code.architecture.map(|change| vec![change.to.as_str().into()]))
+            .revision_id(revision)
+            .publish(publish)
+            .send()
+            .await
+            .map_err(|error| Failure::new("UpdateFunctionCode", name.as_str(), &error))
+    }
+
+    pub(super) async fn read_alias(
+        &self,
+        name: &FunctionName,
+        alias: &AliasName,
+    ) -> Result<Option<AliasState>, Failure> {
+        self.aws.rate_limiter.lambda().await;
+        let call = self.aws.lambda.get_alias().function_name(name.as_str()).name(alias.as_str());
+        let answer = match call.send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let failure = Failure::new("GetAlias", format!("{name}:{alias}"), &error);
+                return if failure.meaning == Meaning::NotFound { Ok(None) } else { Err(failure) };
+            }
+        };
+        let target = answer.function_version().unwrap_or_default().parse().map_err(|error| {
+            Failure::rejected("GetAlias", format!("{name}:{alias}"), format!("it has no version: {error}"))
+        })?;
+        let weights = answer.routing_config().and_then(|routing| routing.additional_version_weights());
+        Ok(Some(AliasState {
+            target,
+            revision: answer.revision_id().unwrap_or_default().to_owned(),
+            weighted: weights.is_some_and(|weights| !weights.is_empty()),
+        }))
+    }
+
+    /// Made once: the SDK would repeat it with a revision that the first attempt may have changed.
+    pub(super) async fn update_alias(
+        &self,
+        name: &FunctionName,
+        alias: &AliasName,
+        target: &Qualifier,
+        revision: &str,
+    ) -> Result<(), Failure> {
+        self.aws.rate_limiter.lambda().await;
+        let once = aws_sdk_lambda::config::Config::builder().retry_config(RetryConfig::disabled());
+        let call = self.aws.lambda.update_alias().function_name(name.as_str()).name(alias.as_str());
+        call.function_version(target.as_str())
+            .revision_id(revision)
+            .customize()
+            .config_override(once)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| Failure::new("UpdateAlias", format!("{name}:{alias}"), &error))
     }
 
     pub(super) async fn publish_latest(

@@ -43,6 +43,11 @@ impl Line {
         rest.split_once(']').map(|(version, _)| version)
     }
 
+    /// Whether Lambda itself wrote the line, and it names no failure.
+    pub(crate) fn is_of_lambda(&self) -> bool {
+        is_of_lambda(&self.message)
+    }
+
     /// The function in the stream's name, if several functions share the log group.
     pub(crate) fn function(&self) -> Option<&str> {
         let (before, _) = self.stream.split_once('[')?;
@@ -139,13 +144,29 @@ const MAX_CHARS: usize = 300;
 /// The lines in which Lambda says that an invocation or a start began or ended, and for a failure how.
 const LAMBDA: [&str; 5] = ["START ", "END ", "REPORT ", "INIT_START ", "INIT_REPORT "];
 
+/// The same of a function whose log format is JSON.
+const LAMBDA_JSON: &str = "\"type\":\"platform.";
+
+/// Whether Lambda itself wrote the line, and it names no failure.
+fn is_of_lambda(line: &str) -> bool {
+    let line = line.trim_start();
+    let is_json = line.starts_with('{') && line.contains(LAMBDA_JSON);
+    if is_json {
+        return !line.contains("\"status\":\"") || line.contains("\"status\":\"success\"");
+    }
+    let has_prefix = |prefix: &&str| {
+        line.strip_prefix(*prefix).is_some_and(|rest| {
+            rest.starts_with("RequestId: ")
+                || rest.starts_with("Runtime Version: ")
+                || rest.starts_with("Init Duration: ")
+        })
+    };
+    LAMBDA.iter().any(has_prefix) && !line.contains("Status: ")
+}
+
 /// The last lines of a log, without Lambda's own that name no failure.
 pub(super) fn last_lines<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<String> {
-    let is_said = |line: &&str| {
-        let line = line.trim_start();
-        let is_of_lambda = LAMBDA.iter().any(|prefix| line.starts_with(prefix));
-        !line.is_empty() && (!is_of_lambda || line.contains("Status: "))
-    };
+    let is_said = |line: &&str| !line.trim_start().is_empty() && !is_of_lambda(line);
     let mut last = VecDeque::new();
     for line in lines.filter(is_said) {
         last.push_back(line.trim_end().chars().take(MAX_CHARS).collect());
@@ -219,6 +240,16 @@ mod tests {
         let log = "START RequestId: 1\n\npanicked\nEND RequestId: 1\nREPORT RequestId: 1\tDuration: 2 ms\n\
                    REPORT RequestId: 1\tStatus: error\n";
         assert_eq!(last_lines(log.lines()), ["panicked", "REPORT RequestId: 1\tStatus: error"]);
+        for (line, is_of_lambda) in [
+            ("START RequestId: 8f Version: 7\n", true),
+            ("INIT_START Runtime Version: provided:al2023.v1\tRuntime Version ARN: arn\n", true),
+            ("START of the day", false),
+            (r#"{"time":"t","type":"platform.report","record":{"status":"success"}}"#, true),
+            (r#"{"time":"t","type":"platform.report","record":{"status":"timeout"}}"#, false),
+            (r#"{"level":"INFO","message":"START"}"#, false),
+        ] {
+            assert_eq!(super::is_of_lambda(line), is_of_lambda, "{line}");
+        }
         let long = "ü".repeat(MAX_CHARS + 1);
         let lines: Vec<String> = (0..=MAX_LINES).map(|number| format!("{number}{long}")).collect();
         let last = last_lines(lines.iter().map(String::as_str));

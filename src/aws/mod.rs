@@ -12,6 +12,7 @@ pub(crate) mod api_gateway;
 pub(crate) mod cleanup;
 pub(crate) mod conformance;
 mod definition;
+mod export;
 pub(crate) mod failure;
 pub(crate) mod http;
 pub(crate) mod inspect;
@@ -22,6 +23,7 @@ mod members;
 mod profile;
 pub(crate) mod retry;
 pub(crate) mod s3;
+mod stage_by_id;
 pub(crate) mod timeouts;
 mod trace;
 
@@ -165,6 +167,20 @@ impl Aws {
         self
     }
 
+    /// The credentials of the calls, by name.
+    fn credentials(&self, var: impl Fn(&str) -> Option<String>) -> String {
+        if let Some(profile) = &self.target.profile {
+            return format!("the credentials of profile {profile:?}, or it has none");
+        }
+        if var("AWS_ACCESS_KEY_ID").is_some() {
+            return "the credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned();
+        }
+        if let Some(profile) = var("AWS_PROFILE") {
+            return format!("the credentials of profile {profile:?} (AWS_PROFILE), or it has none");
+        }
+        "the credentials, or none are configured".to_owned()
+    }
+
     pub(crate) fn trust(&self) -> &http::Trust {
         &self.target.trust
     }
@@ -187,6 +203,25 @@ impl Aws {
     /// `aws.wrong_account`; exit code 10.
     pub(crate) async fn identify(&self) -> Result<Identity> {
         let Target { stage, account: expected, .. } = &self.target;
+        let caller = self.caller().await?;
+        if caller.account != *expected {
+            return Err(Error::preflight(
+                ErrorId::AwsWrongAccount,
+                format!(
+                    "refused: the credentials are for account {}, but stage {stage} is in {expected}",
+                    caller.account
+                ),
+            )
+            .hint("nothing was changed; use other credentials, or correct `account` in deployctl.toml"));
+        }
+        Ok(caller)
+    }
+
+    /// Reads the identity of the caller, in whichever account.
+    ///
+    /// # Errors
+    /// As [`Aws::identify`], without `aws.wrong_account`.
+    async fn caller(&self) -> Result<Identity> {
         let answer = self.sts.get_caller_identity().send().await.map_err(|error| {
             let failure = Failure::new("GetCallerIdentity", "the credentials", &error);
             if failure::is_unanswered(&error)
@@ -195,8 +230,10 @@ impl Aws {
             {
                 return unreachable(failure);
             }
-            let message =
-                "failed to authenticate: AWS does not accept the credentials, or none are configured";
+            let message = format!(
+                "failed to authenticate: AWS does not accept {}",
+                self.credentials(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+            );
             let hint = failure.hint(
                 "nothing was changed",
                 "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, until \
@@ -204,17 +241,12 @@ impl Aws {
             );
             Error::preflight(ErrorId::AwsCredentials, message).because(failure).hint(hint)
         })?;
-        let account = answer.account().unwrap_or_default();
-        if account != expected.as_str() {
-            return Err(Error::preflight(
-                ErrorId::AwsWrongAccount,
-                format!(
-                    "refused: the credentials are for account {account}, but stage {stage} is in {expected}"
-                ),
-            )
-            .hint("nothing was changed; use other credentials, or correct `account` in deployctl.toml"));
-        }
-        Ok(Identity { account: expected.clone(), arn: answer.arn().unwrap_or_default().to_owned() })
+        let account = answer.account().unwrap_or_default().parse().map_err(|problem| {
+            Error::preflight(ErrorId::AwsCredentials, "failed to read the account of the credentials")
+                .because(problem)
+                .hint("nothing was changed; `aws sts get-caller-identity` shows the answer of AWS")
+        })?;
+        Ok(Identity { account, arn: answer.arn().unwrap_or_default().to_owned() })
     }
 }
 

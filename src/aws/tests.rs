@@ -62,6 +62,71 @@ async fn calls_are_spaced_before_aws_throttles_them() {
 }
 
 #[tokio::test]
+async fn an_alias_is_moved_once_by_the_revision_that_was_read() {
+    let read = Answer(200, "", r#"{"Name":"live","FunctionVersion":"6","RevisionId":"r1"}"#);
+    let stale = Answer(
+        412,
+        "x-amzn-ErrorType: PreconditionFailedException\r\n",
+        r#"{"Message":"The Revision Id provided does not match the latest Revision Id."}"#,
+    );
+    let cloud = ScriptedAws::new(false, [read, LOST, stale]).await;
+    let (name, alias, target) = ("f".parse().unwrap(), "live".parse().unwrap(), "7".parse().unwrap());
+    let state = cloud.aws_stage.alias(&name, &alias).await.unwrap().unwrap();
+    assert_eq!((state.target.as_str(), state.revision.as_str(), state.weighted), ("6", "r1", false));
+    let mut meanings = Vec::new();
+    for _ in 0..2 {
+        meanings.push(cloud.aws_stage.move_alias(&name, &alias, &target, "r1").await.unwrap_err().meaning);
+    }
+    assert_eq!(meanings, [Meaning::Unknown, Meaning::Precondition]);
+    let path = "/2015-03-31/functions/f/aliases/live";
+    let lines = [format!("GET {path}"), format!("PUT {path}"), format!("PUT {path}")];
+    cloud.gaps(&lines.each_ref().map(String::as_str));
+    let sent = cloud.requests.lock().unwrap().remove(1).body;
+    assert_eq!(sent, r#"{"FunctionVersion":"7","RevisionId":"r1"}"#);
+}
+
+#[tokio::test]
+async fn an_alias_with_weights_and_one_that_does_not_exist_are_told_apart() {
+    let weighted = Answer(
+        200,
+        "",
+        r#"{"FunctionVersion":"$LATEST","RevisionId":"r","RoutingConfig":{"AdditionalVersionWeights":{"5":0.1}}}"#,
+    );
+    let gone =
+        Answer(404, "x-amzn-ErrorType: ResourceNotFoundException\r\n", r#"{"Message":"Alias not found"}"#);
+    let cloud = ScriptedAws::new(false, [weighted, gone]).await;
+    let read = async || cloud.aws_stage.alias(&"f".parse().unwrap(), &"live".parse().unwrap()).await.unwrap();
+    let state = read().await.unwrap();
+    assert!(state.weighted && state.target.as_str() == "$LATEST", "{state:?}");
+    assert_eq!(read().await, None);
+}
+
+/// The answers of Lambda about a function with a container image.
+#[tokio::test]
+async fn an_image_is_sent_by_its_uri_and_recognised_by_its_digest() {
+    let sha256 = Sha256::of(b"image");
+    let answer = |fields: &str| {
+        let digest = sha256.hex();
+        format!(r#"{{"PackageType":"Image","CodeSha256":"{digest}","State":"Active",{fields}}}"#)
+    };
+    let uri = format!("111111111111.dkr.ecr.eu-west-1.amazonaws.com/web@sha256:{}", sha256.hex());
+    let (latest, published) = (answer(r#""RevisionId":"r","Version":"$LATEST""#), answer(r#""Version":"7""#));
+    let cloud = ScriptedAws::answering(false, move |line| {
+        (200, String::new(), if line.starts_with("GET") { latest.clone() } else { published.clone() })
+    })
+    .await;
+    let name = "f".parse().unwrap();
+    let state = cloud.aws_stage.function(&name).await.unwrap();
+    assert!(state.start.is_image && state.start.runtime.is_none());
+    let code = Code { key: uri.clone(), s3_version: None, sha256, image: true, architecture: None };
+    assert_eq!(state.code_sha256, code.code_sha256());
+    let sent = cloud.aws_stage.update_code(&name, &code, "r").await.unwrap();
+    assert_eq!((sent.version.as_str(), sent.code_sha256), ("7", code.code_sha256()));
+    let body = cloud.requests.lock().unwrap().remove(1).body;
+    assert!(body.contains(&format!(r#""ImageUri":"{uri}""#)) && !body.contains("S3"), "{body}");
+}
+
+#[tokio::test]
 async fn a_role_that_is_not_propagated_yet_is_retried() {
     let not_propagated = Answer(
         400,
@@ -135,6 +200,7 @@ async fn the_architecture_is_sent_only_if_it_changes() {
             key: "k".into(),
             s3_version: None,
             sha256: crate::artifact::Sha256::of(b"zip"),
+            image: false,
             architecture,
         };
         cloud.aws_stage.update_code(&"f".parse().unwrap(), &code, "r").await.unwrap();
@@ -274,8 +340,14 @@ async fn no_call_is_made_to_the_bucket_of_somebody_else() {
     let (own, other) = ("111111111111".parse().unwrap(), "222222222222".parse().unwrap());
     let (bucket, from) = (cloud.aws.bucket_of(&other, "to"), cloud.aws.bucket_in("eu-west-1", &own, "from"));
     let sha256 = Sha256::of(b"");
-    let artifact =
-        ArtifactRecord { key: "a.zip".to_owned(), s3_version: None, sha256, size: 0, architecture: None };
+    let artifact = ArtifactRecord {
+        key: "a.zip".to_owned(),
+        s3_version: None,
+        sha256,
+        size: 0,
+        architecture: None,
+        image: false,
+    };
     // Some of the answers are no answers of these calls. What counts is what is sent.
     drop(bucket.read("k").await);
     drop(bucket.create("k", b"").await);
@@ -318,8 +390,14 @@ async fn a_missing_state_bucket_of_another_account_is_not_created() {
 async fn a_copy_does_not_depend_on_its_condition() {
     let other = format!("x-amz-checksum-sha256: {}\r\n", Sha256::of(b"other").base64());
     let sha256 = Sha256::of(b"released");
-    let artifact =
-        ArtifactRecord { key: "a.zip".to_owned(), s3_version: None, sha256, size: 0, architecture: None };
+    let artifact = ArtifactRecord {
+        key: "a.zip".to_owned(),
+        s3_version: None,
+        sha256,
+        size: 0,
+        architecture: None,
+        image: false,
+    };
     let copied = "<CopyObjectResult><ETag>\"e\"</ETag></CopyObjectResult>";
     for there_before in [true, false] {
         let (other, mut was_copied) = (other.clone(), false);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::context::Context;
 use crate::artifact::python_tools::PythonTools;
-use crate::artifact::{self, Artifact};
+use crate::artifact::{self, Artifact, Contents};
 use crate::documents::{Body as _, BuildBody, BuiltZip};
 use crate::error::{Error, ErrorId, Result};
 use crate::platform::atomic_file;
@@ -39,7 +39,10 @@ pub(super) async fn run(context: &Context, Args { into }: &Args) -> Result<()> {
     let artifacts = context.events.step("build", make).await?;
     let mut text = String::new();
     let mut zips = BTreeMap::new();
-    for Artifact { name, path, sha256, size, .. } in artifacts {
+    for Artifact { name, path, sha256, size, contents, .. } in artifacts {
+        if contents == Contents::Image {
+            continue;
+        }
         let zip = into.join(format!("{name}.zip"));
         copy(&path, into, &zip).map_err(|error| {
             Error::preflight(ErrorId::BuildNotWritten, format!("failed to write {}", zip.display()))

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, completions, conformance, destroy, diff, explain, history, init, invoke, local, logs, output,
-    plan, promote, prune, redeploy, release, rollback, schema, status, terraform, unlock,
+    build, completion, completions, conformance, destroy, diff, explain, history, init, invoke, local, logs,
+    output, plan, promote, prune, redeploy, release, rollback, schema, status, terraform, unlock, url,
+    validate,
 };
 use crate::output::Options;
 use crate::platform::variables;
@@ -29,7 +30,7 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  deployctl release --version 1.4.2 --stage local   release to the local AWS emulator
+  deployctl release 1.4.2 --stage local             release to the local AWS emulator
   deployctl status --stage prd --output json        what runs, as JSON
   deployctl rollback --stage prd                    switch back to the previous release
 
@@ -41,14 +42,14 @@ Exit codes: 0 done · 2 usage or configuration · 3 changes (with --exit-code) �
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// The stage to work on: a [stages.<name>] of deployctl.toml
-    #[arg(long, short, global = true, env = variables::STAGE, value_name = "NAME")]
+    #[arg(long, short, global = true, env = variables::STAGE, value_name = "NAME", add = completion::stages())]
     pub(crate) stage: Option<String>,
     #[command(flatten)]
     #[doc(hidden)]
     pub(crate) output: Options,
     /// Write a timeline of the command as an HTML page, by default to .deployctl/timings.html
-    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "", value_name = "FILE")]
-    pub(crate) timings: Option<PathBuf>,
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, value_name = "FILE")]
+    pub(crate) timings: Option<Option<PathBuf>>,
     /// The configuration file; by default deployctl.toml in this folder or the nearest one above
     #[arg(long, global = true, env = variables::CONFIG, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -56,6 +57,7 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    #[command(visible_alias = "deploy")]
     Release(release::Args),
     Plan(plan::Args),
     Build(build::Args),
@@ -63,6 +65,7 @@ pub(crate) enum Verb {
     Rollback(rollback::Args),
     Promote(promote::Args),
     Status(status::Args),
+    Url(url::Args),
     History(history::Args),
     Diff(diff::Args),
     Prune(prune::Args),
@@ -79,6 +82,7 @@ pub(crate) enum Verb {
     /// Exit code 10 if there is a problem. Warnings do not change the exit code.
     #[command(after_help = "Example:\n  deployctl doctor --stage dev")]
     Doctor,
+    Validate(validate::Args),
     Conformance(conformance::Args),
     /// Start, stop and describe the local AWS emulator (MiniStack)
     #[command(subcommand, after_help = "Example:\n  deployctl local up && eval \"$(deployctl local env)\"")]

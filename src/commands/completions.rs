@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Command;
+use clap_complete::env::Shells;
 
 use super::context::Context;
 use crate::documents::{Body as _, ManBody};
 use crate::error::{Error, ErrorId, Result};
 use crate::platform::atomic_file;
 
-/// Print completions for a shell
+/// Print completions for a shell: commands, options, stages, layers, functions and versions
+///
+/// The shell asks deployctl at each completion. It knows the functions and versions that `release`, `status`,
+/// `history` or another command has seen in this project.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deployctl completions bash > ~/.local/share/bash-completion/completions/deployctl\n  deployctl completions fish > ~/.config/fish/completions/deployctl.fish"
@@ -30,10 +34,15 @@ pub(crate) struct ManArgs {
     pub(super) dir: Option<PathBuf>,
 }
 
-/// Completions do not depend on a project.
-pub(super) fn run(context: &Context, mut command: Command, args: &Args) -> Result<()> {
+/// Prints the script that makes the shell ask deployctl for completions.
+pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+    let shells = Shells::builtins();
+    let name = args.shell.to_string();
+    let shell = shells.completer(&name).ok_or_else(|| Error::bug(format!("no completions for {name}")))?;
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut command, "deployctl", &mut text);
+    shell
+        .write_registration("COMPLETE", "deployctl", "deployctl", "deployctl", &mut text)
+        .map_err(|error| Error::bug("failed to write the completions").because(error))?;
     context.report.raw(&String::from_utf8_lossy(&text));
     Ok(())
 }

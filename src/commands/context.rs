@@ -20,8 +20,8 @@ use crate::terraform::driver::remove_all_abandoned_plans;
 pub(crate) struct Context {
     pub(crate) overrides: Overrides,
     pub(crate) report: Report,
-    /// Where to write the timeline, if requested; empty for the default path.
-    pub(crate) timings: Option<PathBuf>,
+    /// Where to write the timeline, if requested; without a file, to the default path.
+    pub(crate) timings: Option<Option<PathBuf>>,
     pub(crate) events: Events,
     pub(crate) cancel: CancellationToken,
     settings: OnceCell<Settings>,
@@ -31,7 +31,7 @@ impl Context {
     pub(crate) fn new(
         overrides: Overrides,
         report: Report,
-        timings: Option<PathBuf>,
+        timings: Option<Option<PathBuf>>,
         cancel: CancellationToken,
     ) -> Self {
         let events = report.events();
@@ -94,8 +94,7 @@ impl Context {
         let Some(file) = &self.timings else { return };
         let default_dir =
             || self.settings().map_or_else(|_| ".deployctl".into(), |settings| settings.work_dir());
-        let file =
-            if file.as_os_str().is_empty() { default_dir().join("timings.html") } else { file.clone() };
+        let file = file.clone().unwrap_or_else(|| default_dir().join("timings.html"));
         self.report.timings(&file, headline, code);
     }
 

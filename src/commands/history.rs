@@ -1,22 +1,22 @@
 //! `deployctl history`: the ledger, newest first, and how to move the stage to a record without deployctl.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use futures::future::join_all;
 use futures::join;
 
+use super::completion;
 use super::context::Context;
 use crate::documents::{Body as _, CliBody, HistoryBody};
 use crate::engine::by_hand::{ByHand, by_hand};
 use crate::engine::ledger::Ledger;
 use crate::engine::ports::Store;
 use crate::error::{Error, ErrorId, Result};
+use crate::output::history;
 use crate::project::contract::Contract;
 use crate::project::session::Session;
 use crate::release::aws_cli::AwsCli;
 use crate::release::model::StageName;
-use crate::release::record::{Action, Outcome, Record};
 
 /// List what was done to the stage, newest first
 ///
@@ -70,15 +70,14 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
         true => Some(commands(&session, &contract, &ledger, args.record).await?),
         false => None,
     };
-    let mut text = String::new();
-    match &cli {
-        Some(cli) => text = script(cli, stage),
-        None => {
-            for record in &records {
-                let _ = writeln!(text, "{}", line(record, pruned.contains(&record.number)));
-            }
-        }
-    }
+    let text = match &cli {
+        Some(cli) => script(cli, stage),
+        None => history::text(&records, &pruned, jiff::Timestamp::now()),
+    };
+    let versions = records.iter().map(|record| record.release.version.to_string()).collect();
+    let newest = records.first().map(|record| &record.release.functions);
+    let functions = newest.into_iter().flatten().map(|(key, _)| key.to_string()).collect();
+    completion::remember(context, stage.as_str(), completion::Seen { versions, functions });
     let body = HistoryBody { stage: stage.to_string(), records, pruned, problems, cli };
     context.report.show(&body.document(), &text);
     Ok(())
@@ -118,33 +117,5 @@ fn script(cli: &CliBody, stage: &StageName) -> String {
     format!(
         "# moves stage {stage} from {from} to {version} (record {record}); only while it serves {from}\n{}\n",
         commands.join("\n")
-    )
-}
-
-fn line(record: &Record, pruned: bool) -> String {
-    let action = match record.action {
-        Action::Release => "release",
-        Action::Redeploy => "redeploy",
-        Action::Rollback => "rollback",
-        Action::Promote => "promote",
-    };
-    let outcome = match record.outcome {
-        Outcome::Live if pruned => "pruned".to_owned(),
-        outcome => outcome.to_string(),
-    };
-    let release = &record.release;
-    let git = release.git.as_ref().map(|git| {
-        let commit = git.commit.get(..8).unwrap_or(&git.commit);
-        format!(" {commit}{}", if git.dirty { "+" } else { "" })
-    });
-    let from = release.promoted_from.as_ref().map(|stage| format!(" from {stage}"));
-    format!(
-        "{:>4}  {}  {action:<9} {outcome:<14} {:<16}{}{} by {}",
-        record.number,
-        record.at,
-        release.version,
-        git.unwrap_or_default(),
-        from.unwrap_or_default(),
-        record.who.run_url.as_deref().unwrap_or(&record.who.arn),
     )
 }

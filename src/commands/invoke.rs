@@ -4,6 +4,7 @@ use std::io::Read as _;
 
 use serde_json::Value;
 
+use super::completion;
 use super::context::{Context, version};
 use crate::documents::{Body as _, InvokeBody};
 use crate::engine::ledger::Ledger;
@@ -23,12 +24,13 @@ use crate::release::record::Release;
 )]
 pub(crate) struct Args {
     /// The function's key or full name
+    #[arg(add = completion::functions())]
     pub(super) function: String,
     /// The payload: JSON, @FILE, or - for standard input
     #[arg(long, short, value_name = "JSON", default_value = "{}")]
     pub(super) payload: String,
     /// Invoke the version of this release in the ledger; by default the live version
-    #[arg(long, value_name = "V")]
+    #[arg(long, value_name = "V", add = completion::versions())]
     pub(super) release: Option<String>,
     /// Also print the last 4 KB of its log, on stderr
     #[arg(long)]

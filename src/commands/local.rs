@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use crate::artifact::python_tools::PythonTools;
-use crate::documents::{Body as _, LocalDownBody, LocalUpBody};
+use crate::documents::{Body as _, LocalDownBody, LocalStatusBody, LocalUpBody};
 use crate::error::{Error, ErrorId, Result};
 use crate::local::{self, LocalConfig};
 use crate::project::session::not_running;
@@ -15,6 +15,9 @@ pub(crate) enum Verb {
     /// Stop the local stage and delete its content
     #[command(after_help = "Example:\n  deployctl local down")]
     Down,
+    /// Say whether the local stage runs, and where
+    #[command(after_help = "Example:\n  deployctl local status")]
+    Status,
     /// Print shell exports with which the AWS CLI, Terraform and the SDKs use the local stage
     #[command(after_help = "Example:\n  eval \"$(deployctl local env)\" && aws apigateway get-rest-apis")]
     Env,
@@ -49,6 +52,16 @@ pub(super) async fn run(context: &Context, verb: &Verb) -> Result<()> {
             let stopped = local::down(&settings.root, &context.events).await?;
             let text = if stopped { "is stopped, and its content is deleted" } else { "was not running" };
             context.report.show(&LocalDownBody { stopped }.document(), &format!("the local stage {text}\n"));
+        }
+        Verb::Status => {
+            let stage = local::find(&settings.root, &config, &context.events).await?;
+            let text = match &stage {
+                Some(stage) => format!("the local stage answers at {}\n", stage.endpoint),
+                None => "the local stage is not running\n".to_owned(),
+            };
+            let endpoint = stage.map(|stage| stage.endpoint);
+            let body = LocalStatusBody { running: endpoint.is_some(), endpoint };
+            context.report.show(&body.document(), &text);
         }
         Verb::Env => {
             let stage = local::find(&settings.root, &config, &context.events)

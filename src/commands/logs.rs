@@ -1,11 +1,12 @@
 //! `deployctl logs`: the logs of all functions in one stream, in order of time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
+use super::completion;
 use super::context::{Context, version};
 use super::invoke::{named, released};
 use crate::aws::logs::{Line, Reading};
@@ -22,21 +23,38 @@ use crate::release::model::{FunctionKey, FunctionName, FunctionVersion};
 /// Reads CloudWatch Logs. With --follow it continues until Ctrl-C, and then exits with 0.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  deployctl logs --since 1h\n  deployctl logs --follow --function users_get\n  deployctl logs --release 1.4.2 --output json | jq -r .message"
+    after_help = "Examples:\n  deployctl logs --since 1h --filter error\n  deployctl logs -n 50\n  deployctl logs --follow --function users_get\n  deployctl logs --release 1.4.2 --output json | jq -r .message"
 )]
 pub(crate) struct Args {
     /// Continue with new lines, until Ctrl-C
     #[arg(long, short)]
     pub(super) follow: bool,
     /// Only this function, by key or full name (may be given several times)
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", add = completion::functions())]
     pub(super) function: Vec<String>,
     /// Show lines since then: a duration such as 10m, 2h or 1d, or a time such as 2026-11-25T16:00:00Z
     #[arg(long, value_name = "TIME", default_value = "10m")]
     pub(super) since: String,
     /// Only lines of the function versions of this release in the ledger
-    #[arg(long, value_name = "V")]
+    #[arg(long, value_name = "V", add = completion::versions())]
     pub(super) release: Option<String>,
+    /// Only the last N lines; with --follow, of those before it starts
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(super) lines: Option<usize>,
+    /// Only lines that contain this text
+    #[arg(long, value_name = "TEXT")]
+    pub(super) filter: Option<String>,
+    /// Also the lines that Lambda itself writes: INIT_START, START, END and REPORT. Those of a failure are always
+    /// shown
+    #[arg(long)]
+    pub(super) platform: bool,
+}
+
+impl Args {
+    fn selects(&self, line: &Line) -> bool {
+        let is_wanted = self.filter.as_ref().is_none_or(|text| line.message.contains(text.as_str()));
+        is_wanted && (self.platform || !line.is_of_lambda())
+    }
 }
 
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -61,7 +79,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
             versions = Some(functions.iter().filter_map(version).collect());
         }
         let groups = groups(&session, functions, versions).await?;
-        show(context, &session, &groups, since.as_millisecond(), args.follow).await
+        show(context, &session, &groups, since.as_millisecond(), args).await
     };
     let result = tokio::select! {
         result = read => result,
@@ -120,7 +138,9 @@ impl Groups {
 }
 
 /// Shows the lines since `from`, and with `follow` new lines.
-async fn show(context: &Context, session: &Session, groups: &Groups, from: i64, follow: bool) -> Result<()> {
+async fn show(context: &Context, session: &Session, groups: &Groups, from: i64, args: &Args) -> Result<()> {
+    let follow = args.follow;
+    let mut last = args.lines.map(|lines| (lines, VecDeque::new()));
     let mut shown = ShownLines::default();
     let mut from = from;
     loop {
@@ -139,9 +159,21 @@ async fn show(context: &Context, session: &Session, groups: &Groups, from: i64, 
             if follow && !shown.is_new(&mut counts, group, &line) {
                 continue;
             }
-            let Some(owner) = groups.owner(group, &line) else { continue };
+            let Some(owner) = groups.owner(group, &line).filter(|_| args.selects(&line)) else { continue };
+            if let Some((lines, kept)) = &mut last {
+                kept.push_back((owner, line));
+                if kept.len() > *lines {
+                    kept.pop_front();
+                }
+                continue;
+            }
             if !print_line(context, session, groups, owner, line) {
                 // stdout is closed, for example by `| head`.
+                return Ok(());
+            }
+        }
+        for (owner, line) in last.take().map(|(_, kept)| kept).unwrap_or_default() {
+            if !print_line(context, session, groups, owner, line) {
                 return Ok(());
             }
         }

@@ -3,6 +3,7 @@
 mod bootstrap;
 mod build;
 mod cli;
+mod completion;
 mod completions;
 mod confirm;
 mod conformance;
@@ -11,6 +12,7 @@ mod destroy;
 mod diff;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+mod help;
 mod history;
 pub(crate) mod init;
 mod invoke;
@@ -21,6 +23,7 @@ mod plan;
 mod promote;
 mod prune;
 mod redeploy;
+mod redeploy_by_id;
 mod release;
 mod rollback;
 pub(crate) mod schema;
@@ -28,10 +31,13 @@ mod signals;
 mod status;
 mod terraform;
 mod unlock;
+mod url;
+mod validate;
+mod version;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use tokio_util::sync::CancellationToken;
 
 use self::cli::{Cli, Global, Verb};
@@ -45,7 +51,10 @@ use crate::project::settings::Overrides;
 /// The program: reads the command line, runs the command, and returns its exit code.
 pub(crate) fn main() -> ExitCode {
     crate::platform::proxy::unify();
-    let cli = match Cli::try_parse() {
+    // The shell asks for completions by a variable. Then this call prints them, and does not return.
+    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
+    let parsed = help::grouped(Cli::command()).try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(crate::output::usage(&error)),
     };
@@ -93,6 +102,18 @@ async fn run_verb(verb: Verb, context: &Context) -> u8 {
     match verb {
         Verb::Release(args) => document(context, "release", release::run(context, &args)).await,
         Verb::Build(args) => plain(context, "build", build::run(context, &args).await),
+        Verb::Redeploy(args) if args.rest_api_id.is_some() => {
+            match Box::pin(redeploy_by_id::run(context, &args)).await {
+                Ok(found) => document(context, "redeploy", std::future::ready(Ok(found))).await,
+                // There is no project, and so no stage of one.
+                Err(error) => {
+                    let mut document = Document::new("redeploy", "");
+                    document.stage = None;
+                    document.fail(&error);
+                    context.report.finish(&document, Some(&error))
+                }
+            }
+        }
         Verb::Redeploy(args) => document(context, "redeploy", redeploy::run(context, &args)).await,
         Verb::Rollback(args) => document(context, "rollback", rollback::run(context, &args)).await,
         Verb::Promote(args) => document(context, "promote", promote::run(context, &args)).await,
@@ -114,6 +135,8 @@ async fn run_verb(verb: Verb, context: &Context) -> u8 {
             let differs = Box::pin(diff::run(context, &args)).await;
             changed(context, "diff", args.exit_code, differs)
         }
+        Verb::Url(_) => interruptible(context, "url", url::run(context)).await,
+        Verb::Validate(_) => plain(context, "validate", Box::pin(validate::run(context)).await),
         Verb::Output(args) => interruptible(context, "output", output::run(context, &args)).await,
         Verb::Terraform(args) => match Box::pin(terraform::run(context, &args)).await {
             Ok(code) => code,
@@ -137,9 +160,7 @@ async fn run_verb(verb: Verb, context: &Context) -> u8 {
         Verb::Invoke(args) => coded(context, "invoke", Box::pin(invoke::run(context, &args)).await),
         Verb::Explain(args) => plain(context, "explain", explain::run(context, &args)),
         Verb::Schema(args) => plain(context, "schema", schema::run(context, &args)),
-        Verb::Completions(args) => {
-            plain(context, "completions", completions::run(context, Cli::command(), &args))
-        }
+        Verb::Completions(args) => plain(context, "completions", completions::run(context, &args)),
         Verb::Man(args) => plain(context, "man", completions::man(context, Cli::command(), &args)),
         Verb::Local(verb) => plain(context, "local", local::run(context, &verb).await),
     }
@@ -175,6 +196,11 @@ async fn document(
         }
     };
     document.steps = context.events.times();
+    if let Some(stage) = document.stage.as_deref().filter(|_| error.is_none()) {
+        let versions = document.version.iter().chain(&document.previous).cloned().collect();
+        let functions = document.functions.keys().cloned().collect();
+        completion::remember(context, stage, completion::Seen { versions, functions });
+    }
     let code = context.report.finish(&document, error.as_ref());
     let parts = [Some(command), document.version.as_deref(), document.stage.as_deref()];
     context.write_timings(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "), code);

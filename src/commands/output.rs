@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use futures::future::try_join_all;
 use serde_json::{Map, Value};
 
+use super::completion;
 use super::context::Context;
 use crate::error::{Error, ErrorId, Result};
 use crate::project::session::Session;
@@ -17,7 +18,7 @@ use crate::terraform::{Output, Outputs};
 )]
 pub(crate) struct Args {
     /// Only the outputs of this layer
-    #[arg(long, value_name = "LAYER")]
+    #[arg(long, value_name = "LAYER", add = completion::layers())]
     pub(super) layer: Option<String>,
     /// Also print sensitive values; without it, NAME must not be a sensitive output
     #[arg(long)]

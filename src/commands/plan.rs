@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::context::{Context, version};
+use super::context::Context;
+use super::version::resolve;
 use crate::delivery::layers::{self, LayerPlan};
 use crate::delivery::plan::{DeliveryPlan, plan_release};
 use crate::documents::result::Freshness as Word;
@@ -24,10 +25,13 @@ use crate::terraform::messages::Diagnostic;
 /// Print what a release would do, including Terraform; change nothing
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  deployctl plan --version 1.4.2 --stage dev\n  deployctl plan --exit-code --markdown > comment.md"
+    after_help = "Examples:\n  deployctl plan 1.4.2 --stage dev\n  deployctl plan --exit-code --markdown > comment.md"
 )]
 pub(crate) struct Args {
-    /// The version to plan for; by default the next release, whose version is "unreleased"
+    /// The version to plan for, or `auto`; by default the next release, whose version is "unreleased"
+    #[arg(value_name = "VERSION", conflicts_with = "version")]
+    pub(super) positional: Option<String>,
+    /// The same as VERSION
     #[arg(long, value_name = "V")]
     pub(super) version: Option<String>,
     /// Exit with 3 if a release would change something
@@ -55,7 +59,10 @@ impl Args {
 
 /// Returns whether a release would change anything.
 pub(super) async fn run(context: &Context, args: &Args) -> Result<bool> {
-    let asked = args.version.as_deref().map(version).transpose()?;
+    let asked = match args.positional.as_deref().or(args.version.as_deref()) {
+        Some(text) => Some(resolve(context, text).await?),
+        None => None,
+    };
     let session = context.session().await?;
     let planned = plan_release(&session, asked).await?;
     let changes = planned.changes();
@@ -81,7 +88,7 @@ fn document(session: &Session, plan: DeliveryPlan) -> Plan {
     let changes = plan.changes();
     let DeliveryPlan { version, layers, release, to_confirm, digest } = plan;
     let release = release.as_ref();
-    let layers = layers.into_iter().map(|layers::PlannedLayer { name: layer, plan, warnings }| {
+    let layers = layers.into_iter().map(|layers::PlannedLayer { name: layer, plan, warnings, .. }| {
         let warnings = warnings.into_iter().map(warning).collect();
         match plan {
             LayerPlan::NoChanges => PlannedLayer::NoChanges { layer, warnings },
@@ -123,6 +130,7 @@ fn document(session: &Session, plan: DeliveryPlan) -> Plan {
         functions,
         architectures,
         variables: release.map(|release| release.plan.variables.clone()).unwrap_or_default(),
+        not_atomic: release.map(|release| release.plan.not_atomic()).unwrap_or_default(),
         api,
         to_confirm: to_confirm.iter().map(|one| one.address.clone()).collect(),
         digest: digest.to_string(),
@@ -130,7 +138,7 @@ fn document(session: &Session, plan: DeliveryPlan) -> Plan {
     .whole()
 }
 
-fn warning(diagnostic: Diagnostic) -> PlannedWarning {
+pub(super) fn warning(diagnostic: Diagnostic) -> PlannedWarning {
     let Diagnostic { summary, detail, address, range, .. } = diagnostic;
     let line = range.as_ref().map(|range| range.start.line);
     PlannedWarning { summary, detail, address, file: range.map(|range| range.filename), line }

@@ -2,33 +2,33 @@
 
 use futures::FutureExt as _;
 
+use super::completion;
 use super::confirm;
-use super::context::{Context, LeaseArgs, version};
+use super::context::{Context, LeaseArgs};
 use super::release::document;
+use super::version::RequiredVersion;
 use crate::artifact::digest::{NotSha256, Sha256};
 use crate::delivery::approval::Consent;
-use crate::delivery::pipeline::run_release;
+use crate::delivery::pipeline::{ReleaseOptions, run_release};
 use crate::delivery::promotion::Promotion;
 use crate::delivery::source::Source;
 use crate::documents::result::Document;
 use crate::error::{Error, ErrorId, Result};
-use crate::platform::variables;
 use crate::project::session::{Access, Session};
 use crate::project::settings::Overrides;
 use crate::release::promotable::ExpectedHashes;
 
 /// Release on another stage the same zips, compared by hash, without a build
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  deployctl promote --version 1.4.2 --from dev --to prd")]
+#[command(after_help = "Example:\n  deployctl promote 1.4.2 --from dev --to prd")]
 pub(crate) struct Args {
-    /// The version; it must have been live on the source stage
-    #[arg(long, env = variables::VERSION, value_name = "V")]
-    pub(super) version: String,
+    #[command(flatten)]
+    pub(super) version: RequiredVersion,
     /// The source stage
-    #[arg(long, value_name = "STAGE")]
+    #[arg(long, value_name = "STAGE", add = completion::stages())]
     pub(super) from: String,
     /// The target stage
-    #[arg(long, value_name = "STAGE", conflicts_with = "stage")]
+    #[arg(long, value_name = "STAGE", conflicts_with = "stage", add = completion::stages())]
     pub(super) to: String,
     /// The sha256 that a zip must have, in hex, by the name of its artifact; without a name if there is one artifact
     /// (may be given several times)
@@ -40,6 +40,10 @@ pub(crate) struct Args {
     /// Deploy also if exactly this release is live: version, bytes, configuration and API
     #[arg(long)]
     pub(super) force: bool,
+    /// Send new code also to functions that the live deployment calls without a version: callers get it before
+    /// the switch
+    #[arg(long)]
+    pub(super) not_atomic: bool,
     #[command(flatten)]
     pub(super) lease: LeaseArgs,
 }
@@ -55,7 +59,7 @@ impl Args {
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let from = args.from.as_str();
-    let version = version(&args.version)?;
+    let version = args.version.resolve(context).await?;
     let source = context.settings_of(from)?;
     let target = context.settings()?;
     let artifacts: Vec<&str> = target.artifacts.iter().map(|it| it.recipe.name.as_str()).collect();
@@ -76,7 +80,8 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let source = Source::Promote(Box::new(context.until_interrupted(find).await?));
     let ask = |listed| confirm::destructions(context, &session.settings.stage.name, listed).boxed_local();
     let consent = Consent { approved: None, ask: &ask };
-    let delivered = run_release(&session, &version, &source, &consent, args.force).await?;
+    let options = ReleaseOptions { force: args.force, not_atomic: args.not_atomic };
+    let delivered = run_release(&session, &version, &source, &consent, options).await?;
     Ok(document("promote", &session, delivered))
 }
 

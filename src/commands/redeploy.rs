@@ -8,12 +8,35 @@ use crate::error::Result;
 use crate::output::Document;
 
 /// Create a new API deployment for the current release; functions and variables stay the same
+///
+/// With --rest-api-id and --stage-name it needs no project, only credentials: it creates a deployment of that API,
+/// moves the stage to it, and shows what changed for callers. Nothing is checked or recorded.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  deployctl redeploy --if-stale --stage dev")]
+#[command(
+    after_help = "Examples:\n  deployctl redeploy --if-stale --stage dev\n  deployctl redeploy --rest-api-id a1b2c3 --stage-name dev\n  deployctl redeploy --rest-api-id a1b2c3 --stage-name dev --deployment d4e5f6"
+)]
 pub(crate) struct Args {
     /// Only if the API has changed since it was deployed
     #[arg(long)]
     pub(super) if_stale: bool,
+    /// Without a project: the id of the REST API
+    #[arg(long, value_name = "ID", requires = "stage_name", conflicts_with_all = ["if_stale", "stage", "wait"])]
+    pub(super) rest_api_id: Option<String>,
+    /// Without a project: the name of the stage in API Gateway
+    #[arg(long, value_name = "NAME", requires = "rest_api_id")]
+    pub(super) stage_name: Option<String>,
+    /// Move the stage to this deployment of the API instead of a new one
+    #[arg(long, value_name = "ID", requires = "rest_api_id")]
+    pub(super) deployment: Option<String>,
+    /// Also on a stage that deployctl releases to
+    #[arg(long, requires = "rest_api_id")]
+    pub(super) force: bool,
+    /// The region of the API; by default that of the environment or of the profile
+    #[arg(long, requires = "rest_api_id")]
+    pub(super) region: Option<String>,
+    /// The AWS profile with the credentials; by default those of the environment
+    #[arg(long, requires = "rest_api_id")]
+    pub(super) profile: Option<String>,
     #[command(flatten)]
     pub(super) lease: LeaseArgs,
 }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use futures::FutureExt as _;
 
 use super::confirm;
-use super::context::{Context, LeaseArgs, version};
+use super::context::{Context, LeaseArgs};
+use super::version::RequiredVersion;
 use crate::artifact::digest::{NotSha256, Sha256};
 use crate::delivery::approval::Consent;
-use crate::delivery::pipeline::{Delivered, run_release};
+use crate::delivery::pipeline::{Delivered, ReleaseOptions, run_release};
 use crate::delivery::source::Source;
 use crate::documents::result::{Document, Outcome};
 use crate::error::{Error, ErrorId, Result};
@@ -18,11 +19,12 @@ use crate::project::settings::Overrides;
 
 /// Build, apply Terraform, upload, publish, deploy the API, and switch the stage to the new release
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  deployctl release --version 1.4.2 --stage dev")]
+#[command(
+    after_help = "Examples:\n  deployctl release 1.4.2 --stage dev\n  deployctl release --version auto --stage dev"
+)]
 pub(crate) struct Args {
-    /// The version: 1 to 64 letters, digits, '.', '-' and '_'
-    #[arg(long, env = variables::VERSION, value_name = "V")]
-    pub(super) version: String,
+    #[command(flatten)]
+    pub(super) version: RequiredVersion,
     /// Allow Terraform to destroy or replace this protected resource (may be given several times)
     #[arg(long, value_name = "ADDRESS")]
     pub(super) allow_destroy: Vec<String>,
@@ -32,6 +34,14 @@ pub(crate) struct Args {
     /// Deploy also if exactly this release is live: version, bytes, configuration and API
     #[arg(long)]
     pub(super) force: bool,
+    /// Publish the code that the functions run now, and build and upload nothing: the first release of a stage
+    /// whose live deployment calls functions without a version
+    #[arg(long, conflicts_with_all = ["artifacts", "approved_plan", "not_atomic"])]
+    pub(super) running_code: bool,
+    /// Send new code also to functions that the live deployment calls without a version: callers get it before
+    /// the switch
+    #[arg(long)]
+    pub(super) not_atomic: bool,
     /// Do exactly what the plan with this digest does, or change nothing. The digest is the consent to what the
     /// plan destroys or replaces; protected resources also need --allow-destroy
     #[arg(long, env = variables::APPROVED_PLAN, value_name = "DIGEST")]
@@ -52,12 +62,14 @@ impl Args {
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     // Invalid input is refused before anything is changed.
-    let version = version(&args.version)?;
+    let version = args.version.resolve(context).await?;
     let approved = args.approved_plan.as_deref().map_or(Ok(None), approved)?;
     let session = context.session().await?;
     let ask = |listed| confirm::destructions(context, &session.settings.stage.name, listed).boxed_local();
     let consent = Consent { approved, ask: &ask };
-    let delivered = run_release(&session, &version, &Source::Build, &consent, args.force).await?;
+    let source = if args.running_code { Source::Running } else { Source::Build };
+    let options = ReleaseOptions { force: args.force, not_atomic: args.not_atomic };
+    let delivered = run_release(&session, &version, &source, &consent, options).await?;
     Ok(document("release", &session, delivered))
 }
 

@@ -2,6 +2,7 @@
 
 use futures::try_join;
 
+use super::completion;
 use super::context::{Context, version};
 use crate::commands::context::LeaseArgs;
 use crate::documents::result::{Api, Freshness, Outcome};
@@ -20,12 +21,13 @@ use crate::release::state::StageState;
 
 /// Switch back to the previous release, or to an earlier one
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  deployctl rollback --stage prd\n  deployctl rollback --stage prd --to 1.4.1"
-)]
+#[command(after_help = "Examples:\n  deployctl rollback --stage prd\n  deployctl rollback --stage prd 1.4.1")]
 pub(crate) struct Args {
     /// The version to switch to; by default the newest earlier release that differs from the live one
-    #[arg(long, value_name = "V")]
+    #[arg(value_name = "VERSION", conflicts_with = "to", add = completion::versions())]
+    pub(super) version: Option<String>,
+    /// The same as VERSION
+    #[arg(long, value_name = "V", add = completion::versions())]
     pub(super) to: Option<String>,
     /// Switch at once, also to functions that Lambda made inactive and that fail until they are active again
     #[arg(long)]
@@ -35,7 +37,7 @@ pub(crate) struct Args {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
-    let to = args.to.as_deref().map(version).transpose()?;
+    let to = args.version.as_deref().or(args.to.as_deref()).map(version).transpose()?;
     let (session, contract) = context.session_of_released().await?;
     let aws_stage = session.aws_stage(&contract)?;
     let bucket = session.aws.bucket(&contract.artifact_bucket);

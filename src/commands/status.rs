@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::try_join;
 
 use super::context::Context;
-use crate::documents::result::{Api, Freshness};
+use crate::documents::result::{Api, Freshness, Since};
 use crate::engine::lease::{Lease, LeaseDocument, describe};
 use crate::engine::ledger::{Head, Ledger};
 use crate::engine::observe as stage;
@@ -19,7 +19,6 @@ use crate::project::session::Session;
 use crate::release::calls::Calls;
 use crate::release::drift;
 use crate::release::model::{DeploymentId, FunctionName};
-use crate::release::plan;
 use crate::release::state::Codes;
 
 /// Show what runs, whether it is stale, and which command holds the stage
@@ -112,12 +111,14 @@ async fn observe(session: &Session) -> Result<Document> {
                 .await
                 .map_err(|failure| stage::unreadable("the code of the functions", failure))
         };
-        let (stage, live, (lease, damaged, head), codes) =
-            try_join!(stage::stage(&aws_stage), stage::definition(&aws_stage), head, codes)?;
+        let aliases = stage::aliases(&aws_stage, &contract.functions);
+        let (stage, live, (lease, damaged, head), codes, aliases) =
+            try_join!(stage::stage(&aws_stage), stage::definition(&aws_stage), head, codes, aliases)?;
         let freshness = stage::freshness(&aws_stage, &ledger, &stage, head.current.as_ref(), &live).await?;
         let mut drift = drift::of_stage(&stage, head.current.as_ref());
+        drift.extend(drift::of_reach(&contract.functions, head.current.as_ref(), &aliases, &codes));
         drift.extend(code_drift(&ledger, &head, &lease, &codes).await?);
-        let calls = Calls::of(&live, &aws_stage.location(), plan::names(&contract.functions));
+        let calls = Calls::of(&live, &aws_stage.location(), &contract.functions);
         if damaged.is_some() {
             drift.push(format!("the lease is damaged; `deployctl unlock --stage {name}` replaces it"));
         }
@@ -130,6 +131,7 @@ async fn observe(session: &Session) -> Result<Document> {
     if let Some(record) = &current {
         document.describe(record);
         document.previous = record.before.pointer.release().map(|version| version.to_string());
+        document.since = record.release.is_served_by(&stage.pointer).then(|| Since::of(record));
     }
     document.version = stage.pointer.release().map(|version| version.to_string());
     document.api = Some(api(&contract.rest_api_id, &stage.pointer.deployment_id, freshness));

@@ -1,27 +1,32 @@
-//! `deployctl terraform <layer> -- <anything>`: Terraform itself, with the stage's state, variables and
+//! `deployctl terraform <layer> <anything>`: Terraform itself, with the stage's state, variables and
 //! environment.
 
 use std::ffi::OsString;
 
+use super::completion;
 use super::context::Context;
-use crate::error::Result;
+use crate::error::{Error, ErrorId, Result};
 use crate::project::driver::init_if_needed;
 use crate::terraform::variables::takes_values;
 use crate::terraform::{Outputs, Subcommand};
 
 /// Run any Terraform command in a layer, with the stage's state, variables and environment
 ///
+/// Options of deployctl come before Terraform's command; what follows it goes to Terraform.
 /// Terminal, output and exit code are Terraform's own, independent of --output. In a GitHub job, the values
 /// of sensitive outputs are masked in the log. The guard and the lease do not apply. A workspace that is
 /// selected here applies to `deployctl terraform` only, and only if the stage names none: releases use the
 /// workspace of the stage.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  deployctl terraform app --stage dev -- state list")]
+#[command(
+    after_help = "Examples:\n  deployctl terraform app plan\n  deployctl terraform app --stage dev state list"
+)]
 pub(crate) struct Args {
     /// The layer
+    #[arg(add = completion::layers())]
     pub(super) layer: String,
-    /// Terraform's arguments
-    #[arg(last = true, required = true)]
+    /// Terraform's command and its arguments; a `--` before them is allowed
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
     pub(super) args: Vec<std::ffi::OsString>,
 }
 
@@ -33,6 +38,12 @@ const PRINT_VALUES: [&str; 4] = ["console", "output", "show", "state"];
 
 /// Returns Terraform's exit code.
 pub(super) async fn run(context: &Context, args: &Args) -> Result<u8> {
+    if args.args.iter().any(|arg| arg == "--stage" || arg.to_string_lossy().starts_with("--stage=")) {
+        return Err(Error::usage(ErrorId::Usage, "--stage is no option of Terraform").hint(format!(
+            "nothing was run; options of deployctl come first: `deployctl terraform {} --stage <NAME> …`",
+            args.layer
+        )));
+    }
     let session = context.session().await?;
     let layer = session.settings.layer(&args.layer)?;
     if takes_values(&args.args) {

@@ -12,7 +12,7 @@ use crate::artifact::digest::Sha256;
 use crate::engine::observe::Freshness;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::release::definition::canonical_digest;
-use crate::release::plan::Work;
+use crate::release::plan::{Target, Work};
 use crate::terraform::plan::{Action, Plan};
 
 /// A resource that a release would destroy or replace.
@@ -159,10 +159,12 @@ pub(super) fn digest(
                     Work::Publish(_) => json!("publish"),
                     Work::Keep(version) => json!({ "keep": version }),
                 };
-                (
-                    key.as_str(),
-                    json!({ "name": step.target.name, "artifact": step.target.artifact, "work": work }),
-                )
+                let Target { name, artifact, alias, latest } = &step.target;
+                let mut planned = json!({ "name": name, "artifact": artifact, "work": work });
+                if alias.is_some() || *latest {
+                    planned["reach"] = json!([alias, latest]);
+                }
+                (key.as_str(), planned)
             })
             .collect();
         let (state, lines) = match &release.freshness {

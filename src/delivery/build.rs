@@ -8,7 +8,7 @@ use futures::try_join;
 use super::git;
 use super::store_error::store_error;
 use crate::artifact::python_tools::PythonTools;
-use crate::artifact::{self, Artifact};
+use crate::artifact::{self, Artifact, Contents};
 use crate::aws::s3::Bucket;
 use crate::engine::held::HeldStage;
 use crate::engine::observe::unreadable;
@@ -36,6 +36,12 @@ pub(super) async fn build(session: &Session) -> Result<Built> {
     };
     let both = async { try_join!(build, async { Ok(git::head(session).await) }) };
     let (artifacts, git) = events.step("build", both).await?;
+    if let Some(git) = git.as_ref().filter(|git| git.dirty) {
+        events.warn(format!(
+            "the work tree has changes that commit {} does not have; the record says so",
+            git.commit.get(..12).unwrap_or(&git.commit)
+        ));
+    }
     Ok(Built { artifacts, git })
 }
 
@@ -48,7 +54,8 @@ pub(super) async fn announce_uploaded(
     held: &HeldStage<'_, Bucket>,
     version: &Version,
 ) -> Result<()> {
-    let Some(key) = session.settings.artifacts.first().map(|artifact| artifact.key(version)) else {
+    let zips = session.settings.artifacts.iter().filter(|artifact| !artifact.is_image());
+    let Some(key) = zips.map(|artifact| artifact.key(version)).next() else {
         return Ok(());
     };
     let uploaded = held.store.has(&key).await;
@@ -63,7 +70,12 @@ pub(super) async fn announce_uploaded(
     Ok(())
 }
 
-/// Uploads each zip under its key for `version`. Another zip with that key is replaced if nothing refers to
+/// What is in the artifacts, by name.
+pub(super) fn contents(built: &Built) -> BTreeMap<String, Contents> {
+    built.artifacts.iter().map(|artifact| (artifact.name.clone(), artifact.contents.clone())).collect()
+}
+
+/// Uploads each zip under its key for `version`. Images are in their registry already. Another zip with that key is replaced if nothing refers to
 /// it: it belongs to a release that failed before it was prepared.
 pub(super) async fn upload(
     session: &Session,
@@ -73,6 +85,9 @@ pub(super) async fn upload(
 ) -> Result<BTreeMap<String, ArtifactRecord>> {
     let uploads =
         built.artifacts.iter().zip(&session.settings.artifacts).map(|(artifact, settings)| async move {
+            if settings.is_image() {
+                return Ok((settings.recipe.name.clone(), record(settings, version, artifact)));
+            }
             let key = settings.key(version);
             let uploaded = upload_or_replace(session, held, (version, &key), artifact).await?;
             let record =
@@ -92,6 +107,7 @@ pub(super) fn record(settings: &ArtifactSettings, version: &Version, artifact: &
         sha256: artifact.sha256,
         size: artifact.size,
         architecture: Some(settings.recipe.architecture),
+        image: settings.is_image(),
     }
 }
 

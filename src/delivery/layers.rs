@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
+use std::path::PathBuf;
 
 use futures::future::{join_all, try_join_all};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -12,10 +13,12 @@ use tokio::sync::Semaphore;
 use super::approval::{self, Consented, Destruction};
 use super::existing;
 use crate::error::{Error, ErrorId, Result};
+use crate::project::contract::Contract;
 use crate::project::driver::init_if_needed;
 use crate::project::session::Session;
 use crate::project::settings::ArtifactBucket;
 use crate::terraform::failure::{Failure, Reason};
+use crate::terraform::guard::GuardSettings;
 use crate::terraform::messages::Diagnostic;
 use crate::terraform::plan::Plan;
 use crate::terraform::{Driver, Layer, PlanMode, PlanOptions, PlanOutcome, guard, layers, render};
@@ -24,6 +27,7 @@ use crate::terraform::{Driver, Layer, PlanMode, PlanOptions, PlanOutcome, guard,
 #[derive(Debug)]
 pub(crate) struct PlannedLayer {
     pub(crate) name: String,
+    pub(crate) dir: PathBuf,
     pub(crate) plan: LayerPlan,
     /// What Terraform warned of, failed `check` blocks included.
     pub(crate) warnings: Vec<Diagnostic>,
@@ -52,6 +56,7 @@ pub(crate) struct PlannedLayers {
 pub(crate) struct Infrastructure<'a> {
     session: &'a Session,
     driver: Driver,
+    guard: GuardSettings,
     /// In dependency order; the layers of one wave do not depend on each other.
     pub(crate) waves: Vec<Vec<&'a Layer>>,
     /// A plan needs a core for seconds, so no more of them run at the same time.
@@ -121,7 +126,16 @@ impl<'a> Infrastructure<'a> {
             driver.require_saved_state(layer)?;
         }
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Ok(Self { session, driver, waves, planning: Semaphore::new(cores) })
+        let guard = session.settings.guard.clone();
+        Ok(Self { session, driver, guard, waves, planning: Semaphore::new(cores) })
+    }
+
+    /// Refuses plans that move aliases, if the contract of the last apply names some.
+    #[must_use]
+    pub(crate) fn guarding_aliases_of(mut self, contract: Option<&Contract>) -> Self {
+        let mut functions = contract.into_iter().flat_map(|contract| contract.functions.values());
+        self.guard.owns_aliases = functions.any(|target| target.alias.is_some());
+        self
     }
 
     /// The number of waves up to the one that creates the artifact bucket; 0 if no layer creates it.
@@ -269,7 +283,7 @@ impl<'a> Infrastructure<'a> {
     /// Refuses changes that a release does not apply.
     fn check(&self, outcome: &PlanOutcome) -> Result<()> {
         match outcome {
-            PlanOutcome::Changes(planned) => Ok(guard::check(&planned.plan, &self.session.settings.guard)?),
+            PlanOutcome::Changes(planned) => Ok(guard::check(&planned.plan, &self.guard)?),
             PlanOutcome::NoChanges { .. } => Ok(()),
         }
     }
@@ -277,7 +291,7 @@ impl<'a> Infrastructure<'a> {
     /// The destructions of a plan that somebody must consent to.
     fn to_confirm(&self, layer: &str, outcome: &PlanOutcome) -> Vec<Destruction> {
         let PlanOutcome::Changes(planned) = outcome else { return Vec::new() };
-        guard::to_confirm(&planned.plan, &self.session.settings.guard)
+        guard::to_confirm(&planned.plan, &self.guard)
             .map(|change| Destruction {
                 layer: layer.to_owned(),
                 address: change.address.clone(),
@@ -324,7 +338,7 @@ impl<'a> Infrastructure<'a> {
                 Some(Early::NotYet(missing)) => (LayerPlan::NotYet(missing), Vec::new()),
                 Some(Early::Failed(_)) | None => (LayerPlan::NotYet(changing), Vec::new()),
             };
-            planned.push(PlannedLayer { name: layer.name.clone(), plan, warnings });
+            planned.push(PlannedLayer { name: layer.name.clone(), dir: layer.dir.clone(), plan, warnings });
         }
         Ok(PlannedLayers { layers: planned, actions, to_confirm })
     }

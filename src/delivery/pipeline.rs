@@ -12,10 +12,20 @@ use crate::engine::held::HeldStage;
 use crate::engine::operations::{Origin, Released};
 use crate::engine::ports::Store as _;
 use crate::error::{Error, ErrorId, Kind, Result};
+use crate::project::contract::Contract;
 use crate::project::session::Session;
 use crate::project::settings::ArtifactBucket;
 use crate::release::model::Version;
 use crate::release::plan::Desired;
+
+/// What a release does only if it is asked to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ReleaseOptions {
+    /// Deploy also if exactly this release is live.
+    pub(crate) force: bool,
+    /// Send new code to functions that the live deployment calls without a version.
+    pub(crate) not_atomic: bool,
+}
 
 #[derive(Debug)]
 pub(crate) struct Delivered {
@@ -26,7 +36,7 @@ pub(crate) struct Delivered {
 
 /// Releases `version` from `source`: plan the layers and build the artifacts concurrently, upload, apply the layers,
 /// and then the release itself.
-/// With `force`, also if exactly this release is live.
+/// `options` say what it does although it would not without them.
 ///
 /// # Errors
 /// Those of each step. The hint says what is live.
@@ -35,12 +45,12 @@ pub(crate) async fn run_release(
     version: &Version,
     source: &Source,
     consent: &Consent<'_>,
-    force: bool,
+    options: ReleaseOptions,
 ) -> Result<Delivered> {
     // Before the driver, which needs a read of the state: this is one.
-    let known_bucket = known_bucket(session).await?;
+    let (known_bucket, known_contract) = known_bucket(session).await?;
     let driver = session.driver_for(Some(version)).await?;
-    let infrastructure = Infrastructure::new(session, driver)?;
+    let infrastructure = Infrastructure::new(session, driver)?.guarding_aliases_of(known_contract.as_ref());
     let command = format!("{} {version}", source.command());
     let stage_context = session.stage_context()?;
 
@@ -58,7 +68,7 @@ pub(crate) async fn run_release(
             .during(async |held| {
                 let stored = artifacts.store(session, held, version).await?;
                 infrastructure.apply(&mut progress, all(), &consented).await?;
-                release_stored(session, held, version, stored, force).await
+                release_stored(session, held, version, stored, options).await
             })
             .await;
     };
@@ -70,7 +80,7 @@ pub(crate) async fn run_release(
         // A plan that fails stops the release before anything is uploaded.
         let stored = artifacts.store(session, held, version).await?;
         infrastructure.apply(&mut progress, all(), &consented).await?;
-        release_stored(session, held, version, stored, force).await
+        release_stored(session, held, version, stored, options).await
     })
     .await
 }
@@ -107,17 +117,20 @@ async fn release_stored(
     held: &HeldStage<'_, Bucket>,
     version: &Version,
     stored: Stored,
-    force: bool,
+    options: ReleaseOptions,
 ) -> Result<Delivered> {
     let contract = session.contract_of_release().await?;
     session.require_one_bucket(&contract, held.store.name())?;
     stage_variables::must_be_in_contract(&session.settings, &contract)?;
     let aws_stage = session.aws_stage(&contract)?;
-    let Stored { artifacts, git, promoted_from } = stored;
+    let Stored { artifacts, contents, running_code, git, promoted_from } = stored;
     let (functions, variables) = (contract.functions.clone(), contract.variables.clone());
-    let desired = Desired { version: version.clone(), artifacts, functions, variables };
+    let version = version.clone();
+    let desired = Desired { version, artifacts, functions, variables, contents, running_code };
     let api = (contract.rest_api_id.as_str(), contract.stage_name.as_str());
-    let released = held.release(&aws_stage, desired, Origin { git, promoted_from, api, force }).await?;
+    let ReleaseOptions { force, not_atomic } = options;
+    let origin = Origin { git, promoted_from, api, force, not_atomic };
+    let released = held.release(&aws_stage, desired, origin).await?;
     session.write_promotion_source(&contract.artifact_bucket).await;
     Ok(Delivered { released, url: session.url(&contract) })
 }
@@ -150,18 +163,18 @@ async fn run_both<A, B>(
     }
 }
 
-/// The artifact bucket, if the stage has one.
-async fn known_bucket(session: &Session) -> Result<Option<Bucket>> {
+/// The artifact bucket, if the stage has one, and the contract of the last apply.
+async fn known_bucket(session: &Session) -> Result<(Option<Bucket>, Option<Contract>)> {
     let (bucket, contract) = futures::join!(session.artifact_bucket(), session.applied_contract());
     match (bucket, contract) {
         // An invalid contract was never released with. Applying the corrected layer repairs it, so this must
         // not fail here.
-        (Err(error), _) if error.id.is_contract() => Ok(None),
+        (Err(error), _) if error.id.is_contract() => Ok((None, None)),
         (Ok(Some(bucket)), Ok(Some(contract))) => {
             session.require_one_bucket(&contract, bucket.name())?;
-            Ok(Some(bucket))
+            Ok((Some(bucket), Some(contract)))
         }
-        (bucket, _) => bucket,
+        (bucket, contract) => Ok((bucket?, contract.ok().flatten())),
     }
 }
 

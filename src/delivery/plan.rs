@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::try_join;
 
 use super::approval::{self, Destruction};
-use super::build::{Built, build, record};
+use super::build::{Built, build, contents, record};
 use super::layers::{Infrastructure, LayerPlan, PlannedLayer, PlannedLayers};
 use super::stage_variables;
 use crate::artifact::digest::Sha256;
@@ -63,7 +63,8 @@ pub(crate) async fn plan_release(session: &Session, version: Option<Version>) ->
         None => UNRELEASED.parse().map_err(|_| Error::bug("the placeholder version is not valid"))?,
     };
     let driver = session.driver_for(Some(&version)).await?;
-    let infrastructure = Infrastructure::new(session, driver)?;
+    let contract = applied.0.as_ref().map(|(contract, _)| contract);
+    let infrastructure = Infrastructure::new(session, driver)?.guarding_aliases_of(contract);
     let (layers, built) = try_join!(infrastructure.plan_all(), build(session))?;
     let output = &session.settings.contract;
     let is_applied =
@@ -138,7 +139,9 @@ async fn functions_and_api(
         .map(|(artifact, settings)| (artifact.name.clone(), record(settings, version, artifact)))
         .collect();
     let (functions, variables) = (contract.functions.clone(), contract.variables.clone());
-    let desired = Desired { version: version.clone(), artifacts, functions, variables };
+    let contents = contents(built);
+    let version = version.clone();
+    let desired = Desired { version, artifacts, functions, variables, contents, running_code: false };
     let checks = &session.settings.checks;
     let plan =
         observe::observe_and_plan(aws_stage, &desired, checks, ledger.head(), async |head, _| Ok(head));

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use futures::try_join;
 
-use super::build::{Built, announce_uploaded, build, upload};
+use super::build::{Built, announce_uploaded, build, contents, upload};
+use super::git;
 use super::promotion::{Promotion, VerifiedArtifact};
+use crate::artifact::Contents;
 use crate::aws::s3::Bucket;
 use crate::engine::held::HeldStage;
 use crate::engine::observe::unreadable;
@@ -22,6 +24,8 @@ use crate::release::record::Git;
 pub(crate) enum Source {
     /// The project's source.
     Build,
+    /// The functions as they run.
+    Running,
     /// A release of another stage.
     Promote(Box<Promotion>),
 }
@@ -29,12 +33,17 @@ pub(crate) enum Source {
 /// Artifacts that are ready to be stored.
 pub(super) enum Artifacts<'a> {
     Built(Built),
+    Running(Option<Git>),
     Verified(&'a Promotion, Vec<VerifiedArtifact<'a>>),
 }
 
 /// Artifacts in the stage's bucket, and their origin.
 pub(super) struct Stored {
     pub(crate) artifacts: BTreeMap<String, ArtifactRecord>,
+    /// What is in them, as far as it is known here.
+    pub(crate) contents: BTreeMap<String, Contents>,
+    /// Whether the functions keep the code that they run.
+    pub(crate) running_code: bool,
     pub(crate) git: Option<Git>,
     pub(crate) promoted_from: Option<StageName>,
 }
@@ -43,7 +52,7 @@ impl Source {
     /// The name of the command that releases from this source.
     pub(super) fn command(&self) -> &'static str {
         match self {
-            Self::Build => "release",
+            Self::Build | Self::Running => "release",
             Self::Promote(_) => "promote",
         }
     }
@@ -60,7 +69,7 @@ impl Source {
                 Self::Build => {
                     unless_interrupted(&session.cancel, announce_uploaded(session, held, version)).await
                 }
-                Self::Promote(_) => Ok(()),
+                Self::Running | Self::Promote(_) => Ok(()),
             }
         };
         Ok(try_join!(announce, self.artifacts(session))?.1)
@@ -70,6 +79,7 @@ impl Source {
     pub(super) async fn artifacts(&self, session: &Session) -> Result<Artifacts<'_>> {
         match self {
             Self::Build => Ok(Artifacts::Built(build(session).await?)),
+            Self::Running => Ok(Artifacts::Running(git::head(session).await)),
             Self::Promote(promotion) => {
                 let verify = unless_interrupted(&session.cancel, promotion.verify(session));
                 Ok(Artifacts::Verified(
@@ -94,14 +104,23 @@ impl Artifacts<'_> {
         match self {
             Self::Built(built) => {
                 let artifacts = upload(session, held, version, built).await?;
-                Ok(Stored { artifacts, git: built.git.clone(), promoted_from: None })
+                let (contents, git) = (contents(built), built.git.clone());
+                Ok(Stored { artifacts, contents, running_code: false, git, promoted_from: None })
             }
+            Self::Running(git) => Ok(Stored {
+                artifacts: BTreeMap::new(),
+                contents: BTreeMap::new(),
+                running_code: true,
+                git: git.clone(),
+                promoted_from: None,
+            }),
             Self::Verified(promotion, verified) => {
                 let copy = promotion.copy(session, bucket, version, verified);
                 let copy = unless_interrupted(&session.cancel, copy);
                 let artifacts = session.events.step("copy artifacts", copy).await?;
                 let (git, from) = (promotion.release.git.clone(), promotion.from.clone());
-                Ok(Stored { artifacts, git, promoted_from: Some(from) })
+                let contents = BTreeMap::new();
+                Ok(Stored { artifacts, contents, running_code: false, git, promoted_from: Some(from) })
             }
         }
     }

@@ -7,7 +7,7 @@ use hcl_edit::expr::{Expression, ObjectKey};
 
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::contract::Contract;
-use crate::project::settings::{OutputName, Settings};
+use crate::project::settings::{FILE, OutputName, Settings};
 use crate::release::model::RELEASE_VARIABLE;
 use crate::terraform::source::{Found, Module, with_called};
 
@@ -26,17 +26,31 @@ pub(super) fn must_be_in_contract(settings: &Settings, contract: &Contract) -> R
         let is_function = |name: &str| contract.functions.keys().any(|key| key.as_str() == name);
         let own = own(&stage, is_function)?;
         let file = stage.file.path.strip_prefix(&settings.root).unwrap_or(&stage.file.path);
-        Some(refusal(&stage.address(), file, &settings.contract, &own, is_root))
+        let in_table = settings.contract_table.is_some();
+        Some(refusal(&stage.address(), file, (&settings.contract, in_table), &own, is_root))
     });
     refusals.next().map_or(Ok(()), Err)
 }
 
-fn refusal(stage: &str, file: &Path, output: &OutputName, own: &Own, is_root: bool) -> Error {
+fn refusal(
+    stage: &str,
+    file: &Path,
+    (output, in_table): (&OutputName, bool),
+    own: &Own,
+    is_root: bool,
+) -> Error {
     let message = format!(
         "refused: {stage} in {} sets stage variables ({}), and the contract has none: no release would set them",
         file.display(),
         own.names
     );
+    if in_table {
+        return Error::new(Kind::Terraform, ErrorId::ContractVariables, message).hint(format!(
+            "what is live is unchanged; make them outputs of layer {:?}, name these in [contract.variables] of \
+             {FILE}, and remove `variables` from the stage",
+            output.layer
+        ));
+    }
     let from_module = if is_root { "" } else { " (with values that the module returns)" };
     Error::new(Kind::Terraform, ErrorId::ContractVariables, message).hint(format!(
         "what is live is unchanged; write this line into the output {:?} of layer {:?}{from_module}, and remove \
@@ -115,8 +129,13 @@ mod tests {
     fn the_refusal_contains_the_line_to_write() {
         let own = Own { names: "table".into(), value: "{ table = \"one\" }".into() };
         let output = OutputName { layer: "app".into(), output: "deployctl".into() };
-        let error =
-            refusal("aws_api_gateway_stage.this", Path::new("terraform/app/api.tf"), &output, &own, true);
+        let error = refusal(
+            "aws_api_gateway_stage.this",
+            Path::new("terraform/app/api.tf"),
+            (&output, false),
+            &own,
+            true,
+        );
         assert_eq!((error.kind.exit_code(), error.id), (20, ErrorId::ContractVariables));
         assert!(error.message.contains("aws_api_gateway_stage.this in terraform/app/api.tf"), "{error}");
         let hint = error.hint.unwrap();

@@ -71,6 +71,9 @@ document!(UnlockBody, Unlock, "unlock");
 document!(DestroyBody, Destroy, "destroy");
 document!(LocalUpBody, LocalUp, "local up");
 document!(LocalDownBody, LocalDown, "local down");
+document!(LocalStatusBody, LocalStatus, "local status");
+document!(UrlBody, Url, "url");
+document!(ValidateBody, Validate, "validate");
 document!(ExplainedBody, Explained, "explain");
 document!(SchemasBody, Schemas, "schema");
 document!(ManBody, Man, "man");
@@ -112,6 +115,8 @@ pub(crate) struct PlanBody {
     pub(crate) architectures: BTreeMap<String, PlannedArchitecture>,
     /// The project's own stage variables that would change.
     pub(crate) variables: BTreeMap<String, Change<String>>,
+    /// What would not be moved in one call with the rest, one line each.
+    pub(crate) not_atomic: Vec<String>,
     /// Whether the API has changed; null before the first release.
     pub(crate) api: Option<PlannedApi>,
     /// The addresses of the resources that a release destroys or replaces only with consent.
@@ -338,6 +343,31 @@ pub(crate) enum Destroyed {
 pub(crate) struct LocalUpBody {
     /// The URL of the local AWS emulator.
     pub(crate) endpoint: String,
+}
+
+/// Whether the local stage runs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct LocalStatusBody {
+    /// Whether the local stage runs.
+    pub(crate) running: bool,
+    /// The URL of the local AWS emulator; null if it does not run.
+    pub(crate) endpoint: Option<String>,
+}
+
+/// The URL of a stage.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct UrlBody {
+    /// The stage in deployctl.toml, such as `prod`.
+    pub(crate) stage: String,
+    /// The URL of the stage.
+    pub(crate) url: String,
+}
+
+/// What `validate` found: errors end the command instead.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ValidateBody {
+    /// The warnings of Terraform, by layer.
+    pub(crate) layers: BTreeMap<String, Vec<PlannedWarning>>,
 }
 
 /// The result of `local down`.

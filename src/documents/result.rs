@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -10,7 +11,7 @@ use crate::error::{Error, ErrorId};
 use crate::event::StepTime;
 use crate::release::calls::UnversionedCall;
 use crate::release::diff::Diff;
-use crate::release::record::Record;
+use crate::release::record::{Action, Git, Record, Who};
 
 /// The form of the document.
 pub(crate) const SCHEMA: u32 = 1;
@@ -46,6 +47,9 @@ pub(crate) struct Document {
     /// ledger has what was live before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) diff: Option<Diff>,
+    /// The record of what the stage serves: since when, by whom, from which commit; only in `status`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<Since>,
     /// The steps of the command and their durations.
     pub(crate) steps: Vec<StepTime>,
     /// Differences between the stage and its last record; only in `status`.
@@ -58,8 +62,26 @@ pub(crate) struct Document {
     /// The holder of the lease, if another command has it; only in `status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) held: Option<String>,
+    /// The stage that was moved without a project; only in `redeploy --rest-api-id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) moved: Option<MovedStage>,
     /// The error, if the command failed.
     pub(crate) error: Option<ErrorDocument>,
+}
+
+/// A stage that was moved without a project.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct MovedStage {
+    /// The account of the credentials.
+    pub(crate) account: String,
+    /// The region of the API.
+    pub(crate) region: String,
+    /// The name of the API Gateway stage.
+    pub(crate) stage_name: String,
+    /// The id of the deployment that the stage served before.
+    pub(crate) from: String,
+    /// The command that moves the stage back.
+    pub(crate) back: String,
 }
 
 /// The outcome of a command.
@@ -82,6 +104,28 @@ pub(crate) enum Outcome {
     Failed,
 }
 
+/// The record of what a stage serves.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Since {
+    /// The number of the record.
+    pub(crate) record: u64,
+    /// The operation that was recorded.
+    pub(crate) action: Action,
+    /// The time of the operation.
+    pub(crate) at: Timestamp,
+    /// The identity that ran the command.
+    pub(crate) who: Who,
+    /// The git commit of the source; null if it was not in a git repository.
+    pub(crate) git: Option<Git>,
+}
+
+impl Since {
+    pub(crate) fn of(record: &Record) -> Self {
+        let Record { number, action, at, who, release, .. } = record.clone();
+        Self { record: number, action, at, who, git: release.git }
+    }
+}
+
 /// A function of a release.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Function {
@@ -91,6 +135,12 @@ pub(crate) struct Function {
     pub(crate) version: String,
     /// Lambda's CodeSha256: base64 of the SHA-256 of the zip.
     pub(crate) code_sha256: String,
+    /// The alias that is moved with the release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) alias: Option<String>,
+    /// Whether it is called without a version.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) latest: bool,
 }
 
 /// The API of a stage.
@@ -151,10 +201,12 @@ impl Document {
             api: None,
             previous: None,
             diff: None,
+            since: None,
             steps: Vec::new(),
             drift: None,
             unversioned: None,
             held: None,
+            moved: None,
             error: None,
         }
     }
@@ -196,6 +248,8 @@ impl Document {
                     name: function.name.to_string(),
                     version: function.version.to_string(),
                     code_sha256: function.code_sha256.clone(),
+                    alias: function.alias.as_ref().map(ToString::to_string),
+                    latest: function.latest,
                 };
                 (key.to_string(), function)
             })

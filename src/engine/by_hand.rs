@@ -64,6 +64,16 @@ pub(crate) async fn by_hand<S: Store, W: StagePort>(
             commands.len()
         ));
     }
+    let mut release = record.release.clone();
+    if let Some(current) = &head.current {
+        release = record.restored(&current.release);
+    }
+    for function in release.functions.values() {
+        let (name, version) = (function.name.as_str(), function.version.as_str());
+        commands.extend(function.alias.as_ref().map(|alias| cli.update_alias(name, alias.as_str(), version)));
+        let code = release.artifacts.get(&function.artifact).filter(|_| function.latest);
+        commands.extend(code.map(|code| cli.update_code(name, ledger.bucket(), code)));
+    }
     let caches = caches(&now, &head, &record.release);
     commands.extend((caches.authorizer_seconds > 0).then(|| cli.flush_authorizers()));
     commands.extend(caches.responses.then(|| cli.flush_responses()));

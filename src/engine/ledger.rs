@@ -92,6 +92,11 @@ impl Head {
 }
 
 impl<S: Store> Ledger<S> {
+    /// The name of the bucket.
+    pub(crate) fn bucket(&self) -> &str {
+        self.store.name()
+    }
+
     /// The ledger of `stage` in `store`.
     pub(crate) fn new(store: S, stage: StageName) -> Self {
         Self { store, stage }

@@ -21,6 +21,7 @@ pub(crate) mod operations;
 pub(crate) mod ports;
 mod prepare;
 pub(crate) mod prune;
+pub(crate) mod reach;
 mod recover;
 pub(crate) mod references;
 mod switch;

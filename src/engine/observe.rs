@@ -9,15 +9,16 @@ use crate::artifact::Sha256;
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::ledger::{Head, Ledger};
 use crate::engine::ports::{StagePort, Store};
+use crate::engine::reach;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::release::calls::{Calls, UnversionedCall};
 use crate::release::check::Checks;
 use crate::release::definition::Definition;
 use crate::release::deployment_description::DeploymentDescription;
 use crate::release::model::{FunctionKey, StageName};
-use crate::release::plan::{self, Desired, Observed, Plan};
+use crate::release::plan::{self, Desired, Observed, Plan, Target};
 use crate::release::record::{Record, Release};
-use crate::release::state::{FunctionState, StageState};
+use crate::release::state::{AliasState, FunctionState, StageState};
 
 /// Whether a stage serves the API as it is defined now.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,13 +47,60 @@ pub(crate) async fn observe_and_plan(
 ) -> Result<(Head, Observed, Plan)> {
     plan::check(desired).map_err(refused)?;
     plan::check_invocations(desired, &checks.invocations).map_err(refused)?;
-    let (head, functions, stage, definition) =
-        try_join!(head, functions(port, desired), stage(port), definition(port))?;
+    let (head, functions, aliases, stage, definition) = try_join!(
+        head,
+        functions(port, desired),
+        existing_aliases(port, &desired.functions),
+        stage(port),
+        definition(port)
+    )?;
     let head = resolve(head, &stage).await?;
     let (current, location) = (head.current.clone(), port.location());
-    let observed = Observed { functions, stage, definition, location, current };
-    let plan = plan::plan(desired, &observed).map_err(refused)?;
+    let observed = Observed { functions, aliases, stage, definition, location, current };
+    let mut plan = plan::plan(desired, &observed).map_err(refused)?;
+    find_exposed(port, desired, &observed, &mut plan).await;
     Ok((head, observed, plan))
+}
+
+/// Finds the functions whose new code would get requests before the switch: the live deployment, which
+/// deployctl did not make, calls them without a version.
+async fn find_exposed(port: &impl StagePort, desired: &Desired, observed: &Observed, plan: &mut Plan) {
+    let current = observed.current.as_ref();
+    if plan.may_be_exposed(current).next().is_none() {
+        return;
+    }
+    match port.deployed().await {
+        Ok(live) => {
+            let calls = Calls::of(&live, &observed.location, &desired.functions);
+            let exposed = plan.may_be_exposed(current).filter(|key| calls.at_latest.contains(key));
+            plan.exposed = exposed.cloned().collect();
+        }
+        Err(failure) => plan.unknown_exposure = Some(failure.to_string()),
+    }
+}
+
+/// Refuses new code for functions that the live deployment calls without a version.
+///
+/// # Errors
+/// `release.not_atomic` with the functions, and the command that publishes the code that runs.
+pub(crate) fn require_atomic(plan: &Plan, stage: &StageName) -> Result<()> {
+    if plan.exposed.is_empty() {
+        return Ok(());
+    }
+    let named = plan
+        .exposed
+        .iter()
+        .filter_map(|key| plan.functions.get(key).map(|step| format!("{key} ({})", step.target.name)));
+    let message = format!(
+        "refused to release: the live deployment calls functions without a version, and callers would get their \
+         new code before the switch: {}",
+        named.collect::<Vec<_>>().join(", ")
+    );
+    Err(Error::preflight(ErrorId::ReleaseNotAtomic, message).hint(format!(
+        "nothing was published; `deployctl release --version <V> --stage {stage} --running-code` releases the \
+         code that runs, and after that every release is one switch; --not-atomic releases the new code all \
+         the same"
+    )))
 }
 
 /// Compares the definition of the API with the one that the stage's deployment froze.
@@ -140,6 +188,44 @@ pub(crate) async fn functions(
     Ok(try_join_all(reads).await?.into_iter().collect())
 }
 
+/// Reads the aliases that a contract names; `None` for one that does not exist.
+///
+/// # Errors
+/// `aws.read`.
+pub(crate) async fn aliases(
+    port: &impl StagePort,
+    functions: &BTreeMap<FunctionKey, Target>,
+) -> Result<BTreeMap<FunctionKey, Option<AliasState>>> {
+    let reads = functions.iter().filter_map(|(key, Target { name, alias, .. })| {
+        let alias = alias.as_ref()?;
+        Some(async move { Ok::<_, Error>((key.clone(), reach::alias(port, name, alias).await?)) })
+    });
+    Ok(try_join_all(reads).await?.into_iter().collect())
+}
+
+/// The same, and all must exist.
+async fn existing_aliases(
+    port: &impl StagePort,
+    functions: &BTreeMap<FunctionKey, Target>,
+) -> Result<BTreeMap<FunctionKey, AliasState>> {
+    let found = aliases(port, functions).await?.into_iter().map(|(key, state)| match state {
+        Some(state) => Ok((key, state)),
+        None => {
+            let target = functions.get(&key);
+            let alias = target.and_then(|target| target.alias.as_ref()).map(ToString::to_string);
+            let message = format!(
+                "failed to read alias {} of function {key}: it does not exist",
+                alias.unwrap_or_default()
+            );
+            Err(Error::preflight(ErrorId::AliasMissing, message).hint(
+                "nothing was changed; create it in Terraform (aws_lambda_alias, with ignore_changes = \
+                 [function_version, routing_config]), or correct the contract",
+            ))
+        }
+    });
+    found.collect()
+}
+
 /// The error of a read that AWS refused, before anything was moved.
 pub(crate) fn unreadable(what: &str, failure: Failure) -> Error {
     let otherwise = match failure.meaning {
@@ -171,9 +257,8 @@ pub(crate) async fn unversioned_calls<S: Store>(
     if release.api.versioned {
         return Ok(Some(Vec::new()));
     }
-    let functions = release.functions.iter().map(|(key, function)| (key, &function.name));
     let definition = ledger.definition(&release.api.fingerprint).await?;
-    Ok(definition.map(|definition| Calls::of(&definition, &port.location(), functions).unversioned))
+    Ok(definition.map(|definition| Calls::of(&definition, &port.location(), &release.functions).unversioned))
 }
 
 /// Refuses calls whose version no release sets: a switch would not move them. `live` says what is live.
@@ -195,8 +280,8 @@ pub(crate) fn require_versioned(calls: &Calls, kind: Kind, live: &str) -> Result
         lines.join("\n  - ")
     );
     Err(Error::new(kind, ErrorId::ApiUnversioned, message).hint(format!(
-        "{live}; write the lines above, with a role in `credentials` that may invoke every version, and run \
-         the command again; `deployctl explain api.unversioned`"
+        "{live}; write the lines above, with a role in `credentials` that may invoke every version (or declare \
+         `alias` or `latest` for the function in the contract, which is not atomic), and run the command again; `deployctl explain api.unversioned`"
     )))
 }
 
@@ -205,6 +290,9 @@ pub(crate) fn refused(refusal: plan::Refusal) -> Error {
     let (id, hint) = match &refusal {
         plan::Refusal::Canary(_) => {
             (ErrorId::ReleaseRefused, "the old release serves; finish or remove the canary first")
+        }
+        plan::Refusal::WeightedAlias { .. } => {
+            (ErrorId::ReleaseRefused, "the old release serves; remove the weights of the alias first")
         }
         plan::Refusal::TooLarge(_) => (
             ErrorId::ReleaseTooLarge,

@@ -7,14 +7,16 @@ use futures::{join, try_join};
 use crate::artifact::Sha256;
 use crate::engine::held::{HeldStage, StageContext};
 use crate::engine::interrupt::{interrupted, unless_interrupted, with_grace};
-use crate::engine::lease::{Holder, Lease, PreviousHolder};
+use crate::engine::lease::{Holder, Lease, LeaseSnapshot, PreviousHolder};
 use crate::engine::ledger::{Head, Ledger};
 use crate::engine::missing::{RollbackOptions, parts, release_again};
 use crate::engine::observe::{
-    Freshness, definition, empty, freshness, observe_and_plan, refused, require_versioned, stage,
+    Freshness, definition, empty, freshness, observe_and_plan, refused, require_atomic, require_versioned,
+    stage,
 };
 use crate::engine::ports::{StagePort, Store};
 use crate::engine::prepare::{Prepared, Snapshot};
+use crate::engine::reach::{Latest, aliases, earlier_zips};
 use crate::engine::verify::LiveChecks;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::event::Event;
@@ -25,7 +27,7 @@ use crate::release::default_check::{Candidate, Live};
 use crate::release::definition::{AUTHORIZER_TTL_SECONDS, Definition};
 use crate::release::model::{FunctionKey, Pointer, StageName, Version};
 use crate::release::patch::Size;
-use crate::release::plan::{self, Desired, Observed, Plan, Target};
+use crate::release::plan::{self, Desired, Observed, Plan, Target, Work};
 use crate::release::record::{
     Action, ApiRecord, Before, FunctionRecord, Git, Outcome, Record, Release, SCHEMA,
 };
@@ -62,6 +64,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) api: (&'a str, &'a str),
     /// Whether to deploy a release that is live already.
     pub(crate) force: bool,
+    /// Whether to send new code to functions that the live deployment calls without a version.
+    pub(crate) not_atomic: bool,
 }
 
 impl<'a, S: Store + Clone> HeldStage<'a, S> {
@@ -106,7 +110,31 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         }
         events.note(format!("plan:\n{plan}"));
 
-        let prepare = events.step("publish versions", self.prepare(port, &plan, &observed));
+        let back = code_to_put_back(&plan, head.current.as_ref());
+        let released = self.release_planned(port, desired, origin, (head, observed, plan));
+        match Box::pin(released).await {
+            Err(error) if !matches!(error.kind, Kind::Held | Kind::Stuck) => {
+                if let Err(failure) = self.put_code_back(port, &back).await {
+                    events.warn(format!(
+                        "callers without a version get the new code, because the earlier zip was not sent again \
+                         ({failure}); run the command again, or `deployctl rollback`"
+                    ));
+                }
+                Err(error)
+            }
+            result => result,
+        }
+    }
+
+    /// Prepares, checks and switches to a release that is planned.
+    async fn release_planned<W: StagePort>(
+        &self,
+        port: &W,
+        desired: Desired,
+        origin: Origin<'_>,
+        (head, observed, plan): (Head, Observed, Plan),
+    ) -> Result<Released> {
+        let prepare = self.context.events.step("publish versions", self.prepare(port, &plan, &observed));
         let (prepared, answered_before) = self.with_probe_before(port, prepare).await?;
         let Prepared { functions, snapshot } = prepared;
         let action = if origin.promoted_from.is_some() { Action::Promote } else { Action::Release };
@@ -131,9 +159,14 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     ) -> Result<(Head, Observed, Plan, Option<Record>)> {
         let resolve = async |head, stage: &StageState| self.resolve_head(head, stage).await;
         let checks = &self.context.checks;
+        // First: it may repair functions, and the plan must have the revisions after that.
+        let head = self.head(port).await?;
         let (head, observed, plan) =
-            observe_and_plan(port, desired, checks, self.head(port), resolve).await?;
+            observe_and_plan(port, desired, checks, async { Ok(head) }, resolve).await?;
         require_versioned(&plan.calls, Kind::Preflight, "the old release serves, nothing was published")?;
+        if !origin.not_atomic {
+            require_atomic(&plan, &self.context.stage)?;
+        }
         let live = match plan.live(desired, &observed).filter(|_| !origin.force) {
             Some(record) if self.is_current(port, record, &observed, origin.api).await? => {
                 Some(record.clone())
@@ -227,7 +260,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             Freshness::Fresh(_) | Freshness::Unknown(_) => Vec::new(),
         };
         let location = port.location();
-        let calls = |definition: &Definition| Calls::of(definition, &location, plan::names(contract));
+        let calls = |definition: &Definition| Calls::of(definition, &location, contract);
         require_versioned(&calls(&live), Kind::Preflight, "the old deployment serves")?;
         let mut release = current.release;
         let snapshot = self.snapshot(port, &release.version, live, calls);
@@ -262,13 +295,8 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             try_join!(Lease::peek(&store, &context.stage), stage(port))
         });
         let (snapshot, now) = context.events.step("read current state", read).await?;
-        let head = snapshot
-            .document
-            .as_ref()
-            .and_then(|document| document.head())
-            .filter(|head| head.matches(&now.pointer));
-        let head = head.filter(|_| options.to.is_none()).cloned();
-        if let Some((target, head)) = head.and_then(|head| Some((head.rollback_target()?, head))) {
+        let usual = usual_rollback(&snapshot, &now, options);
+        if let Some((target, head)) = usual {
             let release = target.release.clone();
             let mut record = record(context, Action::Rollback, release, &head, &now)?;
             record.number = head.next()?;
@@ -327,6 +355,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             }
             let current = head.current.as_ref().filter(|current| current.release.is_served_by(&now.pointer));
             if now.canary.is_none() && current.is_some_and(|current| current.number == target.number) {
+                held.repair(port, &target.release, None).await;
                 return Ok(RolledBack { record: target.clone(), target });
             }
             let check = unless_interrupted(&context.cancel, parts(port, &target.release));
@@ -367,8 +396,13 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         answered_before: bool,
     ) -> Result<Record> {
         // Read directly before the switch: preparing may have taken minutes.
-        let stage = unless_interrupted(&self.context.cancel, stage(port)).await?;
-        let record = record(self.context, action, release, &head, &stage)?;
+        let warn = |text: &str| self.context.events.warn(text);
+        let read = async { try_join!(stage(port), aliases(port, &release, warn)) };
+        let (stage, aliases) = unless_interrupted(&self.context.cancel, read).await?;
+        let mut record = record(self.context, action, release, &head, &stage)?;
+        record.before.aliases = aliases;
+        let live = head.current.as_ref().map(|current| &current.release);
+        record.before.latest = earlier_zips(&record.release, live);
         // An earlier release need not pass checks that were written for newer ones.
         let requests = if action == Action::Rollback { &[] } else { self.context.checks.requests.as_slice() };
         let caches = caches(&stage, &head, &record.release);
@@ -384,6 +418,18 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     ) -> LiveChecks<'b> {
         LiveChecks { probe: self.context.probe.as_ref(), answered_before, requests, caches }
     }
+}
+
+/// The target and the end of the ledger, if the lease has both, and the switch moves all of the target.
+fn usual_rollback(
+    snapshot: &LeaseSnapshot,
+    now: &StageState,
+    options: RollbackOptions<'_>,
+) -> Option<(Record, Head)> {
+    let head = snapshot.document.as_ref()?.head()?;
+    let head = Some(head).filter(|head| options.to.is_none() && head.matches(&now.pointer))?;
+    let target = head.rollback_target()?;
+    (!target.release.has_more_to_move()).then(|| (target, head.clone()))
 }
 
 /// The release of prepared functions and of an API deployment.
@@ -412,6 +458,20 @@ fn new_release(
         },
         variables: Some(desired.variables),
     }
+}
+
+/// The code to send again if a planned release fails: that of the functions which are called without a version.
+fn code_to_put_back(plan: &Plan, current: Option<&Record>) -> Vec<Latest> {
+    let live = current.map(|record| &record.release);
+    let sent = plan.functions.iter().filter(|(_, step)| step.target.latest);
+    let back = sent.filter_map(|(key, step)| {
+        let Work::Update { code, .. } = &step.work else { return None };
+        let (name, live) = (&step.target.name, live?);
+        let before = live.functions.get(key).filter(|before| before.name == *name)?;
+        let zip = live.artifacts.get(&before.artifact)?;
+        Some(Latest::back(name, code.code_sha256(), zip))
+    });
+    back.collect()
 }
 
 /// The versions that the stage serves for the functions of the live release.
@@ -502,6 +562,8 @@ fn record(
         before: Before {
             record: former.filter(|record| record.pointer == from).map(|record| record.number),
             pointer: from,
+            aliases: BTreeMap::new(),
+            latest: BTreeMap::new(),
         },
         release,
         at: crate::engine::ledger::now(),

@@ -16,10 +16,10 @@ use crate::engine::failure::Failure;
 use crate::release::calls::Location;
 use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
-use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
+use crate::release::model::{AliasName, DeploymentId, FunctionName, FunctionVersion, Pointer, Qualifier};
 use crate::release::state::{
-    Caches, Code, Codes, Deployment, FunctionState, Object, Published, PublishedState, StageState, StageUse,
-    VersionState,
+    AliasState, Caches, Code, Codes, Deployment, FunctionState, Object, Published, PublishedState,
+    StageState, StageUse, VersionState,
 };
 
 /// An object as it was read.
@@ -138,6 +138,28 @@ pub(crate) trait StagePort: Sync {
         code_sha256: &str,
         revision: Option<&str>,
     ) -> impl Future<Output = Result<Published, Failure>> + Send;
+    /// Sends code to `$LATEST` without publishing it, if the function is still at `revision`.
+    fn set_latest(
+        &self,
+        name: &FunctionName,
+        code: &Code,
+        revision: &str,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Reads an alias; `None` if it does not exist.
+    fn alias(
+        &self,
+        name: &FunctionName,
+        alias: &AliasName,
+    ) -> impl Future<Output = Result<Option<AliasState>, Failure>> + Send;
+    /// Points an alias to `target` only, if it is still at `revision`. It is made once: before another attempt,
+    /// the caller must read the alias.
+    fn move_alias(
+        &self,
+        name: &FunctionName,
+        alias: &AliasName,
+        target: &Qualifier,
+        revision: &str,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Invokes an inactive version once, so that Lambda activates it. The invocation itself usually fails.
     fn wake(
         &self,
@@ -146,6 +168,8 @@ pub(crate) trait StagePort: Sync {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Reads the live definition of the API.
     fn definition(&self) -> impl Future<Output = Result<Definition, Failure>> + Send;
+    /// Reads what the stage serves: the methods and authorizers of its deployment, and what they call.
+    fn deployed(&self) -> impl Future<Output = Result<Definition, Failure>> + Send;
     /// Creates a deployment of the API. It gets no requests until a stage points to it.
     fn create_deployment(
         &self,

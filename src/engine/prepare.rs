@@ -42,7 +42,8 @@ pub(crate) struct Snapshot {
 }
 
 impl<S: Store + Clone> HeldStage<'_, S> {
-    /// Publishes the functions and deploys the API concurrently.
+    /// Publishes the functions and deploys the API concurrently; last of all, the functions whose new code gets
+    /// requests at once.
     ///
     /// # Errors
     /// The old release serves. What was prepared stays, gets no requests, and is reused by the next attempt.
@@ -52,7 +53,28 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         plan: &Plan,
         observed: &Observed,
     ) -> Result<Prepared> {
-        let functions = stream::iter(&plan.functions)
+        let named = || plan.functions.iter().map(|(key, step)| (key, &step.target));
+        let calls = |definition: &Definition| Calls::of(definition, &observed.location, named());
+        let snapshot = self.snapshot(port, &plan.version, observed.definition.clone(), calls);
+        let work = async {
+            let functions = self.publish_all(port, plan, observed, false);
+            let (mut functions, snapshot) = try_join!(functions, snapshot)?;
+            functions.extend(self.publish_all(port, plan, observed, true).await?);
+            Ok((functions, snapshot))
+        };
+        let (functions, snapshot) = unless_interrupted(&self.context.cancel, work).await?;
+        Ok(Prepared { functions, snapshot })
+    }
+
+    /// Publishes the functions that are called without a version, or the others.
+    async fn publish_all(
+        &self,
+        port: &impl StagePort,
+        plan: &Plan,
+        observed: &Observed,
+        latest: bool,
+    ) -> Result<BTreeMap<FunctionKey, FunctionRecord>> {
+        stream::iter(plan.functions.iter().filter(|(_, step)| step.target.latest == latest))
             .map(|(key, step)| async move {
                 let state = observed
                     .functions
@@ -68,17 +90,14 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                     aws_config_sha256,
                     version: published.version,
                     code_sha256: published.code_sha256,
+                    alias: step.target.alias.clone(),
+                    latest: step.target.latest,
                 };
                 Ok((key.clone(), record))
             })
             .buffer_unordered(MAX_CONCURRENT)
-            .try_collect::<BTreeMap<_, _>>();
-        let named = || plan.functions.iter().map(|(key, step)| (key, &step.target.name));
-        let calls = |definition: &Definition| Calls::of(definition, &observed.location, named());
-        let snapshot = self.snapshot(port, &plan.version, observed.definition.clone(), calls);
-        let work = async { try_join!(functions, snapshot) };
-        let (functions, snapshot) = unless_interrupted(&self.context.cancel, work).await?;
-        Ok(Prepared { functions, snapshot })
+            .try_collect()
+            .await
     }
 
     /// The digest of a version's configuration, and Lambda's own hash of it where it is known. An update that
@@ -156,7 +175,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             }
             Work::Publish(_) => self.publish_latest(port, name, state).await.map_err(failed)?,
             Work::Update { code, revision } => {
-                let expected = code.sha256.base64();
+                let expected = code.code_sha256();
                 self.lease.record_sent_code(name, &expected).await;
                 let published = match port.update_code(name, code, revision).await {
                     Err(failure) if failure.may_have_happened() => {

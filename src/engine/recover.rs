@@ -1,6 +1,8 @@
 //! Completes the operation of a command that was killed, or lost its lease, between its switch and its
 //! record.
 
+use std::collections::BTreeMap;
+
 use futures::try_join;
 
 use crate::engine::held::HeldStage;
@@ -28,6 +30,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 Some(head) => return Ok(head),
                 None => self.ledger.head().await?,
             };
+            self.repair_latest(port, &head).await;
             self.lease.mark_clean(head.clone()).await;
             return Ok(head);
         };
@@ -52,17 +55,37 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 self.context
                     .events
                     .note(format!("an earlier command was interrupted {when} {version}; recording it now"));
+                match outcome {
+                    Outcome::Live => self.repair(port, &intent.release, Some(&intent.before.aliases)).await,
+                    Outcome::SwitchedBack => {
+                        if let Err(failure) = self.put_back(port, &intent).await {
+                            self.context.events.warn(format!("failed to put functions back: {failure}"));
+                        }
+                    }
+                    Outcome::Stuck | Outcome::Superseded => {}
+                }
                 intent.outcome = outcome;
                 intent.recovered = true;
                 self.ledger.append(&mut intent, head.last).await?;
                 head = head.after(&intent);
             }
-            None => self
-                .context
-                .events
-                .note(format!("an earlier command was interrupted before it moved the stage to {version}")),
+            None => {
+                let text =
+                    format!("an earlier command was interrupted before it moved the stage to {version}");
+                self.context.events.note(text);
+                self.repair_latest(port, &head).await;
+            }
         }
         self.lease.mark_clean(head.clone()).await;
         Ok(head)
+    }
+
+    /// Sends the code of the live release again to the functions that are called without a version: a command
+    /// that was killed before its switch may have sent other code.
+    async fn repair_latest(&self, port: &impl StagePort, head: &Head) {
+        let Some(current) = &head.current else { return };
+        if current.release.functions.values().any(|function| function.latest) {
+            self.repair(port, &current.release, Some(&BTreeMap::new())).await;
+        }
     }
 }

@@ -110,7 +110,12 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         let undo =
             async |record, why| self.undo(port, (record, switched), head.clone(), checks.caches, why).await;
         match self.context.events.step("switch", self.switch(port, &record)).await {
-            Ok(()) => {}
+            Ok(()) => {
+                let moved = self.move_more(port, &record.release, &record.before.aliases).await;
+                if let Err(error) = moved {
+                    return Err(undo(record, error.into()).await);
+                }
+            }
             Err(SwitchError::NotMoved(error)) => {
                 self.lease.mark_clean(head).await;
                 return Err(error);
@@ -276,7 +281,10 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             _ => {
                 let move_back = async {
                     match self.move_back(port, &record).await {
-                        UndoResult::MovedBack => Ok(()),
+                        UndoResult::MovedBack => {
+                            self.flush(port, caches).await;
+                            self.put_back(port, &record).await.map_err(UndoResult::Failed)
+                        }
                         other => Err(other),
                     }
                 };
@@ -296,9 +304,6 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             UndoResult::MovedElsewhere(_) => Outcome::Superseded,
             UndoResult::MovedBack => Outcome::SwitchedBack,
         };
-        if matches!(result, UndoResult::MovedBack) {
-            self.flush(port, caches).await;
-        }
         record.steps = self.context.events.times();
         match self.ledger.append(&mut record, head.last).await {
             // Marked clean even if stuck: the record says so, and the intent must not be recorded as live.
@@ -396,7 +401,12 @@ fn stuck(
 ) -> Error {
     let (from, api) = (&record.before.pointer, &record.release.api);
     let cli = AwsCli { api: &api.id, stage: &api.stage, region: None, profile: None };
-    let commands = cli.update_stage(&patch::whole(&record.pointer, from));
+    let mut commands = cli.update_stage(&patch::whole(&record.pointer, from));
+    for (key, target) in &record.before.aliases {
+        let function = record.release.functions.get(key);
+        let alias = function.and_then(|function| Some((function.name.as_str(), function.alias.as_ref()?)));
+        commands.extend(alias.map(|(name, alias)| cli.update_alias(name, alias.as_str(), target.as_str())));
+    }
     let commands = commands.iter().map(|command| format!("  {command}\n"));
     Error::new(Kind::Stuck, ErrorId::ReleaseStuck, format!("failed to undo a failed switch ({switch_error})"))
         .because(undo_error)

@@ -16,11 +16,12 @@ pub(crate) const MINISTACK: Requirements =
 
 /// The programs that start MiniStack with the behaviour of AWS, and end it together with its Lambdas. The first
 /// one loads the others: the guard refuses requests that are not signed with the stage's secret.
-pub(crate) const LAUNCHER: [(&str, &str); 4] = [
+pub(crate) const LAUNCHER: [(&str, &str); 5] = [
     ("launcher.py", include_str!("ministack/launcher.py")),
     ("guard.py", include_str!("ministack/guard.py")),
     ("functions.py", include_str!("ministack/functions.py")),
     ("update_stage.py", include_str!("ministack/update_stage.py")),
+    ("openapi.py", include_str!("ministack/openapi.py")),
 ];
 
 /// What of the environment reaches the servers, and through MiniStack the Lambdas: enough to run, and none of

@@ -3,14 +3,20 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::theme::{ATTENTION, DIM, FAILURE, PALETTE, STRONG, SUCCESS, duration};
+use jiff::Timestamp;
+
+use super::theme::{ATTENTION, DIM, FAILURE, PALETTE, STRONG, SUCCESS, ago, duration};
+use crate::artifact::Sha256;
 use crate::documents::LogLine;
-use crate::documents::result::{Document, Freshness, Function, Outcome};
+use crate::documents::result::{Document, Freshness, Function, MovedStage, Outcome, Since};
 use crate::error::Error;
 use crate::release::diff::Diff;
 
 /// The result of a command with a [`Document`], with its duration if given.
 pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
+    if let Some(moved) = &document.moved {
+        return moved_by_id(document, moved);
+    }
     let mut text = String::new();
     let version = document.version.as_deref().unwrap_or("none");
     let headline = match document.outcome {
@@ -25,6 +31,9 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
     let stage = document.stage.as_deref().unwrap_or("unknown");
     let took = took.map(|took| format!(" {DIM}in {}{DIM:#}", duration(took))).unwrap_or_default();
     let _ = writeln!(text, "{STRONG}{stage}{STRONG:#}: {headline}{took}");
+    if let Some(since) = &document.since {
+        text.push_str(&since_line(since, Timestamp::now()));
+    }
     let shows_previous = matches!(document.outcome, Outcome::Released | Outcome::Redeployed);
     if let Some(previous) =
         document.previous.as_deref().filter(|previous| shows_previous && *previous != version)
@@ -32,7 +41,7 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
         let _ = writeln!(text, "  {:<14} {previous}", "before");
     }
     for (key, function) in &document.functions {
-        let code = function.code_sha256.get(..8).unwrap_or_default();
+        let code = function.code_sha256.parse::<Sha256>().map(|sha256| sha256.short()).unwrap_or_default();
         let before = document.before.get(key).filter(|before| **before != function.version);
         let before = before.map(|before| format!("{before} → ")).unwrap_or_default();
         let Function { name, version, .. } = function;
@@ -73,6 +82,49 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
         let _ = writeln!(text, "  {url}");
     }
     text
+}
+
+/// The result of a redeploy without a project.
+fn moved_by_id(document: &Document, stage: &MovedStage) -> String {
+    let MovedStage { stage_name, account, region, from, back } = stage;
+    let (id, to) = document.api.as_ref().map_or(("", ""), |api| (&api.id, &api.deployment_id));
+    let what = match document.outcome {
+        Outcome::Redeployed => format!("moved from deployment {from} to {to}"),
+        _ => format!("serves deployment {to} already"),
+    };
+    let mut text = format!("{STRONG}{stage_name}{STRONG:#}: {what}\n");
+    let _ = writeln!(text, "  {:<14} {id}, account {account}, {region}", "api");
+    let api = document.api.iter();
+    let lines: Vec<&String> = api.flat_map(|api| api.changes.iter().chain(&api.reasons)).collect();
+    if lines.is_empty() {
+        let _ = writeln!(text, "  {:<14} nothing: callers get the same API", "changed");
+    }
+    for (place, line) in lines.into_iter().enumerate() {
+        let _ = writeln!(text, "  {:<14} {line}", if place == 0 { "changed" } else { "" });
+    }
+    if document.outcome == Outcome::Redeployed {
+        let _ = writeln!(text, "  {:<14} {back}", "back");
+        let _ = writeln!(
+            text,
+            "  {:<14} if Terraform sets deployment_id of this stage, its next apply moves the stage too",
+            "note"
+        );
+    }
+    text
+}
+
+/// Since when the stage serves the release, by whom, and from which commit.
+fn since_line(since: &Since, now: Timestamp) -> String {
+    let Since { at, who, git, .. } = since;
+    let mut text = format!("  {:<14} {}, {}", "since", at.strftime("%Y-%m-%d %H:%M:%SZ"), ago(*at, now));
+    let _ = write!(text, ", by {}", who.run_url.as_deref().unwrap_or(&who.arn));
+    if let Some(git) = git {
+        let _ = write!(text, ", commit {git}");
+        if git.dirty {
+            let _ = write!(text, " {ATTENTION}(with uncommitted changes){ATTENTION:#}");
+        }
+    }
+    text + "\n"
 }
 
 fn is_fresh(document: &Document) -> bool {
@@ -194,17 +246,22 @@ mod tests {
         for (key, before, version) in
             [("kept", Some("3"), "3"), ("moved", Some("6"), "7"), ("new", None, "1")]
         {
-            let function =
-                Function { name: key.into(), version: version.into(), code_sha256: "0123456789".into() };
+            let function = Function {
+                name: key.into(),
+                version: version.into(),
+                code_sha256: Sha256::of(b"abc").base64(),
+                alias: None,
+                latest: false,
+            };
             document.functions.insert(key.into(), function);
             document.before.extend(before.map(|before| (key.to_owned(), before.to_owned())));
         }
         let shown = |took| anstream::adapter::strip_str(&result(&document, took)).to_string();
         assert_eq!(
             shown(Some(Duration::from_millis(83_400))),
-            "dev: released 1.4.2 in 1m23s\n  before         1.4.1\n  kept           kept version 3 \
-             01234567\n  \
-             moved          moved version 6 → 7 01234567\n  new            new version 1 01234567\n"
+            "dev: released 1.4.2 in 1 min 23 s\n  before         1.4.1\n  kept           kept version 3 \
+             ba7816bf8f01\n  moved          moved version 6 → 7 ba7816bf8f01\n  \
+             new            new version 1 ba7816bf8f01\n"
         );
         assert!(shown(None).starts_with("dev: released 1.4.2\n"));
     }

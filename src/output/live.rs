@@ -111,9 +111,9 @@ mod tests {
         let lines = live_lines(&timeline, timeline.time(now), (80, 24));
         assert_eq!(
             lines,
-            ["  … build 16s 34/120 users", "  … publish versions 3s", "      wait for users_post 3s"]
+            ["  … build 16 s 34/120 users", "  … publish versions 3 s", "      wait for users_post 3 s"]
         );
-        assert_eq!(one_line(&timeline, timeline.time(now)), "build 16s 34/120 users · publish versions 3s");
+        assert_eq!(one_line(&timeline, timeline.time(now)), "build 16 s 34/120 users · publish versions 3 s");
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
             }
         }
         assert_eq!(live_lines(&timeline, timeline.time(now), (20, 24))[2], "      wait for use…");
-        assert_eq!(live_lines(&timeline, timeline.time(now), (26, 24))[2], "      wait for users_… 3s");
+        assert_eq!(live_lines(&timeline, timeline.time(now), (26, 24))[2], "      wait for users… 3 s");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod diagnosis;
 mod github;
 mod gitlab;
 mod harmless;
+pub(crate) mod history;
 mod human;
 mod live;
 mod log;

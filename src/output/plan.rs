@@ -46,7 +46,7 @@ pub(crate) fn text(plan: &DeliveryPlan) -> String {
     let mut text = String::new();
     let title = release_name(plan);
     let end = nothing_to_do(plan);
-    for PlannedLayer { name, plan, warnings } in layers {
+    for PlannedLayer { name, dir, plan, warnings } in layers {
         match plan {
             LayerPlan::NoChanges => {
                 let _ = writeln!(text, "layer {name}: no changes");
@@ -57,7 +57,7 @@ pub(crate) fn text(plan: &DeliveryPlan) -> String {
             LayerPlan::NotYet(needed) => text.push_str(&not_yet(name, needed)),
         }
         for warning in warnings {
-            let _ = writeln!(text, "  warning: {warning}");
+            let _ = writeln!(text, "  warning: {}", warning.without_source(dir));
         }
     }
     match release {
@@ -97,7 +97,7 @@ pub(crate) fn text(plan: &DeliveryPlan) -> String {
 pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
     let DeliveryPlan { layers, release, .. } = plan;
     let mut text = format!("### deployctl: {}\n\n", inline(title));
-    for PlannedLayer { name, plan: layer, warnings } in layers {
+    for PlannedLayer { name, dir, plan: layer, warnings } in layers {
         match layer {
             LayerPlan::NoChanges => {
                 let _ = writeln!(text, "#### Terraform {}: no changes\n", markdown_code(name));
@@ -110,7 +110,7 @@ pub(crate) fn markdown(title: &str, plan: &DeliveryPlan) -> String {
             }
         }
         for warning in warnings {
-            let _ = writeln!(text, "Warning:\n\n{}", markdown_block("text", &warning.to_string()));
+            let _ = writeln!(text, "Warning:\n\n{}", markdown_block("text", &warning.without_source(dir)));
         }
     }
     match release {

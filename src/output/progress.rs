@@ -12,7 +12,7 @@ use super::ci::{Ci, Sections};
 use super::harmless::clean;
 use super::live::{Screen, live_lines, one_line};
 use super::options::ProgressMode;
-use super::theme::{ATTENTION, DIM, FAILURE, SUCCESS};
+use super::theme::{self, ATTENTION, DIM, FAILURE, SUCCESS};
 use super::timeline::{State, Timeline, hash};
 use super::{github, harmless};
 use crate::event::{Event, FunctionPhase, current_step};
@@ -34,6 +34,12 @@ pub(super) struct Progress {
     sections: Sections,
     reported_at: Instant,
     annotations: Annotations,
+    /// Terraform's errors, by summary, until it is known whether the command's error has them.
+    pending: Vec<(String, String)>,
+    /// Hashes of Terraform's warnings that were printed: an apply repeats those of its plan.
+    warned: HashSet<u64>,
+    /// Whether the last line of cargo belongs to a warning or an error.
+    in_diagnostic: bool,
 }
 
 /// The annotations of a GitHub job.
@@ -128,19 +134,40 @@ impl Progress {
             sections: Sections::default(),
             reported_at: now,
             annotations: Annotations::default(),
+            pending: Vec::new(),
+            warned: HashSet::new(),
+            in_diagnostic: false,
         }
     }
 
     pub(crate) fn show(&mut self, event: &Event<'_>) {
         let now = Instant::now();
         self.timeline.record(event, now);
+        if let Event::Terraform { message, .. } = event
+            && let Some(error) = message.error()
+            && matches!(self.form, Form::Steps | Form::Plain | Form::Terminal)
+        {
+            let line = self.line(event, true).unwrap_or_default();
+            self.pending.push((error.summary.clone(), line));
+            self.annotate(event);
+            return;
+        }
+        if let Event::Terraform { layer, message, .. } = event
+            && let Some(warning) = message.warning()
+            && self.form != Form::Json
+            && !self.warned.insert(hash(&(layer, warning.to_string())))
+        {
+            return;
+        }
         match self.form {
             Form::Quiet => {}
             Form::Json => self.write_json(&as_json(event).to_string()),
             Form::Steps => self.print_line(self.line(event, false)),
             Form::Plain => self.print_line(self.line(event, true)),
             Form::Terminal => {
-                let line = self.line(event, true).map(|line| format!("{line}\n")).unwrap_or_default();
+                let stays = self.stays(event);
+                let line = stays.then(|| self.line(event, true)).flatten();
+                let line = line.map(|line| format!("{line}\n")).unwrap_or_default();
                 if !line.is_empty() || now.saturating_duration_since(self.drawn) >= FRAME {
                     self.draw(&line, now);
                 }
@@ -190,12 +217,16 @@ impl Progress {
         if self.form == Form::Terminal {
             self.draw("", now);
         }
+        for (_, line) in std::mem::take(&mut self.pending) {
+            self.print_line(Some(line));
+        }
         let rest = self.annotations.rest();
         self.command(&rest);
     }
 
     /// Writes an error, as `text` or as JSON.
     pub(crate) fn fail(&mut self, text: &str, value: &Value) {
+        self.pending.retain(|(summary, _)| !text.contains(summary.as_str()));
         self.finish();
         match self.form {
             Form::Json => self.write_json(&value.to_string()),
@@ -321,19 +352,39 @@ impl Progress {
         }
     }
 
+    /// Whether the line of an event stays on a terminal. The live area shows the rest while it happens, and
+    /// the result shows the changes of the API again.
+    fn stays(&mut self, event: &Event<'_>) -> bool {
+        match event {
+            Event::ProgramLine { program: "cargo", line } => {
+                self.in_diagnostic = match line {
+                    line if is_status_of_cargo(line) => false,
+                    line => self.in_diagnostic || line.starts_with("warning") || line.starts_with("error"),
+                };
+                self.in_diagnostic
+            }
+            Event::ProgramLine { program, .. } => *program == "terraform",
+            Event::Terraform { message: Message::Progress(work), .. } => work.phase == Phase::Errored,
+            Event::Function { phase, .. } => *phase == FunctionPhase::Failed,
+            Event::ApiChanged { .. } => false,
+            _ => true,
+        }
+    }
+
     /// The printed line of an event, if it has one.
     fn line(&self, event: &Event<'_>, details: bool) -> Option<String> {
         Some(match event {
             Event::StepFinished { step, seconds, ok: true } => {
-                format!("{SUCCESS}  ✓{SUCCESS:#} {} {DIM}{seconds:.1} s{DIM:#}", clean(step))
+                format!("{SUCCESS}  ✓{SUCCESS:#} {} {DIM}{}{DIM:#}", clean(step), theme::seconds(*seconds))
             }
             Event::StepFinished { step, seconds, ok: false } => {
-                format!("{FAILURE}  ✗{FAILURE:#} {} {DIM}{seconds:.1} s{DIM:#}", clean(step))
+                format!("{FAILURE}  ✗{FAILURE:#} {} {DIM}{}{DIM:#}", clean(step), theme::seconds(*seconds))
             }
             Event::StepStopped { step, seconds } => {
                 format!(
-                    "{ATTENTION}  -{ATTENTION:#} {} {DIM}stopped after {seconds:.1} s{DIM:#}",
-                    clean(step)
+                    "{ATTENTION}  -{ATTENTION:#} {} {DIM}stopped after {}{DIM:#}",
+                    clean(step),
+                    theme::seconds(*seconds)
                 )
             }
             Event::Note(text) => format!("  {}", clean(text)),
@@ -345,14 +396,14 @@ impl Progress {
                 }
                 format!("{DIM}    {program}: {line}{DIM:#}")
             }
-            Event::Terraform { layer, message, .. } => {
-                let text = terraform(message, details)?;
+            Event::Terraform { layer, dir, message } => {
+                let text = terraform(message, dir, details)?;
                 format!("{DIM}    {layer}: {}{DIM:#}", clean(&text))
             }
             Event::Function { function, phase } if details => {
                 let text = match phase {
                     FunctionPhase::Done(version) => {
-                        format!("version {version} ({:.0} s)", self.seconds_of(function))
+                        format!("version {version} ({})", theme::duration(self.time_of(function)))
                     }
                     FunctionPhase::Failed => "failed".to_owned(),
                     _ => return None,
@@ -372,11 +423,20 @@ impl Progress {
         .filter(|line| !line.is_empty())
     }
 
-    fn seconds_of(&self, function: &str) -> f64 {
+    fn time_of(&self, function: &str) -> Duration {
         let mut works = self.timeline.works.iter().rev();
         let work = works.find(|work| work.name == function && work.span.state == State::Done);
-        work.map_or(0.0, |work| work.span.time(Duration::ZERO).as_secs_f64())
+        work.map_or(Duration::ZERO, |work| work.span.time(Duration::ZERO))
     }
+}
+
+/// A line such as `   Compiling serde v1.0.0`: a verb that ends in column 12.
+fn is_status_of_cargo(line: &str) -> bool {
+    let Some((verb, rest)) = line.split_at_checked(12) else { return false };
+    let verb = verb.trim_start();
+    rest.starts_with(' ')
+        && verb.starts_with(|first: char| first.is_ascii_uppercase())
+        && verb.chars().all(|letter| letter.is_ascii_alphabetic())
 }
 
 fn severity(diagnostic: &Diagnostic) -> &'static str {
@@ -402,15 +462,16 @@ fn annotation(layer: &str, dir: &std::path::Path, diagnostic: &Diagnostic) -> St
 }
 
 /// The line of a Terraform message: completed changes and diagnostics have one.
-fn terraform(message: &Message, details: bool) -> Option<String> {
+fn terraform(message: &Message, dir: &std::path::Path, details: bool) -> Option<String> {
     match message {
         Message::Progress(Work { operation: Operation::Apply, phase, address, action, seconds, .. })
             if details =>
         {
             let action = action.as_deref().unwrap_or("change");
-            let seconds = seconds.unwrap_or_default();
+            let time =
+                theme::clock(Duration::try_from_secs_f64(seconds.unwrap_or_default()).unwrap_or_default());
             match phase {
-                Phase::Complete => Some(format!("{address}: {action} done ({seconds:.0} s)")),
+                Phase::Complete => Some(format!("{address}: {action} done ({time})")),
                 Phase::Errored => Some(format!("{address}: {action} failed")),
                 Phase::Start | Phase::Progress => None,
             }
@@ -419,10 +480,7 @@ fn terraform(message: &Message, details: bool) -> Option<String> {
         Message::Diagnostic(diagnostic) if diagnostic.severity == "error" => {
             Some(format!("error: {}", diagnostic.summary))
         }
-        Message::Diagnostic(diagnostic) => {
-            let text = format!("{}: {diagnostic}", diagnostic.severity);
-            Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
-        }
+        Message::Diagnostic(diagnostic) => Some(format!("{}: {}", diagnostic.severity, diagnostic.line(dir))),
         _ => None,
     }
 }
@@ -469,6 +527,55 @@ mod tests {
         let event = Event::ProgramLine { program: "cargo", line: "Compiling users" };
         assert_eq!(progress.line(&event, false), None);
         assert!(progress.line(&event, true).unwrap().contains("cargo: Compiling users"));
+    }
+
+    #[test]
+    fn on_a_terminal_steps_warnings_and_failures_stay() {
+        let mut progress = Progress::new(Form::Quiet, None);
+        let mut kept = Vec::new();
+        for line in [
+            "   Compiling serde v1.0.228",
+            "warning: unused variable: `x`",
+            " --> src/main.rs:2:9",
+            "  |",
+            "2 |     let x = 1;",
+            "   Compiling users v0.1.0 (/w/lambdas/users)",
+            "    Finished `lambda` profile [optimized] target(s) in 3.02s",
+        ] {
+            kept.extend(progress.stays(&Event::ProgramLine { program: "cargo", line }).then_some(line));
+        }
+        assert_eq!(kept.len(), 4, "{kept:?}");
+        assert!(kept[0].starts_with("warning") && kept[3].starts_with("2 |"), "{kept:?}");
+        let python = Event::ProgramLine { program: "python", line: "Collecting ziglang" };
+        let published = Event::Function { function: "users_get", phase: FunctionPhase::Done("7") };
+        let failed = Event::Function { function: "users_get", phase: FunctionPhase::Failed };
+        let step = Event::StepFinished { step: "switch", seconds: 0.5, ok: true };
+        for (event, stays) in [(python, false), (published, false), (failed, true), (step, true)] {
+            assert_eq!(progress.stays(&event), stays, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_terraform_is_told_once_and_by_the_command_if_it_knows_it() {
+        let mut progress = Progress::new(Form::Steps, None);
+        for summary in ["Unsupported argument", "Another error"] {
+            let error = Diagnostic {
+                severity: "error".to_owned(),
+                summary: summary.to_owned(),
+                ..Diagnostic::default()
+            };
+            let message = Message::Diagnostic(error);
+            let dir = std::path::Path::new("/w/app");
+            progress.show(&Event::Terraform { layer: "app", dir, message: &message });
+        }
+        let pending = |progress: &Progress| {
+            progress.pending.iter().map(|(summary, _)| summary.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(pending(&progress), ["Unsupported argument", "Another error"]);
+        progress.pending.retain(|(summary, _)| !"error: Unsupported argument".contains(summary.as_str()));
+        assert_eq!(pending(&progress), ["Another error"]);
+        progress.finish();
+        assert!(pending(&progress).is_empty());
     }
 
     #[test]

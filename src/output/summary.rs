@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::harmless::{markdown as inline, markdown_code, markdown_link, mermaid};
+use super::theme::duration;
 use super::timeline::{State, Timeline};
 use crate::artifact::Sha256;
 use crate::documents::result::{Document, Freshness, Outcome};
@@ -124,7 +125,7 @@ fn head(document: &Document, error: Option<&Error>, now: Duration) -> Vec<String
     }
     let before = document.previous.as_deref().filter(|before| *before != version);
     let before = before.map(|before| format!("before: {} · ", inline(before))).unwrap_or_default();
-    lines.push(format!("{before}{:.1} s\n", now.as_secs_f64()));
+    lines.push(format!("{before}{}\n", duration(now)));
     lines
 }
 
@@ -210,11 +211,11 @@ fn gantt(timeline: &Timeline, now: Duration) -> Vec<String> {
             State::Failed => "crit, ",
             State::Stopped | State::Running => "active, ",
         };
-        let seconds = step.span.time(now).as_secs_f64();
+        let time = duration(step.span.time(now));
         // Mermaid does not draw a bar without length.
         let end = (step.span.start + step.span.time(now)).max(step.span.start + Duration::from_millis(1));
         format!(
-            "    {} {seconds:.1} s :{tag}{}, {}\n",
+            "    {} {time} :{tag}{}, {}\n",
             mermaid(&step.name),
             time_of_day(step.span.start),
             time_of_day(end)
@@ -247,8 +248,13 @@ mod tests {
         document.previous = Some("1.4.1".to_owned());
         document.url = Some("https://x.example/v1".to_owned());
         for (key, version) in [("users_get", "7"), ("users_post", "3")] {
-            let function =
-                Function { name: key.to_owned(), version: version.to_owned(), code_sha256: String::new() };
+            let function = Function {
+                name: key.to_owned(),
+                version: version.to_owned(),
+                code_sha256: String::new(),
+                alias: None,
+                latest: false,
+            };
             document.functions.insert(key.to_owned(), function);
             document.before.insert(key.to_owned(), "3".to_owned());
         }

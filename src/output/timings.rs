@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::harmless::html;
+use super::theme::duration;
 use super::timeline::{Span, State, Timeline, Work};
 use crate::platform::atomic_file;
 use crate::platform::private;
@@ -52,7 +53,7 @@ pub(super) fn page(title: &Title<'_>, timeline: &Timeline, now: Duration) -> Str
     let headline = html(title.headline);
     let axis: String = (0..=4_u32)
         .map(|quarter| {
-            format!("<span style=\"left:{}%\">{}</span>", quarter * 25, seconds(whole * quarter / 4))
+            format!("<span style=\"left:{}%\">{}</span>", quarter * 25, duration(whole * quarter / 4))
         })
         .collect();
     let Title { outcome, at, .. } = title;
@@ -75,7 +76,8 @@ pub(super) fn page(title: &Title<'_>, timeline: &Timeline, now: Duration) -> Str
 }
 
 fn totals(timeline: &Timeline, now: Duration) -> String {
-    let resources = timeline.works.iter().filter(|work| work.layer.is_some()).count();
+    // A data source that is read during an apply is no change.
+    let changes = timeline.works.iter().filter(|work| work.layer.is_some() && work.doing != "read").count();
     let functions: BTreeSet<&str> =
         timeline.works.iter().filter(|work| work.layer.is_none()).map(|work| work.name.as_str()).collect();
     let sum: Duration = timeline.steps.iter().map(|step| step.span.time(now)).sum();
@@ -84,13 +86,13 @@ fn totals(timeline: &Timeline, now: Duration) -> String {
     let mut add = |name: &str, value: &str| {
         let _ = writeln!(text, "<div><dt>{name}</dt><dd>{value}</dd></div>");
     };
-    add("total", &seconds(now));
-    add("sum of steps", &seconds(sum));
+    add("total", &duration(now));
+    add("sum of steps", &duration(sum));
     if let Some(step) = slowest {
-        add("longest step", &format!("{}, {}", html(&step.name), seconds(step.span.time(now))));
+        add("longest step", &format!("{}, {}", html(&step.name), duration(step.span.time(now))));
     }
-    if resources > 0 {
-        add("resources changed", &resources.to_string());
+    if changes > 0 {
+        add("resources changed", &changes.to_string());
     }
     if !functions.is_empty() {
         add("functions published", &functions.len().to_string());
@@ -118,16 +120,9 @@ fn row(kind: &str, name: &str, span: Span, whole: Duration) -> String {
         html(name),
         percent(span.start),
         percent(time),
-        seconds(span.start),
-        seconds(time)
+        duration(span.start),
+        duration(time)
     )
-}
-
-fn seconds(time: Duration) -> String {
-    match time.as_secs() {
-        0..60 => format!("{:.1} s", time.as_secs_f64()),
-        all => format!("{} min {} s", all / 60, all % 60),
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! The contract between Terraform and deployctl: the output that lists what is released.
+//! The contract between Terraform and deployctl: the output, or the table in `deployctl.toml`, that lists what
+//! is released.
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorId, Kind, Result};
-use crate::project::settings::OutputName;
+use crate::project::settings::{ContractTable, FILE, OutputName, Unresolved};
 use crate::release::model::{FunctionKey, MAX_FUNCTIONS, variable_problem};
 use crate::release::plan::Target;
 use crate::release::record::{FunctionRecord, Release};
@@ -31,6 +32,43 @@ impl Contract {
     /// `contract.missing` or `contract.invalid`, with layer, output, found and expected type.
     pub(crate) fn read(output: &OutputName, found: Option<&Value>, available: &[String]) -> Result<Self> {
         let value = found.ok_or_else(|| missing(output, available))?;
+        Self::parse(value).map_err(|problems| {
+            let source = format!("output {:?} of layer {:?}", output.output, output.layer);
+            invalid(&source, &problems).hint(HINT)
+        })
+    }
+
+    /// Reads the contract from the `[contract]` table. `outputs` are those of its layer; `artifact_bucket` and
+    /// `url` are the bucket of the stage and the URL of an API and its stage.
+    ///
+    /// # Errors
+    /// `contract.missing` with the outputs that do not exist, or `contract.invalid`.
+    pub(crate) fn from_table(
+        table: &ContractTable,
+        layer: &str,
+        outputs: &BTreeMap<&str, &Value>,
+        artifact_bucket: &str,
+        url: impl FnOnce(&str, &str) -> String,
+    ) -> Result<Self> {
+        let source = format!("[contract] of {FILE}");
+        let mut value = table.value(outputs).map_err(|unresolved| match unresolved {
+            Unresolved::Missing(names) => {
+                let existing: Vec<&str> = outputs.keys().copied().collect();
+                missing_outputs(layer, &names.join(", "), &existing.join(", ")).hint(TABLE_HINT)
+            }
+            Unresolved::Invalid(problems) => invalid(&source, &problems).hint(TABLE_HINT),
+        })?;
+        value.insert("artifact_bucket".to_owned(), artifact_bucket.into());
+        if !value.contains_key("invoke_url") {
+            let text = |value: &Map<String, Value>, field: &str| value[field].as_str().map(str::to_owned);
+            let url =
+                text(&value, "rest_api_id").zip(text(&value, "stage_name")).map(|(id, name)| url(&id, &name));
+            value.insert("invoke_url".to_owned(), url.into());
+        }
+        Self::parse(&value.into()).map_err(|problems| invalid(&source, &problems).hint(TABLE_HINT))
+    }
+
+    fn parse(value: &Value) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
         let mut text = |field: &str| match value.get(field) {
             Some(Value::String(text)) if !text.is_empty() => text.clone(),
@@ -66,17 +104,7 @@ impl Contract {
         }
         let variables = variables(value.get("variables"), &functions, &mut problems);
         if !problems.is_empty() {
-            return Err(Error::new(
-                Kind::Terraform,
-                ErrorId::ContractInvalid,
-                format!(
-                    "output {:?} of layer {:?} is not a valid contract:\n  - {}",
-                    output.output,
-                    output.layer,
-                    problems.join("\n  - ")
-                ),
-            )
-            .hint(HINT));
+            return Err(problems);
         }
         Ok(Self { artifact_bucket, rest_api_id, stage_name, invoke_url, functions, variables })
     }
@@ -86,8 +114,8 @@ impl Contract {
     /// The contract with which a release was made.
     pub(crate) fn of_release(release: &Release, artifact_bucket: &str, invoke_url: String) -> Self {
         let functions = release.functions.iter().map(|(key, function)| {
-            let FunctionRecord { name, artifact, .. } = function;
-            (key.clone(), Target { name: name.clone(), artifact: artifact.clone() })
+            let FunctionRecord { name, artifact, alias, latest, .. } = function.clone();
+            (key.clone(), Target { name, artifact, alias, latest })
         });
         Self {
             artifact_bucket: artifact_bucket.to_owned(),
@@ -102,7 +130,15 @@ impl Contract {
 
 const HINT: &str = "what is live is unchanged; the output must be { artifact_bucket, rest_api_id, stage_name, \
                     invoke_url, functions = { <key> = { name, artifact } } }, and can have \
-                    variables = { <name> = <string> }";
+                    variables = { <name> = <string> }; a function can have alias and latest";
+
+const TABLE_HINT: &str = "what is live is unchanged; correct the references, or apply the layer so that it has \
+                          these outputs";
+
+fn invalid(source: &str, problems: &[String]) -> Error {
+    let message = format!("{source} is not a valid contract:\n  - {}", problems.join("\n  - "));
+    Error::new(Kind::Terraform, ErrorId::ContractInvalid, message)
+}
 
 /// Reads the project's own stage variables.
 fn variables(
@@ -136,13 +172,14 @@ fn variables(
 }
 
 fn missing(output: &OutputName, available: &[String]) -> Error {
-    let existing = if available.is_empty() { "no outputs".to_owned() } else { available.join(", ") };
-    Error::new(
-        Kind::Terraform,
-        ErrorId::ContractMissing,
-        format!("layer {:?} has no output {:?}; it has: {existing}", output.layer, output.output),
-    )
-    .hint(HINT)
+    let name = format!("{:?}", output.output);
+    missing_outputs(&output.layer, &name, &available.join(", ")).hint(HINT)
+}
+
+fn missing_outputs(layer: &str, missing: &str, existing: &str) -> Error {
+    let existing = if existing.is_empty() { "no outputs" } else { existing };
+    let message = format!("layer {layer:?} has no output {missing}; it has: {existing}");
+    Error::new(Kind::Terraform, ErrorId::ContractMissing, message)
 }
 
 /// Reads an output that must be a string.
@@ -216,6 +253,58 @@ mod tests {
         ] {
             assert!(error.message.contains(part), "{part}\n{}", error.message);
         }
+    }
+
+    #[test]
+    fn a_table_is_a_contract_with_the_bucket_of_the_stage_and_a_url() {
+        let text = "rest_api_id = { output = \"id\" }\nstage_name = \"dev\"\n\
+                    [functions.one]\nname = \"one\"\nartifact = \"a\"\nalias = \"live\"\n";
+        let table: ContractTable = toml::from_str(text).unwrap();
+        let read = |id: Option<&Value>| {
+            let outputs = id.into_iter().map(|id| ("id", id)).collect();
+            Contract::from_table(&table, "app", &outputs, "zips", |id, stage| format!("https://{id}/{stage}"))
+        };
+        let contract = read(Some(&json!("a1"))).unwrap();
+        assert_eq!(
+            (contract.artifact_bucket.as_str(), contract.invoke_url.as_str()),
+            ("zips", "https://a1/dev")
+        );
+        let function = &contract.functions[&"one".parse().unwrap()];
+        assert_eq!((function.alias.as_ref().unwrap().as_str(), function.latest), ("live", false));
+        let error = read(None).unwrap_err();
+        assert_eq!(error.id, ErrorId::ContractMissing);
+        assert_eq!(error.message, "layer \"app\" has no output \"id\" (rest_api_id); it has: no outputs");
+        let error = read(Some(&json!(7))).unwrap_err();
+        assert_eq!(error.id, ErrorId::ContractInvalid);
+        assert!(
+            error.message.contains("rest_api_id: expected a string, found a number"),
+            "{}",
+            error.message
+        );
+    }
+
+    #[test]
+    fn how_a_function_is_called_may_be_left_out_or_null() {
+        let read = |function: Value| {
+            let value = json!({
+                "artifact_bucket": "b", "rest_api_id": "a", "stage_name": "dev", "invoke_url": "u",
+                "functions": { "users_get": function },
+            });
+            Contract::read(&output(), Some(&value), &[]).map(|contract| {
+                let function = &contract.functions[&"users_get".parse().unwrap()];
+                (function.alias.as_ref().map(ToString::to_string), function.latest)
+            })
+        };
+        let base = json!({ "name": "x", "artifact": "y" });
+        let with = |more: Value| {
+            let mut function = base.clone();
+            function.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            read(function)
+        };
+        assert_eq!(read(base.clone()).unwrap(), (None, false));
+        assert_eq!(with(json!({ "alias": null, "latest": null })).unwrap(), (None, false));
+        assert_eq!(with(json!({ "alias": "live", "latest": true })).unwrap(), (Some("live".into()), true));
+        assert!(with(json!({ "alias": "7" })).is_err() && with(json!({ "latest": "yes" })).is_err());
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Session {
     }
 }
 
-fn observer(events: &Events) -> Observer {
+pub(crate) fn observer(events: &Events) -> Observer {
     let events = events.clone();
     Observer::new(move |activity| match activity {
         Activity::Message { layer, dir, message } => events.emit(&Event::Terraform { layer, dir, message }),

@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use futures::try_join;
+
 use crate::aws::s3::Bucket;
 use crate::aws::unreachable;
 use crate::engine::failure::{Failure, Meaning};
@@ -13,9 +15,10 @@ use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::contract::{Contract, string_output};
 use crate::project::driver::init_if_needed;
 use crate::project::session::{Access, Session, unless_interrupted};
-use crate::project::settings::{ArtifactBucket, FILE, OutputName, Stage, StateBackend};
+use crate::project::settings::{ArtifactBucket, ContractTable, FILE, OutputName, Stage, StateBackend};
 use crate::project::states::StateObject;
 use crate::release::model::Version;
+use crate::release::partition::domain;
 use crate::terraform::{Layer, Outputs, outputs};
 
 impl Session {
@@ -226,6 +229,9 @@ impl Session {
 
     async fn contract_output(&self) -> Result<Option<Contract>> {
         let output: &OutputName = &self.settings.contract;
+        if let Some(table) = &self.settings.contract_table {
+            return self.contract_of_table(table, &output.layer).await;
+        }
         let outputs = self.outputs(&output.layer).await?.filter(|outputs| !outputs.is_empty());
         let Some(outputs) = outputs else { return Ok(None) };
         let found = outputs.get(&output.output).map(|found| self.with_bucket(&found.value));
@@ -240,6 +246,21 @@ impl Session {
             fields.entry("artifact_bucket").or_insert_with(|| name.as_str().into());
         }
         contract
+    }
+
+    /// The contract of the table in `deployctl.toml`; `None` before its layers are applied.
+    async fn contract_of_table(&self, table: &ContractTable, layer: &str) -> Result<Option<Contract>> {
+        let outputs = async {
+            if table.needs_outputs() { self.outputs(layer).await } else { Ok(Some(Outputs::default())) }
+        };
+        let (outputs, bucket) = try_join!(outputs, self.artifact_bucket())?;
+        let is_applied = |outputs: &Outputs| !outputs.is_empty() || !table.needs_outputs();
+        let (Some(outputs), Some(bucket)) = (outputs.filter(is_applied), bucket) else { return Ok(None) };
+        let values = outputs.iter().map(|(name, output)| (name, &output.value)).collect();
+        let region = &self.settings.stage.region;
+        let url =
+            |id: &str, stage: &str| format!("https://{id}.execute-api.{region}.{}/{stage}", domain(region));
+        Contract::from_table(table, layer, &values, bucket.name(), url).map(Some)
     }
 
     /// The live version; `None` before the first release.

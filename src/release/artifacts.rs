@@ -1,17 +1,22 @@
 //! The zips of a release: how each is built, and its key in the bucket.
 
-use crate::artifact::Recipe;
+use crate::artifact::{Origin, Recipe};
 use crate::release::model::Version;
 
 /// An artifact to build and upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArtifactSettings {
     pub(crate) recipe: Recipe,
-    /// Its S3 key; `{version}` stands for the release's version.
+    /// Its S3 key; `{version}` stands for the release's version. For an image, its URI.
     pub(crate) key: String,
 }
 
 impl ArtifactSettings {
+    /// Whether it is a container image, which is not uploaded.
+    pub(crate) fn is_image(&self) -> bool {
+        matches!(self.recipe.origin, Origin::Image(_))
+    }
+
     /// The key of the zip of `version`.
     pub(crate) fn key(&self, version: &Version) -> String {
         self.key.replace("{version}", version.as_str())

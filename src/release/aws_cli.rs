@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::patch::{MAX_OPERATIONS, Operation};
+use super::record::ArtifactRecord;
 
 /// An API Gateway stage, as the AWS CLI names it.
 #[derive(Debug, Clone, Copy)]
@@ -40,18 +41,47 @@ impl AwsCli<'_> {
         self.command("get-stage", &["--query", "[deploymentId, variables]"])
     }
 
-    fn command(&self, operation: &str, args: &[&str]) -> String {
-        let mut words = vec!["aws", "apigateway", operation];
-        let options = [
-            ("--profile", self.profile),
-            ("--region", self.region),
-            ("--rest-api-id", Some(self.api)),
-            ("--stage-name", Some(self.stage)),
+    /// The command that points an alias of a function to a version.
+    pub(crate) fn update_alias(&self, function: &str, alias: &str, version: &str) -> String {
+        let args = [
+            "--function-name",
+            function,
+            "--name",
+            alias,
+            "--function-version",
+            version,
+            "--query",
+            "RevisionId",
         ];
+        self.words(&["lambda", "update-alias"], &args)
+    }
+
+    /// The command that sends a zip of the bucket, or an image, to a function's `$LATEST`.
+    pub(crate) fn update_code(&self, function: &str, bucket: &str, code: &ArtifactRecord) -> String {
+        let mut args = vec!["--function-name", function];
+        if code.image {
+            args.extend(["--image-uri", &code.key]);
+        } else {
+            args.extend(["--s3-bucket", bucket, "--s3-key", &code.key]);
+            args.extend(code.s3_version.iter().flat_map(|version| ["--s3-object-version", version]));
+        }
+        args.extend(["--query", "CodeSha256"]);
+        self.words(&["lambda", "update-function-code"], &args)
+    }
+
+    fn words(&self, command: &[&str], args: &[&str]) -> String {
+        let mut words = vec!["aws"];
+        words.extend(command);
+        let options = [("--profile", self.profile), ("--region", self.region)];
         words.extend(options.iter().filter_map(|(name, value)| Some([*name, (*value)?])).flatten());
         words.extend(args);
         // Only a NUL cannot be quoted, and AWS allows none in these values.
         shlex::try_join(words).unwrap_or_default()
+    }
+
+    fn command(&self, operation: &str, args: &[&str]) -> String {
+        let api = ["--rest-api-id", self.api, "--stage-name", self.stage];
+        self.words(&["apigateway", operation], &[&api, args].concat())
     }
 }
 

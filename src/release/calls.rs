@@ -1,8 +1,9 @@
 //! The calls of an API: what each one reaches, and what chooses the version of a function.
 //!
-//! A switch moves a call only if its URI takes the version from the stage variable of the called function.
+//! A switch moves a call only if its URI takes the version from the stage variable of the called function. A
+//! function can be declared to be called by an alias or without a version as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -11,11 +12,8 @@ use serde_json::Value;
 
 use super::definition::Definition;
 use super::function_uri::{FunctionId, FunctionUri, Target, is_variable};
-use super::model::{AccountId, FunctionKey, FunctionName};
+use super::model::{AccountId, AliasName, FunctionKey, FunctionName, LATEST};
 use super::partition::partition;
-
-/// What runs when a call names no version.
-const LATEST: &str = "$LATEST";
 
 /// The URI of a call after its partition, as Terraform writes it, where the function is not known.
 const ANY_FUNCTION: &str = "apigateway:REGION:lambda:path/2015-03-31/functions/\
@@ -34,7 +32,11 @@ pub(crate) struct Calls {
     /// The calls that a switch moves, by caller.
     pub(crate) versioned: BTreeMap<String, FunctionKey>,
     pub(crate) unversioned: Vec<UnversionedCall>,
+    /// The calls by a declared alias, or without a version where that is declared. A switch does not move them.
+    pub(crate) declared: Vec<OtherCall>,
     pub(crate) others: Vec<OtherCall>,
+    /// The functions that are called without a version.
+    pub(crate) at_latest: BTreeSet<FunctionKey>,
 }
 
 /// A call whose version does not come from the stage variable of its function.
@@ -57,6 +59,14 @@ pub(crate) struct OtherCall {
     pub(crate) calls: String,
 }
 
+/// A function of the contract, and how it may be called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Callee<'a> {
+    pub(crate) name: &'a FunctionName,
+    pub(crate) alias: Option<&'a AliasName>,
+    pub(crate) latest: bool,
+}
+
 impl fmt::Display for UnversionedCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { caller, calls, .. } = self;
@@ -66,15 +76,17 @@ impl fmt::Display for UnversionedCall {
 
 impl Calls {
     /// Finds the calls of a definition, and compares them with the functions of the contract.
-    pub(crate) fn of<'a>(
+    pub(crate) fn of<'a, C: Into<Callee<'a>>>(
         definition: &Definition,
         location: &Location,
-        functions: impl IntoIterator<Item = (&'a FunctionKey, &'a FunctionName)>,
+        functions: impl IntoIterator<Item = (&'a FunctionKey, C)>,
     ) -> Self {
-        let contract = Contract { location, functions: functions.into_iter().collect() };
+        let functions = functions.into_iter().map(|(key, callee)| (key, callee.into())).collect();
+        let contract = Contract { location, functions };
         let mut calls = Self::default();
         for (caller, part) in definition.parts() {
             let caller = caller.clone();
+            calls.at_latest.extend(contract.at_latest(part));
             match contract.judge(part) {
                 Some(Verdict::Versioned(key)) => {
                     calls.versioned.insert(caller, key);
@@ -82,6 +94,7 @@ impl Calls {
                 Some(Verdict::Unversioned { what, write }) => {
                     calls.unversioned.push(UnversionedCall { caller, calls: what, write });
                 }
+                Some(Verdict::Declared(what)) => calls.declared.push(OtherCall { caller, calls: what }),
                 Some(Verdict::Other(what)) => calls.others.push(OtherCall { caller, calls: what }),
                 None => {}
             }
@@ -111,12 +124,13 @@ impl Calls {
 enum Verdict {
     Versioned(FunctionKey),
     Unversioned { what: String, write: String },
+    Declared(String),
     Other(String),
 }
 
 struct Contract<'a> {
     location: &'a Location,
-    functions: BTreeMap<&'a FunctionKey, &'a FunctionName>,
+    functions: BTreeMap<&'a FunctionKey, Callee<'a>>,
 }
 
 impl Contract<'_> {
@@ -135,6 +149,18 @@ impl Contract<'_> {
             (kind, None) => Verdict::Other(kind.to_owned()),
         };
         Some(verdict)
+    }
+
+    /// The functions that a part of a definition calls without a version.
+    fn at_latest(&self, part: &Value) -> Vec<FunctionKey> {
+        let uri = part.get("integration").map_or(&part["uri"], |integration| &integration["uri"]);
+        let uri = decoded(uri.as_str().unwrap_or_default());
+        let Target::Function(FunctionUri { function, .. }) = Target::of(&uri) else { return Vec::new() };
+        if !matches!(function.qualifier, None | Some(LATEST)) || !self.is_here(&function) {
+            return Vec::new();
+        }
+        let named = self.functions.iter().filter(|(_, callee)| callee.name.as_str() == function.name);
+        named.map(|(key, _)| (*key).clone()).collect()
     }
 
     /// Judges a URI that is the argument `argument` in Terraform.
@@ -158,9 +184,10 @@ impl Contract<'_> {
             return Verdict::Unversioned { what, write: write(call.with_function()) };
         }
         let is_here = self.is_here(&function);
-        let named = self.functions.iter().filter(|(_, name)| is_here && name.as_str() == function.name);
+        let is_named = |callee: &Callee<'_>| is_here && callee.name.as_str() == function.name;
+        let named: Vec<_> = self.functions.iter().filter(|(_, callee)| is_named(callee)).collect();
         // One function can have several keys.
-        let keys: Vec<&FunctionKey> = named.map(|(key, _)| *key).collect();
+        let keys: Vec<&FunctionKey> = named.iter().map(|(key, _)| **key).collect();
         let Some(first) = keys.first() else {
             return Verdict::Other(format!("function {}", function.shown(!is_here)));
         };
@@ -169,6 +196,13 @@ impl Contract<'_> {
             return Verdict::Versioned((*own).clone());
         }
         let meant = variable.and_then(|name| most_similar(name, &keys));
+        let is_declared = |callee: &Callee<'_>| match function.qualifier {
+            None | Some(LATEST) => callee.latest,
+            Some(qualifier) => callee.alias.is_some_and(|alias| alias.as_str() == qualifier),
+        };
+        if named.iter().any(|(_, callee)| is_declared(callee)) {
+            return Verdict::Declared(self.describe(&function, meant));
+        }
         Verdict::Unversioned {
             what: self.describe(&function, meant),
             write: write(call.with_variable(meant.unwrap_or(first).as_str())),
@@ -191,7 +225,7 @@ impl Contract<'_> {
         if let Some(variable) = stage_variable(qualifier) {
             let other = self.functions.iter().find(|(key, _)| key.as_str() == variable);
             return match (other, meant) {
-                (Some((_, other)), _) => {
+                (Some((_, Callee { name: other, .. })), _) => {
                     format!("{name} with stage variable {variable:?}, the version of {other}")
                 }
                 (None, Some(meant)) => format!(

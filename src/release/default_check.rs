@@ -75,7 +75,9 @@ pub(crate) fn trials(candidate: &Candidate<'_>, invocations: &[Invocation], call
             continue;
         }
         let Some(route) = get_route(definition, key) else {
-            trials.not_tried.push((key.clone(), "serves no GET"));
+            let by_variable = function.alias.is_none() && !function.latest;
+            let why = if by_variable { "serves no GET" } else { "serves no GET by its stage variable" };
+            trials.not_tried.push((key.clone(), why));
             continue;
         };
         let (path, parameters) = filled(route.path);
@@ -192,6 +194,8 @@ mod tests {
             code_sha256: String::new(),
             config_sha256: Sha256::of(b""),
             aws_config_sha256: None,
+            alias: None,
+            latest: false,
         };
         Release {
             version: "1.4.2".parse().unwrap(),

@@ -18,7 +18,7 @@ pub(crate) const AUTHORIZER_TTL_SECONDS: u64 = 300;
 pub(crate) const STATUS: &str = "status";
 
 /// What the names of the authorizers' parts begin with.
-pub(super) const AUTHORIZER: &str = "authorizer ";
+pub(crate) const AUTHORIZER: &str = "authorizer ";
 
 /// An API, part by part: a route such as `GET /users`, an authorizer, a model, the API's own settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

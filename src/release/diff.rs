@@ -78,6 +78,12 @@ pub(crate) struct Function {
     pub(crate) code_sha256: String,
     /// A digest of its configuration.
     pub(crate) config_sha256: Sha256,
+    /// The alias that is moved with the release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) alias: Option<String>,
+    /// Whether it is called without a version.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) latest: bool,
 }
 
 /// The comparison of the API definitions.
@@ -158,6 +164,8 @@ impl Function {
             version: function.version.to_string(),
             code_sha256: function.code_sha256.clone(),
             config_sha256: function.config_sha256,
+            alias: function.alias.as_ref().map(ToString::to_string),
+            latest: function.latest,
         }
     }
 }
@@ -171,8 +179,7 @@ impl fmt::Display for Diff {
             }
             write!(f, ")")?;
             if let Some(git) = &side.git {
-                let commit = git.commit.get(..8).unwrap_or(&git.commit);
-                write!(f, " {commit}{}", if git.dirty { "+" } else { "" })?;
+                write!(f, " {git}")?;
             }
             if let Some(stage) = &side.promoted_from {
                 write!(f, " from {stage}")?;
@@ -224,6 +231,14 @@ fn function(change: &Change<Function>) -> String {
         if from != to {
             parts.push(format!("{what} {from} -> {to}"));
         }
+    }
+    if from.alias != to.alias {
+        let shown = |alias: &Option<String>| alias.clone().unwrap_or_else(|| "none".to_owned());
+        parts.push(format!("alias {} -> {}", shown(&from.alias), shown(&to.alias)));
+    }
+    if from.latest != to.latest {
+        let called = if to.latest { "called" } else { "no longer called" };
+        parts.push(format!("{called} without a version"));
     }
     if from.code_sha256 != to.code_sha256 {
         parts.push("other code".to_owned());

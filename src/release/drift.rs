@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::model::FunctionName;
+use super::model::{FunctionKey, FunctionName};
+use super::plan::Target;
 use super::record::Record;
-use crate::release::state::{Codes, StageState};
+use crate::release::state::{AliasState, Codes, StageState};
 
 /// The differences of the stage itself.
 pub(crate) fn of_stage(stage: &StageState, current: Option<&Record>) -> Vec<String> {
@@ -25,6 +26,42 @@ pub(crate) fn of_stage(stage: &StageState, current: Option<&Record>) -> Vec<Stri
         if live != Some(value) {
             let live = live.map_or("not set", String::as_str);
             drift.push(format!("stage variable {name} is {live}, the ledger says {value}"));
+        }
+    }
+    drift
+}
+
+/// The differences of the functions that are called by an alias or without a version.
+pub(crate) fn of_reach(
+    functions: &BTreeMap<FunctionKey, Target>,
+    current: Option<&Record>,
+    aliases: &BTreeMap<FunctionKey, Option<AliasState>>,
+    codes: &BTreeMap<FunctionName, Codes>,
+) -> Vec<String> {
+    let mut drift = Vec::new();
+    for (key, Target { name, alias, latest, .. }) in functions {
+        let Some(live) = current.and_then(|record| record.release.functions.get(key)) else { continue };
+        if let (Some(alias), Some(state)) = (alias, aliases.get(key)) {
+            let version = &live.version;
+            match state {
+                None => drift.push(format!("alias {alias} of {name} no longer exists")),
+                Some(state) if state.weighted => {
+                    drift.push(format!(
+                        "alias {alias} of {name} sends a part of its requests to a second version"
+                    ));
+                }
+                Some(state) if state.target.as_str() != version.as_str() => drift.push(format!(
+                    "alias {alias} of {name} points to {}, the live release has version {version}",
+                    state.target
+                )),
+                Some(_) => {}
+            }
+        }
+        let code = codes.get(name).filter(|_| *latest).map(|codes| &codes.latest);
+        if code.is_some_and(|code| *code != live.code_sha256) {
+            drift.push(format!(
+                "{name}, which is called without a version, runs other code than the live release"
+            ));
         }
     }
     drift

@@ -18,4 +18,5 @@ pub(crate) mod promotable;
 pub(crate) mod prune;
 pub(crate) mod record;
 pub(crate) mod route;
+mod runtime;
 pub(crate) mod state;

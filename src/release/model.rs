@@ -122,6 +122,22 @@ name!(
     |text| within(text, 64, "-_")
 );
 name!(
+    /// An alias of a function.
+    AliasName,
+    "alias",
+    "^(?![0-9]+$)[A-Za-z0-9_-]{1,128}$",
+    "Lambda allows 1 to 128 letters, digits, '-' and '_', and not only digits",
+    |text| within(text, 128, "-_") && !text.bytes().all(|byte| byte.is_ascii_digit())
+);
+name!(
+    /// What an alias points to: a published version, or `$LATEST`.
+    Qualifier,
+    "qualifier",
+    "^(\\$LATEST|[0-9]{1,20})$",
+    "an alias points to a number or to $LATEST",
+    |text| text == LATEST || text.parse::<FunctionVersion>().is_ok()
+);
+name!(
     /// A published version of a function, as Lambda numbers it.
     FunctionVersion,
     "function version",
@@ -143,6 +159,9 @@ name!(AccountId, "account", "^[0-9]{12}$", "an AWS account id has 12 digits", |t
 /// The version of a release that has no version yet: `release_version` in Terraform before the first release, and
 /// the next release in a plan.
 pub(crate) const UNRELEASED: &str = "unreleased";
+
+/// The code and configuration of a function that are not published: what runs when a call names no version.
+pub(crate) const LATEST: &str = "$LATEST";
 
 /// The stage variable that names the release a stage serves.
 pub(crate) const RELEASE_VARIABLE: &str = "release";

@@ -1,16 +1,20 @@
 //! The plan of a release, computed from values alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::calls::{Calls, Location};
+use super::calls::{Callee, Calls, Location};
 use super::check::Invocation;
 use super::definition::Definition;
 use super::diff::Change;
-use super::model::{FunctionKey, FunctionName, FunctionVersion, RELEASE_VARIABLE, UNRELEASED, Version};
+use super::model::{
+    AliasName, FunctionKey, FunctionName, FunctionVersion, RELEASE_VARIABLE, UNRELEASED, Version,
+};
 use super::patch::{MAX_OPERATIONS, Size};
-use super::record::{ArtifactRecord, FunctionRecord, Outcome, Record};
-use crate::release::state::{ArchitectureChange, Code, FunctionState, StageState};
+use super::record::{ArtifactRecord, FunctionRecord, Outcome, Record, Release};
+use super::runtime;
+use crate::artifact::Contents;
+use crate::release::state::{AliasState, ArchitectureChange, Code, FunctionState, StageState};
 
 /// The release that is to be live.
 #[derive(Debug, Clone)]
@@ -22,6 +26,10 @@ pub(crate) struct Desired {
     pub(crate) functions: BTreeMap<FunctionKey, Target>,
     /// The project's own stage variables.
     pub(crate) variables: BTreeMap<String, String>,
+    /// What is in the zips, by name, of those that were built here.
+    pub(crate) contents: BTreeMap<String, Contents>,
+    /// Whether the functions keep the code that they run. Then there are no zips.
+    pub(crate) running_code: bool,
 }
 
 /// A function of the contract.
@@ -30,11 +38,30 @@ pub(crate) struct Target {
     pub(crate) name: FunctionName,
     /// The artifact it runs.
     pub(crate) artifact: String,
+    /// The alias that other services call.
+    #[serde(default)]
+    pub(crate) alias: Option<AliasName>,
+    /// Whether it is called without a version.
+    #[serde(default, deserialize_with = "or_false")]
+    pub(crate) latest: bool,
+}
+
+impl<'a> From<&'a Target> for Callee<'a> {
+    fn from(target: &'a Target) -> Self {
+        Self { name: &target.name, alias: target.alias.as_ref(), latest: target.latest }
+    }
+}
+
+/// A boolean that Terraform can leave `null`.
+fn or_false<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(<Option<bool> as serde::Deserialize>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Observed {
     pub(crate) functions: BTreeMap<FunctionKey, FunctionState>,
+    /// The aliases that the contract names.
+    pub(crate) aliases: BTreeMap<FunctionKey, AliasState>,
     pub(crate) stage: StageState,
     pub(crate) definition: Definition,
     pub(crate) location: Location,
@@ -52,6 +79,12 @@ pub(crate) struct Plan {
     pub(crate) calls: Calls,
     /// The project's own stage variables that the switch changes.
     pub(crate) variables: BTreeMap<String, Change<String>>,
+    /// Functions that the live deployment calls without a version, and that get other code.
+    pub(crate) exposed: BTreeSet<FunctionKey>,
+    /// Functions that are called without a version, get other code, and have no earlier zip.
+    pub(crate) without_earlier_zip: BTreeSet<FunctionKey>,
+    /// Why it is not known whether there are some exposed functions.
+    pub(crate) unknown_exposure: Option<String>,
 }
 
 /// The step of one function.
@@ -99,12 +132,16 @@ pub(crate) enum Work {
 pub(crate) enum Refusal {
     #[error("a canary is in progress on the stage (deployment {0})")]
     Canary(String),
+    #[error("alias {alias} of {name} sends a part of its requests to a second version")]
+    WeightedAlias { name: FunctionName, alias: AliasName },
     #[error("the switch would have {0}, and one call of API Gateway takes {MAX_OPERATIONS}")]
     TooLarge(Size),
     #[error("the contract names no function")]
     NoFunctions,
     #[error("function {key} runs artifact {artifact:?}, which is not in deployctl.toml")]
     UnknownArtifact { key: FunctionKey, artifact: String },
+    #[error("function {key} ({name}) cannot start artifact {artifact:?}: {reason}")]
+    CannotStart { key: FunctionKey, name: FunctionName, artifact: String, reason: String },
     #[error("check {check:?} invokes function {key}, which is not in the contract")]
     UnknownFunction { check: String, key: FunctionKey },
 }
@@ -119,7 +156,7 @@ pub(crate) fn check(desired: &Desired) -> Result<(), Refusal> {
     }
     check_size(Size::of(&BTreeMap::new(), variables(desired)))?;
     for (key, target) in &desired.functions {
-        if !desired.artifacts.contains_key(&target.artifact) {
+        if !desired.running_code && !desired.artifacts.contains_key(&target.artifact) {
             return Err(Refusal::UnknownArtifact { key: key.clone(), artifact: target.artifact.clone() });
         }
     }
@@ -174,25 +211,49 @@ pub(crate) fn plan(desired: &Desired, observed: &Observed) -> Result<Plan, Refus
         return Err(Refusal::Canary(canary.clone()));
     }
     check_size(size(desired, observed))?;
+    for (key, Target { name, alias, .. }) in &desired.functions {
+        let is_weighted = observed.aliases.get(key).is_some_and(|state| state.weighted);
+        if let Some(alias) = alias.as_ref().filter(|_| is_weighted) {
+            return Err(Refusal::WeightedAlias { name: name.clone(), alias: alias.clone() });
+        }
+    }
     let mut functions = BTreeMap::new();
     for (key, target) in &desired.functions {
-        let (Some(zip), Some(state)) = (desired.artifacts.get(&target.artifact), observed.functions.get(key))
-        else {
-            return Err(Refusal::UnknownArtifact { key: key.clone(), artifact: target.artifact.clone() });
+        let (key_and_target, current) = ((key, target), observed.current.as_ref());
+        let work = match (desired.artifacts.get(&target.artifact), observed.functions.get(key)) {
+            (Some(zip), Some(state)) => {
+                check_start(key_and_target, zip, desired.contents.get(&target.artifact), state)?;
+                work(key_and_target, zip, state, current)
+            }
+            (None, Some(state)) if desired.running_code => publish_or_keep(key_and_target, state, current),
+            _ => {
+                return Err(Refusal::UnknownArtifact { key: key.clone(), artifact: target.artifact.clone() });
+            }
         };
-        let work = work(key, target, zip, state, observed.current.as_ref());
         functions.insert(key.clone(), Step { target: target.clone(), work });
     }
-    let calls = Calls::of(&observed.definition, &observed.location, names(&desired.functions));
+    let calls = Calls::of(&observed.definition, &observed.location, &desired.functions);
     let variables = changed_variables(desired, observed);
-    Ok(Plan { version: desired.version.clone(), functions, calls, variables })
-}
-
-/// The functions of a contract by name.
-pub(crate) fn names(
-    functions: &BTreeMap<FunctionKey, Target>,
-) -> impl Iterator<Item = (&FunctionKey, &FunctionName)> {
-    functions.iter().map(|(key, target)| (key, &target.name))
+    let live = observed.current.as_ref().map(|record| &record.release);
+    let has_zip = |key: &FunctionKey| {
+        live.is_some_and(|live| {
+            let function = live.functions.get(key);
+            function.is_some_and(|function| live.artifacts.contains_key(&function.artifact))
+        })
+    };
+    let sent = functions
+        .iter()
+        .filter(|(_, step): &(_, &Step)| step.target.latest && matches!(step.work, Work::Update { .. }));
+    let without_earlier_zip = sent.map(|(key, _)| key).filter(|key| !has_zip(key)).cloned().collect();
+    Ok(Plan {
+        version: desired.version.clone(),
+        functions,
+        calls,
+        variables,
+        exposed: BTreeSet::new(),
+        without_earlier_zip,
+        unknown_exposure: None,
+    })
 }
 
 /// The project's own variables that the stage does not have as they are desired, and those of the live release
@@ -209,27 +270,45 @@ fn changed_variables(desired: &Desired, observed: &Observed) -> BTreeMap<String,
     desired.variables.keys().chain(removed).filter_map(change).collect()
 }
 
+/// Checks that a function can start an artifact.
+fn check_start(
+    (key, target): (&FunctionKey, &Target),
+    artifact: &ArtifactRecord,
+    contents: Option<&Contents>,
+    state: &FunctionState,
+) -> Result<(), Refusal> {
+    let reason = match (artifact.image, state.start.is_image) {
+        (true, false) => Some("it is a container image, and the function runs zips".to_owned()),
+        (false, true) => Some("it is a zip, and the function runs container images".to_owned()),
+        _ => contents.and_then(|contents| runtime::problem(contents, &state.start)),
+    };
+    let Some(reason) = reason else { return Ok(()) };
+    let Target { name, artifact, .. } = target.clone();
+    Err(Refusal::CannotStart { key: key.clone(), name, artifact, reason })
+}
+
 fn work(
-    key: &FunctionKey,
-    target: &Target,
+    (key, target): (&FunctionKey, &Target),
     zip: &ArtifactRecord,
     state: &FunctionState,
     current: Option<&Record>,
 ) -> Work {
     // Only an update of the code changes the architecture.
-    let architecture = state.architecture.zip(zip.architecture).filter(|(from, to)| from != to);
-    let architecture = architecture.map(|(from, to)| ArchitectureChange { from, to });
+    let code = Code::of(zip, state.architecture);
     // After a failed update, Lambda shows the new hash but runs the old code, so it must be sent again.
-    let is_other_code = state.code_sha256 != zip.sha256.base64();
-    if is_other_code || state.failed.is_some() || architecture.is_some() {
-        let code = Code {
-            key: zip.key.clone(),
-            s3_version: zip.s3_version.clone(),
-            sha256: zip.sha256,
-            architecture,
-        };
+    let is_other_code = state.code_sha256 != code.code_sha256();
+    if is_other_code || state.failed.is_some() || code.architecture.is_some() {
         return Work::Update { code, revision: state.revision.clone() };
     }
+    publish_or_keep((key, target), state, current)
+}
+
+/// The work for a function whose code is not changed.
+fn publish_or_keep(
+    (key, target): (&FunctionKey, &Target),
+    state: &FunctionState,
+    current: Option<&Record>,
+) -> Work {
     let live = current.and_then(|record| record.release.functions.get(key));
     let why = match live.filter(|live| live.name == target.name) {
         None => WhyPublish::New,
@@ -251,6 +330,22 @@ fn aws_says_changed(live: &FunctionRecord, state: &FunctionState) -> bool {
 }
 
 impl Plan {
+    /// The functions that get other code and are not in the live release: the live deployment may call them
+    /// without a version.
+    pub(crate) fn may_be_exposed<'a>(
+        &'a self,
+        current: Option<&'a Record>,
+    ) -> impl Iterator<Item = &'a FunctionKey> {
+        let is_released = move |key: &FunctionKey, target: &Target| {
+            let released = current.and_then(|record| record.release.functions.get(key));
+            released.is_some_and(|function| function.name == target.name)
+        };
+        self.functions.iter().filter_map(move |(key, Step { target, work })| {
+            let is_changed = matches!(work, Work::Update { .. });
+            (is_changed && !target.latest && !is_released(key, target)).then_some(key)
+        })
+    }
+
     /// Whether no function changes.
     pub(crate) fn keeps_all(&self) -> bool {
         self.functions.values().all(|step| matches!(step.work, Work::Keep(_)))
@@ -273,8 +368,48 @@ impl Plan {
             && release.variables.clone().unwrap_or_default() == desired.variables
             && bytes(&release.artifacts) == bytes(&desired.artifacts)
             && artifacts_of_live.eq(artifacts_of_desired)
+            && self.reaches(release, observed)
             && release.is_served_by(&observed.stage.pointer);
         is_same.then_some(record)
+    }
+
+    /// Whether the functions are reached as in `release`, and its aliases point to its versions.
+    fn reaches(&self, release: &Release, observed: &Observed) -> bool {
+        self.functions.iter().all(|(key, Step { target, .. })| {
+            let live = release.functions.get(key);
+            live.is_some_and(|live| (&live.alias, live.latest) == (&target.alias, target.latest))
+                && observed.aliases.get(key).is_none_or(|alias| {
+                    live.is_some_and(|live| alias.target.as_str() == live.version.as_str())
+                })
+        })
+    }
+
+    /// A line for each thing that is not moved by the switch.
+    pub(crate) fn not_atomic(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (key, Step { target, work }) in &self.functions {
+            let name = &target.name;
+            if self.exposed.contains(key) {
+                lines.push(format!(
+                    "$LATEST of {key} ({name}), which the live deployment calls, gets its new code before the \
+                     switch: a release needs --running-code or --not-atomic"
+                ));
+            }
+            if let Some(alias) = &target.alias {
+                lines.push(format!("alias {alias} of {key} ({name}) is moved right after the switch"));
+            }
+            if target.latest {
+                let when = match work {
+                    Work::Update { .. } if self.without_earlier_zip.contains(key) => {
+                        "gets its new code before the switch, and keeps it if the release fails: it has no earlier zip"
+                    }
+                    Work::Update { .. } => "gets its new code before the switch",
+                    _ => "is called without a version; its code does not change",
+                };
+                lines.push(format!("$LATEST of {key} ({name}) {when}"));
+            }
+        }
+        lines
     }
 }
 
@@ -305,6 +440,14 @@ impl fmt::Display for Plan {
             UNRELEASED => f.write_str("  deploy  the API, then switch the stage")?,
             version => write!(f, "  deploy  the API, then switch the stage to {version}")?,
         }
+        let not_atomic = self.not_atomic();
+        if !not_atomic.is_empty() {
+            write!(f, "\n  not atomic:")?;
+        }
+        not_atomic.iter().try_for_each(|line| write!(f, "\n    {line}"))?;
+        if let Some(reason) = &self.unknown_exposure {
+            write!(f, "\n  unknown whether the live deployment calls functions without a version: {reason}")?;
+        }
         let others = self.calls.other_lines();
         if !others.is_empty() {
             write!(f, "\n  calls that do not belong to the release:")?;
@@ -318,6 +461,7 @@ mod tests {
     use super::*;
     use crate::artifact::{Architecture, Sha256};
     use crate::release::model::Pointer;
+    use crate::release::state::Start;
 
     /// The plan of one function that has the code of the release, and the architecture `now`.
     fn plan_for(now: Option<Architecture>, built: Option<Architecture>) -> String {
@@ -328,14 +472,22 @@ mod tests {
             sha256,
             size: 1,
             architecture: built,
+            image: false,
         };
-        let target = Target { name: "users-get".parse().unwrap(), artifact: "users".into() };
+        let target = Target {
+            name: "users-get".parse().unwrap(),
+            artifact: "users".into(),
+            alias: None,
+            latest: false,
+        };
         let key: FunctionKey = "users_get".parse().unwrap();
         let desired = Desired {
             version: "1".parse().unwrap(),
             artifacts: [("users".to_owned(), record)].into(),
             functions: [(key.clone(), target)].into(),
             variables: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            running_code: false,
         };
         let state = FunctionState {
             code_sha256: sha256.base64(),
@@ -344,10 +496,12 @@ mod tests {
             architecture: now,
             revision: "r".into(),
             failed: None,
+            start: Start::default(),
         };
         let pointer = Pointer { deployment_id: "d1".parse().unwrap(), variables: BTreeMap::new() };
         let observed = Observed {
             functions: [(key, state)].into(),
+            aliases: BTreeMap::new(),
             stage: StageState { pointer, canary: None, cached: false },
             definition: Definition::new(BTreeMap::new()),
             location: Location { account: "111111111111".parse().unwrap(), region: "eu-west-1".into() },

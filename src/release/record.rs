@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::calls::Callee;
 use super::model::{
-    DeploymentId, FunctionKey, FunctionName, FunctionVersion, Pointer, RELEASE_VARIABLE, StageName, Version,
+    AliasName, DeploymentId, FunctionKey, FunctionName, FunctionVersion, Pointer, Qualifier,
+    RELEASE_VARIABLE, StageName, Version,
 };
 use crate::artifact::{Architecture, Sha256};
 use crate::event::StepTime;
@@ -66,12 +68,18 @@ impl Record {
 
     /// The release that a rollback from `live` to this record makes. A record of an older version does not say
     /// which variables of the stage were the project's. Those of `live` then get the values that the stage
-    /// had, and those that it did not have are removed.
+    /// had, and those that it did not have are removed. A function is reached as it is in `live`, too.
     pub(crate) fn restored(&self, live: &Release) -> Release {
         let mut release = self.release.clone();
         if let (None, Some(own)) = (&release.variables, &live.variables) {
             let recorded = |name: &String| Some((name.clone(), self.pointer.variables.get(name)?.clone()));
             release.variables = Some(own.keys().filter_map(recorded).collect());
+        }
+        for (key, function) in &mut release.functions {
+            let now = live.functions.get(key).filter(|now| now.name == function.name);
+            let Some(FunctionRecord { alias, latest, .. }) = now else { continue };
+            function.alias = function.alias.take().or_else(|| alias.clone());
+            function.latest |= latest;
         }
         release
     }
@@ -145,6 +153,11 @@ impl Release {
             && self.variables.clone().unwrap_or_default() == other.variables.clone().unwrap_or_default()
     }
 
+    /// Whether the switch does not move everything: some functions are called by an alias, or without a version.
+    pub(crate) fn has_more_to_move(&self) -> bool {
+        self.functions.values().any(|function| function.alias.is_some() || function.latest)
+    }
+
     /// The names of the stage variables that this release sets, without the one for its version.
     pub(crate) fn variable_names(&self) -> impl Iterator<Item = &str> {
         let own = self.variables.iter().flatten().map(|(name, _)| name.as_str());
@@ -185,20 +198,31 @@ pub(crate) struct Git {
     pub(crate) dirty: bool,
 }
 
+impl fmt::Display for Git {
+    /// The first 12 digits of the commit, and `+` if files differed from it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.commit.get(..12).unwrap_or(&self.commit))?;
+        f.write_str(if self.dirty { "+" } else { "" })
+    }
+}
+
 /// A zip in the artifact bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ArtifactRecord {
-    /// The S3 key of the zip.
+    /// The S3 key of the zip, or the URI of the container image.
     pub(crate) key: String,
     /// The S3 version id; null if the bucket has no versioning.
     pub(crate) s3_version: Option<String>,
-    /// The sha256 of its bytes.
+    /// The sha256 of its bytes, or the digest of the container image.
     pub(crate) sha256: Sha256,
-    /// Its size in bytes.
+    /// Its size in bytes; 0 for a container image.
     pub(crate) size: u64,
     /// The architecture that it is built for. Records of older versions do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) architecture: Option<Architecture>,
+    /// Whether it is a container image, which is not in the bucket.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) image: bool,
 }
 
 /// A published version of a function.
@@ -217,6 +241,12 @@ pub(crate) struct FunctionRecord {
     /// Lambda's ConfigSha256 when it was released. Records of older versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) aws_config_sha256: Option<String>,
+    /// The alias that is moved to the version right after the switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alias: Option<AliasName>,
+    /// Whether the function is called without a version, so that its code is a part of the release.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) latest: bool,
 }
 
 /// The API's part of a release.
@@ -243,13 +273,25 @@ pub(crate) struct ApiRecord {
     pub(crate) versioned: bool,
 }
 
-/// What the stage served before: enough to restore it in one call.
+impl<'a> From<&'a FunctionRecord> for Callee<'a> {
+    fn from(function: &'a FunctionRecord) -> Self {
+        Self { name: &function.name, alias: function.alias.as_ref(), latest: function.latest }
+    }
+}
+
+/// What the stage served before: enough to restore it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Before {
     /// The deployment and variables of the stage.
     pub(crate) pointer: Pointer,
     /// The number of the record of that release; null before the first release, or if it is not known.
     pub(crate) record: Option<u64>,
+    /// What the aliases of functions pointed to, by the function's key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) aliases: BTreeMap<FunctionKey, Qualifier>,
+    /// The zips of the functions that are called without a version, by the function's key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) latest: BTreeMap<FunctionKey, ArtifactRecord>,
 }
 
 /// The identity that ran a command.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::artifact::{Architecture, Sha256};
-use crate::release::model::{DeploymentId, FunctionVersion, Pointer};
+use crate::release::model::{DeploymentId, FunctionVersion, Pointer, Qualifier};
+use crate::release::record::ArtifactRecord;
 
 /// One version of an object in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
@@ -34,6 +35,18 @@ pub(crate) struct FunctionState {
     pub(crate) revision: String,
     /// Lambda's reason if the last update failed: the code must be sent again.
     pub(crate) failed: Option<String>,
+    pub(crate) start: Start,
+}
+
+/// What a function starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// `None` for a container image.
+    pub(crate) runtime: Option<String>,
+    pub(crate) handler: Option<String>,
+    pub(crate) has_layers: bool,
+    /// Whether its code is a container image. AWS does not change that of an existing function.
+    pub(crate) is_image: bool,
 }
 
 /// The architecture of a function, and the one of its new code.
@@ -43,7 +56,7 @@ pub(crate) struct ArchitectureChange {
     pub(crate) to: Architecture,
 }
 
-/// Code in the bucket.
+/// Code in the bucket, or a container image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Code {
     pub(crate) key: String,
@@ -51,8 +64,38 @@ pub(crate) struct Code {
     pub(crate) s3_version: Option<String>,
     /// The hash that Lambda must report.
     pub(crate) sha256: Sha256,
+    /// Whether it is an image, whose URI is the key.
+    pub(crate) image: bool,
     /// The change of the function's architecture, if the code is built for another one.
     pub(crate) architecture: Option<ArchitectureChange>,
+}
+
+impl Code {
+    /// The code of an artifact, for a function with the architecture `now`.
+    pub(crate) fn of(artifact: &ArtifactRecord, now: Option<Architecture>) -> Self {
+        let change = now.zip(artifact.architecture).filter(|(from, to)| from != to);
+        Self {
+            key: artifact.key.clone(),
+            s3_version: artifact.s3_version.clone(),
+            sha256: artifact.sha256,
+            image: artifact.image,
+            architecture: change.map(|(from, to)| ArchitectureChange { from, to }),
+        }
+    }
+
+    /// The CodeSha256 that Lambda must report. Of an image, it is the digest as it is written in the URI.
+    pub(crate) fn code_sha256(&self) -> String {
+        if self.image { self.sha256.hex() } else { self.sha256.base64() }
+    }
+}
+
+/// An alias of a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AliasState {
+    pub(crate) target: Qualifier,
+    pub(crate) revision: String,
+    /// Whether it sends a part of the requests to a second version.
+    pub(crate) weighted: bool,
 }
 
 /// A version that was published.

@@ -58,7 +58,11 @@ impl fmt::Display for Failure {
             Reason::BackendUnreachable => f.write_str("failed to access the Terraform state"),
             Reason::BackendSetting { name, value } => f.write_str(&backend_setting(name, value.as_deref())),
             Reason::Authentication => {
-                f.write_str("AWS does not accept the credentials, or they lack a permission")
+                f.write_str("AWS does not accept the credentials")?;
+                if let Some(profile) = &self.profile {
+                    write!(f, " of profile {profile:?}")?;
+                }
+                f.write_str(", or they lack a permission")
             }
             Reason::Throttled => f.write_str("AWS throttled the calls, or a quota is exhausted"),
             Reason::VersionConstraint => f.write_str("a version constraint is not met"),
@@ -264,6 +268,23 @@ impl Failure {
         })
     }
 
+    /// The diagnostics, each once. The summary of the first is the message of a failure that is not recognised.
+    fn causes(&self) -> Vec<String> {
+        let mut causes: Vec<String> = Vec::new();
+        for (place, diagnostic) in self.diagnostics.iter().enumerate() {
+            if self.diagnostics[..place].contains(diagnostic) {
+                continue;
+            }
+            let is_message = place == 0 && matches!(*self.reason, Reason::Failed(_));
+            let dir = self.dir.as_deref();
+            let cause = if is_message { diagnostic.rest(dir) } else { diagnostic.whole(dir) };
+            if !cause.is_empty() {
+                causes.push(cause);
+            }
+        }
+        causes
+    }
+
     /// Whether an error of Terraform contains `text`.
     fn mentions(&self, text: &str) -> bool {
         self.diagnostics.iter().any(|error| error.summary.contains(text) || error.detail.contains(text))
@@ -298,10 +319,8 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         let mut error = Self::new(failure.kind(), Failure::id(&failure.reason), failure.to_string());
         error.hint = failure.hint();
-        if failure.diagnostics.is_empty() {
-            return error;
-        }
-        error.because(failure.diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        let causes = failure.causes();
+        if causes.is_empty() { error } else { error.because(causes.join("\n")) }
     }
 }
 
@@ -315,6 +334,25 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         let errors = text.lines().filter_map(|line| Message::parse(line)?.error().cloned());
         Failure::from_run(errors.collect(), None).at("app", "dev")
+    }
+
+    #[test]
+    fn an_error_is_told_once_and_rejected_credentials_by_name() {
+        let diagnostic = |summary: &str, detail: &str| Diagnostic {
+            severity: "error".to_owned(),
+            summary: summary.to_owned(),
+            detail: detail.to_owned(),
+            ..Diagnostic::default()
+        };
+        let same = diagnostic("Unsupported argument", "not expected here");
+        let failure =
+            Failure::from_run(vec![same.clone(), same, diagnostic("Other", "")], None).at("app", "dev");
+        let error = Error::from(failure);
+        assert_eq!(error.message, "terraform app: Unsupported argument");
+        assert_eq!(error.causes(), ["not expected here\nOther"]);
+        let mut failure = Failure::new(Reason::Authentication);
+        failure.profile = Some("production".to_owned());
+        assert!(failure.to_string().contains("the credentials of profile \"production\","), "{failure}");
     }
 
     #[test]

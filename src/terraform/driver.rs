@@ -546,12 +546,26 @@ impl Driver {
         }
     }
 
+    /// The AWS profile with which Terraform runs.
+    fn profile(&self) -> Option<String> {
+        let set = match self.env.get("AWS_PROFILE") {
+            Some(set) => set.clone(),
+            None => std::env::var_os("AWS_PROFILE"),
+        };
+        set.and_then(|name| name.into_string().ok()).filter(|name| !name.is_empty())
+    }
+
     async fn with_layer_context<T>(
         &self,
         layer: &Layer,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        work.await.map_err(|failure| self.backend.explain(failure, layer).at(&layer.name, &self.stage))
+        work.await.map_err(|failure| {
+            let failure = self.backend.explain(failure, layer);
+            let mut failure = failure.at(&layer.name, &self.stage).in_dir(&layer.dir);
+            failure.profile = self.profile();
+            failure
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 //! keeps its diagnostics. A [`Failure`] contains the layer and the stage, so that its hint is a complete
 //! command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use semver::Version;
 
@@ -20,6 +20,10 @@ pub struct Failure {
     pub layer: Option<String>,
     /// The name of the stage, if the failure belongs to one.
     pub stage: Option<String>,
+    /// The folder of the layer: the files of the diagnostics are relative to it.
+    pub dir: Option<PathBuf>,
+    /// The AWS profile of the credentials, if one is set.
+    pub profile: Option<String>,
     /// The errors that Terraform reported, in its order.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -149,7 +153,14 @@ pub struct LockInfo {
 impl Failure {
     /// A failure without layer, stage and diagnostics.
     pub fn new(reason: Reason) -> Self {
-        Self { reason: Box::new(reason), layer: None, stage: None, diagnostics: Vec::new() }
+        Self {
+            reason: Box::new(reason),
+            layer: None,
+            stage: None,
+            dir: None,
+            profile: None,
+            diagnostics: Vec::new(),
+        }
     }
 
     /// Sets the layer and the stage, unless they are set already.
@@ -157,6 +168,13 @@ impl Failure {
     pub fn at(mut self, layer: &str, stage: &str) -> Self {
         self.layer.get_or_insert_with(|| layer.to_owned());
         self.stage.get_or_insert_with(|| stage.to_owned());
+        self
+    }
+
+    /// Sets the folder of the layer, unless it is set already.
+    #[must_use]
+    pub(crate) fn in_dir(mut self, dir: &Path) -> Self {
+        self.dir.get_or_insert_with(|| dir.to_owned());
         self
     }
 

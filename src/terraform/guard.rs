@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::plan::{Action, OWNED, Plan, ResourceChange};
+use super::plan::{Action, OWNED, OWNED_ALIAS, Plan, ResourceChange};
 use crate::error::{Error, ErrorId, Kind};
 
 /// Arguments of version 6 of the provider. Version 5 accepts no `ignore_changes` that names the second one,
@@ -85,6 +85,8 @@ pub struct GuardSettings {
     pub allow_destroy: Vec<String>,
     /// Addresses of actions that may be invoked; without an index, all instances.
     pub allow_actions: Vec<String>,
+    /// Whether releases move aliases of functions.
+    pub owns_aliases: bool,
 }
 
 impl GuardSettings {
@@ -96,7 +98,7 @@ impl GuardSettings {
     ) -> Self {
         let default = || PROTECTED.iter().map(|&name| name.to_owned()).collect();
         let protected = protected.unwrap_or_else(default);
-        Self { protected, max_destroys, allow_destroy, allow_actions: Vec::new() }
+        Self { protected, max_destroys, allow_destroy, allow_actions: Vec::new(), owns_aliases: false }
     }
 }
 
@@ -157,6 +159,7 @@ pub struct GuardRefusal {
 
 /// Refuses a plan with objections.
 pub fn check(plan: &Plan, settings: &GuardSettings) -> Result<(), GuardRefusal> {
+    let owned = |change| owned(change, settings);
     let mut objections: Vec<Objection> = plan.changes.iter().filter_map(owned).collect();
     let destroyed = || {
         plan.changes.iter().filter(|c| c.action.destroys() && !contains(&settings.allow_destroy, &c.address))
@@ -193,8 +196,10 @@ pub fn to_confirm<'a>(
 }
 
 /// An update of attributes that releases set. Terraform creates and destroys the resource as a whole.
-fn owned(change: &ResourceChange) -> Option<Objection> {
-    let (_, ignore) = OWNED.iter().find(|(resource_type, _)| *resource_type == change.resource_type)?;
+fn owned(change: &ResourceChange, settings: &GuardSettings) -> Option<Objection> {
+    let aliases = settings.owns_aliases.then_some(&OWNED_ALIAS);
+    let mut owned = OWNED.iter().chain(aliases);
+    let (_, ignore) = owned.find(|(resource_type, _)| *resource_type == change.resource_type)?;
     let is_changed = |name: &&&str| change.attributes.contains_key(**name);
     let attributes: Vec<String> = ignore.iter().filter(is_changed).map(|&name| name.to_owned()).collect();
     if change.action != Action::Update || attributes.is_empty() {
@@ -296,6 +301,19 @@ mod tests {
             "aws_api_gateway_stage.live would change deployment_id, variables, which a release sets: add to the \
              resource `lifecycle { ignore_changes = [deployment_id, variables, canary_settings] }`"
         );
+    }
+
+    #[test]
+    fn a_moved_alias_is_refused_only_where_releases_move_aliases() {
+        let moved = || vec![change("aws_lambda_alias.live", Action::Update, &["function_version"])];
+        assert_eq!(refusal(moved(), &GuardSettings::default()), "");
+        let owning = GuardSettings { owns_aliases: true, ..GuardSettings::default() };
+        assert!(
+            refusal(moved(), &owning)
+                .ends_with("`lifecycle { ignore_changes = [function_version, routing_config] }`")
+        );
+        let described = change("aws_lambda_alias.live", Action::Update, &["description"]);
+        assert_eq!(refusal(vec![described], &owning), "");
     }
 
     #[test]

@@ -369,6 +369,9 @@ pub(crate) const OWNED: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The same for an alias, where the contract names one.
+pub(crate) const OWNED_ALIAS: (&str, &[&str]) = ("aws_lambda_alias", &["function_version", "routing_config"]);
+
 /// The attributes of a function that follow from those. `status` compares all of them with the ledger.
 const DERIVED: &[&str] =
     &["last_modified", "qualified_arn", "qualified_invoke_arn", "source_code_size", "version"];

@@ -60,6 +60,8 @@ module "permissions" {
   redis_auth_secret_arn  = each.value.redis_auth_secret_arn
   redis_auth_kms_key_arn = each.value.redis_auth_kms_key_arn
   user_pool              = each.value.user_pool
+  function_aliases       = each.value.function_aliases
+  image_repositories     = each.value.image_repositories
   domain                 = each.value.domain
 }
 

@@ -98,6 +98,19 @@ async fn the_same_source_gives_the_same_zip_anywhere_without_a_trace_of_the_mach
     assert_eq!(built(one.path(), "path = \"ready.zip\"").await.1, zip);
     let wrong = build(one.path(), "path = \"ready.zip\"\narchitecture = \"arm64\"").await;
     wrong.exit(10).says(&["error [artifact.arch]"]);
+
+    // The workspace can be in a folder, and a zip for a managed runtime needs no `bootstrap`.
+    let folder = two.path().join("lambda");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["Cargo.toml", "Cargo.lock", "src"] {
+        std::fs::rename(two.path().join(name), folder.join(name)).unwrap();
+    }
+    assert_eq!(built(two.path(), &format!("{PACKAGE}\nworkspace = \"lambda\"")).await.1, zip);
+    let mut python = ::zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    python.start_file("auth.py", ::zip::write::SimpleFileOptions::default()).unwrap();
+    let python = python.finish().unwrap().into_inner();
+    std::fs::write(one.path().join("auth.zip"), &python).unwrap();
+    assert_eq!(built(one.path(), "path = \"auth.zip\"").await.1, python);
 }
 
 #[tokio::test]

@@ -177,7 +177,7 @@ async fn settings_that_are_missing_or_broken() {
     refuse(
         "config.invalid",
         &[
-            "has 3 problems",
+            "has 4 problems",
             "line 1: project: ",
             "there is no layer \"base\"",
             "line 16: artifacts.hello.key: must contain",

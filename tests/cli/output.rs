@@ -121,7 +121,8 @@ async fn a_release_on_github() {
     // What an API's definition, an account or a person may have put into JSON is not obeyed either.
     let history = github(fake, "history").run(&["history", "--output", "json"]).await.exit(0).json();
     assert_eq!(history["records"][0]["who"]["run_url"], "https://github.example/o/r/actions/runs/42");
-    let typed = github(fake, "typed").run(&["release", "--version", "1", "\n::error::typed"]).await.exit(2);
+    let typed =
+        github(fake, "typed").run(&["release", "--version", "1", "1", "\n::error::typed"]).await.exit(2);
     assert!(!typed.stderr.lines().any(|line| line.trim_start().starts_with("::")), "{}", typed.stderr);
 }
 
@@ -231,8 +232,8 @@ async fn a_release_in_a_narrow_terminal() {
 
     let screens = seen.screens.join("\n----\n");
     // While it goes on: what is under way, since when, how far.
-    assert!(screens.contains("… terraform apply app 1s 2/4"), "{screens}");
-    assert!(screens.contains("      create terraform_data.a_resou… 1s"), "{screens}");
+    assert!(screens.contains("… terraform apply app 1 s 2/4"), "{screens}");
+    assert!(screens.contains("      create terraform_data.a_reso… 1 s"), "{screens}");
     // In the end: nothing of that is left.
     assert!(!last.contains('…'), "{last}");
     assert!(last.contains("local: released 1.2.0"), "{last}");
@@ -308,7 +309,7 @@ async fn a_terminal_that_goes_away_before_the_switch() {
     fake.declare_functions(2, SLOW);
     let program = &fake.project.program;
     let mut terminal = Terminal::start(program, &["release", "--version", "1.4.0"], (80, 24));
-    terminal.until("terraform apply app 1s").await;
+    terminal.until("terraform apply app 1 s").await;
     terminal.hang_up();
     assert_eq!(terminal.end().await, Some(130));
     assert_eq!(newest(fake).await, ("1.3.0".to_owned(), "live".to_owned()));
@@ -324,7 +325,7 @@ async fn a_terminal_that_goes_away_after_the_switch() {
     fake.project.build("5");
     let program = &fake.project.program;
     let mut terminal = Terminal::start(program, &["release", "--version", "1.5.0"], (80, 24));
-    terminal.until("… verify 1s").await;
+    terminal.until("… verify 1 s").await;
     terminal.hang_up();
     assert_eq!(terminal.end().await, Some(130));
     fake.project.write("deployctl.toml", settings);

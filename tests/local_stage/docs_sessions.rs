@@ -4,16 +4,13 @@
 //! as in `docs/SUMMARY.md`, in one project; stages that name an account are local stages here.
 
 use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::support::markdown::{self, Block, Page, commands};
 use crate::support::program::Program;
 use crate::support::progress;
 use crate::support::provider_mirror::provider_mirror;
-
-/// More than the whole book takes on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(30 * 60);
+use crate::support::session::{Session, is_as_shown, is_like};
 
 /// The project that the pages make, use and leave to the next page.
 struct Project {
@@ -59,41 +56,19 @@ async fn the_sessions_in_the_docs_are_real() {
 }
 
 impl Project {
-    /// Runs the sessions of a page in one shell, so that variables live as long as the page. How many commands that were.
+    /// Runs the sessions of a page in one shell. How many commands that were.
     async fn run(&self, page: &Page) -> usize {
-        let (mut script, mut expected) = (String::from("exec 2>&1\n"), Vec::new());
+        let mut session = Session::new();
         for (place, block) in page.blocks.iter().enumerate() {
             if let Some(file) = block.file() {
-                script.push_str(&self.provide(place, file, block));
+                session.hidden(&self.provide(place, file, block));
             }
             if block.is_run() {
                 assert_eq!(block.language(), "console", "{}: {}", page.name.display(), block.text);
-                for shown in commands(&block.text) {
-                    script.push_str(&step(expected.len(), &shown.0));
-                    expected.push(shown);
-                }
+                session.block(&block.text);
             }
         }
-        if expected.is_empty() {
-            return 0;
-        }
-        let output = self.shell(&script).await;
-        let name = page.name.display();
-        let mut steps = output.split(MARK).skip(1);
-        for (number, (command, shown)) in expected.iter().enumerate() {
-            let step = steps.next().unwrap_or_default();
-            let (head, output) = step.split_once('\n').unwrap_or_default();
-            assert_eq!(head, number.to_string(), "{name}: not run: {command}\n{output}");
-            let (output, code) = output.split_once(CODE).unwrap_or((output, "none"));
-            assert_eq!(code.trim(), "0", "{name}: the exit code of: {command}\n{output}");
-            let printed: Vec<&str> = output.lines().collect();
-            assert!(
-                is_as_shown(shown, &printed),
-                "{name}: $ {command}\n--- shown\n{}\n--- printed\n{output}",
-                shown.join("\n")
-            );
-        }
-        expected.len()
+        session.run(&page.name.display().to_string(), self.dir.path(), &self.program).await
     }
 
     /// Lays a file ready, and says how the script takes it when its turn comes.
@@ -104,34 +79,6 @@ impl Project {
         let folder = Path::new(file).parent().unwrap().display();
         format!("mkdir -p './{folder}' && mv '{}' '{file}'\n", ready.display())
     }
-
-    async fn shell(&self, script: &str) -> String {
-        let mut command = tokio::process::Command::new("bash");
-        let environment = self.program.command(&[]).into_std();
-        command.current_dir(self.dir.path()).env_clear();
-        command
-            .envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))))
-            .args(["-c", script])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
-        let program = Path::new(env!("CARGO_BIN_EXE_deployctl")).parent().unwrap();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::iter::once(program.to_owned()).chain(std::env::split_paths(&path));
-        command.env("PATH", std::env::join_paths(path).unwrap());
-        let ended = tokio::time::timeout(PATIENCE, command.output()).await.expect("the session hangs");
-        String::from_utf8(ended.unwrap().stdout).unwrap()
-    }
-}
-
-const MARK: char = '\u{1e}';
-const CODE: char = '\u{1f}';
-
-/// One command, with marks before it and after it. What follows a command that failed is not run.
-fn step(number: usize, command: &str) -> String {
-    format!(
-        "printf '{MARK}%s\\n' {number}\n{command}\ncode=$?; printf '{CODE}%s\\n' \"$code\"; [ \"$code\" = 0 ] || exit\n"
-    )
 }
 
 /// The book's stages have accounts; nobody's account is at hand here.
@@ -143,25 +90,6 @@ fn on_this_machine(settings: &str) -> String {
             |line| if line.starts_with("account = ") { "local = true\n".into() } else { format!("{line}\n") },
         )
         .collect()
-}
-
-/// Whether what was printed is what is shown: `…` stands for any text in a line, and alone for any lines.
-fn is_as_shown(shown: &[&str], printed: &[&str]) -> bool {
-    match (shown, printed) {
-        ([], []) => true,
-        (["…", rest @ ..], _) => (0..=printed.len()).any(|skipped| is_as_shown(rest, &printed[skipped..])),
-        ([], [last]) => last.trim().is_empty(),
-        ([line, shown @ ..], [next, printed @ ..]) => {
-            is_like(line.trim_end(), next.trim_end()) && is_as_shown(shown, printed)
-        }
-        _ => false,
-    }
-}
-
-fn is_like(shown: &str, printed: &str) -> bool {
-    let Some((start, rest)) = shown.split_once('…') else { return shown == printed };
-    let Some(printed) = printed.strip_prefix(start) else { return false };
-    (0..=printed.len()).any(|skipped| printed.is_char_boundary(skipped) && is_like(rest, &printed[skipped..]))
 }
 
 #[test]

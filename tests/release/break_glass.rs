@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::fake_released_stage::FakeReleasedStage;
 use crate::support::program::CommandOutput;
-use crate::support::{python_tools, sdk};
+use crate::support::{fixtures, python_tools, sdk};
 
 /// What the API answers by itself. A deployment freezes it.
 async fn answer(fake: &FakeReleasedStage, text: &str) {
@@ -84,4 +84,63 @@ async fn the_printed_commands_move_the_stage() {
         project.run(&["history", "--cli", "--record", "9", "--output", "json"]).await.exit(2).json();
     assert_eq!(unknown["error"]["id"], "release.unknown");
     project.run(&["history", "--record", "1"]).await.exit(2).says(&["--cli"]);
+    an_api_without_a_project_is_redeployed(&fake, &programs).await;
+}
+
+/// Another API on the same stage, of which deployctl knows nothing; and the API of the project, which is refused.
+async fn an_api_without_a_project_is_redeployed(fake: &FakeReleasedStage, programs: &Path) {
+    let endpoint = fake.project.stage_file().endpoint();
+    let gateway = gateway::Client::new(&sdk::config(&endpoint, "000000000000"));
+    let api = &fixtures::create_api(&gateway, &["live"]).await;
+    let redeploy = async |api: &str, stage: &str, more: &str| {
+        let program = env!("CARGO_BIN_EXE_deployctl");
+        let command = format!("cd / && {program} redeploy --rest-api-id {api} --stage-name {stage} {more}");
+        run(fake, programs, &command).await
+    };
+    let url = format!("{endpoint}/_aws/execute-api/{api}/live/");
+    let post = async || reqwest::Client::new().post(&url).send().await.unwrap().status().as_u16();
+    add_post(&gateway, api).await;
+    assert_eq!(post().await, 403, "it is not deployed");
+
+    let moved = redeploy(api, "live", "--output json").await.exit(0);
+    let document = moved.json();
+    assert!(moved.stderr.contains("account 000000000000, region "), "{}", moved.stderr);
+    assert_eq!((&document["outcome"], &document["stage"]), (&json!("redeployed"), &json!(null)));
+    assert_eq!(document["api"]["changes"], json!(["POST /: added"]), "{document:#}");
+    assert_eq!(post().await, 200);
+
+    // Back to the deployment before, with the options that the command printed.
+    let from = document["moved"]["from"].as_str().unwrap();
+    let back = document["moved"]["back"].as_str().unwrap();
+    assert!(back.ends_with(&format!(" --deployment {from}")), "{back}");
+    let back = redeploy(api, "live", &format!("--deployment {from}")).await.exit(0).stdout;
+    assert!(back.contains("POST /: removed") && back.starts_with("live: moved from deployment "), "{back}");
+    assert_eq!(post().await, 403);
+    let again = redeploy(api, "live", &format!("--deployment {from}")).await.exit(0).stdout;
+    assert!(again.starts_with(&format!("live: serves deployment {from} already")), "{again}");
+
+    redeploy(api, "live", "--deployment zzzzzz").await.exit(2).says(&["the newest deployments are "]);
+    redeploy(api, "missing", "").await.exit(2).says(&["has no stage missing", "get-stages"]);
+    redeploy(&fake.api, "v1", "").await.exit(2).says(&["error [redeploy.managed]", "it has release 1.0.0"]);
+    redeploy(&fake.api, "v1", "--force").await.exit(0);
+    // What was forced is seen as drift, and refused again.
+    let status = fake.project.run(&["status", "--exit-code", "--output", "json"]).await.exit(3).json();
+    assert!(!status["drift"].as_array().unwrap().is_empty(), "{status:#}");
+    assert_eq!(status["since"], json!(null), "{status:#}");
+    redeploy(&fake.api, "v1", "").await.exit(2).says(&["error [redeploy.managed]"]);
+}
+
+/// Adds a method that answers by itself.
+async fn add_post(gateway: &gateway::Client, api: &str) {
+    let resources = gateway.get_resources().rest_api_id(api).send().await.unwrap();
+    let root = resources.items()[0].id().unwrap();
+    let put = gateway.put_method().rest_api_id(api).resource_id(root).http_method("POST");
+    put.authorization_type("NONE").send().await.unwrap();
+    let put = gateway.put_integration().rest_api_id(api).resource_id(root).http_method("POST");
+    let put = put.r#type(gateway::types::IntegrationType::Mock);
+    put.request_templates("application/json", r#"{"statusCode": 200}"#).send().await.unwrap();
+    let put = gateway.put_method_response().rest_api_id(api).resource_id(root).http_method("POST");
+    put.status_code("200").send().await.unwrap();
+    let put = gateway.put_integration_response().rest_api_id(api).resource_id(root).http_method("POST");
+    put.status_code("200").send().await.unwrap();
 }

@@ -47,6 +47,26 @@ impl CallingStage {
         self.json(code, &["release", "--version", version]).await
     }
 
+    /// Creates an alias, and declares it in a `[contract]` table, without the output `deployctl`.
+    async fn declare_alias(&self) {
+        let FakeReleasedStage { project, lambda, api } = &self.fake;
+        let alias = lambda.create_alias().function_name("small-0").name("live");
+        alias.function_version("1").send().await.unwrap();
+        let outputs = format!("output \"api\" {{\n value = \"{api}\"\n}}\n");
+        project
+            .layer("app", &format!("{outputs}output \"names\" {{\n value = {{ first = \"small-0\" }}\n}}\n"));
+        let table = "[contract]\nrest_api_id = { output = \"api\" }\nstage_name = \"v1\"\n\n\
+                     [contract.functions.f0]\nname = { output = \"names\", key = \"first\" }\n\
+                     artifact = \"hello\"\nalias = \"live\"\n\n[probe]\ntimeout_seconds = 20\n\n[artifacts.hello]";
+        project.settings("[artifacts.hello]", table);
+    }
+
+    /// The version that the alias points to.
+    async fn alias(&self) -> Value {
+        let alias = self.fake.lambda.get_alias().function_name("small-0").name("live").send().await.unwrap();
+        alias.function_version().unwrap().into()
+    }
+
     /// The published versions of the function, and the deployments of the API.
     async fn prepared(&self) -> (usize, usize) {
         let versions = self.fake.lambda.list_versions_by_function().function_name("small-0").send().await;
@@ -69,8 +89,24 @@ async fn an_api_that_calls_a_function_without_its_version_is_not_released() {
     // Terraform changes nothing, so the plan knows that the release would be refused.
     assert_eq!(stage.json(10, &["plan"]).await["error"]["id"], "api.unversioned");
 
+    // The stage serves the call of $LATEST, and Terraform corrects the API: the function's new code would get
+    // requests before the switch.
+    let deploy = stage.gateway.create_deployment().rest_api_id(&stage.fake.api).stage_name("v1");
+    deploy.send().await.unwrap();
     stage.call(":${stageVariables.f0}").await;
+    let before = stage.prepared().await;
+    let refused = stage.release(10, "1.0.0").await;
+    assert_eq!(refused["error"]["id"], "release.not_atomic", "{refused:#}");
+    assert_eq!(stage.prepared().await, before, "something was published");
+    let running = stage.json(0, &["release", "--version", "0.9.0", "--running-code"]).await;
+    assert_eq!(
+        (&running["outcome"], &running["artifacts"]),
+        (&json!("released"), &Value::Null),
+        "{running:#}"
+    );
+
     let plan = stage.json(0, &["plan"]).await;
+    assert_eq!(plan["not_atomic"], json!([]), "{plan:#}");
     assert_eq!(plan["api"]["others"], json!([{ "caller": "GET /", "calls": "MOCK" }]), "{plan:#}");
     stage.release(0, "1.0.0").await;
     stage.release(0, "2.0.0").await;
@@ -88,4 +124,24 @@ async fn an_api_that_calls_a_function_without_its_version_is_not_released() {
     // The release that is live again was deployed before the change.
     let rollback = stage.json(0, &["rollback"]).await;
     assert_eq!((&rollback["version"], &rollback["unversioned"]), (&json!("1.0.0"), &json!([])));
+
+    stage.declare_alias().await;
+    let released = stage.release(0, "3.0.0").await;
+    let function = |document: &Value| document["functions"]["f0"].clone();
+    assert_eq!(function(&released)["alias"], "live", "{released:#}");
+    assert_eq!(stage.alias().await, function(&released)["version"]);
+    let plan = stage.json(0, &["plan"]).await;
+    assert_eq!(plan["not_atomic"], json!(["alias live of f0 (small-0) is moved right after the switch"]));
+    let back = stage.json(0, &["rollback"]).await;
+    assert_eq!(back["version"], "1.0.0");
+    assert_eq!(stage.alias().await, function(&back)["version"]);
+    assert_ne!(function(&back)["version"], function(&released)["version"]);
+
+    let by_hand = stage.fake.lambda.update_alias().function_name("small-0").name("live");
+    by_hand.function_version("1").send().await.unwrap();
+    let status = stage.json(0, &["status"]).await;
+    let drift = status["drift"].to_string();
+    assert!(drift.contains("alias live of small-0 points to 1, the live release has version"), "{status:#}");
+    stage.json(0, &["rollback", "--to", "1.0.0"]).await;
+    assert_eq!(stage.alias().await, function(&back)["version"]);
 }

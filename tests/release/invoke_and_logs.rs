@@ -94,6 +94,23 @@ async fn logs_are_read_and_followed() {
     let human = project.run(&["logs"]).await.exit(0).stdout;
     assert!(human.lines().any(|line| line.ends_with("greet [2] good day Alan")), "{human}");
 
+    // Lambda's own lines are shown on request only; lines are chosen by text and counted from the end.
+    assert!(!human.contains(" REPORT RequestId: "), "{human}");
+    let platform = project.run(&["logs", "--platform"]).await.exit(0).stdout;
+    assert!(
+        platform.contains(" REPORT RequestId: ") && platform.contains(" START RequestId: "),
+        "{platform}"
+    );
+    let chosen = project.run(&["logs", "--filter", "good day"]).await.exit(0).stdout;
+    assert!(!chosen.is_empty() && chosen.lines().all(|line| line.contains("good day")), "{chosen}");
+    let last = project.run(&["logs", "-n", "1", "--function", "greet"]).await.exit(0).stdout;
+    let all = project.run(&["logs", "--function", "greet"]).await.exit(0).stdout;
+    assert_eq!(Some(last.trim_end()), all.lines().last(), "{all}");
+    let url = project.run(&["url"]).await.exit(0).stdout;
+    assert!(url.starts_with("http://127.0.0.1:") && url.ends_with("/local\n"), "{url}");
+    let local = project.run(&["local", "status"]).await.exit(0).stdout;
+    assert!(local.starts_with("the local stage answers at http://127.0.0.1:"), "{local}");
+
     // A result on a full disk is lost, and that is told.
     for args in
         [&["logs"][..], &["invoke", "greet"], &["status", "--output", "json"], &["history"], &["output"]]
@@ -228,16 +245,34 @@ async fn commands_that_need_no_stage() {
     }
     project.run(&["schema", "hitsory"]).await.exit(2).says(&["did you mean \"history\"?"]);
 
-    for (shell, text) in
-        [("bash", "complete -F _deployctl"), ("zsh", "#compdef deployctl"), ("fish", "complete -c deployctl")]
-    {
+    for (shell, text) in [
+        ("bash", "-F _clap_complete_deployctl deployctl"),
+        ("zsh", "#compdef deployctl"),
+        ("fish", "complete --keep-order --exclusive --command deployctl"),
+    ] {
         let printed = project.run(&["completions", shell]).await.exit(0).stdout;
-        assert!(printed.contains(text), "{shell}");
+        assert!(printed.contains(text), "{shell}: {printed}");
     }
+    // What the project has, and what commands have seen in it, is completed.
+    project.write("deployctl.toml", "[stages.production]\n[layers.app]\n[layers.base]\n");
+    let seen = r#"{"versions":["1.4.2","1.4.1","1.3.0"],"functions":["users_get"]}"#;
+    project.write(".deployctl/completion/production.json", seen);
     let bash = project.write("deployctl.bash", project.run(&["completions", "bash"]).await.exit(0).stdout);
-    let script = "source \"$0\"; COMP_WORDS=(deployctl roll); COMP_CWORD=1; _deployctl deployctl roll deployctl; echo \"${COMPREPLY[*]}\"";
-    let completed = std::process::Command::new("bash").args(["-c", script]).arg(bash).output().unwrap();
-    assert_eq!(String::from_utf8(completed.stdout).unwrap(), "rollback\n");
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_deployctl")).parent().unwrap();
+    let script = "source \"$0\"; PATH=$1:$PATH; shift; COMP_WORDS=(\"$@\"); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
+                  _clap_complete_deployctl deployctl \"${COMP_WORDS[COMP_CWORD]}\" x 2>/dev/null; echo \"${COMPREPLY[*]}\"";
+    for (words, completed) in [
+        (&["roll"][..], "rollback"),
+        (&["status", "--stage", ""], "production"),
+        (&["rollback", "1.4"], "1.4.2 1.4.1"),
+        (&["invoke", "u"], "users_get"),
+        (&["terraform", "b"], "base"),
+    ] {
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", script]).arg(&bash).arg(program).arg("deployctl").args(words);
+        let printed = command.current_dir(project.path()).output().unwrap();
+        assert_eq!(String::from_utf8(printed.stdout).unwrap().trim_end(), completed, "{words:?}");
+    }
 
     let dir = project.path().join("man");
     let args = ["man", "--dir", dir.to_str().unwrap(), "--output", "json"];
@@ -248,6 +283,43 @@ async fn commands_that_need_no_stage() {
         let text = std::fs::read_to_string(dir.join(page.as_str().unwrap())).unwrap();
         assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{page}");
     }
+    the_version_of_the_source(&project).await;
     project.write("file", "");
     project.run(&["man", "--dir", "file/man"]).await.exit(10).says(&["error [man.not_written]"]);
+}
+
+/// `auto` is refused where there is no commit that has the source; and versions are given once.
+async fn the_version_of_the_source(project: &MinimalProject) {
+    let project = project.path().join("source");
+    std::fs::create_dir(&project).unwrap();
+    let program = crate::support::program::Program::new(&project);
+    let git = |args: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "user.name=a", "-c", "user.email=a@example.com"]).args(args).current_dir(&project);
+        assert!(git.output().unwrap().status.success(), "{args:?}");
+    };
+    let settings =
+        "project = \"p\"\n[stages.local]\nlocal = true\n[layers.base]\n[layers.app]\n[artifacts]\n";
+    std::fs::write(project.join("deployctl.toml"), settings).unwrap();
+    std::fs::write(project.join(".gitignore"), ".deployctl\n").unwrap();
+    git(&["init", "--quiet"]);
+    let none = program.run(&["release", "auto"]).await.exit(2);
+    none.says(&["error [version.auto]", "failed to read the commit of the source"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "-m", "one"]);
+    std::fs::write(project.join("new.txt"), "").unwrap();
+    let dirty = program.run(&["release", "--version", "auto"]).await.exit(2);
+    dirty.says(&[
+        "error [version.auto]",
+        "refused: the source differs from its commit, for example in new.txt",
+    ]);
+    for (args, problem) in [
+        (&["release", "1", "--version", "2"][..], "two versions are given: \"1\" and \"2\""),
+        (&["deploy"], "<VERSION|--version <V>>"),
+        (&["rollback", "1", "--to", "2"], "cannot be used with"),
+        (&["redeploy", "--rest-api-id", "a"], "--stage-name <NAME>"),
+        (&["terraform", "app", "plan", "--stage", "local"], "--stage is no option of Terraform"),
+    ] {
+        program.run(args).await.exit(2).says(&[problem]);
+    }
 }

@@ -117,7 +117,7 @@ async fn the_first_plan_names_what_cannot_be_planned_yet() {
     assert!(plan.stdout.contains("base"), "{plan:?}");
     // A failed check has its text and place wherever the plan is read.
     let line = 4 + BASE.lines().count() + 3;
-    let warning = format!("Check block assertion failed (main.tf:{line}): the name is short");
+    let warning = format!("Check block assertion failed (terraform/base/main.tf:{line}): the name is short");
     assert!(plan.stdout.contains(&format!("  warning: {warning}\n")), "{plan:?}");
     assert!(plan.stderr.contains(&format!("base: warning: {warning}\n")), "{plan:?}");
     let markdown = layers.run(&["plan", "--markdown"]).await.exit(0).stdout;

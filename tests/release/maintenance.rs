@@ -145,12 +145,9 @@ async fn the_history_has_every_record() {
     let human = stage.fake.project.run(&["history"]).await.exit(0).stdout;
     snapshot::settings().bind(|| insta::assert_snapshot!("history", human));
     let lines: Vec<&str> = human.lines().collect();
-    assert_eq!(lines.len(), 5);
-    assert!(
-        lines[0].contains(" redeploy  live ")
-            && lines[0].ends_with("by https://ci.example/team/small/actions/runs/7")
-    );
-    assert!(lines[4].contains(" release   live           1.0.0 "), "{human}");
+    assert_eq!(lines.len(), 6, "{human}");
+    assert!(lines[0].contains(" when ") && lines[5].contains(" ago  release   live     1.0.0 "), "{human}");
+    assert!(lines[1].ends_with("  https://ci.example/team/small/actions/runs/7"), "{human}");
 }
 
 #[tokio::test]

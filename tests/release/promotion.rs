@@ -87,7 +87,7 @@ async fn bytes_are_those_of_the_release_or_it_is_refused() {
     cloud.deletes("hello/1.1.0.zip").await;
     cloud.promote(&role, "1.1.0").await.exit(10).says(&["promote.gone", "does not exist or cannot be read"]);
     assert_eq!(cloud.program.run(&["history", "--stage", "prd"]).await.code, Some(10), "without credentials");
-    assert_eq!(role.run(&["history", "--stage", "prd"]).await.exit(0).stdout.lines().count(), 2);
+    assert_eq!(role.run(&["history", "--stage", "prd"]).await.exit(0).stdout.lines().count(), 3);
 }
 
 /// Whoever may write into the bucket of `dev` cannot make other code go live in `prd`: not by a record, and not over

@@ -23,6 +23,7 @@ pub(crate) mod pty;
 pub(crate) mod python_tools;
 pub(crate) mod sdk;
 pub(crate) mod seeded_stage;
+pub(crate) mod session;
 pub(crate) mod signed;
 pub(crate) mod sigv4;
 pub(crate) mod snapshot;

@@ -29,7 +29,7 @@ async fn an_invalid_configuration_is_reported_with_file_and_line() {
     let project = Project::ready("").await;
     std::fs::write(project.layer.dir.join("more.tf"), "\noutput \"x\" { value = nothing.here }\n").unwrap();
     let error = deployctl::error::Error::from(project.plan().await.unwrap_err());
-    assert!(error.causes()[0].contains("(more.tf:2)"), "{error:?}");
+    assert!(error.causes()[0].contains("more.tf:2)"), "{error:?}");
 }
 
 #[tokio::test]

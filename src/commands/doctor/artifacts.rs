@@ -19,7 +19,13 @@ fn examine(settings: &Settings, artifact: &ArtifactSettings) -> Finding {
     let name = &recipe.name;
     let file = match &recipe.origin {
         Origin::Path(path) => Some(settings.root.join(path)).filter(|path| path.exists()),
-        Origin::Package(_) => newest(&settings.work_dir().join("artifacts"), name),
+        Origin::Package { .. } => newest(&settings.work_dir().join("artifacts"), name),
+        Origin::Image(image) => {
+            return Finding::ok(
+                CHECK,
+                format!("{name}: container image {}; a release does not read it", image.uri),
+            );
+        }
     };
     let Some(file) = file else {
         return match &recipe.origin {
@@ -28,21 +34,27 @@ fn examine(settings: &Settings, artifact: &ArtifactSettings) -> Finding {
                 format!("{name}: {} does not exist", path.display()),
                 "build it, or correct its `path` in deployctl.toml",
             ),
-            Origin::Package(_) => {
+            Origin::Package { .. } | Origin::Image(_) => {
                 Finding::ok(CHECK, format!("{name}: not built yet; a release builds and checks it"))
             }
         };
     };
     let checked = std::fs::read(&file).map_err(|error| error.to_string()).map(|bytes| {
         let bootstrap = if bytes.starts_with(b"PK\x03\x04") {
-            archive::open(name, bytes).map(|(_, bootstrap)| bootstrap)
+            archive::open(name, bytes).map(|opened| opened.bootstrap)
         } else {
-            Ok(bytes)
+            Ok(Some(bytes))
         };
-        bootstrap.and_then(|bytes| elf::check(name, &bytes, recipe.architecture, recipe.glibc))
+        let check = |bytes: Vec<u8>| elf::check_bootstrap(name, &bytes, recipe.architecture, recipe.glibc);
+        bootstrap.and_then(|bootstrap| bootstrap.map_or(Ok(None), check))
     });
     match checked {
-        Ok(Ok(facts)) => {
+        Ok(Ok(None)) => {
+            let text =
+                format!("{name}: a zip without a compiled `bootstrap`, for a managed runtime or a script");
+            Finding::ok(CHECK, text)
+        }
+        Ok(Ok(Some(facts))) => {
             let glibc = facts.glibc.map_or_else(|| "static".to_owned(), |glibc| format!("glibc {glibc}"));
             Finding::ok(
                 CHECK,

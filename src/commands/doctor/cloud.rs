@@ -22,7 +22,6 @@ use crate::release::calls::{Calls, UnversionedCall};
 use crate::release::definition::Definition;
 use crate::release::deployment_description::DeploymentDescription;
 use crate::release::partition::domain;
-use crate::release::plan;
 
 /// For all checks together.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -233,7 +232,7 @@ async fn api(session: &Session, contract: &Contract) -> Result<(Definition, Call
     let aws_stage =
         session.aws_stage(contract).map_err(|error| Finding::of(CHECK, Severity::Unchecked, &error))?;
     let definition = aws_stage.definition().await.map_err(|failure| unread(CHECK, &failure))?;
-    let calls = Calls::of(&definition, &aws_stage.location(), plan::names(&contract.functions));
+    let calls = Calls::of(&definition, &aws_stage.location(), &contract.functions);
     Ok((definition, calls))
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn in_source(settings: &Settings) -> Vec<Finding> {
             .any(|(_, block)| block.labels.first().is_some_and(|l| l.as_str() == contract.output))
     };
     let all_readable = modules.iter().all(|module| module.unreadable.is_empty());
-    if all_readable && !modules.first().is_some_and(output) {
+    if settings.contract_table.is_none() && all_readable && !modules.first().is_some_and(output) {
         findings.push(Finding::problem(
             "contract-source",
             format!("layer {} has no output {:?}", layer.name, contract.output),

@@ -4,6 +4,7 @@
 //! Only deployctl's own calls are checked. Terraform's calls depend on the layers; a plan shows them.
 
 use super::unread::unread;
+use crate::artifact::Origin;
 use crate::aws::Identity;
 use crate::documents::doctor::Finding;
 use crate::engine::failure::Failure;
@@ -29,6 +30,10 @@ pub(crate) struct Resources {
     /// The artifact bucket, once it exists, and keys of zips.
     pub(crate) artifacts: Option<(String, Vec<String>)>,
     pub(crate) functions: Vec<String>,
+    /// Those with an alias that a release moves.
+    pub(crate) aliased: Vec<String>,
+    /// The ARNs of the repositories of container images.
+    pub(crate) repositories: Vec<String>,
     /// The API and its stage, once they exist.
     pub(crate) api: Option<(String, String)>,
 }
@@ -63,6 +68,12 @@ impl Resources {
             checks.push((vec!["lambda:InvokeFunction"], format!("{}:1", self.function(name))));
             // The error of a release that was switched back contains the end of a function's log.
             checks.push((vec!["logs:FilterLogEvents"], self.log_group(name)));
+        }
+        for name in &self.aliased {
+            checks.push((vec!["lambda:GetAlias", "lambda:UpdateAlias"], self.function(name)));
+        }
+        for repository in &self.repositories {
+            checks.push((vec!["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], repository.clone()));
         }
         if let Some((api, stage)) = &self.api {
             // lambda:ListFunctions has no resource.
@@ -192,8 +203,14 @@ fn resources(session: &Session, contract: Option<&Contract>, bucket: Option<&str
         _ if stage.region.starts_with("us-gov-") => "aws-us-gov",
         _ => "aws",
     };
-    let keys =
-        || settings.artifacts.iter().map(|artifact| artifact.key.replace("{version}", "doctor")).collect();
+    let zips = || settings.artifacts.iter().filter(|artifact| !artifact.is_image());
+    let keys = || zips().map(|artifact| artifact.key.replace("{version}", "doctor")).collect();
+    let repositories = settings.artifacts.iter().filter_map(|artifact| match &artifact.recipe.origin {
+        Origin::Image(image) => repository(&image.uri, partition),
+        _ => None,
+    });
+    let aliased = contract.iter().flat_map(|contract| contract.functions.values());
+    let aliased = aliased.filter(|target| target.alias.is_some());
     let functions = contract.iter().flat_map(|contract| contract.functions.values());
     Resources {
         partition,
@@ -203,6 +220,8 @@ fn resources(session: &Session, contract: Option<&Contract>, bucket: Option<&str
         lock_objects: stage.backend == StateBackend::Deployctl,
         artifacts: bucket.map(|name| (name.to_owned(), keys())),
         functions: functions.map(|target| target.name.to_string()).collect(),
+        aliased: aliased.map(|target| target.name.to_string()).collect(),
+        repositories: repositories.collect(),
         api: contract.map(|contract| (contract.rest_api_id.clone(), contract.stage_name.clone())),
     }
 }
@@ -217,6 +236,15 @@ fn states(session: &Session) -> Vec<(String, String)> {
             objects.map(|object| (object.bucket.name().to_owned(), object.key)).collect()
         }
     }
+}
+
+/// The ARN of the repository in the URI of an image: `ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME@sha256:…`.
+fn repository(uri: &str, partition: &str) -> Option<String> {
+    let (host, image) = uri.split_once('/')?;
+    let mut parts = host.split('.');
+    let (account, region) = (parts.next()?, parts.nth(2)?);
+    let name = image.split(['@', ':']).next()?;
+    Some(format!("arn:{partition}:ecr:{region}:{account}:repository/{name}"))
 }
 
 /// IAM simulates a role, not an assumed-role session.
@@ -291,6 +319,8 @@ mod tests {
                 vec!["hello/doctor.zip".to_owned()],
             )),
             functions: vec!["small-local-one".to_owned()],
+            aliased: Vec::new(),
+            repositories: Vec::new(),
             api: Some(("abc123".to_owned(), "local".to_owned())),
         };
         let file =
@@ -301,5 +331,33 @@ mod tests {
         }
         let committed: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
         assert_eq!(committed, found);
+    }
+
+    #[test]
+    fn aliases_and_images_need_permissions_only_where_there_are_some() {
+        let resources = Resources {
+            partition: "aws",
+            region: "eu-west-1".to_owned(),
+            account: "111111111111".to_owned(),
+            states: Vec::new(),
+            lock_objects: false,
+            artifacts: None,
+            functions: Vec::new(),
+            aliased: vec!["queue".to_owned()],
+            repositories: repository(
+                "222222222222.dkr.ecr.eu-west-1.amazonaws.com/team/web@sha256:00",
+                "aws",
+            )
+            .into_iter()
+            .collect(),
+            api: None,
+        };
+        let release = resources.release();
+        let of = |action: &str| {
+            let found = release.iter().find(|(actions, _)| actions.contains(&action));
+            found.map(|(_, resource)| resource.as_str())
+        };
+        assert_eq!(of("lambda:UpdateAlias"), Some("arn:aws:lambda:eu-west-1:111111111111:function:queue"));
+        assert_eq!(of("ecr:BatchGetImage"), Some("arn:aws:ecr:eu-west-1:222222222222:repository/team/web"));
     }
 }

@@ -1,12 +1,13 @@
 //! Checks the programs that a release runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::artifact::build::{self, BuildRequest};
 use crate::artifact::python_tools::{self, PythonTools};
-use crate::artifact::{Glibc, Origin};
+use crate::artifact::{Architecture, Glibc, Origin};
 use crate::documents::doctor::{Finding, Severity};
 use crate::error::Error;
 use crate::local;
@@ -22,7 +23,7 @@ const STABLE: Version = Version::new(1, 11, 0);
 
 pub(crate) async fn check(settings: &Settings, cancel: &CancellationToken) -> Vec<Finding> {
     let builds =
-        settings.artifacts.iter().any(|artifact| matches!(artifact.recipe.origin, Origin::Package(_)));
+        settings.artifacts.iter().any(|artifact| matches!(artifact.recipe.origin, Origin::Package { .. }));
     let needs_python = builds || settings.stage.local.is_some();
     let (terraform, cargo, python) = futures::join!(
         terraform(cancel),
@@ -71,18 +72,26 @@ async fn cargo(settings: &Settings, cancel: &CancellationToken) -> Vec<Finding> 
     let mut findings = match ask.output(cancel).await {
         Ok(text) => vec![Finding::ok(CHECK, text.trim())],
         Err(error) => {
-            let remedy =
-                "install Rust (https://rustup.rs), or name finished files with `path` in [artifacts]";
+            let remedy = "install Rust (https://rustup.rs), or name finished zips with `path` in [artifacts]: deployctl \
+                 builds only Rust";
             return vec![Finding::problem(CHECK, error.to_string(), remedy)];
         }
     };
-    let mut architectures: Vec<_> =
-        settings.artifacts.iter().map(|artifact| artifact.recipe.architecture).collect();
-    architectures.sort();
-    architectures.dedup();
-    for architecture in architectures {
+    let built = settings.artifacts.iter().filter_map(|artifact| match &artifact.recipe.origin {
+        Origin::Package { workspace, .. } => {
+            let folder = if workspace.as_os_str().is_empty() {
+                settings.root.clone()
+            } else {
+                settings.root.join(workspace)
+            };
+            Some((folder, artifact.recipe.architecture))
+        }
+        Origin::Path(_) | Origin::Image(_) => None,
+    });
+    let built: BTreeSet<(PathBuf, Architecture)> = built.collect();
+    for (workspace_dir, architecture) in built.clone() {
         let request = BuildRequest {
-            workspace_dir: settings.root.clone(),
+            workspace_dir,
             packages: Vec::new(),
             architecture,
             glibc: Glibc::AL2023,
@@ -93,16 +102,19 @@ async fn cargo(settings: &Settings, cancel: &CancellationToken) -> Vec<Finding> 
             Err(error) => Finding::of("tools-rust_target", Severity::Problem, &error.into()),
         });
     }
-    findings.push(match build::has_profile(&settings.root, build::PROFILE) {
-        Ok(()) => Finding::ok("project-profile", "Cargo.toml has the profile for Lambda binaries"),
-        Err(error) => Finding::of("project-profile", Severity::Problem, &error.into()),
-    });
-    if !settings.root.ancestors().any(|folder| folder.join("Cargo.lock").is_file()) {
-        findings.push(Finding::problem(
-            "project-cargo_lock",
-            "Cargo.lock is missing, and artifacts are built from locked dependencies",
-            "cargo generate-lockfile",
-        ));
+    let workspaces: BTreeSet<PathBuf> = built.into_iter().map(|(workspace, _)| workspace).collect();
+    for workspace in workspaces {
+        findings.push(match build::has_profile(&workspace, build::PROFILE) {
+            Ok(()) => Finding::ok("project-profile", "Cargo.toml has the profile for Lambda binaries"),
+            Err(error) => Finding::of("project-profile", Severity::Problem, &error.into()),
+        });
+        if !workspace.ancestors().any(|folder| folder.join("Cargo.lock").is_file()) {
+            findings.push(Finding::problem(
+                "project-cargo_lock",
+                "Cargo.lock is missing, and artifacts are built from locked dependencies",
+                "cargo generate-lockfile",
+            ));
+        }
     }
     findings
 }

@@ -315,13 +315,11 @@ fn leftovers(layer: &Layer, advice: &mut Vec<Advice>) {
 }
 
 /// What works only in some places, and what follows.
-const LEFTOVERS: [(&str, &str); 8] = [
-    ("dynamodb_table", "it stays, and the table must exist; `use_lockfile = true` locks in S3 instead"),
+const LEFTOVERS: [(&str, &str); 6] = [
     ("profile", "it wins over the credentials of the stage; remove it, and set `profile` in [stages.NAME]"),
     ("shared_credentials_files", "it wins over the credentials of the stage; remove it"),
     ("access_key", "it wins over the credentials of the stage; remove it, and secret_key"),
     ("role_arn", "it stays; the credentials of the stage must be allowed to assume that role"),
     ("assume_role", "it stays; the credentials of the stage must be allowed to assume that role"),
     ("endpoints", "deployctl sets the endpoints of a local stage; remove them"),
-    ("workspace_key_prefix", "it stays, for `workspace` in [stages.NAME]"),
 ];

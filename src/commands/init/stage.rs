@@ -49,6 +49,7 @@ pub(crate) fn release_pointer(stage: &Found<'_>, edits: &mut Edits) {
 
 /// Makes the deployment one that Terraform creates once, because a stage cannot be created without one.
 pub(crate) fn bootstrap(deployment: &Found<'_>, edits: &mut Edits, advice: &mut Vec<Advice>) {
+    destroy_first(deployment, edits);
     if deployment.attribute("triggers").is_some() {
         let why =
             "# deployctl deploys the API: Terraform creates this deployment once and never replaces it.";
@@ -60,6 +61,25 @@ pub(crate) fn bootstrap(deployment: &Found<'_>, edits: &mut Edits, advice: &mut 
             deployment.address()
         )));
     }
+}
+
+/// Integrations inherit `create_before_destroy` of the deployment that depends on them. One that is replaced, as for a
+/// role, would be created and then deleted, because both have the same id.
+fn destroy_first(deployment: &Found<'_>, edits: &mut Edits) {
+    let lifecycle = deployment.block.body.get_blocks("lifecycle").next();
+    let inherited = lifecycle.and_then(|block| block.body.get_attribute("create_before_destroy"));
+    let Some(range) = inherited.and_then(|attribute| attribute.value.span()) else { return };
+    let text = &deployment.file.text;
+    if text.get(range.clone()) != Some("true") {
+        return;
+    }
+    let rest = text.get(range.end..).unwrap_or_default().lines().next().unwrap_or_default();
+    let why = if rest.trim().is_empty() {
+        " # integrations inherit it, and one that is replaced would be created, then deleted"
+    } else {
+        ""
+    };
+    edits.replace(deployment.file, range, format!("false{why}"));
 }
 
 /// Whether the deployment creates a stage: the provider deletes that stage together with it.

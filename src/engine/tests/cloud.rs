@@ -11,11 +11,11 @@ use crate::engine::ports::{ProbeResult, StagePort, Store, Stored, Tried, UploadE
 use crate::release::calls::Location;
 use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
-use crate::release::model::{DeploymentId, FunctionName, FunctionVersion, Pointer};
+use crate::release::model::{AliasName, DeploymentId, FunctionName, FunctionVersion, Pointer, Qualifier};
 use crate::release::patch::{MAX_OPERATIONS, Operation, patch};
 use crate::release::state::{
-    Activity, Caches, Code, Codes, Deployment, FunctionState, Object, Published, PublishedState, StageState,
-    StageUse, VersionState,
+    Activity, AliasState, Caches, Code, Codes, Deployment, FunctionState, Object, Published, PublishedState,
+    StageState, StageUse, Start, VersionState,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -81,6 +81,14 @@ pub(crate) struct State {
     pub(crate) stages: Vec<StageUse>,
     /// Versions that an alias points to, such as `users_get:1`.
     pub(crate) aliased: BTreeSet<String>,
+    /// The aliases that releases move, such as `users_post:live`.
+    pub(crate) aliases: BTreeMap<String, AliasState>,
+    /// Whether the functions run container images.
+    pub(crate) images: bool,
+    /// The functions that are called without a version.
+    pub(crate) called_latest: BTreeSet<String>,
+    /// What the aliases pointed to after each move, in order.
+    pub(crate) alias_moves: Vec<String>,
     /// The versions that cannot be invoked, such as `users_get:1`.
     pub(crate) asleep: BTreeMap<String, Asleep>,
     /// How many reads a new version stays pending for.
@@ -191,6 +199,10 @@ impl Cloud {
             made: 0,
             stages: Vec::new(),
             aliased: BTreeSet::new(),
+            aliases: BTreeMap::new(),
+            alias_moves: Vec::new(),
+            called_latest: BTreeSet::new(),
+            images: false,
             asleep: BTreeMap::new(),
             pending: 0,
             woken: Vec::new(),
@@ -345,6 +357,11 @@ impl State {
         function.revision = tick;
     }
 
+    fn is_aliased(&self, name: &FunctionName, version: &str) -> bool {
+        let own = format!("{name}:");
+        self.aliases.iter().any(|(id, alias)| id.starts_with(&own) && alias.target.as_str() == version)
+    }
+
     fn write(&mut self, key: &str, body: &[u8]) -> Written {
         let etag = self.tick();
         self.objects.insert(key.to_owned(), (body.to_vec(), etag));
@@ -491,6 +508,7 @@ impl StagePort for Cloud {
 
     async fn function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
         self.call("GetFunctionConfiguration", |state| {
+            let start = Start { is_image: state.images, ..Start::default() };
             let function = state.function(name, "GetFunctionConfiguration")?;
             Ok(FunctionState {
                 code_sha256: function.latest.clone(),
@@ -499,6 +517,7 @@ impl StagePort for Cloud {
                 aws_config_sha256: function.aws_config.clone(),
                 revision: function.revision.to_string(),
                 failed: None,
+                start,
             })
         })
         .await
@@ -535,7 +554,7 @@ impl StagePort for Cloud {
                 return Err(failure("UpdateFunctionCode", Meaning::Precondition));
             }
             function.revision = next;
-            function.latest = code.sha256.base64();
+            function.latest = code.code_sha256();
             if let Some(change) = code.architecture {
                 function.architecture = change.to;
                 function.config = Sha256::of(change.to.as_str().as_bytes());
@@ -567,6 +586,48 @@ impl StagePort for Cloud {
         .await
     }
 
+    async fn set_latest(&self, name: &FunctionName, code: &Code, revision: &str) -> Result<(), Failure> {
+        self.call("UpdateFunctionCode", |state| {
+            let next = state.tick();
+            let function = state.function(name, "UpdateFunctionCode")?;
+            if function.revision.to_string() != revision {
+                return Err(failure("UpdateFunctionCode", Meaning::Precondition));
+            }
+            function.revision = next;
+            function.latest = code.code_sha256();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn alias(&self, name: &FunctionName, alias: &AliasName) -> Result<Option<AliasState>, Failure> {
+        self.call("GetAlias", |state| Ok(state.aliases.get(&format!("{name}:{alias}")).cloned())).await
+    }
+
+    async fn move_alias(
+        &self,
+        name: &FunctionName,
+        alias: &AliasName,
+        target: &Qualifier,
+        revision: &str,
+    ) -> Result<(), Failure> {
+        self.call("UpdateAlias", |state| {
+            // As on AWS, an update without any change moves the revision, too.
+            let next = state.tick().to_string();
+            let id = format!("{name}:{alias}");
+            let found =
+                state.aliases.get_mut(&id).ok_or_else(|| failure("UpdateAlias", Meaning::NotFound))?;
+            if found.revision != revision {
+                return Err(failure("UpdateAlias", Meaning::Precondition));
+            }
+            found.target = target.clone();
+            found.revision = next;
+            state.alias_moves.push(format!("{id} {target}"));
+            Ok(())
+        })
+        .await
+    }
+
     async fn wake(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
         self.call("Invoke", |state| {
             let version = format!("{name}:{version}");
@@ -578,6 +639,15 @@ impl StagePort for Cloud {
 
     async fn definition(&self) -> Result<Definition, Failure> {
         self.call("GetResources", |state| Ok(state.definition.clone())).await
+    }
+
+    async fn deployed(&self) -> Result<Definition, Failure> {
+        self.call("GetExport", |state| {
+            let id = &state.pointer.deployment_id;
+            let live = state.deployments.iter().find(|(deployment, _)| deployment.id == *id);
+            Ok(live.map_or_else(|| state.definition.clone(), |(_, frozen)| frozen.clone()))
+        })
+        .await
     }
 
     async fn create_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {
@@ -637,7 +707,8 @@ impl StagePort for Cloud {
             let version = |number: usize| VersionState {
                 version: number.to_string().parse().unwrap(),
                 bytes: 1000,
-                aliased: state.aliased.contains(&format!("{name}:{number}")),
+                aliased: state.aliased.contains(&format!("{name}:{number}"))
+                    || state.is_aliased(name, &number.to_string()),
             };
             Ok(Some(existing.map(version).collect()))
         })
@@ -661,7 +732,8 @@ impl StagePort for Cloud {
 
     async fn delete_version(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
         self.call("DeleteFunction", |state| {
-            if state.aliased.contains(&format!("{name}:{version}")) {
+            let is_aliased = state.is_aliased(name, version.as_str());
+            if is_aliased || state.aliased.contains(&format!("{name}:{version}")) {
                 return Err(failure("DeleteFunction", Meaning::Busy));
             }
             let function = state.function(name, "DeleteFunction")?;

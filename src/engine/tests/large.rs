@@ -9,7 +9,12 @@ fn names(count: usize) -> Vec<String> {
 
 async fn release(cloud: &Cloud, version: &str, count: usize) -> Result<Record> {
     let mut desired = desired(version);
-    let target = |key: &str| Target { name: key.parse().unwrap(), artifact: "users".into() };
+    let target = |key: &str| Target {
+        name: key.parse().unwrap(),
+        artifact: "users".into(),
+        alias: None,
+        latest: false,
+    };
     desired.functions = names(count).iter().map(|key| (key.parse().unwrap(), target(key))).collect();
     let actor = actor();
     let held = HeldStage::take(&actor, cloud.clone(), format!("release {version}")).await?;

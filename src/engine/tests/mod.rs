@@ -14,8 +14,10 @@ mod damaged;
 mod inactive;
 mod large;
 mod prune;
+mod reach;
 mod references;
 mod rollback;
+mod running_code;
 mod taken_over;
 mod unchanged;
 mod variables;
@@ -79,14 +81,35 @@ fn desired(version: &str) -> Desired {
         sha256: code(version),
         size: 1,
         architecture: Some(Architecture::X86_64),
+        image: false,
     };
-    let target = |key: &str| Target { name: key.parse().unwrap(), artifact: "users".into() };
+    let target = |key: &str| Target {
+        name: key.parse().unwrap(),
+        artifact: "users".into(),
+        alias: None,
+        latest: false,
+    };
     Desired {
         version: version.parse().unwrap(),
         artifacts: [("users".to_owned(), record)].into(),
         functions: FUNCTIONS.iter().map(|key| (key.parse().unwrap(), target(key))).collect(),
         variables: BTreeMap::new(),
+        contents: BTreeMap::new(),
+        running_code: false,
     }
+}
+
+/// The same, with the aliases that the cloud has, and the functions that are called without a version.
+fn contract(cloud: &Cloud, version: &str) -> Desired {
+    let mut desired = desired(version);
+    let state = cloud.state.lock().unwrap();
+    for target in desired.functions.values_mut() {
+        let own = format!("{}:", target.name);
+        target.alias =
+            state.aliases.keys().find_map(|id| id.strip_prefix(&own)).map(|id| id.parse().unwrap());
+        target.latest = state.called_latest.contains(target.name.as_str());
+    }
+    desired
 }
 
 /// A command that changes the stage.
@@ -112,7 +135,7 @@ const OPERATIONS: [Operation; 6] = [
 ];
 
 fn origin() -> Origin<'static> {
-    Origin { git: None, promoted_from: None, api: ("api", "dev"), force: false }
+    Origin { git: None, promoted_from: None, api: ("api", "dev"), force: false, not_atomic: false }
 }
 
 /// Runs a command. Boxed, because the futures of several commands in one test overflow the stack.
@@ -128,18 +151,20 @@ async fn run_inline(cloud: &Cloud, actor: &StageContext, operation: Operation) -
     }
     let held = HeldStage::take(actor, cloud.clone(), format!("{operation:?}")).await?;
     held.during(async |held| match operation {
-        Operation::Release(version) => Ok(held.release(cloud, desired(version), origin()).await?.record),
+        Operation::Release(version) => {
+            Ok(held.release(cloud, contract(cloud, version), origin()).await?.record)
+        }
         Operation::ForcedRelease(version) => {
             let origin = Origin { force: true, ..origin() };
-            Ok(held.release(cloud, desired(version), origin).await?.record)
+            Ok(held.release(cloud, contract(cloud, version), origin).await?.record)
         }
         Operation::Promote(version) => {
             let promoted_from = Some("test".parse().unwrap());
             let origin = Origin { promoted_from, ..origin() };
-            Ok(held.release(cloud, desired(version), origin).await?.record)
+            Ok(held.release(cloud, contract(cloud, version), origin).await?.record)
         }
         Operation::Redeploy | Operation::Rollback(_) => {
-            let functions = desired("1").functions;
+            let functions = contract(cloud, "1").functions;
             held.redeploy(cloud, &functions, false).await.map(|(record, _)| record)
         }
     })

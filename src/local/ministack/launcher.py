@@ -3,8 +3,8 @@
 MiniStack serves an API Gateway stage from the live API and leaves `${stageVariables.x}` as it is. AWS serves
 the snapshot that the stage's deployment took and fills the variables in. Here AWS's way is put into the
 pinned version, with the refusals of AWS that a release tool has to meet: functions.py has those of Lambda,
-update_stage.py those of UpdateStage. Names and signatures of all that is used are checked first, so that an
-upgrade cannot silently lose the semantics.
+update_stage.py those of UpdateStage. openapi.py has the import of an API. Names and signatures of all that is used
+are checked first, so that an upgrade cannot silently lose the semantics.
 """
 import asyncio, contextlib, contextvars, copy, ctypes, importlib.metadata, inspect, json, os, re, runpy, signal
 import socket, socketserver, sys
@@ -82,7 +82,9 @@ def check(v1, lambdas, workers, s3, elasticache, logs, scoped_dict, others):
         "_update_auth_token": "rg, token, strategy",
     }, logs: {
         "_filter_log_events": "data", "_resolve_log_group_name": "data", "json_response": "data: dict",
-    }, **others}
+    }}
+    for module, names in [pair for other in others for pair in other.items()]:
+        used.setdefault(module, {}).update(names)
     found = importlib.metadata.version("ministack")
     wrong = [] if found == PINNED else [f"ministack is {found}, this launcher is for {PINNED}"]
     for module, names in used.items():
@@ -103,7 +105,7 @@ def check(v1, lambdas, workers, s3, elasticache, logs, scoped_dict, others):
         sys.exit("the local stage cannot have AWS's semantics: " + "; ".join(wrong))
 
 
-def install_stages(v1, scoped_dict, account_id, rules):
+def install_stages(v1, scoped_dict, account_id, rules, openapi):
     """A stage serves its deployment's snapshot with its own variables; its calls are refused where AWS refuses."""
     Refused = rules["Refused"]
 
@@ -323,10 +325,19 @@ def install_stages(v1, scoped_dict, account_id, rules):
         return status, headers, json.dumps({"message": message}).encode()
 
     changing = set()  # APIs of which a stage or a deployment is being changed
+    put_rest_api = openapi["install"](v1)
+
+    def first(query_params, name, default):
+        value = query_params.get(name, default)
+        return value[0] if isinstance(value, list) else value
 
     @patched(v1, "handle_request")
     def handle_request(original):
         async def answer(method, path, *rest):
+            imported = openapi["PATH"].fullmatch(path) if method == "PUT" else None
+            if imported:
+                _, body, query_params = rest
+                return put_rest_api(imported[1], body, first(query_params, "mode", "merge"))
             flushed = FLUSH_PATH.fullmatch(path) if method == "DELETE" else None
             return flush(*flushed.groups()) if flushed else await original(method, path, *rest)
 
@@ -494,12 +505,12 @@ def main():
     except ImportError as error:
         sys.exit(f"the local stage needs ministack {PINNED}: {error}")
     folder = os.path.dirname(os.path.abspath(__file__))
-    guard, functions, rules = (runpy.run_path(os.path.join(folder, name))
-                               for name in ("guard.py", "functions.py", "update_stage.py"))
+    guard, functions, rules, openapi = (runpy.run_path(os.path.join(folder, name))
+                                        for name in ("guard.py", "functions.py", "update_stage.py", "openapi.py"))
     check(apigateway_v1, lambda_svc, lambda_runtime, s3, elasticache, cloudwatch_logs, AccountRegionScopedDict,
-          {**functions["used"](lambda_svc, lambda_runtime),
-           **guard["used"](app, iam_evaluator, sigv4, iam_actions, responses)})
-    install_stages(apigateway_v1, AccountRegionScopedDict, responses.get_account_id, rules)
+          [functions["used"](lambda_svc, lambda_runtime), openapi["used"](apigateway_v1),
+           guard["used"](app, iam_evaluator, sigv4, iam_actions, responses)])
+    install_stages(apigateway_v1, AccountRegionScopedDict, responses.get_account_id, rules, openapi)
     functions["install"](lambda_svc, lambda bucket: bucket in s3._buckets)
     functions["install_idle_end"](lambda_svc, lambda_runtime)
     install_copies(s3)

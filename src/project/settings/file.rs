@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::checks::CheckFile;
+use super::contract::ContractTable;
 use crate::artifact::Architecture;
 use crate::release::model::{AccountId, StageName};
 
@@ -35,6 +36,8 @@ pub(crate) struct File {
     pub(super) layers: BTreeMap<String, LayerFile>,
     /// The zips, by name; a function names its own in the contract.
     pub(super) artifacts: BTreeMap<String, ArtifactFile>,
+    /// The contract, where it is not an output of Terraform.
+    pub(super) contract: Option<ContractTable>,
     /// How a release is recognised from outside; `false` if the API cannot be reached from where releases run.
     #[serde(default)]
     pub(super) probe: ProbeSetting,
@@ -134,19 +137,23 @@ pub(super) struct LayerFile {
     pub(super) depends_on: Vec<String>,
 }
 
-/// A zip with the code of one or more functions.
+/// A zip or a container image with the code of one or more functions.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ArtifactFile {
     /// The cargo package to build, with a binary of the same name; the artifact's name by default.
     pub(super) package: Option<String>,
-    /// Instead of a package: a finished `bootstrap`, or a zip with one.
+    /// The folder of the package's cargo workspace; the project's by default.
+    pub(super) workspace: Option<PathBuf>,
+    /// Instead of a package: a finished zip for any runtime, or a `bootstrap`.
     pub(super) path: Option<PathBuf>,
+    /// Instead of both: a container image in ECR, by its digest: `REPOSITORY@sha256:DIGEST`.
+    pub(super) image: Option<String>,
     /// What it runs on.
     #[serde(default)]
     pub(super) architecture: Architecture,
-    /// Its S3 key; must contain `{version}`, must not begin with `deployctl/`.
-    pub(super) key: String,
+    /// Its S3 key; must contain `{version}`, must not begin with `deployctl/`. Required, but for an image.
+    pub(super) key: Option<String>,
 }
 
 /// How a release is recognised from outside.

@@ -5,6 +5,7 @@
 //! [`Overrides`].
 
 mod checks;
+mod contract;
 mod file;
 mod problem;
 mod required_version;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use crate::artifact::{Glibc, Origin, Recipe};
+use crate::artifact::{Glibc, Image, Origin, Recipe, Sha256};
 use crate::error::{Error, ErrorId, Place, Result};
 use crate::platform::variables::CALL_TIMEOUT;
 use crate::release::artifacts::ArtifactSettings;
@@ -27,11 +28,12 @@ use crate::release::check::{Checks, Probe};
 use crate::release::model::{AccountId, StageName};
 use crate::terraform::guard::GuardSettings;
 use crate::terraform::{Layer, Shared};
+pub(crate) use contract::{ContractTable, Unresolved};
 pub(crate) use file::File;
 use file::{ArtifactFile, BackendSetting, LayerFile, ProbeFile, ProbeSetting};
 use problem::{Problem, ProblemKind};
 pub(crate) use validate::nearest;
-use validate::{Places, without_removable};
+use validate::{Places, among, without_removable};
 
 /// The file's name, looked for in the current folder and those above it.
 pub(crate) const FILE: &str = "deployctl.toml";
@@ -48,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) bucket: ArtifactBucket,
     /// The output with the contract between Terraform and deployctl.
     pub(crate) contract: OutputName,
+    /// The `[contract]` table, which replaces that output.
+    pub(crate) contract_table: Option<ContractTable>,
     pub(crate) artifacts: Vec<ArtifactSettings>,
     /// `None` if the stage's API cannot be reached from where releases run.
     pub(crate) probe: Option<Probe>,
@@ -189,6 +193,7 @@ impl Settings {
             let stage = file.stage(overrides, &mut problems);
             // A misspelt key is reported instead of the invalid stage that it causes.
             let stage = if all_problems.is_empty() { Some(stage?) } else { stage.ok() };
+            file.other_stages(stage.as_ref(), &mut problems);
             let settings = stage.map(|stage| file.resolve(root, stage, overrides, &mut problems));
             problems.retain(|problem: &Problem| !all_problems.iter().any(|cause| cause.explains(problem)));
             for problem in &mut problems {
@@ -261,6 +266,16 @@ fn invalid(path: &Path, mut problems: Vec<Problem>) -> Error {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct SyntaxError(String);
+
+/// The file that a command would use, for completions. One of another user is not read.
+pub(crate) fn file_for_completion() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os(crate::platform::variables::CONFIG) {
+        return Some(path.into());
+    }
+    let found = find_upwards().ok()?;
+    trust::check_owner(&found, nix::unistd::geteuid().as_raw()).ok()?;
+    Some(found)
+}
 
 fn find_upwards() -> Result<PathBuf> {
     let here = std::env::current_dir().map_err(|source| {
@@ -387,6 +402,34 @@ impl File {
         })
     }
 
+    /// Adds the problems of the stages that this command does not use.
+    fn other_stages(&self, stage: Option<&Stage>, problems: &mut Vec<Problem>) {
+        let names = self.stages.keys();
+        for name in names.filter(|name| stage.is_none_or(|stage| stage.name.as_str() != name.as_str())) {
+            let other = Overrides { stage: Some(name.clone()), ..Overrides::default() };
+            if let Err(error) = self.stage(&other, problems) {
+                let reason = error.causes().first().cloned().unwrap_or(error.message);
+                problems.push(Problem::new(&["stages", name], ProblemKind::Stage(reason)));
+            }
+        }
+        if let Some(name) = self.default_stage.as_ref().filter(|name| !self.stages.contains_key(*name)) {
+            let suggestion = among(name, self.stages.keys().map(String::as_str));
+            problems
+                .push(Problem::new(&["default_stage"], ProblemKind::UnknownStage(name.clone(), suggestion)));
+        }
+    }
+
+    /// Adds the dependencies on layers that do not exist.
+    fn unknown_dependencies(&self, problems: &mut Vec<Problem>) {
+        for (name, layer) in &self.layers {
+            for needed in layer.depends_on.iter().filter(|needed| !self.layers.contains_key(*needed)) {
+                let suggestion = among(needed, self.layers.keys().map(String::as_str));
+                let kind = ProblemKind::UnknownDependency(needed.clone(), suggestion);
+                problems.push(Problem::new(&["layers", name, "depends_on"], kind));
+            }
+        }
+    }
+
     fn malformed_accounts(&self) -> impl Iterator<Item = Problem> {
         self.stages.iter().flat_map(|(name, stage)| {
             let accounts = [
@@ -453,6 +496,7 @@ impl File {
             problems
                 .push(Problem::new(&["required_version"], ProblemKind::RequiredVersion(error.to_string())));
         }
+        self.unknown_dependencies(problems);
         let layers = self.layers.into_iter();
         let layers: Vec<Layer> =
             layers.map(|(name, layer)| layer.resolve(name, &root, &stage.name)).collect();
@@ -463,6 +507,9 @@ impl File {
                 problems.push(Problem::new(&["layers"], ProblemKind::UnknownLayer(needed.clone())));
             }
         }
+        let contract_table = self.contract.map(|table| table.for_stage(&stage.name));
+        let names = self.artifacts.keys().cloned().collect();
+        problems.extend(contract_table.iter().flat_map(|table| table.problems(&names)));
         let finished = overrides.artifacts.as_deref();
         let artifacts = self.artifacts.into_iter();
         let artifacts =
@@ -474,14 +521,8 @@ impl File {
         for (check, number) in self.checks.into_iter().zip(1..) {
             check.resolve(&format!("checks[{number}]"), &root, &mut checks, problems);
         }
-        let (probe, is_sent) = match self.probe {
-            ProbeSetting::Probe(probe) => (probe, true),
-            ProbeSetting::IsSent(is_sent) => (ProbeFile::default(), is_sent),
-        };
-        if !probe.path.starts_with('/') {
-            problems.push(Problem::new(&["probe", "path"], ProblemKind::ProbePath));
-        }
-        let is_sent = self.stages.get(stage.name.as_str()).and_then(|stage| stage.probe).unwrap_or(is_sent);
+        let is_sent = self.stages.get(stage.name.as_str()).and_then(|stage| stage.probe);
+        let probe = self.probe.resolve(is_sent, problems);
         Settings {
             project: self.project,
             stage,
@@ -494,12 +535,9 @@ impl File {
                 }),
             },
             contract: OutputName { layer: terraform.contract_layer, output: terraform.contract_output },
+            contract_table,
             artifacts,
-            probe: is_sent.then_some(Probe {
-                path: probe.path,
-                release_header: probe.release_header,
-                timeout_seconds: probe.timeout_seconds,
-            }),
+            probe,
             checks,
             terraform: Shared {
                 lock_timeout: Some(Duration::from_secs(terraform.lock_timeout_seconds)),
@@ -522,12 +560,11 @@ impl File {
 
 impl LayerFile {
     fn resolve(self, name: String, root: &Path, stage: &StageName) -> Layer {
-        let dir = match &self.path {
-            Some(path) => PathBuf::from(of(stage, path)),
-            None => Path::new("terraform").join(&name),
-        };
         Layer {
-            dir: root.join(dir),
+            dir: root.join(match &self.path {
+                Some(path) => PathBuf::from(of(stage, path)),
+                None => Path::new("terraform").join(&name),
+            }),
             var_files: self.var_files.iter().map(|file| root.join(of(stage, file))).collect(),
             name,
             depends_on: self.depends_on,
@@ -535,27 +572,62 @@ impl LayerFile {
     }
 }
 
+impl ProbeSetting {
+    /// The probe of a stage that says itself whether it is sent.
+    fn resolve(self, is_sent: Option<bool>, problems: &mut Vec<Problem>) -> Option<Probe> {
+        let (probe, by_default) = match self {
+            Self::Probe(probe) => (probe, true),
+            Self::IsSent(is_sent) => (ProbeFile::default(), is_sent),
+        };
+        if !probe.path.starts_with('/') {
+            problems.push(Problem::new(&["probe", "path"], ProblemKind::ProbePath));
+        }
+        let ProbeFile { path, release_header, timeout_seconds } = probe;
+        is_sent.unwrap_or(by_default).then_some(Probe { path, release_header, timeout_seconds })
+    }
+}
+
 impl ArtifactFile {
     fn resolve(self, name: String, finished: Option<&Path>, problems: &mut Vec<Problem>) -> ArtifactSettings {
-        let Self { package, path, architecture, key } = self;
-        if !key.contains("{version}") {
-            problems.push(Problem::new(&["artifacts", &name, "key"], ProblemKind::KeyWithoutVersion));
+        let Self { package, workspace, path, image, architecture, key } = self;
+        let mut problem = |field: Option<&str>, kind| {
+            let path: Vec<&str> = ["artifacts", name.as_str()].into_iter().chain(field).collect();
+            problems.push(Problem::new(&path, kind));
+        };
+        if [package.is_some(), path.is_some(), image.is_some()].into_iter().filter(|given| *given).count() > 1
+        {
+            problem(None, ProblemKind::PackageAndPath);
         }
-        if key.starts_with("deployctl/") {
-            problems.push(Problem::new(&["artifacts", &name, "key"], ProblemKind::KeyInLedger));
-        }
-        let origin = match (package, path) {
-            (Some(_), Some(_)) => {
-                problems.push(Problem::new(&["artifacts", &name], ProblemKind::PackageAndPath));
-                Origin::Package(name.clone())
+        if let Some(uri) = image {
+            if key.is_some() || workspace.is_some() {
+                problem(None, ProblemKind::KeyOfImage);
             }
-            (None, Some(path)) => Origin::Path(path),
-            (package, None) => Origin::Package(package.unwrap_or_else(|| name.clone())),
+            let image = Image::parse(&uri).unwrap_or_else(|| {
+                problem(Some("image"), ProblemKind::ImageWithoutDigest(uri.clone()));
+                Image { uri: uri.clone(), digest: Sha256::of(b"") }
+            });
+            let origin = Origin::Image(image);
+            let recipe = Recipe { name, origin, architecture, glibc: Glibc::AL2023 };
+            return ArtifactSettings { recipe, key: uri };
+        }
+        match &key {
+            None => problem(None, ProblemKind::KeyMissing),
+            Some(key) if !key.contains("{version}") => problem(Some("key"), ProblemKind::KeyWithoutVersion),
+            Some(key) if key.starts_with("deployctl/") => problem(Some("key"), ProblemKind::KeyInLedger),
+            Some(_) => {}
+        }
+        if path.is_some() && workspace.is_some() {
+            problem(None, ProblemKind::WorkspaceOfPath);
+        }
+        let origin = match (path, finished) {
+            (_, Some(folder)) => Origin::Path(folder.join(format!("{name}.zip"))),
+            (Some(path), None) => Origin::Path(path),
+            (None, None) => Origin::Package {
+                package: package.unwrap_or_else(|| name.clone()),
+                workspace: workspace.unwrap_or_default(),
+            },
         };
-        let origin = match finished {
-            Some(folder) => Origin::Path(folder.join(format!("{name}.zip"))),
-            None => origin,
-        };
+        let key = key.unwrap_or_default();
         ArtifactSettings { recipe: Recipe { name, origin, architecture, glibc: Glibc::AL2023 }, key }
     }
 }
@@ -585,6 +657,23 @@ mod tests {
         }
         let problems = settings("probe = 7\n", "local").unwrap_err().message;
         assert!(problems.contains("line 1: probe: expected a table, found 7"), "{problems}");
+    }
+
+    #[test]
+    fn unknown_layers_and_stages_are_problems_like_all_others() {
+        let text = "default_stage = \"lcoal\"\n".to_owned() + PROJECT;
+        let text = text.replace("[layers.app]\n", "[layers.app]\ndepends_on = [\"bsae\"]\n\n[stages.prd]\n");
+        let overrides = Overrides { stage: Some("local".to_owned()), ..Overrides::default() };
+        let error = Settings::parse(&text, Path::new(FILE), PathBuf::from("/p"), &overrides).unwrap_err();
+        for problem in [
+            "line 1: default_stage: there is no stage \"lcoal\"; did you mean \"local\"?",
+            "layers.app.depends_on: there is no layer \"bsae\"; did you mean \"base\"?",
+            "stages.prd: account: is missing",
+            "stages.prd: region: is missing",
+        ] {
+            assert!(error.message.contains(problem), "{problem} is not in {}", error.message);
+        }
+        assert_eq!(error.places.len(), 4, "{}", error.message);
     }
 
     #[test]
@@ -694,6 +783,34 @@ mod tests {
         let replaced = text.replace("size = 5", "size = 5\nstage = \"prd\"");
         let settings = of_project(&replaced, dir.path()).unwrap();
         assert_eq!(settings.contradictions(&settings.layers[0]).len(), 2, "the stage sets the same");
+    }
+
+    #[test]
+    fn an_artifact_is_built_or_finished_or_an_image() {
+        let parse = |artifact: &str| {
+            let text = format!("{PROJECT}\n[artifacts.web]\n{artifact}\n");
+            let overrides = Overrides { stage: Some("local".to_owned()), ..Overrides::default() };
+            Settings::parse(&text, Path::new(FILE), PathBuf::from("/p"), &overrides)
+        };
+        let origin = |artifact: &str| parse(artifact).unwrap().artifacts.remove(0).recipe.origin;
+        let key = "key = \"web-{version}.zip\"";
+        assert_eq!(
+            origin(&format!("{key}\nworkspace = \"lambda\"")),
+            Origin::Package { package: "web".into(), workspace: "lambda".into() }
+        );
+        let digest = Sha256::of(b"image");
+        let uri = format!("111111111111.dkr.ecr.eu-west-1.amazonaws.com/web@sha256:{}", digest.hex());
+        assert_eq!(origin(&format!("image = {uri:?}")), Origin::Image(Image { uri: uri.clone(), digest }));
+        for (artifact, problem) in [
+            ("package = \"web\"".to_owned(), "key is missing"),
+            (format!("{key}\nimage = {uri:?}"), "a container image has no key"),
+            ("image = \"web:latest\"".to_owned(), "\"web:latest\" does not name an image by its digest"),
+            (format!("{key}\npath = \"a.zip\"\nimage = {uri:?}"), "give one of package, path and image"),
+            (format!("{key}\npath = \"a.zip\"\nworkspace = \"x\""), "only a package has a workspace"),
+        ] {
+            let message = parse(&artifact).unwrap_err().message;
+            assert!(message.contains(problem), "{artifact}: {message}");
+        }
     }
 
     #[test]

@@ -48,6 +48,12 @@ pub(super) enum ProblemKind {
     RequiredVersion(String),
     #[error("there is no layer {0:?}, which [terraform] names")]
     UnknownLayer(String),
+    #[error("there is no layer {0:?}; {1}")]
+    UnknownDependency(String, Suggestion),
+    #[error("there is no stage {0:?}; {1}")]
+    UnknownStage(String, Suggestion),
+    #[error("{0}")]
+    Stage(String),
     #[error("must be at least 1")]
     Parallelism,
     #[error("must begin with '/'")]
@@ -56,8 +62,20 @@ pub(super) enum ProblemKind {
     KeyWithoutVersion,
     #[error("must not begin with deployctl/, the prefix of the ledger")]
     KeyInLedger,
-    #[error("give either package or path")]
+    #[error("{0}")]
+    Name(String),
+    #[error("there is no artifact {0:?} in [artifacts]")]
+    UnknownArtifact(String),
+    #[error("give one of package, path and image")]
     PackageAndPath,
+    #[error("key is missing; it must contain {{version}}")]
+    KeyMissing,
+    #[error("a container image has no key and no workspace: it is not in the bucket, and not built here")]
+    KeyOfImage,
+    #[error("only a package has a workspace")]
+    WorkspaceOfPath,
+    #[error("{0:?} does not name an image by its digest: REPOSITORY@sha256:DIGEST")]
+    ImageWithoutDigest(String),
     #[error("headers, body, status and expect_headers belong to a request, but this check is an invocation")]
     RequestKeysInInvocation,
     #[error("payload belongs to an invocation, but this check is a request: use body")]
@@ -85,7 +103,7 @@ pub(super) enum Suggestion {
     Name(String),
     #[error("it belongs to [{0}]")]
     Table(String),
-    #[error("known keys: {0}")]
+    #[error("known: {0}")]
     Known(String),
 }
 

@@ -228,13 +228,10 @@ impl<'a> Validator<'a> {
     }
 
     fn suggest<'b>(&self, name: &str, known: impl Iterator<Item = &'b str> + Clone) -> Suggestion {
-        if let Some(best) = nearest(name, known.clone()) {
-            return Suggestion::Name(best.to_owned());
+        match (among(name, known), self.elsewhere(name)) {
+            (Suggestion::Known(_), Some(place)) => Suggestion::Table(place),
+            (suggestion, _) => suggestion,
         }
-        if let Some(place) = self.elsewhere(name) {
-            return Suggestion::Table(place);
-        }
-        Suggestion::Known(known.collect::<Vec<_>>().join(", "))
     }
 
     /// The table that has a key of this name.
@@ -249,6 +246,14 @@ impl<'a> Validator<'a> {
                 many["properties"].get(name).is_some().then(|| format!("{table}.<name>"))
             }
         })
+    }
+}
+
+/// What of `known` could have been meant by `name`.
+pub(super) fn among<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Suggestion {
+    match nearest(name, known.clone()) {
+        Some(best) => Suggestion::Name(best.to_owned()),
+        None => Suggestion::Known(known.collect::<Vec<_>>().join(", ")),
     }
 }
 

@@ -1,17 +1,30 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::release::plan::Target as ContractFunction;
 
 const LAMBDA: &str = "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/";
 const ARN: &str = "arn:aws:lambda:eu-west-1:111111111111:function:";
 
-/// The calls of a part with this name. The contract has `users_get` and `users_head`, which are one function,
-/// and `users_post`.
+/// `users_get` and `users_head` are one function; the last two are declared to be called in other ways.
+const CONTRACT: [(&str, &str, Option<&str>, bool); 5] = [
+    ("users_get", "users-get", None, false),
+    ("users_head", "users-get", None, false),
+    ("users_post", "users-post", None, false),
+    ("queue", "queue", Some("live"), false),
+    ("cron", "cron", None, true),
+];
+
+/// The calls of a part with this name.
 fn calls_of(name: &str, part: Value) -> Calls {
-    let functions: BTreeMap<FunctionKey, FunctionName> =
-        [("users_get", "users-get"), ("users_head", "users-get"), ("users_post", "users-post")]
-            .map(|(key, name)| (key.parse().unwrap(), name.parse().unwrap()))
-            .into();
+    let functions: BTreeMap<FunctionKey, ContractFunction> = CONTRACT
+        .map(|(key, name, alias, latest)| {
+            let alias = alias.map(|alias| alias.parse().unwrap());
+            let target =
+                ContractFunction { name: name.parse().unwrap(), artifact: "users".into(), alias, latest };
+            (key.parse().unwrap(), target)
+        })
+        .into();
     let location = Location { account: "111111111111".parse().unwrap(), region: "eu-west-1".into() };
     Calls::of(&Definition::new([(name.to_owned(), part)].into()), &location, &functions)
 }
@@ -206,4 +219,24 @@ fn other_calls_are_listed_by_what_they_call() {
             "function reports: GET /reports",
         ]
     );
+}
+
+#[test]
+fn a_declared_alias_and_a_declared_call_without_a_version_are_accepted_and_listed() {
+    for (function, called) in [
+        ("queue:live", "alias live of queue"),
+        ("cron", "$LATEST of cron"),
+        ("cron:$LATEST", "$LATEST of cron"),
+    ] {
+        let found = calls(&format!("{LAMBDA}{ARN}{function}/invocations"));
+        assert!(found.unversioned.is_empty(), "{function}: {found:?}");
+        assert_eq!(found.declared[0].calls, called);
+    }
+    let own = calls(&format!("{LAMBDA}{ARN}queue:${{stageVariables.queue}}/invocations"));
+    assert_eq!(own.versioned["GET /users"].as_str(), "queue");
+    // Only what is declared: another alias, a number, no version, and the alias of another function.
+    for function in ["queue:test", "queue", "queue:7", "cron:live", "users-get:live"] {
+        let (called, _) = unversioned(&format!("{LAMBDA}{ARN}{function}/invocations"));
+        assert!(called.contains(function.split(':').next().unwrap()), "{called}");
+    }
 }

@@ -8,6 +8,7 @@ mod bounds;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -177,6 +178,68 @@ impl fmt::Display for Diagnostic {
             write!(f, ": {}", detail.trim())?;
         }
         Ok(())
+    }
+}
+
+/// The most lines of source that are shown.
+const MAX_SNIPPET: usize = 10;
+
+impl Diagnostic {
+    /// Summary, place, details and source.
+    pub(crate) fn whole(&self, dir: Option<&Path>) -> String {
+        let rest = self.rest(dir);
+        let between = match rest.chars().next() {
+            None | Some('\n') => "",
+            Some('(') => " ",
+            Some(_) if self.address.is_some() && rest.starts_with("in ") => " ",
+            Some(_) => ": ",
+        };
+        format!("{}{between}{rest}", self.summary)
+    }
+
+    /// The same on one line, without the source.
+    pub(crate) fn line(&self, dir: &Path) -> String {
+        self.without_source(dir).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Summary, place and details.
+    pub(crate) fn without_source(&self, dir: &Path) -> String {
+        Self { snippet: None, ..self.clone() }.whole(Some(dir))
+    }
+
+    /// What is shown after the summary: the place, with a path that can be opened from the current folder, the
+    /// details and the lines of the source. `dir` is the layer's folder.
+    pub(crate) fn rest(&self, dir: Option<&Path>) -> String {
+        let mut text = String::new();
+        if let Some(Range { filename, start, .. }) = &self.range {
+            let file = dir.map_or_else(|| filename.into(), |dir| from_here(&dir.join(filename)));
+            text.push_str(&format!("({}:{})", file.display(), start.line));
+        }
+        if let Some(address) = &self.address {
+            text.push_str(&format!(" in {address}"));
+        }
+        if !self.detail.is_empty() {
+            text.push_str(&format!(": {}", self.detail.trim()));
+        }
+        if let Some(snippet) = &self.snippet {
+            text.push_str(&snippet.shown());
+        }
+        text.trim_start_matches([':', ' ']).to_owned()
+    }
+}
+
+/// A path relative to the current folder, if it is in it.
+fn from_here(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    let inside = here.and_then(|here| path.strip_prefix(here).map(Path::to_owned).ok());
+    inside.unwrap_or_else(|| path.to_owned())
+}
+
+impl Snippet {
+    /// Each line below the last, with its number.
+    fn shown(&self) -> String {
+        let lines = self.code.lines().take(MAX_SNIPPET).zip(self.start_line.max(1)..);
+        lines.map(|(line, number)| format!("\n{number:>4} | {line}")).collect()
     }
 }
 

@@ -112,3 +112,31 @@ fn a_list_that_is_null_is_empty() {
         "snippet":{"context":null,"code":"c","start_line":1,"values":null}}}"#;
     assert!(Message::parse(line).unwrap().error().is_some());
 }
+
+#[test]
+fn a_diagnostic_is_shown_with_a_path_from_here_and_its_source() {
+    let here = std::env::current_dir().unwrap();
+    let diagnostic = Diagnostic {
+        severity: "error".into(),
+        summary: "Unsupported argument".into(),
+        detail: "An argument named \"foo\" is not expected here.".into(),
+        range: Some(Range {
+            filename: "bad.tf".into(),
+            start: Position { line: 4, column: 3 },
+            end: Position { line: 4, column: 6 },
+        }),
+        snippet: Some(Snippet { code: "  foo = 1".into(), start_line: 4, ..Snippet::default() }),
+        address: None,
+    };
+    assert_eq!(
+        diagnostic.whole(Some(&here.join("terraform/app"))),
+        "Unsupported argument (terraform/app/bad.tf:4): An argument named \"foo\" is not expected here.\n   4 |   foo = 1"
+    );
+    assert!(
+        diagnostic.line(std::path::Path::new("/elsewhere")).contains("(/elsewhere/bad.tf:4): An argument")
+    );
+    let bare = Diagnostic { summary: "Cycle".into(), detail: "a, b".into(), ..Diagnostic::default() };
+    assert_eq!(bare.whole(None), "Cycle: a, b");
+    let addressed = Diagnostic { address: Some("aws_x.y".into()), ..bare };
+    assert_eq!(addressed.whole(None), "Cycle in aws_x.y: a, b");
+}

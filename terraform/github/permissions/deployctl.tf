@@ -55,7 +55,36 @@ locals {
     },
   ]
 
-  deploy = concat(local.read, [
+  # Only where a release moves aliases, or sends container images.
+  see_aliases = var.function_aliases == false ? [] : [
+    {
+      Sid      = "SeeAliases"
+      Effect   = "Allow"
+      Action   = ["lambda:GetAlias"]
+      Resource = [local.functions]
+    },
+  ]
+
+  move_aliases = var.function_aliases == false ? [] : [
+    {
+      Sid      = "MoveAliases"
+      Effect   = "Allow"
+      Action   = ["lambda:UpdateAlias"]
+      Resource = [local.functions]
+    },
+  ]
+
+  # Lambda reads an image with the permissions of the caller that sends it to a function.
+  read_images = length(var.image_repositories) == 0 ? [] : [
+    {
+      Sid      = "ReadImages"
+      Effect   = "Allow"
+      Action   = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+      Resource = var.image_repositories
+    },
+  ]
+
+  deploy = concat(local.read, local.see_aliases, local.move_aliases, local.read_images, [
     {
       # promotion.json names the artifact bucket, so that a promotion need not read the state.
       Sid      = "WriteState"
@@ -152,7 +181,7 @@ output "deploy" {
 output "plan" {
   description = "The policies of the plan role."
   value = merge({
-    deployctl = jsonencode({ Version = "2012-10-17", Statement = local.read })
+    deployctl = jsonencode({ Version = "2012-10-17", Statement = concat(local.read, local.see_aliases) })
     terraform = jsonencode({ Version = "2012-10-17", Statement = local.terraform_read })
   }, length(local.optional_read) == 0 ? {} : { more = jsonencode({ Version = "2012-10-17", Statement = local.optional_read }) })
 }

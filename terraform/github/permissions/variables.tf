@@ -72,6 +72,18 @@ variable "domain" {
   default = null
 }
 
+variable "function_aliases" {
+  description = "Whether the contract names aliases of functions, which a release moves."
+  type        = bool
+  default     = false
+}
+
+variable "image_repositories" {
+  description = "ARNs of the ECR repositories with the container images of releases."
+  type        = list(string)
+  default     = []
+}
+
 variable "user_pool" {
   description = "Whether the stage has a user pool, as with authorization = cognito in terraform/app."
   type        = bool

@@ -96,6 +96,7 @@ pub(crate) fn operation(request: &Request) -> Option<String> {
         ("apigateway", "GET", ["restapis", _, "deployments", _]) => "GetDeployment",
         ("apigateway", "POST", ["restapis", _, "deployments"]) => "CreateDeployment",
         ("apigateway", "GET", ["restapis", _, "stages", _]) => "GetStage",
+        ("apigateway", "GET", ["restapis", _, "stages", _, "exports", _]) => "GetExport",
         ("apigateway", "PATCH", ["restapis", _, "stages", _]) => "UpdateStage",
         ("apigateway", "DELETE", ["restapis", _, "stages", _, "cache", "authorizers"]) => {
             "FlushStageAuthorizersCache"
