@@ -57,13 +57,7 @@ impl fmt::Display for Failure {
             }
             Reason::BackendUnreachable => f.write_str("failed to access the Terraform state"),
             Reason::BackendSetting { name, value } => f.write_str(&backend_setting(name, value.as_deref())),
-            Reason::Authentication => {
-                f.write_str("AWS does not accept the credentials")?;
-                if let Some(profile) = &self.profile {
-                    write!(f, " of profile {profile:?}")?;
-                }
-                f.write_str(", or they lack a permission")
-            }
+            Reason::Authentication => f.write_str(&self.rejected()),
             Reason::Throttled => f.write_str("AWS throttled the calls, or a quota is exhausted"),
             Reason::VersionConstraint => f.write_str("a version constraint is not met"),
             Reason::ResourceCycle => f.write_str("the resources form a dependency cycle"),
@@ -99,6 +93,13 @@ fn backend_setting(name: &str, value: Option<&str>) -> String {
 }
 
 impl Failure {
+    /// Which credentials AWS does not accept.
+    fn rejected(&self) -> String {
+        let of_profile = self.profile.as_ref().map(|profile| format!(" of profile {profile:?}"));
+        let of_profile = of_profile.unwrap_or_default();
+        format!("AWS does not accept the credentials{of_profile}, or they lack a permission")
+    }
+
     fn kind(&self) -> Kind {
         match *self.reason {
             Reason::Interrupted { .. } => Kind::Interrupted,
@@ -351,7 +352,7 @@ mod tests {
         assert_eq!(error.message, "terraform app: Unsupported argument");
         assert_eq!(error.causes(), ["not expected here\nOther"]);
         let mut failure = Failure::new(Reason::Authentication);
-        failure.profile = Some("production".to_owned());
+        failure.profile = Some("production".into());
         assert!(failure.to_string().contains("the credentials of profile \"production\","), "{failure}");
     }
 

@@ -563,7 +563,7 @@ impl Driver {
         work.await.map_err(|failure| {
             let failure = self.backend.explain(failure, layer);
             let mut failure = failure.at(&layer.name, &self.stage).in_dir(&layer.dir);
-            failure.profile = self.profile();
+            failure.profile = self.profile().map(String::into_boxed_str);
             failure
         })
     }

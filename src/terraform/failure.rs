@@ -21,9 +21,9 @@ pub struct Failure {
     /// The name of the stage, if the failure belongs to one.
     pub stage: Option<String>,
     /// The folder of the layer: the files of the diagnostics are relative to it.
-    pub dir: Option<PathBuf>,
+    pub dir: Option<Box<Path>>,
     /// The AWS profile of the credentials, if one is set.
-    pub profile: Option<String>,
+    pub profile: Option<Box<str>>,
     /// The errors that Terraform reported, in its order.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -174,7 +174,7 @@ impl Failure {
     /// Sets the folder of the layer, unless it is set already.
     #[must_use]
     pub(crate) fn in_dir(mut self, dir: &Path) -> Self {
-        self.dir.get_or_insert_with(|| dir.to_owned());
+        self.dir.get_or_insert_with(|| dir.into());
         self
     }
 
