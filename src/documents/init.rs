@@ -137,6 +137,8 @@ pub(crate) struct Advice {
 pub(crate) enum AdviceKind {
     /// Which artifact a function runs could not be found out.
     UnknownArtifact,
+    /// A stage that exists is imported. The settings of stages that are known say so already.
+    AdoptStage,
     #[default]
     Other,
 }

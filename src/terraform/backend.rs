@@ -130,11 +130,11 @@ impl ConfiguredBackend {
 
     /// The `backend` or `cloud` block. That of an override file replaces that of any other file.
     fn of_block(module: &Module) -> Self {
-        let blocks = module.blocks("terraform").flat_map(|(file, terraform)| {
-            let found = terraform.body.blocks().filter(|block| is_backend(block));
-            found.map(move |block| (is_override(&file.path), block))
-        });
-        let Some((_, block)) = blocks.max_by_key(|(is_override, _)| *is_override) else {
+        let files = module.overrides.iter().chain(&module.files);
+        let mut blocks = files.flat_map(|file| file.body.get_blocks("terraform"));
+        let Some(block) =
+            blocks.find_map(|terraform| terraform.body.blocks().find(|block| is_backend(block)))
+        else {
             return Self { kind: "local".to_owned(), ..Self::default() };
         };
         let kind = block.labels.first().map_or("cloud", |label| label.as_str()).to_owned();
@@ -166,11 +166,6 @@ fn text(value: &Expression) -> Option<String> {
 
 fn is_backend(block: &Block) -> bool {
     matches!(block.ident.as_str(), "backend" | "cloud")
-}
-
-fn is_override(path: &Path) -> bool {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
-    stem == "override" || stem.ends_with("_override")
 }
 
 /// Whether a file that was not parsed may have a `backend` or `cloud` block.
@@ -215,7 +210,9 @@ mod tests {
         let http = ("override.tf", "terraform {\n  backend \"http\" {}\n}\n");
         assert_eq!(kind(&[s3, http]).as_deref(), Some("http"));
         assert_eq!(kind(&[("main.tf", "terraform {\n  cloud {}\n}\n")]).as_deref(), Some("cloud"));
-        assert_eq!(kind(&[s3, ("b.tf.json", r#"{"terraform":{"backend":{"gcs":{}}}}"#)]), None);
+        let gcs = r#"{"terraform":{"backend":{"gcs":{}}}}"#;
+        assert_eq!(kind(&[("b.tf.json", gcs)]).as_deref(), Some("gcs"));
+        assert_eq!(kind(&[s3, ("b.tf", "terraform {\n  backend \"gcs\" {\n")]), None, "not parsed");
         assert_eq!(kind(&[s3, ("v.tf.json", r#"{"variable":{}}"#)]).as_deref(), Some("s3"));
     }
 

@@ -309,8 +309,8 @@ async fn artifacts_that_lambda_could_not_run() {
 
     std::fs::remove_file(project.path().join("dist/bootstrap")).unwrap();
     refuse("artifact.io", &["dist/bootstrap", "No such file"]).await;
-    project.write("dist/bootstrap", "#!/bin/sh\n");
-    refuse("artifact.not_elf", &["not a 64-bit Linux executable"]).await;
+    project.write("dist/bootstrap", "MZ");
+    refuse("artifact.not_elf", &["not a 64-bit Linux executable", "a Windows program"]).await;
     let other = if cfg!(target_arch = "aarch64") { "x86_64" } else { "aarch64" };
     project.write("dist/bootstrap", executable(other));
     refuse("artifact.arch", &["hello: its bootstrap is for ", "but the function runs on "]).await;

@@ -679,7 +679,7 @@ impl Story {
         let (deployment, variables) = self.site.pointer().await;
         assert_eq!(records[0]["pointer"], json!({ "deployment_id": deployment, "variables": variables }));
         let human = self.run(&["history"]).await.exit(0).stdout;
-        assert_eq!(human.lines().count(), records.len());
+        assert_eq!(human.lines().count(), records.len() + 1, "a header, and a line for each record");
         progress::print("release", &format!("         {} records, without gaps", records.len()));
     }
 

@@ -44,6 +44,11 @@ impl Block {
         self.info.split(' ').skip(1).any(|word| word == "run")
     }
 
+    /// The project of the corpus in which its session is run.
+    pub(crate) fn adopts(&self) -> Option<&str> {
+        self.info.split(' ').find_map(|word| word.strip_prefix("adopt="))
+    }
+
     /// The file that it is, in the sessions' project.
     pub(crate) fn file(&self) -> Option<&str> {
         self.info.split(' ').find_map(|word| word.strip_prefix("file="))

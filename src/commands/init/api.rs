@@ -8,7 +8,7 @@ use super::tree::Tree;
 use super::uris::{self, Output, Resolver};
 use super::{openapi, stage};
 use crate::delivery::stage_variables;
-use crate::documents::init::Advice;
+use crate::documents::init::{Advice, AdviceKind};
 use crate::terraform::source::{Found, Repeat, Step, steps};
 
 /// A block and the scope that it is in.
@@ -155,7 +155,8 @@ impl Work {
                  Terraform's hands and makes the stage a resource (Terraform 1.7 or later). For a stage that exists, \
                  set adopt_stage, so that it is imported"
             ))
-            .write("[stages.NAME.variables]\nadopt_stage = true"),
+            .write("[stages.NAME.variables]\nadopt_stage = true")
+            .about(AdviceKind::AdoptStage),
         );
         Some((*scope, own))
     }

@@ -106,11 +106,13 @@ fn image(tree: &Tree<'_>, function: &Function<'_>, advice: &mut Vec<Advice>) -> 
         Some(uri) => Source::Image(uri),
         None => {
             advice.push(Advice::new(format!(
-                "{} is a container image: write its address with the digest into deployctl.toml",
+                "{} is a container image: write its address with the digest into deployctl.toml, in place of the zeros",
                 function.address()
             )));
+            // Settings take digests only, and no image has this one.
+            let digest = "0".repeat(64);
             Source::Image(format!(
-                "ACCOUNT.dkr.ecr.REGION.amazonaws.com/{}@sha256:DIGEST",
+                "000000000000.dkr.ecr.us-east-1.amazonaws.com/{}@sha256:{digest}",
                 function.short_name()
             ))
         }

@@ -134,23 +134,8 @@ fn write_example(context: &Context, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Keys of the proposed `deployctl.toml` that [`Settings`] does not read yet.
-const UNREAD: [&str; 6] = [
-    "\nbackend = ",
-    "\nartifact_bucket = ",
-    "\nvar_files = ",
-    "\nbackend_config = ",
-    "\nworkspace = ",
-    "\nimage = ",
-];
-
 /// Checks that the other commands can read the proposed `deployctl.toml`.
 fn check(proposal: &Proposal) -> Result<()> {
-    if UNREAD.iter().any(|key| proposal.settings.contains(key)) {
-        return proposal.settings.parse::<toml::Table>().map(drop).map_err(|error| {
-            Error::bug("failed to parse deployctl.toml as it would be written").because(error)
-        });
-    }
     let folder = tempfile::tempdir().map_err(|error| {
         Error::usage(ErrorId::InitWrite, "failed to create a temporary folder").because(error)
     })?;

@@ -105,6 +105,9 @@ pub(crate) fn rewrite(survey: &Survey, patch_root: PathBuf) -> Result<Proposal> 
         work.api(project, &bucket);
         work.code(project, &bucket);
     }
+    if layout.own {
+        work.advice.retain(|advice| advice.kind != AdviceKind::AdoptStage);
+    }
     work.warn_of_other_callers(survey, layer, &functions);
     if layout.own && layout.stages.len() > 1 && layer.environments.is_empty() {
         work.names_without_stage(&tree);

@@ -137,12 +137,20 @@ fn stages(lines: &mut Lines, input: &Input<'_>, found: &Inventory, advice: &mut 
         lines.add("");
     }
     if input.layout.own {
-        let unknown = input.layout.stages.iter().filter(|stage| stage.account.is_none());
-        let names: Vec<&str> = unknown.map(|stage| stage.name.as_str()).collect();
-        if !names.is_empty() {
-            let what = "the source does not show the account of every stage; write it into deployctl.toml";
-            let places: Vec<String> =
-                names.iter().map(|name| format!("[stages.{name}]\naccount = \"…\"")).collect();
+        let unknown = |stage: &&StageFound| stage.account.is_none() || stage.region.is_none();
+        let unknown: Vec<&StageFound> = input.layout.stages.iter().filter(unknown).collect();
+        if !unknown.is_empty() {
+            let is_region = unknown.iter().any(|stage| stage.region.is_none());
+            let what = if is_region { "account and region" } else { "account" };
+            let what =
+                format!("the source does not show the {what} of every stage; write it into deployctl.toml");
+            let places: Vec<String> = unknown
+                .iter()
+                .map(|stage| {
+                    let region = if stage.region.is_none() { "\nregion = \"…\"" } else { "" };
+                    format!("[stages.{}]\naccount = \"…\"{region}", stage.name)
+                })
+                .collect();
             advice.push(Advice::new(what).write(places.join("\n")));
         }
         for stage in &input.layout.stages {

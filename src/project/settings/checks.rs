@@ -39,6 +39,11 @@ pub(super) struct CheckFile {
 }
 
 impl CheckFile {
+    /// The function that it invokes.
+    pub(super) fn invoked(&self) -> Option<&FunctionKey> {
+        self.invoke.as_ref()
+    }
+
     /// Adds the check to `checks`, and its problems to `problems`, with `place` as their path.
     pub(super) fn resolve(self, place: &str, root: &Path, checks: &mut Checks, problems: &mut Vec<Problem>) {
         let mut problem = |kind| problems.push(Problem::new(&[place], kind));

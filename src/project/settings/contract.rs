@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::problem::{Problem, ProblemKind};
+use super::validate::among;
 use crate::release::model::{AliasName, FunctionKey, FunctionName, StageName};
 
 /// What stands for the name of the stage.
@@ -110,6 +111,14 @@ impl ContractTable {
             }
         }
         problems
+    }
+
+    /// The problem of a check at `place` that invokes a function which is not in the table.
+    pub(super) fn unknown_function(&self, place: &str, function: &FunctionKey) -> Option<Problem> {
+        let known = self.functions.keys().map(String::as_str);
+        let is_known = self.functions.contains_key(function.as_str());
+        let kind = || ProblemKind::UnknownFunction(function.to_string(), among(function.as_str(), known));
+        (!is_known).then(|| Problem::new(&[place, "invoke"], kind()))
     }
 
     /// Whether it refers to outputs.
@@ -260,5 +269,10 @@ mod tests {
             assert!(lines.iter().any(|line| line.starts_with(part)), "{part}\n{lines:#?}");
         }
         assert!(table(TABLE).problems(&["users".to_owned()].into()).is_empty());
+        let unknown = |key: &str| table(TABLE).unknown_function("checks[1]", &key.parse().unwrap());
+        assert!(unknown("users_get").is_none());
+        let problem = unknown("users_gett").unwrap().to_string();
+        let expected = "checks[1].invoke: there is no function \"users_gett\" in [contract.functions]";
+        assert!(problem.starts_with(expected) && problem.contains("users_get"), "{problem}");
     }
 }

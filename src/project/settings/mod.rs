@@ -519,7 +519,10 @@ impl File {
         }
         let mut checks = Checks { default_check: self.default_check, ..Checks::default() };
         for (check, number) in self.checks.into_iter().zip(1..) {
-            check.resolve(&format!("checks[{number}]"), &root, &mut checks, problems);
+            let place = format!("checks[{number}]");
+            let named = contract_table.as_ref().zip(check.invoked());
+            problems.extend(named.and_then(|(table, function)| table.unknown_function(&place, function)));
+            check.resolve(&place, &root, &mut checks, problems);
         }
         let is_sent = self.stages.get(stage.name.as_str()).and_then(|stage| stage.probe);
         let probe = self.probe.resolve(is_sent, problems);

@@ -64,6 +64,8 @@ pub(super) enum ProblemKind {
     KeyInLedger,
     #[error("{0}")]
     Name(String),
+    #[error("there is no function {0:?} in [contract.functions]; {1}")]
+    UnknownFunction(String, Suggestion),
     #[error("there is no artifact {0:?} in [artifacts]")]
     UnknownArtifact(String),
     #[error("give one of package, path and image")]

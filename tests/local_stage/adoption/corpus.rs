@@ -104,7 +104,7 @@ pub(super) const CORPUS: &[Case] = &[
     Case {
         name: "workspaces",
         sources: &["lambda/ferries.js"],
-        roots: &[workspace("terraform", "dev"), workspace("terraform", "prod")],
+        roots: &[workspace("terraform", "prod"), workspace("terraform", "dev")],
         api: "ferries-dev",
         api_stage: "dev",
         requests: &[("GET", "/ferries/next", 200), ("POST", "/tickets", 200)],
@@ -181,7 +181,14 @@ pub(super) const CORPUS: &[Case] = &[
         requests: &[],
         stage: "dev",
         other_stages: &[],
-        by_hand: &[],
+        by_hand: &[Step {
+            says: "is a container image",
+            edits: &[(
+                "deployctl.toml",
+                "0000000000000000000000000000000000000000000000000000000000000000",
+                "1111111111111111111111111111111111111111111111111111111111111111",
+            )],
+        }],
     },
     Case {
         name: "openapi",

@@ -13,6 +13,7 @@ use super::local_account::LocalAccount;
 use crate::support::fixtures;
 use crate::support::program::{CommandOutput, Program};
 use crate::support::provider_mirror::provider_mirror;
+use crate::support::session::Session;
 
 /// The project.
 pub(super) struct Project<'a> {
@@ -28,8 +29,7 @@ impl<'a> Project<'a> {
     /// A copy in a git repository, with the first edition of its code.
     pub(super) async fn new(case: &'a Case, account: &'a LocalAccount) -> Self {
         let dir = tempfile::Builder::new().prefix(case.name).tempdir().unwrap();
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/corpus");
-        copy(&corpus.join(case.name), dir.path());
+        copy(&corpus(case.name), dir.path());
         let mut project = Self { program: Program::new(dir.path()), dir, case, account, cli_config: None };
         if let Some(mirror) = provider_mirror().await {
             let path = project.path().join(".terraformrc");
@@ -121,12 +121,37 @@ impl<'a> Project<'a> {
         for advice in document["by_hand"].as_array().unwrap() {
             kinds.insert(self.by_hand(&advice["what"].to_string(), advice["write"].as_str()).await);
         }
+        self.finish_init().await;
+        kinds.len()
+    }
+
+    /// The same by a session of the documents.
+    pub(super) async fn type_init(&self, session: &str) -> usize {
+        self.type_session(session).await;
+        let settings: toml::Table = self.read("deployctl.toml").parse().unwrap();
+        let bucket = settings["artifact_bucket"].as_str().unwrap();
+        let s3 = aws_sdk_s3::Client::new(&self.account.config());
+        for stage in settings["stages"].as_table().unwrap().keys() {
+            fixtures::create_bucket(&s3, &bucket.replace("{stage}", stage)).await;
+        }
+        self.finish_init().await;
+        // The bucket and the accounts.
+        2
+    }
+
+    /// Types a session of the documents.
+    pub(super) async fn type_session(&self, session: &str) {
+        let mut typed = Session::new();
+        typed.block(session);
+        typed.run(self.case.name, self.path(), &self.program).await;
+    }
+
+    async fn finish_init(&self) {
         self.commit("deployctl").await;
         self.write("deployctl.toml", on_local_stage(&self.read("deployctl.toml")));
         self.account.lend_to(self.path());
         let again = self.program.run(&["init"]).await.exit(0);
         assert_eq!(again.stdout, "", "{}: a second patch", self.case.name);
-        kinds.len()
     }
 
     /// Does what a piece of advice says. Which kind of step it is.
@@ -190,11 +215,10 @@ impl<'a> Project<'a> {
         assert!(destroyed.is_empty(), "{} {stage}: {destroyed:#?}", self.case.name);
     }
 
-    pub(super) async fn release(&self, version: &str) -> Value {
-        let args = ["release", "--version", version, "--stage", self.case.stage, "--output", "json"];
-        let document = self.program.run(&args).await.exit(0).json();
+    pub(super) async fn release(&self, args: &[&str]) {
+        let stage = ["--stage", self.case.stage, "--output", "json"];
+        let document = self.program.run(&[&["release"], args, &stage].concat()).await.exit(0).json();
         assert_eq!(document["outcome"], "released", "{document:#}");
-        document
     }
 
     pub(super) async fn roll_back(&self, version: &str) {
@@ -223,7 +247,7 @@ fn on_local_stage(settings: &str) -> String {
     for line in settings.lines() {
         match line.split(" = ").next().unwrap_or_default().trim() {
             "account" => changed.push_str("local = true"),
-            "profile" => {}
+            "profile" | "region" => {}
             _ => changed.push_str(line),
         }
         changed.push('\n');
@@ -231,7 +255,12 @@ fn on_local_stage(settings: &str) -> String {
     changed
 }
 
-fn copy(from: &Path, to: &Path) {
+/// The folder of a project.
+pub(super) fn corpus(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/corpus").join(name)
+}
+
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().flatten() {
         let target = to.join(entry.file_name());

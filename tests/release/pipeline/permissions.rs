@@ -27,7 +27,9 @@ const UNSEEN: [&str; 2] = [
 ];
 
 /// What a first release of the example does with the rights of a person.
-const OF_A_PERSON: [&str; 10] = [
+const OF_A_PERSON: [&str; 11] = [
+    // Whether an API of that name exists, before Terraform creates it.
+    "apigateway:GET",
     "iam:CreateRole",
     "iam:PutRolePolicy",
     "s3:CreateBucket",

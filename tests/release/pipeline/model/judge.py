@@ -180,9 +180,12 @@ def parse_rest(service, request, problems):
         if key in labels:
             members[name] = cast(member, unquote(labels[key]))
     queries = located(shape, "querystring")
+    maps = [name for name, inner in queries.values() if inner.type_name == "map"]  # its keys are parameters
     for key, value in request.query.items():
         if key in queries:
             members[queries[key][0]] = cast(queries[key][1], value)
+        elif maps and key not in static and key != "x-id":
+            members.setdefault(maps[0], {})[key] = value
         elif key not in static and key != "x-id":
             problems.append(f"{operation.name}: unknown query parameter {key}")
     headers = {key.lower(): found for key, found in located(shape, "header").items()}
