@@ -151,21 +151,23 @@ impl<S: Store + Clone> HeldStage<'_, S> {
     async fn delete<W: StagePort>(&self, port: &W, prune: &Prune) -> Result<()> {
         let mut refused = Vec::new();
         let deployments = prune.deployments.iter().map(|id| port.delete_deployment(id));
-        self.each(deployments, &mut refused).await?;
+        // API Gateway refuses to change an API twice at the same time.
+        self.each(deployments, 1, &mut refused).await?;
         let versions = prune.versions.iter();
         let versions = versions.map(|old| port.delete_version(&old.function, &old.version));
-        self.each(versions, &mut refused).await?;
+        self.each(versions, MAX_CONCURRENT, &mut refused).await?;
         let objects: Vec<Object> = prune.objects.iter().cloned().collect();
-        self.each([self.store.delete(&objects)].into_iter().take(objects.len()), &mut refused).await?;
+        self.each([self.store.delete(&objects)].into_iter().take(objects.len()), 1, &mut refused).await?;
         let Some(first) = refused.first() else { return Ok(()) };
         let message = format!("AWS refused {} of the deletions", refused.len());
         Err(incomplete(message, first.clone()))
     }
 
-    /// Makes all `calls`, and collects the refusals. An interrupt or any other failure ends it.
+    /// Makes all `calls`, so many `at_once`, and collects the refusals. An interrupt or any other failure ends it.
     async fn each(
         &self,
         calls: impl Iterator<Item = impl Future<Output = Result<(), Failure>>>,
+        at_once: usize,
         refused: &mut Vec<Failure>,
     ) -> Result<()> {
         let cancel = &self.context.cancel;
@@ -186,7 +188,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 Ok(()) => Ok(None),
             }
         });
-        let answers: Vec<_> = stream::iter(calls).buffer_unordered(MAX_CONCURRENT).try_collect().await?;
+        let answers: Vec<_> = stream::iter(calls).buffer_unordered(at_once).try_collect().await?;
         refused.extend(answers.into_iter().flatten());
         Ok(())
     }
