@@ -340,14 +340,7 @@ async fn no_call_is_made_to_the_bucket_of_somebody_else() {
     let (own, other) = ("111111111111".parse().unwrap(), "222222222222".parse().unwrap());
     let (bucket, from) = (cloud.aws.bucket_of(&other, "to"), cloud.aws.bucket_in("eu-west-1", &own, "from"));
     let sha256 = Sha256::of(b"");
-    let artifact = ArtifactRecord {
-        key: "a.zip".to_owned(),
-        s3_version: None,
-        sha256,
-        size: 0,
-        architecture: None,
-        image: false,
-    };
+    let artifact = zip(sha256);
     // Some of the answers are no answers of these calls. What counts is what is sent.
     drop(bucket.read("k").await);
     drop(bucket.create("k", b"").await);
@@ -384,20 +377,19 @@ async fn a_missing_state_bucket_of_another_account_is_not_created() {
     assert_eq!((failure.meaning, cloud.count()), (Meaning::NotFound, 1));
 }
 
+/// A zip of a record.
+fn zip(sha256: Sha256) -> ArtifactRecord {
+    let key = "a.zip".to_owned();
+    ArtifactRecord { key, s3_version: None, sha256, size: 0, architecture: None, image: false }
+}
+
 /// Some S3s ignore the condition of CopyObject: nothing is copied over bytes that are there, and what is there after
 /// a copy is compared.
 #[tokio::test]
 async fn a_copy_does_not_depend_on_its_condition() {
     let other = format!("x-amz-checksum-sha256: {}\r\n", Sha256::of(b"other").base64());
     let sha256 = Sha256::of(b"released");
-    let artifact = ArtifactRecord {
-        key: "a.zip".to_owned(),
-        s3_version: None,
-        sha256,
-        size: 0,
-        architecture: None,
-        image: false,
-    };
+    let artifact = zip(sha256);
     let copied = "<CopyObjectResult><ETag>\"e\"</ETag></CopyObjectResult>";
     for there_before in [true, false] {
         let (other, mut was_copied) = (other.clone(), false);

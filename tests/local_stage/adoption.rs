@@ -11,6 +11,7 @@ mod project;
 use std::path::Path;
 use std::time::Instant;
 
+use crate::support::copy_folder;
 use crate::support::markdown::Page;
 use crate::support::program::Program;
 use crate::support::progress;
@@ -124,7 +125,7 @@ async fn a_container_image_is_planned() {
 async fn an_http_api_is_refused_plainly() {
     let dir = tempfile::tempdir().unwrap();
     let program = Program::new(dir.path());
-    project::copy(&project::corpus("http-api"), dir.path());
+    copy_folder(&project::corpus("http-api"), dir.path());
     let refused = program.run(&["init"]).await.exit(2);
     refused.says(&["error [init.http_api]", "aws_apigatewayv2_api.notes", "nothing was written"]);
     assert!(!dir.path().join("deployctl.toml").exists());

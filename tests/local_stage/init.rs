@@ -9,6 +9,7 @@ use deployctl::terraform::{Driver, Layer, Terraform};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::copy_folder;
 use crate::support::program::Program;
 use crate::support::provider_mirror::provider_mirror;
 use crate::support::sdk;
@@ -24,7 +25,7 @@ impl Found {
     fn new(name: &str) -> Self {
         let dir = tempfile::Builder::new().prefix(name).tempdir().unwrap();
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/init").join(name);
-        copy(&fixture, dir.path());
+        copy_folder(&fixture, dir.path());
         let program = Program::new(dir.path());
         Self { dir, program }
     }
@@ -86,18 +87,6 @@ impl Drop for Found {
     fn drop(&mut self) {
         if self.path().join(".deployctl/local").exists() {
             self.program.command(&["local", "down", "--stage", "local"]).into_std().status().ok();
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
         }
     }
 }
@@ -258,7 +247,7 @@ async fn the_patch_fits_below_a_repository_and_without_one() {
     // `git apply` takes paths from the repository's folder, and silently leaves out what does not lie below this one.
     let found = Found::new("no-api");
     let inner = found.path().join("services/worker");
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/init/no-api"), &inner);
+    copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/init/no-api"), &inner);
     sh(found.path(), "git init -q");
     let patch = Program::new(&inner).run(&["init"]).await.exit(0).stdout;
     apply(&inner, &["git", "apply"], &patch);

@@ -9,6 +9,7 @@ use pulldown_cmark::{Event, Parser, Tag};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::support::http;
 use crate::support::minimal_project::MinimalProject;
 use crate::support::program::Program;
 
@@ -26,9 +27,7 @@ async fn empty_aws() -> u16 {
                 while client.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
                     let text = String::from_utf8_lossy(&bytes).into_owned();
                     let (status, body) = if text.contains("GetCallerIdentity") {
-                        let identity = "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::111111111111:user/x</Arn>\
-                                        <UserId>x</UserId><Account>111111111111</Account></GetCallerIdentityResult></GetCallerIdentityResponse>";
-                        ("200 OK", identity)
+                        ("200 OK", http::IDENTITY)
                     } else if text.contains("Action=") || !text.contains("\r\n\r\n") {
                         continue;
                     } else if text.starts_with("POST") {
@@ -37,11 +36,7 @@ async fn empty_aws() -> u16 {
                     } else {
                         ("404 Not Found", "<Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
                     };
-                    let length = body.len();
-                    let head = format!(
-                        "HTTP/1.1 {status}\r\ncontent-type: text/xml\r\ncontent-length: {length}\r\n\r\n"
-                    );
-                    client.write_all((head + body).as_bytes()).await.unwrap();
+                    client.write_all(http::xml(status, body).as_bytes()).await.unwrap();
                     bytes.clear();
                 }
             }));

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::support::http;
 use crate::support::minimal_project::MinimalProject;
 use crate::support::program::{CommandOutput, Program};
 
@@ -47,13 +48,8 @@ async fn silent(identity: bool) -> u16 {
                 while client.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
                     let asks = String::from_utf8_lossy(&bytes).contains("GetCallerIdentity");
                     if identity && asks {
-                        let body = "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::111111111111:user/x</Arn>\
-                                    <UserId>x</UserId><Account>111111111111</Account></GetCallerIdentityResult></GetCallerIdentityResponse>";
-                        let length = body.len();
-                        let head = format!(
-                            "HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\ncontent-length: {length}\r\n\r\n"
-                        );
-                        client.write_all((head + body).as_bytes()).await.unwrap();
+                        let answer = http::xml("200 OK", http::IDENTITY);
+                        client.write_all(answer.as_bytes()).await.unwrap();
                         bytes.clear();
                     }
                 }

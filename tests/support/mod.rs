@@ -30,3 +30,16 @@ pub(crate) mod snapshot;
 pub(crate) mod stage_file;
 pub(crate) mod test_process;
 pub(crate) mod traffic;
+
+/// Copies a folder with everything in it.
+pub(crate) fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

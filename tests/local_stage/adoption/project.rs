@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::corpus::{Case, Root};
 use super::local_account::LocalAccount;
+use crate::support::copy_folder;
 use crate::support::fixtures;
 use crate::support::program::{CommandOutput, Program};
 use crate::support::provider_mirror::provider_mirror;
@@ -29,7 +30,7 @@ impl<'a> Project<'a> {
     /// A copy in a git repository, with the first edition of its code.
     pub(super) async fn new(case: &'a Case, account: &'a LocalAccount) -> Self {
         let dir = tempfile::Builder::new().prefix(case.name).tempdir().unwrap();
-        copy(&corpus(case.name), dir.path());
+        copy_folder(&corpus(case.name), dir.path());
         let mut project = Self { program: Program::new(dir.path()), dir, case, account, cli_config: None };
         if let Some(mirror) = provider_mirror().await {
             let path = project.path().join(".terraformrc");
@@ -258,16 +259,4 @@ fn on_local_stage(settings: &str) -> String {
 /// The folder of a project.
 pub(super) fn corpus(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/corpus").join(name)
-}
-
-pub(super) fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
