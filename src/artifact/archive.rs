@@ -79,6 +79,11 @@ pub(crate) struct Opened {
     pub(crate) bootstrap: Option<Vec<u8>>,
 }
 
+/// Whether `bytes` are a zip, by how they begin.
+pub(crate) fn is_zip(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK\x03\x04")
+}
+
 /// Accepts an existing zip unchanged, and returns its bootstrap for checks.
 pub(crate) fn open(name: &str, bytes: Vec<u8>) -> Result<Opened, ArtifactError> {
     let invalid = |reason: String| ArtifactError::Zip { artifact: name.to_owned(), reason };

@@ -179,7 +179,7 @@ fn pack(recipe: &Recipe, source: &Path, folder: &Path) -> Result<Artifact, Artif
     archive::within_limit(name, std::fs::metadata(source).map_err(read)?.len())?;
     let bytes = std::fs::read(source).map_err(read)?;
     let check = |bootstrap: &[u8]| elf::check_bootstrap(name, bootstrap, recipe.architecture, recipe.glibc);
-    let (archive, files) = if bytes.starts_with(b"PK\x03\x04") {
+    let (archive, files) = if archive::is_zip(&bytes) {
         let archive::Opened { archive, files, bootstrap } = archive::open(name, bytes)?;
         bootstrap.as_deref().map_or(Ok(None), check)?;
         (archive, files)

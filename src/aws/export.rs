@@ -33,19 +33,26 @@ pub(super) async fn get_export(gateway: &Client, api: &str, stage: &str) -> Resu
         .map_err(|error| Failure::rejected("GetExport", about(), format!("it is not JSON: {error}")))
 }
 
+/// The members of an OpenAPI path that are methods.
+const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+
+/// The route of a member of an OpenAPI path, such as `GET /users`; `None` if the member is no method.
+pub(super) fn route(path: &str, member: &str) -> Option<String> {
+    match member {
+        "x-amazon-apigateway-any-method" => Some(format!("ANY {path}")),
+        method => METHODS.contains(&method).then(|| format!("{} {path}", method.to_ascii_uppercase())),
+    }
+}
+
 fn parts(document: &Value) -> BTreeMap<String, Value> {
     let mut parts = BTreeMap::new();
     for (path, methods) in document["paths"].as_object().into_iter().flatten() {
         for (method, operation) in methods.as_object().into_iter().flatten() {
             let integration = &operation["x-amazon-apigateway-integration"];
-            if !integration.is_object() {
-                continue;
-            }
-            let method = if method == "x-amazon-apigateway-any-method" { "ANY" } else { method };
+            let Some(name) = route(path, method).filter(|_| integration.is_object()) else { continue };
             // An export writes the types in lower case.
             let kind = integration["type"].as_str().map(str::to_uppercase);
             let integration = json!({ "type": kind, "uri": integration["uri"] });
-            let name = format!("{} {path}", method.to_uppercase());
             parts.insert(name, json!({ "integration": integration }));
         }
     }

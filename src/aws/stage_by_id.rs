@@ -17,9 +17,6 @@ use crate::event::Events;
 use crate::release::definition::Definition;
 use crate::release::model::{AccountId, DeploymentId};
 
-/// The members of an OpenAPI path that are methods.
-const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
-
 /// What an export has that differs between two deployments of the same API.
 const VOLATILE: [&str; 4] = ["info", "servers", "host", "basePath"];
 
@@ -136,12 +133,7 @@ fn parts(document: &Value) -> Definition {
 fn routes(path: &str, item: &Value) -> Vec<(String, Value)> {
     let members = item.as_object().into_iter().flatten();
     let named = members.map(|(member, value)| {
-        let name = match member.as_str() {
-            "x-amazon-apigateway-any-method" => format!("ANY {path}"),
-            member if METHODS.contains(&member) => format!("{} {path}", member.to_ascii_uppercase()),
-            member => format!("{path} {member}"),
-        };
-        (name, value.clone())
+        (export::route(path, member).unwrap_or_else(|| format!("{path} {member}")), value.clone())
     });
     named.collect()
 }

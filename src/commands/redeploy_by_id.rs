@@ -16,7 +16,7 @@ use crate::platform::unique_id;
 use crate::release::definition::Definition;
 use crate::release::deployment_description::DeploymentDescription;
 use crate::release::model::{DeploymentId, Version};
-use crate::release::partition::domain;
+use crate::release::partition;
 use crate::release::state::{Deployment, StageState};
 use crate::terraform::source;
 
@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let wanted = args.deployment.as_deref().map(deployment_id).transpose()?;
     let (aws, caller) = Aws::of_caller(args.region.clone(), args.profile.clone(), events.clone()).await?;
     events.note(format!("account {}, region {}, as {}", caller.account, aws.region(), caller.arn));
-    let url = format!("https://{api}.execute-api.{}.{}/{name}", aws.region(), domain(aws.region()));
+    let url = partition::execute_url(aws.region(), api, name);
     let port = aws
         .aws_stage(&ApiStage { artifact_bucket: "", rest_api_id: api, stage_name: name, url: &url })
         .map_err(|failure| Error::bug(failure.to_string()))?;

@@ -59,8 +59,8 @@ impl Annotations {
     /// Whether an annotation is to be written. Otherwise it is counted.
     fn admit(&mut self, kind: &'static str, text: &str) -> bool {
         let (written, omitted) = self.counts.entry(kind).or_default();
-        let is_written = self.written.contains(&hash(&text));
-        if is_written {
+        let text = hash(&text);
+        if self.written.contains(&text) {
             return false;
         }
         if *written == MAX_ANNOTATIONS {
@@ -68,7 +68,7 @@ impl Annotations {
             return false;
         }
         *written += 1;
-        self.written.insert(hash(&text))
+        self.written.insert(text)
     }
 
     /// Whether another warning is written.

@@ -1,12 +1,18 @@
 //! Files and folders that no other user can read or change, whatever the umask.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// The permissions of the group and of all others.
 const OTHERS: u32 = 0o077;
+
+/// Whether only this user and root can change a file or a folder: none of the bits in `open` is set.
+pub(crate) fn is_trusted(metadata: &Metadata, open: u32) -> bool {
+    let is_owned = metadata.uid() == 0 || metadata.uid() == nix::unistd::geteuid().as_raw();
+    is_owned && metadata.mode() & open == 0
+}
 
 /// Creates a folder and its missing parents with mode 0700.
 pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {

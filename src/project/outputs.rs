@@ -18,7 +18,7 @@ use crate::project::session::{Access, Session, unless_interrupted};
 use crate::project::settings::{ArtifactBucket, ContractTable, FILE, OutputName, Stage, StateBackend};
 use crate::project::states::StateObject;
 use crate::release::model::Version;
-use crate::release::partition::domain;
+use crate::release::partition;
 use crate::terraform::{Layer, Outputs, outputs};
 
 impl Session {
@@ -258,8 +258,7 @@ impl Session {
         let (Some(outputs), Some(bucket)) = (outputs.filter(is_applied), bucket) else { return Ok(None) };
         let values = outputs.iter().map(|(name, output)| (name, &output.value)).collect();
         let region = &self.settings.stage.region;
-        let url =
-            |id: &str, stage: &str| format!("https://{id}.execute-api.{region}.{}/{stage}", domain(region));
+        let url = |id: &str, stage: &str| partition::execute_url(region, id, stage);
         Contract::from_table(table, layer, &values, bucket.name(), url).map(Some)
     }
 

@@ -18,7 +18,7 @@ use crate::platform::clock::Clock;
 use crate::project::contract::Contract;
 use crate::project::settings::{Settings, Stage};
 use crate::project::states::ProvenBuckets;
-use crate::release::partition::domain;
+use crate::release::partition;
 use crate::release::record::Who;
 
 /// What a command may do to a stage.
@@ -137,7 +137,7 @@ impl Session {
         let region = &self.settings.stage.region;
         match &self.local {
             Some(local) => local.url(rest_api_id, stage_name),
-            None => format!("https://{rest_api_id}.execute-api.{region}.{}/{stage_name}", domain(region)),
+            None => partition::execute_url(region, rest_api_id, stage_name),
         }
     }
 

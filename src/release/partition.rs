@@ -27,6 +27,11 @@ pub(crate) fn domain(region: &str) -> &'static str {
     of(region).1
 }
 
+/// The URL of a stage of an API in a region of AWS.
+pub(crate) fn execute_url(region: &str, rest_api_id: &str, stage_name: &str) -> String {
+    format!("https://{rest_api_id}.execute-api.{region}.{}/{stage_name}", domain(region))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

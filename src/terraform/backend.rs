@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hcl_edit::expr::Expression;
-use hcl_edit::structure::{Block, Body};
+use hcl_edit::structure::Body;
 
 use super::failure::{Failure, Reason};
 use super::layers::Layer;
@@ -128,13 +128,8 @@ impl ConfiguredBackend {
         Some(configured)
     }
 
-    /// The `backend` or `cloud` block. That of an override file replaces that of any other file.
     fn of_block(module: &Module) -> Self {
-        let files = module.overrides.iter().chain(&module.files);
-        let mut blocks = files.flat_map(|file| file.body.get_blocks("terraform"));
-        let Some(block) =
-            blocks.find_map(|terraform| terraform.body.blocks().find(|block| is_backend(block)))
-        else {
+        let Some(block) = module.backend() else {
             return Self { kind: "local".to_owned(), ..Self::default() };
         };
         let kind = block.labels.first().map_or("cloud", |label| label.as_str()).to_owned();
@@ -162,10 +157,6 @@ fn text(value: &Expression) -> Option<String> {
         Expression::Number(value) => Some(value.to_string()),
         value => literal(value).map(str::to_owned),
     }
-}
-
-fn is_backend(block: &Block) -> bool {
-    matches!(block.ident.as_str(), "backend" | "cloud")
 }
 
 /// Whether a file that was not parsed may have a `backend` or `cloud` block.

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,7 @@ impl Mirrors<'_> {
     pub(super) fn configuration(&self) -> Option<PathBuf> {
         let file = std::path::absolute(self.file()?).ok()?;
         let metadata = file.symlink_metadata().ok()?;
-        (metadata.is_file() && is_trusted(&metadata, 0o022)).then_some(file)
+        (metadata.is_file() && private::is_trusted(&metadata, 0o022)).then_some(file)
     }
 
     fn file(&self) -> Option<PathBuf> {
@@ -219,7 +219,7 @@ fn find(root: &Path, wanted: &Wanted) -> Result<PathBuf, Vec<PathBuf>> {
             if !metadata.is_dir()
                 || metadata.dev() != device
                 || SKIPPED.contains(&&*name)
-                || !is_trusted(&metadata, 0o002)
+                || !private::is_trusted(&metadata, 0o002)
             {
                 continue;
             }
@@ -237,12 +237,6 @@ fn find(root: &Path, wanted: &Wanted) -> Result<PathBuf, Vec<PathBuf>> {
         }
     }
     Err(refused)
-}
-
-/// Whether only this user and root can change a file or a folder: the bits in `open` are not set.
-fn is_trusted(metadata: &std::fs::Metadata, open: u32) -> bool {
-    let is_owned = metadata.uid() == 0 || metadata.uid() == nix::unistd::geteuid().as_raw();
-    is_owned && metadata.mode() & open == 0
 }
 
 /// The providers in a mirror's folder for a host, as `namespace/type`.

@@ -119,6 +119,14 @@ impl Module {
         self.files.iter().flat_map(move |file| file.body.get_blocks(ident).map(move |block| (file, block)))
     }
 
+    /// The `backend` or `cloud` block. That of an override file replaces that of any other file.
+    pub(crate) fn backend(&self) -> Option<&Block> {
+        let files = self.overrides.iter().chain(&self.files);
+        let settings = files.flat_map(|file| file.body.get_blocks("terraform"));
+        let is_backend = |block: &&Block| matches!(block.ident.as_str(), "backend" | "cloud");
+        settings.filter_map(|settings| settings.body.blocks().find(is_backend)).next()
+    }
+
     pub(crate) fn resources<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = Found<'a>> {
         self.labelled("resource", kind)
     }

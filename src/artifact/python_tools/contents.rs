@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use crate::platform::private;
+
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Untrusted {
     /// Another user owns the folder or can write to it.
@@ -28,9 +30,7 @@ pub(super) fn list(dir: &Path) -> std::io::Result<String> {
 /// Checks that `dir` has the list `expected`, and that no other user can change it.
 pub(super) fn verify(dir: &Path, expected: &str) -> Result<(), Untrusted> {
     let metadata = dir.metadata().map_err(|_| Untrusted::Changed)?;
-    let owner = metadata.uid();
-    let is_owned = owner == nix::unistd::geteuid().as_raw() || owner == 0;
-    if !is_owned || metadata.mode() & 0o022 != 0 {
+    if !private::is_trusted(&metadata, 0o022) {
         return Err(Untrusted::OpenToOthers);
     }
     let found = list(dir).map_err(|_| Untrusted::Changed)?;

@@ -40,7 +40,7 @@ fn examine(settings: &Settings, artifact: &ArtifactSettings) -> Finding {
         };
     };
     let checked = std::fs::read(&file).map_err(|error| error.to_string()).map(|bytes| {
-        let bootstrap = if bytes.starts_with(b"PK\x03\x04") {
+        let bootstrap = if archive::is_zip(&bytes) {
             archive::open(name, bytes).map(|opened| opened.bootstrap)
         } else {
             Ok(Some(bytes))

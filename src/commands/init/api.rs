@@ -131,20 +131,12 @@ impl Work {
         }
         let own = "aws_api_gateway_stage.deployctl".to_owned();
         let path = tree.path(*scope);
-        let id = match path.as_slice() {
-            [] => format!("\"${{{}}}/{}\"", replaced.api, unquoted(&replaced.name)),
-            path => {
-                let value = format!("\"${{{}}}/{}\"", replaced.api, unquoted(&replaced.name));
-                self.pass_up(
-                    tree,
-                    path,
-                    "deployctl_stage_id",
-                    "Identifier of the stage, to import it.",
-                    &value,
-                );
-                format!("{}.deployctl_stage_id", first_call(tree, path))
-            }
-        };
+        let mut id = format!("\"${{{}}}/{}\"", replaced.api, unquoted(&replaced.name));
+        if !path.is_empty() {
+            let description = "Identifier of the stage, to import it.";
+            self.pass_up(tree, &path, "deployctl_stage_id", description, &id);
+            id = format!("{}.deployctl_stage_id", first_call(tree, &path));
+        }
         let to = if path.is_empty() { own.clone() } else { format!("{}.{own}", calls(tree, &path)) };
         let import = contract::filled(include_str!("templates/import.tf.in"), &[("TO", &to), ("ID", &id)]);
         self.additions(&project.root().dir).blocks.push(import);

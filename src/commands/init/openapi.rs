@@ -172,12 +172,7 @@ impl<'f, 'a> Rewriter<'_, '_, 'f, 'a> {
             takes_role = true;
             let role =
                 if variables.is_some() { format!("${{{ROLE_VARIABLE}}}") } else { ROLE_TEXT.to_owned() };
-            let line = if uri.is_json {
-                format!("{}\"{}\": \"{role}\",\n", uri.indent, uri.role)
-            } else {
-                format!("{}{}: \"{role}\"\n", uri.indent, uri.role)
-            };
-            self.output.edits.replace_in(path, &text, *start..*start, line);
+            self.output.edits.replace_in(path, &text, *start..*start, uri.role_line(&role));
         }
         takes_role
     }
@@ -265,12 +260,8 @@ impl<'f, 'a> Rewriter<'_, '_, 'f, 'a> {
             let Some((start, line)) = lines.get(at) else { continue };
             let Some(uri) = Uri::of(line) else { continue };
             if self.interpolation(&inner.expr) && sibling(&lines, at, uri.role).is_none() {
-                let role = if uri.is_json {
-                    format!("{}\"{}\": \"${{{ROLE}}}\",\n", uri.indent, uri.role)
-                } else {
-                    format!("{}{}: \"${{{ROLE}}}\"\n", uri.indent, uri.role)
-                };
-                self.output.edits.replace(self.file, *start..*start, role);
+                let line = uri.role_line(&format!("${{{ROLE}}}"));
+                self.output.edits.replace(self.file, *start..*start, line);
             }
         }
     }
@@ -378,6 +369,15 @@ impl<'t> Uri<'t> {
             role,
             is_json: key.trim().starts_with('"'),
         })
+    }
+
+    /// A line before this one that gives the call the role.
+    fn role_line(&self, role: &str) -> String {
+        let Self { indent, role: key, is_json, .. } = self;
+        match is_json {
+            true => format!("{indent}\"{key}\": \"{role}\",\n"),
+            false => format!("{indent}{key}: \"{role}\"\n"),
+        }
     }
 }
 

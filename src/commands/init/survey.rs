@@ -329,21 +329,13 @@ fn is_sample(root: &Path, dir: &Path) -> bool {
 }
 
 pub(crate) fn backend(module: &Module) -> Backend {
-    let overriding = module.overrides.iter().flat_map(|file| file.body.get_blocks("terraform"));
-    for block in overriding.chain(module.blocks("terraform").map(|(_, block)| block)) {
-        if block.body.get_blocks("cloud").next().is_some() {
-            return Backend::Other("cloud".to_owned());
-        }
-        if let Some(backend) = block.body.get_blocks("backend").next() {
-            let text = |name: &str| Some(literal(&backend.body.get_attribute(name)?.value)?.to_owned());
-            return match backend.labels.first().map_or("", |label| label.as_str()) {
-                "s3" => Backend::S3 { bucket: text("bucket"), key: text("key") },
-                "local" => Backend::Local,
-                other => Backend::Other(other.to_owned()),
-            };
-        }
+    let Some(backend) = module.backend() else { return Backend::Local };
+    let text = |name: &str| Some(literal(&backend.body.get_attribute(name)?.value)?.to_owned());
+    match backend.labels.first().map_or("cloud", |label| label.as_str()) {
+        "s3" => Backend::S3 { bucket: text("bucket"), key: text("key") },
+        "local" => Backend::Local,
+        other => Backend::Other(other.to_owned()),
     }
-    Backend::Local
 }
 
 /// The names of layers in an existing `deployctl.toml`.
