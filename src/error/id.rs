@@ -100,6 +100,7 @@ error_ids! {
     LocalProcess = "local.process",
     LocalRedis = "local.redis",
     LocalSilent = "local.silent",
+    LocalUnsupported = "local.unsupported",
     LogsSince = "logs.since",
     LogsUnreadable = "logs.unreadable",
     ManNotWritten = "man.not_written",

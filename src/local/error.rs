@@ -8,6 +8,12 @@ use crate::platform::process::{Failure, ProcessError};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LocalError {
+    /// The machine cannot run the Lambda functions.
+    #[error(
+        "failed to start the local stage: it needs Linux on x86_64, and this is {} on {arch}",
+        system(os)
+    )]
+    Unsupported { os: String, arch: String },
     /// A file of the stage is not readable or writable.
     #[error("failed to read or write {}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
@@ -34,6 +40,15 @@ pub(crate) enum LocalError {
     Silent { program: &'static str, port: u16, seconds: u64, log: PathBuf },
     #[error("interrupted while starting the local stage")]
     Interrupted,
+}
+
+/// The name of a system as its vendor writes it.
+fn system(os: &str) -> &str {
+    match os {
+        "linux" => "Linux",
+        "macos" => "macOS",
+        other => other,
+    }
 }
 
 /// The last lines of a log, as the end of a message.
@@ -67,14 +82,16 @@ impl From<LocalError> for Error {
                 Self::new(Kind::Interrupted, ErrorId::Interrupted, LocalError::Interrupted.to_string())
                     .hint("what is live is unchanged, and the started servers were stopped")
             }
+            LocalError::Unsupported { .. } => Self::preflight(ErrorId::LocalUnsupported, message).hint(
+                "nothing was started; name a stage on AWS with `--stage`, or run deployctl in a virtual machine \
+                 with Linux on x86_64",
+            ),
             LocalError::Tools(tools) => tools.into(),
             LocalError::Io { .. } => Self::preflight(ErrorId::LocalIo, message),
             LocalError::Process(_) => Self::preflight(ErrorId::LocalProcess, message),
             LocalError::NoRedis(cause) => {
-                let error = Self::preflight(ErrorId::LocalRedis, message).hint(
-                    "nothing was started; install it: `apt-get install redis-server` on Debian and Ubuntu, `brew install \
-                     redis` on macOS",
-                );
+                let error = Self::preflight(ErrorId::LocalRedis, message)
+                    .hint("nothing was started; install it, on Debian and Ubuntu: `apt-get install redis-server`");
                 match cause {
                     Some(cause) => error.because(cause),
                     None => error,

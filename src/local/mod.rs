@@ -31,6 +31,15 @@ use crate::artifact::python_tools::PythonTools;
 use crate::event::Events;
 use crate::platform::{file_lock, private};
 
+/// Refuses a machine that cannot run a local stage, which starts the Lambda functions as its own processes. `os`
+/// and `arch` are named as in [`std::env::consts`].
+pub(crate) fn require_supported(os: &str, arch: &str) -> Result<(), LocalError> {
+    if (os, arch) == ("linux", "x86_64") {
+        return Ok(());
+    }
+    Err(LocalError::Unsupported { os: os.to_owned(), arch: arch.to_owned() })
+}
+
 /// Returns the running local stage of the project, and starts it if it does not run. Two commands at the same
 /// time start it once.
 pub(crate) async fn up(
@@ -40,6 +49,7 @@ pub(crate) async fn up(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<LocalStage, LocalError> {
+    require_supported(std::env::consts::OS, std::env::consts::ARCH)?;
     let folder = folder(project_dir)?;
     if let Some(stage) = running(&folder, config, events).await? {
         return Ok(stage);
@@ -151,4 +161,26 @@ async fn lock(folder: &Path, events: &Events) -> Result<std::fs::File, LocalErro
     let waiting =
         || events.note("waiting for another deployctl process that starts or stops the local stage");
     file_lock::exclusive(&path, waiting).await.map_err(|e| LocalError::io(&path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, ErrorId, Kind};
+
+    #[test]
+    fn the_local_stage_is_for_linux_on_x86_64() {
+        assert!(require_supported("linux", "x86_64").is_ok());
+        for (os, arch, name) in [
+            ("macos", "aarch64", "macOS on aarch64"),
+            ("macos", "x86_64", "macOS on x86_64"),
+            ("linux", "aarch64", "Linux on aarch64"),
+            ("freebsd", "x86_64", "freebsd on x86_64"),
+        ] {
+            let error = Error::from(require_supported(os, arch).unwrap_err());
+            assert_eq!((error.kind, error.id), (Kind::Preflight, ErrorId::LocalUnsupported));
+            let text = error.to_string();
+            assert!(text.contains("needs Linux on x86_64") && text.contains(name), "{text}");
+        }
+    }
 }

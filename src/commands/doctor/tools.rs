@@ -34,6 +34,9 @@ pub(crate) async fn check(settings: &Settings, cancel: &CancellationToken) -> Ve
     findings.extend(cargo);
     findings.extend(python);
     if settings.stage.local.is_some() {
+        if let Err(error) = local::require_supported(std::env::consts::OS, std::env::consts::ARCH) {
+            findings.push(Finding::of("tools-local_stage", Severity::Problem, &error.into()));
+        }
         findings.push(redis(local::redis_on_path().as_deref()));
     }
     findings

@@ -1,6 +1,12 @@
 //! The identity of a process: its pid and its start time, because a pid may be reused. Signals are sent only
 //! to a process with both.
 
+#[cfg(target_os = "linux")]
+mod linux;
+// On Linux, only its tests use it.
+#[cfg(any(test, not(target_os = "linux")))]
+mod unix;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,6 +15,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+
+#[cfg(target_os = "linux")]
+use self::linux as system;
+#[cfg(not(target_os = "linux"))]
+use self::unix as system;
 
 /// A process, distinct from earlier and later processes with the same pid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,11 +32,11 @@ pub(crate) struct ProcessIdentity {
 impl ProcessIdentity {
     /// The current process with this pid; `None` for a zombie.
     pub(crate) fn of(pid: i32) -> Option<Self> {
-        started(pid).map(|started| Self { pid, started })
+        system::started(pid).map(|started| Self { pid, started })
     }
 
     pub(crate) fn is_alive(&self) -> bool {
-        started(self.pid).is_some_and(|now| now == self.started)
+        system::started(self.pid).is_some_and(|now| now == self.started)
     }
 
     fn signal(&self, signal: Signal) {
@@ -58,7 +69,7 @@ impl ProcessIdentity {
 /// A process on any machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MachineProcess {
-    /// The machine: its boot id and the pid namespace.
+    /// The machine: an id of its boot, a space, and the pid namespace. Either is empty if it is unknown.
     pub(crate) machine: String,
     /// The host name, for messages.
     pub(crate) host: String,
@@ -70,14 +81,11 @@ pub(crate) struct MachineProcess {
 
 impl MachineProcess {
     pub(crate) fn current() -> Self {
-        let read =
-            |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         Self {
-            machine: format!("{} {}", read("/proc/sys/kernel/random/boot_id"), namespace.display()),
-            host: read("/proc/sys/kernel/hostname"),
+            machine: system::machine(),
+            host: system::host(),
             pid: std::process::id(),
-            started: started(std::process::id().cast_signed()),
+            started: system::started(std::process::id().cast_signed()),
         }
     }
 
@@ -93,76 +101,15 @@ impl MachineProcess {
         match kill(Pid::from_raw(pid), None) {
             Err(Errno::ESRCH) => true,
             // Also EPERM: the process exists and belongs to another user.
-            _ => self.started.is_some() && started(pid).is_some_and(|now| Some(now) != self.started),
+            _ => self.started.is_some() && system::started(pid).is_some_and(|now| Some(now) != self.started),
         }
     }
 }
 
 /// The remaining processes of the session of `leader` that work inside `folder`. Session and folder together
 /// identify them after the leader has ended.
-#[cfg(target_os = "linux")]
 pub(crate) fn remaining_processes(leader: i32, folder: &Path) -> Vec<ProcessIdentity> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| stat(*pid).is_some_and(|stat| stat.session == leader))
-        .filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder)))
-        .filter_map(ProcessIdentity::of)
-        .collect()
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn remaining_processes(_leader: i32, _folder: &Path) -> Vec<ProcessIdentity> {
-    Vec::new()
-}
-
-#[cfg(target_os = "linux")]
-struct Stat {
-    state: char,
-    session: i32,
-    start: String,
-}
-
-#[cfg(target_os = "linux")]
-fn stat(pid: i32) -> Option<Stat> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// Fields 3, 6 and 22 of proc(5). The name, field 2, may contain brackets and spaces.
-#[cfg(target_os = "linux")]
-fn parse_stat(text: &str) -> Option<Stat> {
-    let (_, rest) = text.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    Some(Stat {
-        state: fields.first()?.chars().next()?,
-        session: fields.get(3)?.parse().ok()?,
-        start: (*fields.get(19)?).to_owned(),
-    })
-}
-
-#[cfg(target_os = "linux")]
-fn started(pid: i32) -> Option<String> {
-    let stat = stat(pid)?;
-    if matches!(stat.state, 'Z' | 'X') {
-        return None;
-    }
-    // Ticks count from the boot, so the boot id distinguishes reboots.
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(format!("{}:{}", boot.trim(), stat.start))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn started(pid: i32) -> Option<String> {
-    let output = std::process::Command::new("ps")
-        .args(["-o", "state=,lstart=", "-p", &pid.to_string()])
-        .env("LC_ALL", "C")
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let text = text.trim();
-    (!text.is_empty() && !text.starts_with('Z'))
-        .then(|| text.split_once(' ').map_or("", |(_, at)| at).to_owned())
+    system::session(leader, folder).into_iter().filter_map(ProcessIdentity::of).collect()
 }
 
 #[cfg(test)]
@@ -204,15 +151,5 @@ mod tests {
         assert!(child.try_wait().unwrap().is_none(), "another process was ended");
         ProcessIdentity::of(pid).unwrap().stop(Duration::from_secs(5)).await;
         assert!(ProcessIdentity::of(pid).is_none());
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_name_with_brackets_and_spaces_is_parsed() {
-        let text = "42 (a) b (c) S 1 42 41 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 0 0";
-        let stat = parse_stat(text).unwrap();
-        assert_eq!((stat.state, stat.session, stat.start.as_str()), ('S', 41, "987654"));
-        assert!(parse_stat("42 (a").is_none());
-        assert!(parse_stat("42 (a) S 1").is_none());
     }
 }
