@@ -7,6 +7,7 @@ mod expression;
 mod github;
 mod lint;
 pub(super) mod model;
+mod packages;
 mod permissions;
 pub(crate) mod policy;
 mod publish;
