@@ -208,6 +208,30 @@ fn imports_lead_downwards() {
     assert_eq!(upward, Vec::<String>::new(), "imports that lead upwards");
 }
 
+/// What works on Linux only is in `local/`, which is for Linux, or in `platform/`, which has it for other systems too.
+#[test]
+fn the_rest_of_the_program_is_for_any_unix() {
+    const LINUX: [&str; 6] = ["/proc/", "os::linux", "target_os", "prctl", "pidfd", "renameat2"];
+    let source = markdown::root().join("src");
+    let mut folders = vec![source.clone()];
+    let (mut files, mut found) = (0, Vec::new());
+    while let Some(path) = folders.pop() {
+        let skipped =
+            ["local", "platform", "commands/init/example"].iter().any(|name| path == source.join(name));
+        if path.is_dir() && !skipped {
+            folders.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files += 1;
+            let text = std::fs::read_to_string(&path).unwrap();
+            let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let calls = LINUX.iter().filter(|call| product.contains(**call));
+            found.extend(calls.map(|call| format!("{}: {call}", path.display())));
+        }
+    }
+    assert_eq!(found, Vec::<String>::new());
+    assert!(files > 100, "only {files} files");
+}
+
 /// A page that names a file of this repository by its path names one that is there. The project of the tutorial has files of
 /// its own.
 #[test]

@@ -96,7 +96,7 @@ mod tests {
         check_owner(&file, own).unwrap();
         // An own link to a file of root.
         let link = folder.path().join("link.toml");
-        std::os::unix::fs::symlink("/etc/hostname", &link).unwrap();
+        std::os::unix::fs::symlink("/etc/hosts", &link).unwrap();
         check_owner(&link, own).unwrap();
 
         // Refused: a file of another user, and an own file in a folder of another user.
