@@ -1,5 +1,7 @@
 //! What people install, built and used as they do. Each takes minutes, so it is run by hand and prints what it measured.
 
+#![expect(clippy::print_stdout, reason = "the measurements are for a person")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
