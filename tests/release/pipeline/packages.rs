@@ -63,7 +63,7 @@ async fn installed(dir: &Path) -> (PathBuf, PathBuf) {
 }
 
 #[tokio::test]
-#[ignore = "an optimised build, a release and a download of twine: 40 minutes on a busy machine"]
+#[ignore = "an optimised build and a release of the example; its time is not measured yet"]
 async fn the_wheel_releases_the_example() {
     let dir = tempfile::tempdir().unwrap();
     let (program, wheel) = installed(dir.path()).await;
@@ -114,7 +114,7 @@ async fn the_wheel_releases_the_example() {
 
 /// As `cargo publish` does it: the package is unpacked, and built from nothing else.
 #[test]
-#[ignore = "compiles deployctl again: 4 minutes, more without built dependencies"]
+#[ignore = "compiles deployctl again: 85 s with built dependencies"]
 fn the_crate_builds_from_its_own_files() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     done(
@@ -128,7 +128,7 @@ fn the_crate_builds_from_its_own_files() {
 }
 
 #[test]
-#[ignore = "an optimised build: 20 minutes on a busy machine"]
+#[ignore = "an optimised build; its time is not measured yet"]
 fn cargo_install_installs_it() {
     let root = tempfile::tempdir().unwrap();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
