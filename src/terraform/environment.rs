@@ -83,7 +83,7 @@ fn is_missing(file: &OsString) -> bool {
 }
 
 /// A value for `TF_VAR_…`: a string unchanged, anything else as JSON, which is also an HCL expression.
-fn variable(value: &Value) -> String {
+pub(super) fn variable(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -154,7 +154,7 @@ fn fingerprint(driver: &Driver, layer: &Layer) -> String {
 }
 
 /// The configuration files of a module and of the local modules that it uses.
-fn configuration(root: &Path) -> Vec<(PathBuf, String)> {
+pub(super) fn configuration(root: &Path) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
     let mut visited = BTreeSet::new();
     let mut folders = vec![root.to_owned()];

@@ -12,6 +12,7 @@
 //! | `backend` | where states are stored |
 //! | `environment` | the variables that the driver sets or removes, with reasons |
 //! | [`driver`], [`observer`] | running commands: messages while they run, typed failures |
+//! | `inputs` | digests of what a plan reads on this machine |
 //! | `init`, `mirror`, `lock_file` | when `init` is needed, and where providers are installed from |
 //! | [`messages`] | the `-json` stream |
 //! | [`plan`], [`guard`] | a plan as data, and the changes that are refused |
@@ -32,6 +33,7 @@ mod environment;
 pub mod failure;
 pub mod guard;
 mod init;
+pub(crate) mod inputs;
 pub mod layers;
 mod lock_file;
 pub mod messages;
