@@ -135,26 +135,28 @@ impl Aws {
         }
         let config = loader.load().await;
         let tracker = timeouts::AnswerTracker::new(target.call_timeout);
+        let rate_limiter = retry::RateLimiter::new(target.pacing);
         // The services' builders have no common type.
         macro_rules! client {
-            ($service:ident) => {
+            ($service:ident $(, $interceptor:expr)?) => {
                 $service::Client::from_conf(
                     $service::config::Builder::from(&config)
                         .retry_classifier(Table::CALL)
                         .interceptor(tracker.clone())
                         .interceptor(trace::Requests)
+                        $(.interceptor($interceptor))?
                         .build(),
                 )
             };
         }
         Self {
             s3: client!(aws_sdk_s3),
-            lambda: client!(aws_sdk_lambda),
+            lambda: client!(aws_sdk_lambda, rate_limiter.throttled()),
             api_gateway: client!(aws_sdk_apigateway),
             logs: client!(aws_sdk_cloudwatchlogs),
             sts: client!(aws_sdk_sts),
             iam: client!(aws_sdk_iam),
-            rate_limiter: retry::RateLimiter::new(target.pacing),
+            rate_limiter,
             inspector: members::Inspector::new(Events::silent()),
             target,
         }

@@ -5,16 +5,22 @@
 //! API Gateway's 409 while another change is in progress, and Lambda's errors for a role that IAM has not
 //! propagated yet and for a version that is not ready. The time limits are in [`super::timeouts`].
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
-use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeDeserializationInterceptorContextRef, InterceptorContext,
+};
 use aws_smithy_runtime_api::client::retries::classifiers::{
     ClassifyRetry, RetryAction, RetryClassifierPriority,
 };
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::retry::ErrorKind;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::answers;
@@ -141,8 +147,9 @@ fn parse_retry_after(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
 }
 
-/// Spaces calls so that they stay below the account's API rates. Of Lambda's 15 calls a second, a third is
-/// left to other callers. A second CreateDeployment of a command waits for 5 s.
+/// Delays calls so that they stay below the account's API rates. Lambda takes 15 calls a second of all callers of
+/// the account: deployctl uses them all, and pauses after an answer that another caller was first. A second
+/// CreateDeployment of a command waits for 5 s.
 #[derive(Debug, Clone)]
 pub(crate) struct RateLimiter {
     lambda: Option<Arc<Slots>>,
@@ -151,38 +158,91 @@ pub(crate) struct RateLimiter {
     gateway: Option<Arc<Slots>>,
 }
 
+/// At most `calls` in any `window`, in the order in which they were asked for.
 #[derive(Debug)]
 struct Slots {
-    interval: Duration,
-    next: Mutex<Instant>,
+    calls: usize,
+    window: Duration,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    /// When the last `calls` calls were made, or will be.
+    at: VecDeque<Instant>,
+    not_before: Instant,
 }
 
 impl Slots {
-    fn new(interval: Duration) -> Arc<Self> {
-        Arc::new(Self { interval, next: Mutex::new(Instant::now()) })
+    fn new(calls: usize, window: Duration) -> Arc<Self> {
+        let taken = Taken { at: VecDeque::new(), not_before: Instant::now() };
+        Arc::new(Self { calls, window, taken: Mutex::new(taken) })
+    }
+
+    /// When the next call may be made.
+    fn next(&self, now: Instant) -> Instant {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = taken.not_before.max(now);
+        if taken.at.len() == self.calls
+            && let Some(first) = taken.at.pop_front()
+        {
+            slot = slot.max(first + self.window);
+        }
+        taken.at.push_back(slot);
+        slot
     }
 
     async fn acquire(&self) {
-        let mut next = self.next.lock().await;
-        let slot = (*next).max(Instant::now());
-        *next = slot + self.interval;
-        drop(next);
-        sleep_until(slot).await;
+        sleep_until(self.next(Instant::now())).await;
+    }
+
+    /// Lets the next calls wait for a window: those that were refused are repeated meanwhile.
+    fn pause(&self, now: Instant) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.not_before = taken.not_before.max(now + self.window);
+    }
+}
+
+/// Pauses the calls to a service that has answered with 429.
+#[derive(Debug, Clone)]
+pub(super) struct Throttled(Option<Arc<Slots>>);
+
+impl Intercept for Throttled {
+    fn name(&self) -> &'static str {
+        "deployctl's pause after a throttling answer"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let (Some(slots), 429) = (&self.0, context.response().status().as_u16()) {
+            slots.pause(Instant::now());
+        }
+        Ok(())
     }
 }
 
 impl RateLimiter {
     /// A rate limiter; if it is not `enabled`, it never delays a call.
     pub(crate) fn new(enabled: bool) -> Self {
-        let slots = |interval| enabled.then(|| Slots::new(interval));
+        let slots = |calls, window| enabled.then(|| Slots::new(calls, window));
         Self {
-            lambda: slots(Duration::from_millis(100)),
+            // Windows of a little more than a second, because answers take different times.
+            lambda: slots(15, Duration::from_millis(1050)),
             // A little more than the 5 s of the quota, because AWS measures with its own clock.
-            deployment: slots(Duration::from_millis(5100)),
+            deployment: slots(1, Duration::from_millis(5100)),
             // A small part of the quota of CloudWatch Logs, which differs by region.
-            logs: slots(Duration::from_millis(200)),
-            gateway: slots(Duration::from_millis(200)),
+            logs: slots(1, Duration::from_millis(200)),
+            gateway: slots(1, Duration::from_millis(200)),
         }
+    }
+
+    /// Pauses the calls to Lambda after an answer with 429.
+    pub(super) fn throttled(&self) -> Throttled {
+        Throttled(self.lambda.clone())
     }
 
     /// Waits for the slot of a call to CloudWatch Logs.
@@ -281,16 +341,28 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn the_rate_limiter_spaces_calls_and_can_be_disabled() {
-        let start = Instant::now();
-        let rate_limiter = RateLimiter::new(true);
-        for _ in 0..4 {
-            rate_limiter.lambda().await;
-        }
-        // The first call does not wait. A slow machine only takes longer.
-        assert!(start.elapsed() >= Duration::from_millis(300));
+    #[test]
+    fn the_rate_limiter_allows_no_more_calls_in_a_window() {
+        let now = Instant::now();
+        let limiter = RateLimiter::new(true);
+        let lambda = limiter.lambda.unwrap();
+        let at: Vec<Duration> = (0..225).map(|_| lambda.next(now).duration_since(now)).collect();
+        assert!(at[14] <= Duration::from_millis(1), "the first ones do not wait");
+        let second = Duration::from_secs(1);
+        assert!(at.windows(16).all(|calls| calls[15].saturating_sub(calls[0]) > second), "{at:?}");
+        // 225 calls at 15 a second take 15 s.
+        assert!(at[224] <= second * 15, "{at:?}");
         let off = RateLimiter::new(false);
         assert!(off.lambda.is_none() && off.deployment.is_none());
+    }
+
+    #[test]
+    fn new_calls_pause_after_an_answer_that_other_callers_were_first() {
+        let now = Instant::now() + Duration::from_secs(1);
+        let slots = Slots::new(15, Duration::from_secs(1));
+        assert_eq!(slots.next(now), now);
+        slots.pause(now);
+        let later = now + Duration::from_secs(1);
+        assert_eq!([slots.next(now), slots.next(now)], [later, later]);
     }
 }
