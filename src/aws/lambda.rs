@@ -93,19 +93,23 @@ impl AwsStage {
         name: &FunctionName,
         version: Option<&FunctionVersion>,
     ) -> Result<(GetFunctionConfigurationOutput, Value), Failure> {
-        self.aws.rate_limiter.lambda().await;
-        let body = Body::default();
-        let configuration = self
-            .aws
-            .lambda
-            .get_function_configuration()
-            .function_name(name.as_str())
-            .set_qualifier(version.map(|version| version.to_string()))
-            .customize()
-            .interceptor(body.clone())
-            .send()
-            .await
-            .map_err(|error| Failure::new("GetFunctionConfiguration", subject(name, version), &error))?;
+        let call = |config| async move {
+            let body = Body::default();
+            let configuration = self
+                .aws
+                .lambda
+                .get_function_configuration()
+                .function_name(name.as_str())
+                .set_qualifier(version.map(|version| version.to_string()))
+                .customize()
+                .config_override(config)
+                .interceptor(body.clone())
+                .send()
+                .await
+                .map_err(|error| Failure::new("GetFunctionConfiguration", subject(name, version), &error))?;
+            Ok((configuration, body))
+        };
+        let (configuration, body) = self.aws.rate_limiter.paced(call).await?;
         self.function_timeouts.record(name, configuration.timeout());
         let answer = body.json();
         // Values are compared as texts, so an unknown one is no doubt.
@@ -144,20 +148,24 @@ impl AwsStage {
         revision: &str,
         publish: bool,
     ) -> Result<UpdateFunctionCodeOutput, Failure> {
-        self.aws.rate_limiter.lambda().await;
-        let call = self.aws.lambda.update_function_code().function_name(name.as_str());
-        let call = if code.image {
-            call.image_uri(&code.key)
-        } else {
-            let call = call.s3_bucket(&self.bucket).s3_key(&code.key);
-            call.set_s3_object_version(code.s3_version.clone())
+        let update = |config| async move {
+            let call = self.aws.lambda.update_function_code().function_name(name.as_str());
+            let call = if code.image {
+                call.image_uri(&code.key)
+            } else {
+                let call = call.s3_bucket(&self.bucket).s3_key(&code.key);
+                call.set_s3_object_version(code.s3_version.clone())
+            };
+            call.set_architectures(code.architecture.map(|change| vec![change.to.as_str().into()]))
+                .revision_id(revision)
+                .publish(publish)
+                .customize()
+                .config_override(config)
+                .send()
+                .await
+                .map_err(|error| Failure::new("UpdateFunctionCode", name.as_str(), &error))
         };
-        call.set_architectures(code.architecture.map(|change| vec![change.to.as_str().into()]))
-            .revision_id(revision)
-            .publish(publish)
-            .send()
-            .await
-            .map_err(|error| Failure::new("UpdateFunctionCode", name.as_str(), &error))
+        self.aws.rate_limiter.paced(update).await
     }
 
     pub(super) async fn read_alias(
@@ -212,17 +220,20 @@ impl AwsStage {
         code_sha256: &str,
         revision: Option<&str>,
     ) -> Result<Published, Failure> {
-        self.aws.rate_limiter.lambda().await;
-        let answer = self
-            .aws
-            .lambda
-            .publish_version()
-            .function_name(name.as_str())
-            .code_sha256(code_sha256)
-            .set_revision_id(revision.map(str::to_owned))
-            .send()
-            .await
-            .map_err(|error| Failure::new("PublishVersion", name.as_str(), &error))?;
+        let call = |config| async move {
+            self.aws
+                .lambda
+                .publish_version()
+                .function_name(name.as_str())
+                .code_sha256(code_sha256)
+                .set_revision_id(revision.map(str::to_owned))
+                .customize()
+                .config_override(config)
+                .send()
+                .await
+                .map_err(|error| Failure::new("PublishVersion", name.as_str(), &error))
+        };
+        let answer = self.aws.rate_limiter.paced(call).await?;
         let activity = activity(
             (answer.state(), answer.state_reason()),
             (answer.last_update_status(), answer.last_update_status_reason()),

@@ -83,10 +83,25 @@ impl Context {
 
     /// Reads identity and contract at the same time.
     pub(crate) async fn session_of_released(&self) -> Result<(Session, Contract)> {
+        self.session_and(async |session| session.contract_to_change().await).await
+    }
+
+    /// Connects to the stage, and reads the caller's identity and what `read` reads at the same time, unless
+    /// Terraform may have to read it.
+    pub(crate) async fn session_and<T>(
+        &self,
+        read: impl AsyncFnOnce(&Session) -> Result<T>,
+    ) -> Result<(Session, T)> {
         let mut session = self.connect(Access::Change).await?;
-        let (identity, contract) = futures::join!(session.identify(), session.contract_to_change());
+        if session.needs_terraform_to_read() {
+            // The `init` of a backend can write, so the account is checked before it.
+            session.identity = Some(session.identify().await?);
+            let read = read(&session).await?;
+            return Ok((session, read));
+        }
+        let (identity, read) = futures::join!(session.identify(), read(&session));
         session.identity = Some(identity?);
-        Ok((session, contract?))
+        Ok((session, read?))
     }
 
     /// Writes the timeline, if requested.

@@ -9,7 +9,7 @@ use super::release::document;
 use super::version::RequiredVersion;
 use crate::artifact::digest::{NotSha256, Sha256};
 use crate::delivery::approval::Consent;
-use crate::delivery::pipeline::{ReleaseOptions, run_release};
+use crate::delivery::pipeline::{ReleaseOptions, known_bucket, run_release};
 use crate::delivery::promotion::Promotion;
 use crate::delivery::source::Source;
 use crate::documents::result::Document;
@@ -80,8 +80,9 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let source = Source::Promote(Box::new(context.until_interrupted(find).await?));
     let ask = |listed| confirm::destructions(context, &session.settings.stage.name, listed).boxed_local();
     let consent = Consent { approved: None, ask: &ask };
+    let known = known_bucket(&session).await?;
     let options = ReleaseOptions { force: args.force, not_atomic: args.not_atomic };
-    let delivered = run_release(&session, &version, &source, &consent, options).await?;
+    let delivered = run_release(&session, known, &version, &source, &consent, options).await?;
     Ok(document("promote", &session, delivered))
 }
 

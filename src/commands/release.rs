@@ -9,9 +9,10 @@ use super::context::{Context, LeaseArgs};
 use super::version::RequiredVersion;
 use crate::artifact::digest::{NotSha256, Sha256};
 use crate::delivery::approval::Consent;
-use crate::delivery::pipeline::{Delivered, ReleaseOptions, run_release};
+use crate::delivery::code_only::{CodeOnly, ReleasedStage, release_code};
+use crate::delivery::pipeline::{Delivered, ReleaseOptions, known_bucket, run_release};
 use crate::delivery::source::Source;
-use crate::documents::result::{Document, Outcome};
+use crate::documents::result::{Document, InfrastructureState, Outcome};
 use crate::error::{Error, ErrorId, Result};
 use crate::platform::variables;
 use crate::project::session::Session;
@@ -46,6 +47,13 @@ pub(crate) struct Args {
     /// plan destroys or replaces; protected resources also need --allow-destroy
     #[arg(long, env = variables::APPROVED_PLAN, value_name = "DIGEST")]
     pub(super) approved_plan: Option<String>,
+    /// Release only code, without Terraform. Refused if a layer's files, variables, lock file or state differ from
+    /// its last apply
+    #[arg(long, conflicts_with_all = ["allow_destroy", "approved_plan", "running_code"])]
+    pub(super) code_only: bool,
+    /// With --code-only: release also if the infrastructure may differ
+    #[arg(long, requires = "code_only")]
+    pub(super) ignore_infrastructure: bool,
     #[command(flatten)]
     pub(super) lease: LeaseArgs,
 }
@@ -64,13 +72,23 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     // Invalid input is refused before anything is changed.
     let version = args.version.resolve(context).await?;
     let approved = args.approved_plan.as_deref().map_or(Ok(None), approved)?;
-    let session = context.session().await?;
+    let options = ReleaseOptions { force: args.force, not_atomic: args.not_atomic };
+    if args.code_only {
+        let (session, stage) = context.session_and(ReleasedStage::read).await?;
+        let code_only = CodeOnly { ignore_infrastructure: args.ignore_infrastructure, options };
+        let delivered = release_code(&session, stage, &version, code_only).await?;
+        let mut document = document("release", &session, delivered);
+        document.infrastructure = Some(InfrastructureState::NotPlanned);
+        return Ok(document);
+    }
+    let (session, known) = context.session_and(known_bucket).await?;
     let ask = |listed| confirm::destructions(context, &session.settings.stage.name, listed).boxed_local();
     let consent = Consent { approved, ask: &ask };
     let source = if args.running_code { Source::Running } else { Source::Build };
-    let options = ReleaseOptions { force: args.force, not_atomic: args.not_atomic };
-    let delivered = run_release(&session, &version, &source, &consent, options).await?;
-    Ok(document("release", &session, delivered))
+    let delivered = run_release(&session, known, &version, &source, &consent, options).await?;
+    let mut document = document("release", &session, delivered);
+    document.infrastructure = Some(InfrastructureState::Planned);
+    Ok(document)
 }
 
 /// An empty value is no digest: a workflow cannot leave a variable out.

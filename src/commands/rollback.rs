@@ -10,10 +10,11 @@ use crate::engine::held::HeldStage;
 use crate::engine::ledger::Ledger;
 use crate::engine::missing::RollbackOptions;
 use crate::engine::observe;
-use crate::engine::operations::RolledBack;
+use crate::engine::operations::{RolledBack, look};
 use crate::engine::ports::{StagePort, Store};
 use crate::error::Result;
 use crate::output::Document;
+use crate::project::known_stage::KnownStage;
 use crate::project::session::unless_interrupted;
 use crate::release::diff::Diff;
 use crate::release::record::Record;
@@ -38,13 +39,22 @@ pub(crate) struct Args {
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let to = args.version.as_deref().or(args.to.as_deref()).map(version).transpose()?;
-    let (session, contract) = context.session_of_released().await?;
+    let (session, (contract, seen)) = context
+        .session_and(async |session| {
+            let stage = &session.settings.stage.name;
+            let early = async |known: &KnownStage| {
+                let bucket = session.aws.bucket(&known.artifact_bucket);
+                look(&bucket, stage, &session.aws_stage_at(known)?).await
+            };
+            unless_interrupted(&session.cancel, session.contract_and(early)).await
+        })
+        .await?;
     let aws_stage = session.aws_stage(&contract)?;
     let bucket = session.aws.bucket(&contract.artifact_bucket);
     let options = RollbackOptions { to: to.as_ref(), no_wait: args.no_wait };
     let context = session.stage_context()?;
     let RolledBack { record, target } =
-        HeldStage::rollback(&context, bucket.clone(), &aws_stage, options).await?;
+        HeldStage::rollback(&context, bucket.clone(), &aws_stage, options, seen).await?;
     let was_live = record.number == target.number;
     let outcome = if was_live { Outcome::Unchanged } else { Outcome::RolledBack };
     let stage = &session.settings.stage.name;

@@ -45,7 +45,24 @@ pub(super) async fn build(session: &Session) -> Result<Built> {
     Ok(Built { artifacts, git })
 }
 
-/// Warns if a zip of `version` was uploaded before and something refers to it.
+/// The key of the first zip of `version`.
+fn first_key(session: &Session, version: &Version) -> Option<String> {
+    let zips = session.settings.artifacts.iter().filter(|artifact| !artifact.is_image());
+    zips.map(|artifact| artifact.key(version)).next()
+}
+
+/// Whether a zip of `version` was uploaded before.
+///
+/// # Errors
+/// Those of reading the bucket.
+pub(super) async fn is_uploaded(session: &Session, bucket: &Bucket, version: &Version) -> Result<bool> {
+    let Some(key) = first_key(session, version) else { return Ok(false) };
+    let uploaded =
+        async { bucket.has(&key).await.map_err(|failure| unreadable("the artifact bucket", failure)) };
+    unless_interrupted(&session.cancel, uploaded).await
+}
+
+/// Warns if something refers to the uploaded zip of `version`.
 ///
 /// # Errors
 /// Those of reading the bucket.
@@ -54,15 +71,9 @@ pub(super) async fn announce_uploaded(
     held: &HeldStage<'_, Bucket>,
     version: &Version,
 ) -> Result<()> {
-    let zips = session.settings.artifacts.iter().filter(|artifact| !artifact.is_image());
-    let Some(key) = zips.map(|artifact| artifact.key(version)).next() else {
-        return Ok(());
-    };
-    let uploaded = held.store.has(&key).await;
-    if !uploaded.map_err(|failure| unreadable("the artifact bucket", failure))? {
-        return Ok(());
-    }
-    if let Some(reference) = held.reference_to(&key).await? {
+    let Some(key) = first_key(session, version) else { return Ok(()) };
+    let reference = unless_interrupted(&session.cancel, held.reference_to(&key)).await?;
+    if let Some(reference) = reference {
         session.events.warn(format!(
             "version {version} was uploaded before, and {reference}; only the same bytes are accepted"
         ));

@@ -16,7 +16,6 @@ use crate::error::{Error, ErrorId, Result};
 use crate::project::contract::Contract;
 use crate::project::driver::init_if_needed;
 use crate::project::session::Session;
-use crate::project::settings::ArtifactBucket;
 use crate::terraform::failure::{Failure, Reason};
 use crate::terraform::guard::GuardSettings;
 use crate::terraform::messages::Diagnostic;
@@ -140,8 +139,8 @@ impl<'a> Infrastructure<'a> {
 
     /// The number of waves up to the one that creates the artifact bucket; 0 if no layer creates it.
     pub(crate) fn waves_with_bucket(&self) -> usize {
-        let ArtifactBucket::Output(output) = &self.session.settings.bucket else { return 0 };
-        let has_bucket = |wave: &Vec<&Layer>| wave.iter().any(|layer| layer.name == output.layer);
+        let Some(bucket_layer) = self.session.settings.bucket_layer() else { return 0 };
+        let has_bucket = |wave: &Vec<&Layer>| wave.iter().any(|layer| layer.name == bucket_layer);
         self.waves.iter().position(has_bucket).map_or(0, |index| index + 1)
     }
 

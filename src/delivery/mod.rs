@@ -3,6 +3,7 @@
 
 pub(crate) mod approval;
 mod build;
+pub(crate) mod code_only;
 mod existing;
 pub(crate) mod git;
 pub(crate) mod layers;

@@ -1,11 +1,14 @@
 //! The pipeline that `release` and `promote` share.
 
+use std::collections::BTreeMap;
+
 use futures::future::{Either, select};
+use futures::{join, try_join};
 
 use super::approval::{self, Consent, Consented};
 use super::layers::{Infrastructure, Progress};
 use super::plan::Applied;
-use super::source::{Artifacts, Source, Stored};
+use super::source::{Artifacts, Source, Stored, require_versioned};
 use super::stage_variables;
 use crate::aws::s3::Bucket;
 use crate::engine::held::HeldStage;
@@ -17,6 +20,7 @@ use crate::project::session::Session;
 use crate::project::settings::ArtifactBucket;
 use crate::release::model::Version;
 use crate::release::plan::Desired;
+use crate::release::record::{AppliedLayer, ArtifactRecord, InfrastructureRecord};
 
 /// What a release does only if it is asked to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,21 +38,21 @@ pub(crate) struct Delivered {
     pub(crate) url: String,
 }
 
-/// Releases `version` from `source`: plan the layers and build the artifacts concurrently, upload, apply the layers,
-/// and then the release itself.
+/// Releases `version` from `source`: plan the layers, and build and upload the artifacts meanwhile; apply the
+/// layers, and then the release itself. `known` is what [`known_bucket`] has read.
 /// `options` say what it does although it would not without them.
 ///
 /// # Errors
 /// Those of each step. The hint says what is live.
 pub(crate) async fn run_release(
     session: &Session,
+    (known_bucket, known_contract): (Option<Bucket>, Option<Contract>),
     version: &Version,
     source: &Source,
     consent: &Consent<'_>,
     options: ReleaseOptions,
 ) -> Result<Delivered> {
-    // Before the driver, which needs a read of the state: this is one.
-    let (known_bucket, known_contract) = known_bucket(session).await?;
+    let before = session.layers_now().unwrap_or_default();
     let driver = session.driver_for(Some(version)).await?;
     let infrastructure = Infrastructure::new(session, driver)?.guarding_aliases_of(known_contract.as_ref());
     let command = format!("{} {version}", source.command());
@@ -66,21 +70,33 @@ pub(crate) async fn run_release(
         let held = HeldStage::take(&stage_context, bucket, command).await?;
         return held
             .during(async |held| {
+                require_versioned(session, &held.store).await?;
                 let stored = artifacts.store(session, held, version).await?;
                 infrastructure.apply(&mut progress, all(), &consented).await?;
-                release_stored(session, held, version, stored, options).await
+                release_applied(session, held, (version, options), stored, &before).await
             })
             .await;
     };
     let held = HeldStage::take(&stage_context, bucket, command).await?;
     held.during(async |held| {
-        let artifacts = source.artifacts_of(session, held, version);
-        let (mut progress, artifacts) = run_both(infrastructure.plan_early(), artifacts).await?;
+        let artifacts = async {
+            let versioned = require_versioned(session, &held.store);
+            let (artifacts, ()) = try_join!(source.artifacts_of(session, held, version), versioned)?;
+            // Nothing refers to the zips yet, so those of a failed plan can be replaced. Only of an approved
+            // plan nothing may be done before it is compared.
+            let is_approved = consent.approved.is_some();
+            let stored =
+                if is_approved { None } else { Some(artifacts.store(session, held, version).await?) };
+            Ok((artifacts, stored))
+        };
+        let (mut progress, (artifacts, stored)) = run_both(infrastructure.plan_early(), artifacts).await?;
         let consented = obtain(consent, session, &infrastructure, (&progress, version, &artifacts)).await?;
-        // A plan that fails stops the release before anything is uploaded.
-        let stored = artifacts.store(session, held, version).await?;
+        let stored = match stored {
+            Some(stored) => stored,
+            None => artifacts.store(session, held, version).await?,
+        };
         infrastructure.apply(&mut progress, all(), &consented).await?;
-        release_stored(session, held, version, stored, options).await
+        release_applied(session, held, (version, options), stored, &before).await
     })
     .await
 }
@@ -111,28 +127,48 @@ async fn obtain(
     Ok(Consented::to_destructions(listed))
 }
 
-/// Releases artifacts that are in the bucket: plan, prepare, check, switch, verify, record.
-async fn release_stored(
+/// Releases artifacts that are in the bucket, after the layers were applied: plan, prepare, check, switch,
+/// verify, record. `before` are the layers as they were when the release began.
+async fn release_applied(
     session: &Session,
     held: &HeldStage<'_, Bucket>,
-    version: &Version,
+    (version, options): (&Version, ReleaseOptions),
     stored: Stored,
-    options: ReleaseOptions,
+    before: &BTreeMap<String, AppliedLayer>,
 ) -> Result<Delivered> {
-    let contract = session.contract_of_release().await?;
+    let others = session.read_other_states(session.settings.contract_layer());
+    let (contract, ()) = try_join!(session.contract_of_release(), others)?;
     session.require_one_bucket(&contract, held.store.name())?;
     stage_variables::must_be_in_contract(&session.settings, &contract)?;
-    let aws_stage = session.aws_stage(&contract)?;
+    session.remember(&contract);
+    let layers = session.layers_applied(before);
+    held.record_layers(layers.clone()).await;
     let Stored { artifacts, contents, running_code, git, promoted_from } = stored;
+    let infrastructure = Some(InfrastructureRecord { planned: true, layers });
+    let api = (contract.rest_api_id.as_str(), contract.stage_name.as_str());
+    let ReleaseOptions { force, not_atomic } = options;
+    let origin = Origin { git, promoted_from, api, force, not_atomic, infrastructure };
+    let stored = std::future::ready(Ok(artifacts.clone()));
     let (functions, variables) = (contract.functions.clone(), contract.variables.clone());
     let version = version.clone();
     let desired = Desired { version, artifacts, functions, variables, contents, running_code };
-    let api = (contract.rest_api_id.as_str(), contract.stage_name.as_str());
-    let ReleaseOptions { force, not_atomic } = options;
-    let origin = Origin { git, promoted_from, api, force, not_atomic };
-    let released = held.release(&aws_stage, desired, origin).await?;
-    session.write_promotion_source(&contract.artifact_bucket).await;
-    Ok(Delivered { released, url: session.url(&contract) })
+    release(session, held, &contract, desired, origin, stored).await
+}
+
+/// Releases `desired`; `stored` stores its artifacts, and returns their records with the versions of the objects.
+pub(super) async fn release(
+    session: &Session,
+    held: &HeldStage<'_, Bucket>,
+    contract: &Contract,
+    desired: Desired,
+    origin: Origin<'_>,
+    stored: impl Future<Output = Result<BTreeMap<String, ArtifactRecord>>>,
+) -> Result<Delivered> {
+    let aws_stage = session.aws_stage(contract)?;
+    let release = held.release_stored(&aws_stage, desired, origin, stored);
+    // It depends on no release, only on the bucket.
+    let (released, ()) = join!(release, session.write_promotion_source(&contract.artifact_bucket));
+    Ok(Delivered { released: released?, url: session.url(contract) })
 }
 
 /// Runs both, and ends with the first error. After an interrupt it waits for the other one, which is
@@ -164,7 +200,10 @@ async fn run_both<A, B>(
 }
 
 /// The artifact bucket, if the stage has one, and the contract of the last apply.
-async fn known_bucket(session: &Session) -> Result<(Option<Bucket>, Option<Contract>)> {
+///
+/// # Errors
+/// Those of reading the outputs of the layers.
+pub(crate) async fn known_bucket(session: &Session) -> Result<(Option<Bucket>, Option<Contract>)> {
     let (bucket, contract) = futures::join!(session.artifact_bucket(), session.applied_contract());
     match (bucket, contract) {
         // An invalid contract was never released with. Applying the corrected layer repairs it, so this must

@@ -141,10 +141,11 @@ async fn functions_and_api(
     let (functions, variables) = (contract.functions.clone(), contract.variables.clone());
     let contents = contents(built);
     let version = version.clone();
-    let desired = Desired { version, artifacts, functions, variables, contents, running_code: false };
+    let stored = std::future::ready(Ok(artifacts.clone()));
+    let mut desired = Desired { version, artifacts, functions, variables, contents, running_code: false };
     let checks = &session.settings.checks;
-    let plan =
-        observe::observe_and_plan(aws_stage, &desired, checks, ledger.head(), async |head, _| Ok(head));
+    let resolve = async |head, _: &_| Ok(head);
+    let plan = observe::observe_and_plan(aws_stage, &mut desired, checks, ledger.head(), resolve, stored);
     let (head, observed, plan) = plan.await?;
     let Observed { stage, definition, .. } = &observed;
     let freshness = observe::freshness(aws_stage, &ledger, stage, head.current.as_ref(), definition).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::try_join;
 
-use super::build::{Built, announce_uploaded, build, contents, upload};
+use super::build::{Built, announce_uploaded, build, contents, is_uploaded, upload};
 use super::git;
 use super::promotion::{Promotion, VerifiedArtifact};
 use crate::artifact::Contents;
@@ -66,10 +66,10 @@ impl Source {
     ) -> Result<Artifacts<'_>> {
         let announce = async {
             match self {
-                Self::Build => {
-                    unless_interrupted(&session.cancel, announce_uploaded(session, held, version)).await
+                Self::Build if is_uploaded(session, &held.store, version).await? => {
+                    announce_uploaded(session, held, version).await
                 }
-                Self::Running | Self::Promote(_) => Ok(()),
+                Self::Build | Self::Running | Self::Promote(_) => Ok(()),
             }
         };
         Ok(try_join!(announce, self.artifacts(session))?.1)
@@ -92,7 +92,7 @@ impl Source {
 }
 
 impl Artifacts<'_> {
-    /// Stores the artifacts in the stage's bucket.
+    /// Stores the artifacts in the stage's bucket, after [`require_versioned`].
     pub(super) async fn store(
         &self,
         session: &Session,
@@ -100,7 +100,6 @@ impl Artifacts<'_> {
         version: &Version,
     ) -> Result<Stored> {
         let bucket = &held.store;
-        unless_interrupted(&session.cancel, must_be_versioned(session, bucket)).await?;
         match self {
             Self::Built(built) => {
                 let artifacts = upload(session, held, version, built).await?;
@@ -127,9 +126,15 @@ impl Artifacts<'_> {
 }
 
 /// Without versioning, a deleted or overwritten zip or ledger record could not be restored.
-async fn must_be_versioned(session: &Session, bucket: &Bucket) -> Result<()> {
-    let versioned = bucket.is_versioned().await;
-    if versioned.map_err(|failure| unreadable("the versioning of the artifact bucket", failure))? {
+///
+/// # Errors
+/// `bucket.unversioned`; nothing was uploaded.
+pub(super) async fn require_versioned(session: &Session, bucket: &Bucket) -> Result<()> {
+    let is_versioned = async {
+        let versioned = bucket.is_versioned().await;
+        versioned.map_err(|failure| unreadable("the versioning of the artifact bucket", failure))
+    };
+    if unless_interrupted(&session.cancel, is_versioned).await? {
         return Ok(());
     }
     let enable = match &session.settings.bucket {

@@ -47,6 +47,9 @@ pub(crate) struct Document {
     /// ledger has what was live before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) diff: Option<Diff>,
+    /// Whether Terraform planned the infrastructure; only in `release`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) infrastructure: Option<InfrastructureState>,
     /// The record of what the stage serves: since when, by whom, from which commit; only in `status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) since: Option<Since>,
@@ -102,6 +105,16 @@ pub(crate) enum Outcome {
     Stuck,
     /// The command failed before the switch.
     Failed,
+}
+
+/// Whether Terraform planned the infrastructure of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum InfrastructureState {
+    /// Every layer was planned, and applied if it had changes.
+    Planned,
+    /// Terraform did not run: `--code-only`.
+    NotPlanned,
 }
 
 /// The record of what a stage serves.
@@ -201,6 +214,7 @@ impl Document {
             api: None,
             previous: None,
             diff: None,
+            infrastructure: None,
             since: None,
             steps: Vec::new(),
             drift: None,

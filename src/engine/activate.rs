@@ -19,6 +19,7 @@ use crate::release::state::Activity;
 pub(crate) struct Polling {
     /// A version needs at least this long, so an earlier read is wasted.
     pub(crate) initial_delay: Duration,
+    /// The pause after the first read. It grows with each further one, up to [`MAX_INTERVALS`] of it.
     pub(crate) interval: Duration,
     /// How long a version may stay inactive after the invocation that wakes it.
     pub(crate) wake_timeout: Duration,
@@ -26,10 +27,13 @@ pub(crate) struct Polling {
     pub(crate) timeout: Duration,
 }
 
+/// Functions that need minutes are not read many times a second.
+const MAX_INTERVALS: u32 = 8;
+
 impl Polling {
     pub(crate) const LAMBDA: Self = Self {
-        initial_delay: Duration::from_millis(700),
-        interval: Duration::from_secs(1),
+        initial_delay: Duration::from_millis(500),
+        interval: Duration::from_millis(500),
         wake_timeout: Duration::from_secs(30),
         timeout: Duration::from_secs(300),
     };
@@ -87,57 +91,61 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             return Ok(());
         }
         self.context.events.function(key.as_str(), FunctionPhase::Waiting);
-        let result = wait_until_active(port, name, version, activity, &self.context.polling).await;
+        let result = self.wait_until_active(port, name, version, activity).await;
         let phase =
             if result.is_ok() { FunctionPhase::Done(version.as_str()) } else { FunctionPhase::Failed };
         self.context.events.function(key.as_str(), phase);
         result
     }
-}
 
-/// Waits until a version is active. `activity` is what was read last, or the answer of the call that published
-/// it.
-///
-/// # Errors
-/// It cannot become active by itself, or has not within the time limit.
-pub(super) async fn wait_until_active(
-    port: &impl StagePort,
-    name: &FunctionName,
-    version: &FunctionVersion,
-    mut activity: Activity,
-    polling: &Polling,
-) -> std::result::Result<(), Failure> {
-    let start = Instant::now();
-    let not_active = |state: &str| {
-        Failure::rejected("waiting for Active", format!("{name}:{version}"), format!("it is {state}"))
-    };
-    let mut delay = polling.initial_delay;
-    let mut woken: Option<Woken> = None;
-    loop {
-        let state = match &activity {
-            Activity::Active => return Ok(()),
-            Activity::Failed(state) => return Err(not_active(state)),
-            Activity::Inactive(state) | Activity::Pending(state) => state,
+    /// Waits until a version is active. `activity` is what was read last, or the answer of the call that published
+    /// it.
+    ///
+    /// # Errors
+    /// It cannot become active by itself, or has not within the time limit.
+    pub(super) async fn wait_until_active(
+        &self,
+        port: &impl StagePort,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        mut activity: Activity,
+    ) -> std::result::Result<(), Failure> {
+        let polling = &self.context.polling;
+        let start = Instant::now();
+        let not_active = |state: &str| {
+            Failure::rejected("waiting for Active", format!("{name}:{version}"), format!("it is {state}"))
         };
-        match &mut woken {
-            Some(woken) if matches!(activity, Activity::Pending(_)) => woken.was_pending = true,
-            Some(woken) if woken.has_failed(polling) => {
-                let failure = woken.failure.as_ref().map(|failure| format!(" ({failure})"));
-                let failure = failure.unwrap_or_default();
-                return Err(not_active(&format!("{state}, also after an invocation{failure}")));
+        let mut delay = polling.initial_delay;
+        let mut interval = polling.interval;
+        let mut woken: Option<Woken> = None;
+        loop {
+            let state = match &activity {
+                Activity::Active => return Ok(()),
+                Activity::Failed(state) => return Err(not_active(state)),
+                Activity::Inactive(state) | Activity::Pending(state) => state,
+            };
+            match &mut woken {
+                Some(woken) if matches!(activity, Activity::Pending(_)) => woken.was_pending = true,
+                Some(woken) if woken.has_failed(polling) => {
+                    let failure = woken.failure.as_ref().map(|failure| format!(" ({failure})"));
+                    let failure = failure.unwrap_or_default();
+                    return Err(not_active(&format!("{state}, also after an invocation{failure}")));
+                }
+                None if matches!(activity, Activity::Inactive(_)) => {
+                    woken = Some(Woken::by_invocation(port, name, version).await?);
+                }
+                _ => {}
             }
-            None if matches!(activity, Activity::Inactive(_)) => {
-                woken = Some(Woken::by_invocation(port, name, version).await?);
+            if start.elapsed() + delay > polling.timeout {
+                return Err(not_active(&format!("{state}, after {} s", polling.timeout.as_secs())));
             }
-            _ => {}
+            sleep(delay).await;
+            delay = interval;
+            interval = (interval * 3 / 2).min(polling.interval * MAX_INTERVALS);
+            let _permit = self.requests.acquire().await;
+            let read = port.version(name, version).await?;
+            activity = read.ok_or_else(|| not_active("deleted"))?.activity;
         }
-        if start.elapsed() + delay > polling.timeout {
-            return Err(not_active(&format!("{state}, after {} s", polling.timeout.as_secs())));
-        }
-        sleep(delay).await;
-        delay = polling.interval;
-        let read = port.version(name, version).await?;
-        activity = read.ok_or_else(|| not_active("deleted"))?.activity;
     }
 }
 

@@ -1,12 +1,15 @@
 //! A stage whose lease this command holds. A command changes no other stage.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::MAX_CONCURRENT;
 use crate::engine::activate::Polling;
 use crate::engine::interrupt::{interrupted, with_grace};
-use crate::engine::lease::{Holder, Lease, PreviousHolder, Unconfirmed, describe, lost};
+use crate::engine::lease::{Holder, Lease, LeaseSnapshot, PreviousHolder, Unconfirmed, describe, lost};
 use crate::engine::ledger::{Head, Ledger};
 use crate::engine::ports::Store;
 use crate::error::{Kind, Result};
@@ -15,7 +18,7 @@ use crate::platform::clock::Clock;
 use crate::platform::unique_id;
 use crate::release::check::{Checks, Probe};
 use crate::release::model::StageName;
-use crate::release::record::Who;
+use crate::release::record::{AppliedLayer, Who};
 
 /// The time between two reads of a lease that another command holds.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -48,6 +51,8 @@ pub(crate) struct HeldStage<'a, S> {
     pub(crate) ledger: Ledger<S>,
     pub(super) lease: Lease<S>,
     pub(super) previous: PreviousHolder,
+    /// Limits the requests about functions that are in flight. Waiting for a version holds no permit.
+    pub(super) requests: Semaphore,
 }
 
 impl<'a, S: Store + Clone> HeldStage<'a, S> {
@@ -56,12 +61,27 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     /// # Errors
     /// `lease.held`, exit code 75, with the holder.
     pub(crate) async fn take(context: &'a StageContext, store: S, command: String) -> Result<Self> {
-        let holder = Holder::new(unique_id(), context.who.clone(), command);
-        Self::take_as(context, store, holder).await
+        Self::take_seen(context, store, command, None).await
     }
 
-    pub(super) async fn take_as(context: &'a StageContext, store: S, holder: Holder) -> Result<Self> {
-        let acquire = Self::acquire_lease(context, &store, &holder);
+    /// As [`HeldStage::take`]; `seen` is the lease if it was just read.
+    pub(crate) async fn take_seen(
+        context: &'a StageContext,
+        store: S,
+        command: String,
+        seen: Option<LeaseSnapshot>,
+    ) -> Result<Self> {
+        let holder = Holder::new(unique_id(), context.who.clone(), command);
+        Self::take_as(context, store, holder, seen).await
+    }
+
+    pub(super) async fn take_as(
+        context: &'a StageContext,
+        store: S,
+        holder: Holder,
+        seen: Option<LeaseSnapshot>,
+    ) -> Result<Self> {
+        let acquire = Self::acquire_lease(context, &store, &holder, seen);
         let (lease, previous) = context.events.step("acquire lease", acquire).await?;
         Ok(Self::new(context, store, lease, previous))
     }
@@ -71,6 +91,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         context: &StageContext,
         store: &S,
         holder: &Holder,
+        mut seen: Option<LeaseSnapshot>,
     ) -> Result<(Lease<S>, PreviousHolder)> {
         let started = context.clock.now();
         let mut announced = false;
@@ -78,7 +99,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             if context.cancel.is_cancelled() {
                 return Err(interrupted());
             }
-            let acquire = Lease::acquire(store.clone(), &context.stage, holder, &context.clock);
+            let acquire = Lease::acquire(store.clone(), &context.stage, holder, &context.clock, seen.take());
             let error = match with_grace(&context.cancel, acquire).await {
                 Some(Err(error)) if error.kind == Kind::Held => error,
                 answer => return answer.unwrap_or_else(|| Err(interrupted())),
@@ -105,7 +126,21 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         previous: PreviousHolder,
     ) -> Self {
         let ledger = Ledger::new(store.clone(), context.stage.clone());
-        Self { context, store, ledger, lease, previous }
+        Self { context, store, ledger, lease, previous, requests: Semaphore::new(MAX_CONCURRENT) }
+    }
+
+    /// Notes what the Terraform layers were applied from.
+    pub(crate) async fn record_layers(&self, layers: BTreeMap<String, AppliedLayer>) {
+        self.lease.record_layers(layers).await;
+    }
+
+    /// What the Terraform layers were last applied from; empty if that is not known.
+    pub(crate) fn applied_layers(&self, head: &Head) -> BTreeMap<String, AppliedLayer> {
+        if !self.previous.layers.is_empty() {
+            return self.previous.layers.clone();
+        }
+        let infrastructure = head.current.as_ref().and_then(|record| record.infrastructure.as_ref());
+        infrastructure.map(|infrastructure| infrastructure.layers.clone()).unwrap_or_default()
     }
 
     /// Runs `work` under the lease, and releases the lease whether it succeeds or fails.

@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorId, Kind, Result};
 use crate::platform::clock::Clock;
 use crate::platform::process_identity::MachineProcess;
 use crate::release::model::{FunctionName, StageName};
-use crate::release::record::{Record, Who};
+use crate::release::record::{AppliedLayer, Record, Who};
 
 /// How long a lease is valid without renewal.
 pub(crate) const TERM: Duration = Duration::from_secs(90);
@@ -54,6 +54,10 @@ pub(crate) struct LeaseDocument {
     /// The code that deployctl last sent to each function. The ledger does not have it if the release failed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) sent: BTreeMap<FunctionName, String>,
+    /// What the Terraform layers were last applied from. The ledger does not have it if the release failed, or
+    /// if nothing had to be released.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) layers: BTreeMap<String, AppliedLayer>,
 }
 
 /// The schema version that this tool writes, and the newest it reads.
@@ -133,6 +137,8 @@ pub(crate) struct PreviousHolder {
     pub(crate) intent: Option<Record>,
     /// The end of the ledger, if it released the lease.
     pub(crate) head: Option<Head>,
+    /// What the Terraform layers were last applied from, if it is known.
+    pub(crate) layers: BTreeMap<String, AppliedLayer>,
 }
 
 #[derive(Debug)]
@@ -188,7 +194,7 @@ impl<S: Store + Clone> Lease<S> {
         })
     }
 
-    /// Takes `stage` for `holder`.
+    /// Takes `stage` for `holder`. `seen` is the lease if it was just read.
     ///
     /// # Errors
     /// `lease.held` (exit code 75) with the holder, and as [`Lease::peek`].
@@ -197,11 +203,15 @@ impl<S: Store + Clone> Lease<S> {
         stage: &StageName,
         holder: &Holder,
         clock: &Clock,
+        mut seen: Option<LeaseSnapshot>,
     ) -> Result<(Self, PreviousHolder)> {
         // After a lost answer, the second round finds the write; a third means a race with another command.
         for _ in 0..3 {
             let started = clock.now();
-            let snapshot = Self::peek(&store, stage).await?;
+            let snapshot = match seen.take() {
+                Some(snapshot) => snapshot,
+                None => Self::peek(&store, stage).await?,
+            };
             if let Some(other) = snapshot.document.as_ref().and_then(|document| document.holder.as_ref()) {
                 if other.nonce == holder.nonce {
                     // Written by the round before this one, so its age is the time since that write.
@@ -219,6 +229,7 @@ impl<S: Store + Clone> Lease<S> {
                 intent: document.and_then(|document| document.intent.clone()),
                 head: document.and_then(|document| document.head().cloned()),
                 sent: document.map_or_else(BTreeMap::new, |document| document.sent.clone()),
+                layers: document.map_or_else(BTreeMap::new, |document| document.layers.clone()),
             };
             let started = clock.now();
             if let Some(etag) = Self::try_write(&store, stage, &document, snapshot.etag.as_deref()).await? {
@@ -249,12 +260,14 @@ impl<S: Store + Clone> Lease<S> {
         let document = snapshot.document.as_ref();
         let head = document.and_then(|document| document.head().cloned());
         let sent = document.map_or_else(BTreeMap::new, |document| document.sent.clone());
+        let layers = document.map_or_else(BTreeMap::new, |document| document.layers.clone());
         let document = LeaseDocument {
             schema: SCHEMA,
             holder: Some(holder.starting_now()),
             intent: Some(intent),
             head,
             sent,
+            layers,
         };
         let started = clock.now();
         let etag = Self::try_write(&store, stage, &document, snapshot.etag.as_deref()).await?;
@@ -270,7 +283,11 @@ impl<S: Store + Clone> Lease<S> {
     ) -> (Self, PreviousHolder) {
         let LeaseSnapshot { document, etag, .. } = snapshot;
         let document = document.unwrap_or_default();
-        let previous = PreviousHolder { intent: document.intent.clone(), head: document.head.clone() };
+        let previous = PreviousHolder {
+            intent: document.intent.clone(),
+            head: document.head.clone(),
+            layers: document.layers.clone(),
+        };
         let lease = Self {
             store,
             key: Self::key(stage),
@@ -363,6 +380,11 @@ impl<S: Store + Clone> Lease<S> {
     /// Notes which code was sent to a function. The next write stores it.
     pub(crate) async fn record_sent_code(&self, name: &FunctionName, code_sha256: &str) {
         self.written.lock().await.0.sent.insert(name.clone(), code_sha256.to_owned());
+    }
+
+    /// Notes what the Terraform layers were applied from. The next write stores it.
+    pub(crate) async fn record_layers(&self, layers: BTreeMap<String, AppliedLayer>) {
+        self.written.lock().await.0.layers = layers;
     }
 
     /// Releases the lease. An intent that was not marked clean stays for the next holder.

@@ -17,7 +17,7 @@ use crate::release::definition::Definition;
 use crate::release::deployment_description::DeploymentDescription;
 use crate::release::model::{FunctionKey, StageName};
 use crate::release::plan::{self, Desired, Observed, Plan, Target};
-use crate::release::record::{Record, Release};
+use crate::release::record::{ArtifactRecord, Record, Release};
 use crate::release::state::{AliasState, FunctionState, StageState};
 
 /// Whether a stage serves the API as it is defined now.
@@ -34,26 +34,30 @@ pub(crate) enum Freshness {
 }
 
 /// Reads the current state and plans a release; changes nothing. `head` reads the end of the ledger, and
-/// `resolve` corrects it after the stage is read.
+/// `resolve` corrects it after the stage is read. `stored` stores the artifacts meanwhile, and returns their
+/// final records.
 ///
 /// # Errors
 /// `release.refused`, and when something cannot be read.
 pub(crate) async fn observe_and_plan(
     port: &impl StagePort,
-    desired: &Desired,
+    desired: &mut Desired,
     checks: &Checks,
     head: impl Future<Output = Result<Head>>,
     resolve: impl AsyncFnOnce(Head, &StageState) -> Result<Head>,
+    stored: impl Future<Output = Result<BTreeMap<String, ArtifactRecord>>>,
 ) -> Result<(Head, Observed, Plan)> {
     plan::check(desired).map_err(refused)?;
     plan::check_invocations(desired, &checks.invocations).map_err(refused)?;
-    let (head, functions, aliases, stage, definition) = try_join!(
+    let (head, functions, aliases, stage, definition, artifacts) = try_join!(
         head,
         functions(port, desired),
         existing_aliases(port, &desired.functions),
         stage(port),
-        definition(port)
+        definition(port),
+        stored
     )?;
+    desired.artifacts = artifacts;
     let head = resolve(head, &stage).await?;
     let (current, location) = (head.current.clone(), port.location());
     let observed = Observed { functions, aliases, stage, definition, location, current };

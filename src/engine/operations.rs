@@ -29,7 +29,8 @@ use crate::release::model::{FunctionKey, Pointer, StageName, Version};
 use crate::release::patch::Size;
 use crate::release::plan::{self, Desired, Observed, Plan, Target, Work};
 use crate::release::record::{
-    Action, ApiRecord, Before, FunctionRecord, Git, Outcome, Record, Release, SCHEMA,
+    Action, ApiRecord, ArtifactRecord, Before, FunctionRecord, Git, InfrastructureRecord, Outcome, Record,
+    Release, SCHEMA,
 };
 use crate::release::state::{Caches, StageState};
 
@@ -66,6 +67,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) force: bool,
     /// Whether to send new code to functions that the live deployment calls without a version.
     pub(crate) not_atomic: bool,
+    /// The Terraform layers below it; `None` if they are not known.
+    pub(crate) infrastructure: Option<InfrastructureRecord>,
 }
 
 impl<'a, S: Store + Clone> HeldStage<'a, S> {
@@ -89,21 +92,23 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         Ok(head)
     }
 
-    /// Releases `desired`, whose zips are in the store: observe, plan, prepare, check, switch, verify,
+    /// Releases `desired`; `stored` stores its zips, beside reading the stage: observe, plan, prepare, check, switch, verify,
     /// record. Creates nothing if exactly this release is live, unless `origin.force`.
     ///
     /// # Errors
     /// `release.refused`, `release.too_large` and `api.unversioned` before anything is changed, and as
     /// [`HeldStage::prepare`], [`HeldStage::run_checks`] and [`HeldStage::go_live`].
-    pub(crate) async fn release<W: StagePort>(
+    pub(crate) async fn release_stored<W: StagePort>(
         &self,
         port: &W,
-        desired: Desired,
+        mut desired: Desired,
         origin: Origin<'_>,
+        stored: impl Future<Output = Result<BTreeMap<String, ArtifactRecord>>>,
     ) -> Result<Released> {
         let StageContext { events, cancel, .. } = self.context;
         // On the heap, because the futures of a release are large.
-        let observe = unless_interrupted(cancel, Box::pin(self.observe_release(port, &desired, &origin)));
+        let observe = Box::pin(self.observe_release(port, &mut desired, &origin, stored));
+        let observe = unless_interrupted(cancel, observe);
         let (head, observed, plan, live) = events.step("read current state", observe).await?;
         if let Some(record) = live {
             return Ok(Released { record, unchanged: true, api_changes: Vec::new() });
@@ -131,12 +136,13 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         &self,
         port: &W,
         desired: Desired,
-        origin: Origin<'_>,
+        mut origin: Origin<'_>,
         (head, observed, plan): (Head, Observed, Plan),
     ) -> Result<Released> {
         let prepare = self.context.events.step("publish versions", self.prepare(port, &plan, &observed));
         let (prepared, answered_before) = self.with_probe_before(port, prepare).await?;
         let Prepared { functions, snapshot } = prepared;
+        let infrastructure = origin.infrastructure.take();
         let action = if origin.promoted_from.is_some() { Action::Promote } else { Action::Release };
         let release = new_release(desired, origin, functions, &snapshot);
 
@@ -145,7 +151,9 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             self.api_changes(head.current.as_ref(), &snapshot.definition, &snapshot.fingerprint);
         let (checked, api_changes) = join!(check, api_changes);
         checked?;
-        let record = self.go_live(port, action, release, head, answered_before).await?;
+        let record = self
+            .go_live(port, (action, infrastructure), release, (head, &observed.stage), answered_before)
+            .await?;
         Ok(Released { record, unchanged: false, api_changes })
     }
 
@@ -154,15 +162,16 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     async fn observe_release(
         &self,
         port: &impl StagePort,
-        desired: &Desired,
+        desired: &mut Desired,
         origin: &Origin<'_>,
+        stored: impl Future<Output = Result<BTreeMap<String, ArtifactRecord>>>,
     ) -> Result<(Head, Observed, Plan, Option<Record>)> {
         let resolve = async |head, stage: &StageState| self.resolve_head(head, stage).await;
         let checks = &self.context.checks;
         // First: it may repair functions, and the plan must have the revisions after that.
         let head = self.head(port).await?;
-        let (head, observed, plan) =
-            observe_and_plan(port, desired, checks, async { Ok(head) }, resolve).await?;
+        let head = async { Ok(head) };
+        let (head, observed, plan) = observe_and_plan(port, desired, checks, head, resolve, stored).await?;
         require_versioned(&plan.calls, Kind::Preflight, "the old release serves, nothing was published")?;
         if !origin.not_atomic {
             require_atomic(&plan, &self.context.stage)?;
@@ -251,9 +260,9 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
             let current = head.current.clone().ok_or_else(|| empty(&self.context.stage))?;
             must_fit(&stage.pointer, &current.release.pointer(&stage.pointer, Some(&current.release)))?;
             let freshness = freshness(port, &self.ledger, &stage, Some(&current), &live).await?;
-            Ok((head, current, live, freshness))
+            Ok((head, stage, current, live, freshness))
         });
-        let (head, current, live, freshness) = observe.await?;
+        let (head, now, current, live, freshness) = observe.await?;
         let changes = match freshness {
             Freshness::Fresh(_) if if_stale => return Ok((current, None)),
             Freshness::Stale(_, changes) => changes,
@@ -272,7 +281,8 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         release.api.authorizer_cache_seconds = Some(snapshot.definition.authorizer_cache_seconds());
         release.api.unproven = snapshot.definition.unproven().to_vec();
         release.api.versioned = true;
-        let record = self.go_live(port, Action::Redeploy, release, head, answered_before).await?;
+        let record =
+            self.go_live(port, (Action::Redeploy, None), release, (head, &now), answered_before).await?;
         Ok((record, Some(changes)))
     }
 
@@ -289,12 +299,16 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         store: S,
         port: &W,
         options: RollbackOptions<'_>,
+        seen: Option<(LeaseSnapshot, StageState)>,
     ) -> Result<RolledBack> {
         let holder = Holder::new(unique_id(), context.who.clone(), "rollback".to_owned());
-        let read = unless_interrupted(&context.cancel, async {
-            try_join!(Lease::peek(&store, &context.stage), stage(port))
-        });
-        let (snapshot, now) = context.events.step("read current state", read).await?;
+        let (snapshot, now) = match seen {
+            Some(seen) => seen,
+            None => {
+                let read = unless_interrupted(&context.cancel, look(&store, &context.stage, port));
+                context.events.step("read current state", read).await?
+            }
+        };
         let usual = usual_rollback(&snapshot, &now, options);
         if let Some((target, head)) = usual {
             let release = target.release.clone();
@@ -319,7 +333,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                     context,
                     store,
                     lease,
-                    PreviousHolder { intent: None, head: Some(head.clone()) },
+                    PreviousHolder { head: Some(head.clone()), ..PreviousHolder::default() },
                 );
                 return held
                     .during(async |held| {
@@ -341,30 +355,37 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                     .await;
             }
         }
-        let held = Self::take_as(context, store, holder).await?;
-        held.during(async |held| {
-            let observe = unless_interrupted(&context.cancel, async {
-                let (head, now) = try_join!(held.head(port), stage(port))?;
-                Ok((held.resolve_head(head, &now).await?, now))
-            });
-            let (head, now) = observe.await?;
-            let find = unless_interrupted(&context.cancel, held.target(&head, &now, options.to));
-            let mut target = context.events.step("find release", find).await?;
-            if let Some(current) = &head.current {
-                target.release = target.restored(&current.release);
-            }
-            let current = head.current.as_ref().filter(|current| current.release.is_served_by(&now.pointer));
-            if now.canary.is_none() && current.is_some_and(|current| current.number == target.number) {
-                held.repair(port, &target.release, None).await;
-                return Ok(RolledBack { record: target.clone(), target });
-            }
-            let check = unless_interrupted(&context.cancel, parts(port, &target.release));
-            let parts = context.events.step("check release", check).await?;
-            held.make_restorable(port, &target.release, parts, options, &head).await?;
-            let record = held.go_live(port, Action::Rollback, target.release.clone(), head, false).await?;
-            Ok(RolledBack { record, target })
-        })
-        .await
+        let held = Self::take_as(context, store, holder, None).await?;
+        held.during(async |held| held.find_and_roll_back(port, options).await).await
+    }
+
+    /// The rollback of which the lease does not say the target.
+    async fn find_and_roll_back<W: StagePort>(
+        &self,
+        port: &W,
+        options: RollbackOptions<'_>,
+    ) -> Result<RolledBack> {
+        let observe = unless_interrupted(&self.context.cancel, async {
+            let (head, now) = try_join!(self.head(port), stage(port))?;
+            Ok((self.resolve_head(head, &now).await?, now))
+        });
+        let (head, now) = observe.await?;
+        let find = unless_interrupted(&self.context.cancel, self.target(&head, &now, options.to));
+        let mut target = self.context.events.step("find release", find).await?;
+        if let Some(current) = &head.current {
+            target.release = target.restored(&current.release);
+        }
+        let current = head.current.as_ref().filter(|current| current.release.is_served_by(&now.pointer));
+        if now.canary.is_none() && current.is_some_and(|current| current.number == target.number) {
+            self.repair(port, &target.release, None).await;
+            return Ok(RolledBack { record: target.clone(), target });
+        }
+        let check = unless_interrupted(&self.context.cancel, parts(port, &target.release));
+        let parts = self.context.events.step("check release", check).await?;
+        self.make_restorable(port, &target.release, parts, options, &head).await?;
+        let record =
+            self.go_live(port, (Action::Rollback, None), target.release.clone(), (head, &now), false).await?;
+        Ok(RolledBack { record, target })
     }
 
     /// The record of the release that a rollback goes to.
@@ -385,29 +406,59 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         })
     }
 
-    /// Moves the stage to `release` and records it. `answered_before`: whether the live release answered the
-    /// probe; a rollback does not ask, because it is urgent.
+    /// Moves the stage to `release` and records it; `seen` is the stage as it was read before. `answered_before`:
+    /// whether the live release answered the probe; a rollback does not ask, because it is urgent.
     async fn go_live<W: StagePort>(
         &self,
         port: &W,
-        action: Action,
+        (action, infrastructure): (Action, Option<InfrastructureRecord>),
         release: Release,
-        head: Head,
+        (head, seen): (Head, &StageState),
         answered_before: bool,
     ) -> Result<Record> {
-        // Read directly before the switch: preparing may have taken minutes.
+        let live = head.current.as_ref().map(|current| &current.release);
+        let record_from = |from: &StageState, aliases| {
+            let mut record = record(self.context, action, release.clone(), &head, from)?;
+            record.infrastructure = infrastructure.clone().or(record.infrastructure);
+            record.before.aliases = aliases;
+            record.before.latest = earlier_zips(&record.release, live);
+            Ok::<_, Error>(record)
+        };
+        // Read directly before the switch, because preparing may have taken minutes. The stage has rarely been
+        // moved, so the intent is stored meanwhile, unless it must say where the aliases point.
         let warn = |text: &str| self.context.events.warn(text);
         let read = async { try_join!(stage(port), aliases(port, &release, warn)) };
-        let (stage, aliases) = unless_interrupted(&self.context.cancel, read).await?;
-        let mut record = record(self.context, action, release, &head, &stage)?;
-        record.before.aliases = aliases;
-        let live = head.current.as_ref().map(|current| &current.release);
-        record.before.latest = earlier_zips(&record.release, live);
+        let read = unless_interrupted(&self.context.cancel, read);
+        let (read, stored) = if release.has_more_to_move() {
+            (read.await, None)
+        } else {
+            let mut record = record_from(seen, BTreeMap::new())?;
+            let (read, intent) = join!(read, self.record_intent(&mut record, &head));
+            intent?;
+            (read, Some(record))
+        };
+        let mut from = seen.clone();
+        let record = match (read, stored) {
+            (Ok((stage, _)), Some(record)) if stage == *seen => record,
+            (read, stored) => match read.and_then(|(now, aliases)| Ok((record_from(&now, aliases)?, now))) {
+                Ok((mut record, now)) => {
+                    from = now;
+                    self.record_intent(&mut record, &head).await?;
+                    record
+                }
+                Err(error) => {
+                    if stored.is_some() {
+                        self.lease.mark_clean(head).await;
+                    }
+                    return Err(error);
+                }
+            },
+        };
         // An earlier release need not pass checks that were written for newer ones.
         let requests = if action == Action::Rollback { &[] } else { self.context.checks.requests.as_slice() };
-        let caches = caches(&stage, &head, &record.release);
+        let caches = caches(&from, &head, &record.release);
         let checks = self.live_checks(requests, caches, answered_before);
-        self.record_intent_and_switch(port, record, head, &checks).await
+        self.switch_over(port, record, head, &checks).await
     }
 
     fn live_checks<'b>(
@@ -418,6 +469,18 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     ) -> LiveChecks<'b> {
         LiveChecks { probe: self.context.probe.as_ref(), answered_before, requests, caches }
     }
+}
+
+/// Reads the lease and the stage, of which the one without the other says little.
+///
+/// # Errors
+/// Those of reading them.
+pub(crate) async fn look<S: Store + Clone>(
+    store: &S,
+    name: &StageName,
+    port: &impl StagePort,
+) -> Result<(LeaseSnapshot, StageState)> {
+    try_join!(Lease::peek(store, name), stage(port))
 }
 
 /// The target and the end of the ledger, if the lease has both, and the switch moves all of the target.
@@ -549,6 +612,7 @@ fn record(
     }
     let from: Pointer = stage.pointer.clone();
     let former = head.current.as_ref();
+    let infrastructure = former.and_then(|record| record.infrastructure.clone());
     let pointer = release.pointer(&from, former.map(|record| &record.release));
     if action != Action::Rollback {
         must_fit(&from, &pointer)?;
@@ -570,6 +634,7 @@ fn record(
         who: context.who.clone(),
         tool: env!("CARGO_PKG_VERSION").to_owned(),
         steps: Vec::new(),
+        infrastructure: infrastructure.map(|layers| InfrastructureRecord { planned: false, ..layers }),
         recovered: false,
     })
 }

@@ -3,12 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{FuturesUnordered, TryStreamExt};
 use futures::try_join;
 
 use crate::artifact::Sha256;
-use crate::engine::MAX_CONCURRENT;
-use crate::engine::activate::wait_until_active;
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::held::HeldStage;
 use crate::engine::interrupt::unless_interrupted;
@@ -74,7 +72,10 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         observed: &Observed,
         latest: bool,
     ) -> Result<BTreeMap<FunctionKey, FunctionRecord>> {
-        stream::iter(plan.functions.iter().filter(|(_, step)| step.target.latest == latest))
+        // All at once: `requests` limits the calls, and the waits need no limit.
+        plan.functions
+            .iter()
+            .filter(|(_, step)| step.target.latest == latest)
             .map(|(key, step)| async move {
                 let state = observed
                     .functions
@@ -95,7 +96,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 };
                 Ok((key.clone(), record))
             })
-            .buffer_unordered(MAX_CONCURRENT)
+            .collect::<FuturesUnordered<_>>()
             .try_collect()
             .await
     }
@@ -113,6 +114,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             return Ok((state.config_sha256, state.aws_config_sha256.clone()));
         };
         let name = &step.target.name;
+        let _permit = self.requests.acquire().await;
         let read = port.version(name, version).await.and_then(|read| {
             read.ok_or_else(|| {
                 Failure::rejected("GetFunctionConfiguration", name.as_str(), "the version was deleted")
@@ -160,49 +162,65 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             };
             not_switched(&format!("failed to {version} of function {name}"), failure)
         };
-        let published = match &step.work {
+        let published = {
+            let _permit = self.requests.acquire().await;
+            self.request_version(port, step, state).await.map_err(failed)?
+        };
+        let activity = published.activity.clone();
+        if matches!(step.work, Work::Keep(_)) {
+            self.activate_version(port, key, name, &published.version, activity).await.map_err(failed)?;
+            return Ok(published);
+        }
+        if activity != Activity::Active {
+            self.context.events.function(key.as_str(), FunctionPhase::Waiting);
+        }
+        self.wait_until_active(port, name, &published.version, activity).await.map_err(failed)?;
+        Ok(published)
+    }
+
+    /// Makes the calls that publish a version, or reads the one that is kept. It may not be active yet.
+    async fn request_version(
+        &self,
+        port: &impl StagePort,
+        step: &Step,
+        state: &FunctionState,
+    ) -> std::result::Result<Published, Failure> {
+        let name = &step.target.name;
+        match &step.work {
             Work::Keep(version) => {
-                let read = port.version(name, version).await.map_err(failed)?;
+                let read = port.version(name, version).await?;
                 let kept = read.filter(|read| read.code_sha256 == state.code_sha256);
-                if let Some(PublishedState { code_sha256, activity, .. }) = kept {
-                    self.activate_version(port, key, name, version, activity.clone())
-                        .await
-                        .map_err(failed)?;
-                    return Ok(Published { version: version.clone(), code_sha256, activity });
+                match kept {
+                    Some(PublishedState { code_sha256, activity, .. }) => {
+                        Ok(Published { version: version.clone(), code_sha256, activity })
+                    }
+                    // The version that the live release names was deleted.
+                    None => self.publish_latest(port, name, state).await,
                 }
-                // The version that the live release names was deleted.
-                self.publish_latest(port, name, state).await.map_err(failed)?
             }
-            Work::Publish(_) => self.publish_latest(port, name, state).await.map_err(failed)?,
+            Work::Publish(_) => self.publish_latest(port, name, state).await,
             Work::Update { code, revision } => {
                 let expected = code.code_sha256();
                 self.lease.record_sent_code(name, &expected).await;
                 let published = match port.update_code(name, code, revision).await {
                     Err(failure) if failure.may_have_happened() => {
                         // If only the answer was lost, the function has the code, and another revision.
-                        let now = port.function(name).await.map_err(failed)?;
+                        let now = port.function(name).await?;
                         if now.code_sha256 != expected {
-                            return Err(failed(failure));
+                            return Err(failure);
                         }
-                        port.publish(name, &expected, None).await.map_err(failed)?
+                        port.publish(name, &expected, None).await?
                     }
-                    answer => answer.map_err(failed)?,
+                    answer => answer?,
                 };
                 if published.code_sha256 != expected {
                     let message =
                         format!("it has CodeSha256 {}, but {expected} was sent", published.code_sha256);
-                    return Err(failed(Failure::rejected("UpdateFunctionCode", name.as_str(), message)));
+                    return Err(Failure::rejected("UpdateFunctionCode", name.as_str(), message));
                 }
-                published
+                Ok(published)
             }
-        };
-        if published.activity != Activity::Active {
-            self.context.events.function(key.as_str(), FunctionPhase::Waiting);
         }
-        let activity = published.activity.clone();
-        let wait = wait_until_active(port, name, &published.version, activity, &self.context.polling);
-        wait.await.map_err(failed)?;
-        Ok(published)
     }
 
     /// Publishes `$LATEST`, if it is still as it was read.
@@ -248,10 +266,12 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 )
                 .hint("the old release serves; add a method with an integration in Terraform"));
             }
-            let fingerprint = self.ledger.store_definition(&definition).await?;
+            let fingerprint = definition.fingerprint();
             let description =
                 DeploymentDescription { version: version.clone(), fingerprint, nonce: unique_id() };
-            let id = self.deploy(port, &description.to_string()).await.map_err(failed)?;
+            let description = description.to_string();
+            let deploy = async { self.deploy(port, &description).await.map_err(failed) };
+            let (_, id) = try_join!(self.ledger.store_definition(&definition), deploy)?;
             let after = port.definition().await.map_err(failed)?;
             if after.fingerprint() == fingerprint {
                 for reason in after.unproven() {

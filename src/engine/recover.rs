@@ -24,7 +24,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         port: &impl StagePort,
         previous: PreviousHolder,
     ) -> Result<Head> {
-        let PreviousHolder { intent, head } = previous;
+        let PreviousHolder { intent, head, .. } = previous;
         let Some(mut intent) = intent else {
             let head = match head {
                 Some(head) => return Ok(head),

@@ -67,25 +67,18 @@ impl SwitchError {
 }
 
 impl<S: Store + Clone> HeldStage<'_, S> {
-    /// Stores the intended record in the lease, and then runs [`HeldStage::switch_over`].
+    /// Stores the intended record in the lease, before [`HeldStage::switch_over`].
     ///
     /// # Errors
-    /// As [`HeldStage::switch_over`], and `lease.lost`.
-    pub(super) async fn record_intent_and_switch(
-        &self,
-        port: &impl StagePort,
-        mut record: Record,
-        head: Head,
-        checks: &LiveChecks<'_>,
-    ) -> Result<Record> {
+    /// `lease.lost`, and those of writing the lease.
+    pub(super) async fn record_intent(&self, record: &mut Record, head: &Head) -> Result<()> {
         if self.context.cancel.is_cancelled() {
             return Err(interrupted());
         }
         record.number = head.next()?;
         // If this command is killed, the next one writes the record from this intent.
         record.steps = self.context.events.times();
-        self.context.events.step("record intent", self.lease.record_intent(&record)).await?;
-        self.switch_over(port, record, head, checks).await
+        self.context.events.step("record intent", self.lease.record_intent(record)).await
     }
 
     /// Moves the stage to `record.pointer`, verifies the release, and appends the record; on a failure,

@@ -74,6 +74,7 @@ error_ids! {
     ExplainUnknown = "explain.unknown",
     FunctionMissing = "function.missing",
     FunctionUnknown = "function.unknown",
+    InfrastructureChanged = "infrastructure.changed",
     InitNoTerraform = "init.no_terraform",
     InitHttpApi = "init.http_api",
     InitNotEmpty = "init.not_empty",

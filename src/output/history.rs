@@ -55,6 +55,9 @@ fn cells(record: &Record, pruned: bool, now: Timestamp) -> [String; 7] {
             None => "promote".to_owned(),
         },
     };
+    let is_release = matches!(record.action, Action::Release | Action::Promote);
+    let is_unplanned = record.infrastructure.as_ref().is_some_and(|infrastructure| !infrastructure.planned);
+    let unplanned = if is_release && is_unplanned { ", infrastructure not planned" } else { "" };
     let outcome = match record.outcome {
         Outcome::Live if pruned => "pruned".to_owned(),
         outcome => outcome.to_string(),
@@ -62,7 +65,7 @@ fn cells(record: &Record, pruned: bool, now: Timestamp) -> [String; 7] {
     [
         record.number.to_string(),
         ago(record.at, now),
-        action,
+        action + unplanned,
         outcome,
         record.release.version.to_string(),
         record.release.git.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),

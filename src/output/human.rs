@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use super::theme::{ATTENTION, DIM, FAILURE, PALETTE, STRONG, SUCCESS, ago, duration};
 use crate::artifact::Sha256;
 use crate::documents::LogLine;
-use crate::documents::result::{Document, Freshness, Function, MovedStage, Outcome, Since};
+use crate::documents::result::{
+    Document, Freshness, Function, InfrastructureState, MovedStage, Outcome, Since,
+};
 use crate::error::Error;
 use crate::release::diff::Diff;
 
@@ -46,6 +48,9 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
         let before = before.map(|before| format!("{before} → ")).unwrap_or_default();
         let Function { name, version, .. } = function;
         let _ = writeln!(text, "  {key:<14} {name} version {before}{version} {DIM}{code}{DIM:#}");
+    }
+    if document.infrastructure == Some(InfrastructureState::NotPlanned) {
+        let _ = writeln!(text, "  {:<14} not planned", "infrastructure");
     }
     if let Some(api) = &document.api {
         let state = match api.state {

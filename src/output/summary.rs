@@ -10,7 +10,7 @@ use super::harmless::{markdown as inline, markdown_code, markdown_link, mermaid}
 use super::theme::duration;
 use super::timeline::{State, Timeline};
 use crate::artifact::Sha256;
-use crate::documents::result::{Document, Freshness, Outcome};
+use crate::documents::result::{Document, Freshness, InfrastructureState, Outcome};
 use crate::error::Error;
 use crate::terraform::messages::Change;
 
@@ -38,7 +38,7 @@ pub(super) fn markdown(
     page.part("", &failure(error), "");
     page.part("\n| function | version before | version now |\n|---|---|---|\n", &functions(document), "");
     page.part("\n| artifact | sha256 |\n|---|---|\n", &artifacts(document), "");
-    page.part("\n**Infrastructure**\n\n", &infrastructure(timeline), "");
+    page.part("\n**Infrastructure**\n\n", &infrastructure(document, timeline), "");
     page.part(GANTT, &gantt(timeline, now), "```\n\n</details>\n");
     page.part("\n**API**\n\n", &api(document, timeline), "");
     let warnings = timeline.warnings.list.iter().map(|text| format!("- ⚠️ {}\n", inline(text)));
@@ -172,8 +172,11 @@ fn api(document: &Document, timeline: &Timeline) -> Vec<String> {
     lines
 }
 
-fn infrastructure(timeline: &Timeline) -> Vec<String> {
+fn infrastructure(document: &Document, timeline: &Timeline) -> Vec<String> {
     let mut lines = Vec::new();
+    if document.infrastructure == Some(InfrastructureState::NotPlanned) {
+        lines.push("- not planned (`--code-only`)\n".to_owned());
+    }
     for (layer, done) in &timeline.applied {
         lines.push(format!(
             "- {}: {} created, {} changed, {} destroyed\n",

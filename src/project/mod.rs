@@ -1,8 +1,10 @@
 //! One project and one of its stages: `deployctl.toml`, the contract with Terraform, and the session of a
 //! command.
 
+mod applied;
 pub(crate) mod contract;
 pub(crate) mod driver;
+pub(crate) mod known_stage;
 mod outputs;
 mod promotion_source;
 pub(crate) mod session;

@@ -67,12 +67,13 @@ impl Session {
     /// A state; `None` before the first apply. S3 answers only if the bucket belongs to the expected account.
     pub(crate) async fn state(&self, object: &StateObject) -> Result<Option<Stored>> {
         let state = self.read_state(object).await?;
+        self.note_state(&object.layer, state.as_ref());
         self.proven_buckets.add(object.bucket.name());
         Ok(state)
     }
 
     async fn read_state(&self, object: &StateObject) -> Result<Option<Stored>> {
-        let StateObject { bucket, key } = object;
+        let StateObject { bucket, key, .. } = object;
         match bucket.read(key).await {
             Err(failure) if is_no_bucket(&failure) && self.local.is_some() => {
                 if self.access == Access::Read {

@@ -1,5 +1,7 @@
 //! The session of a command: settings, local stage, AWS clients, and the verified account.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,7 @@ use crate::event::Events;
 use crate::local::{self, LocalConfig, LocalStage};
 use crate::platform::clock::Clock;
 use crate::project::contract::Contract;
+use crate::project::known_stage::KnownStage;
 use crate::project::settings::{Settings, Stage};
 use crate::project::states::ProvenBuckets;
 use crate::release::partition;
@@ -42,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) proven_buckets: ProvenBuckets,
     /// Held while Terraform reads outputs: two `init` of one layer would disturb each other.
     pub(crate) terraform_reads: tokio::sync::Mutex<()>,
+    /// The lineage and serial of each layer's state when it was last read.
+    pub(crate) state_serials: Mutex<BTreeMap<String, String>>,
     pub(crate) events: Events,
     pub(crate) cancel: CancellationToken,
 }
@@ -96,6 +101,7 @@ impl Session {
             access,
             proven_buckets: ProvenBuckets::default(),
             terraform_reads: tokio::sync::Mutex::default(),
+            state_serials: Mutex::default(),
             events,
             cancel,
         })
@@ -123,6 +129,14 @@ impl Session {
     pub(crate) fn aws_stage(&self, contract: &Contract) -> Result<AwsStage> {
         let Contract { artifact_bucket, rest_api_id, stage_name, .. } = contract;
         let stage = ApiStage { artifact_bucket, rest_api_id, stage_name, url: &self.url(contract) };
+        self.aws.aws_stage(&stage).map_err(|failure| Error::bug(failure.to_string()))
+    }
+
+    /// A stage where it was, to be read only.
+    pub(crate) fn aws_stage_at(&self, known: &KnownStage) -> Result<AwsStage> {
+        let KnownStage { artifact_bucket, rest_api_id, stage_name } = known;
+        let url = &self.execute_url(rest_api_id, stage_name);
+        let stage = ApiStage { artifact_bucket, rest_api_id, stage_name, url };
         self.aws.aws_stage(&stage).map_err(|failure| Error::bug(failure.to_string()))
     }
 

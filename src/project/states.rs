@@ -13,6 +13,8 @@ use crate::terraform::{Backend, Layer};
 /// A state in S3 that the stage's credentials can read.
 #[derive(Debug)]
 pub(crate) struct StateObject {
+    /// The name of its layer.
+    pub(crate) layer: String,
     pub(crate) bucket: Bucket,
     pub(crate) key: String,
 }
@@ -95,7 +97,12 @@ impl Session {
             true => self.aws.bucket_of(owner, &bucket),
             false => self.aws.bucket_in(region, owner, &bucket),
         };
-        Some(StateObject { bucket, key })
+        Some(StateObject { layer: layer.name.clone(), bucket, key })
+    }
+
+    /// Whether only Terraform can read the state of some layer.
+    pub(crate) fn needs_terraform_to_read(&self) -> bool {
+        self.settings.layers.iter().any(|layer| self.state_object(layer).is_none())
     }
 
     /// The states that can be read without Terraform, one for each bucket.

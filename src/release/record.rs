@@ -43,6 +43,9 @@ pub(crate) struct Record {
     pub(crate) tool: String,
     /// The steps of the command and their durations.
     pub(crate) steps: Vec<StepTime>,
+    /// The infrastructure below the release. Absent in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) infrastructure: Option<InfrastructureRecord>,
     /// Whether a later command wrote this record, because the command itself was interrupted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) recovered: bool,
@@ -292,6 +295,41 @@ pub(crate) struct Before {
     /// The zips of the functions that are called without a version, by the function's key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) latest: BTreeMap<FunctionKey, ArtifactRecord>,
+}
+
+/// The Terraform layers below a release.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct InfrastructureRecord {
+    /// Whether Terraform planned the layers for this operation. `release --code-only` does not.
+    pub(crate) planned: bool,
+    /// What each layer was last applied from, by its name.
+    pub(crate) layers: BTreeMap<String, AppliedLayer>,
+}
+
+/// What a layer was applied from: digests of what Terraform read on the machine, and the state after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct AppliedLayer {
+    /// The sha256 of the configuration and the files that it refers to.
+    pub(crate) files: String,
+    /// The sha256 of the variables, without the release's version.
+    pub(crate) variables: String,
+    /// The sha256 of the dependency lock file; null without one.
+    pub(crate) lock_file: Option<String>,
+    /// The lineage and serial of the state; null if the layer has none.
+    pub(crate) state: Option<String>,
+}
+
+impl AppliedLayer {
+    /// What differs in `now`, such as "its files differ".
+    pub(crate) fn differences(&self, now: &Self) -> Vec<&'static str> {
+        let parts = [
+            (self.files == now.files, "its files differ"),
+            (self.variables == now.variables, "its variables differ"),
+            (self.lock_file == now.lock_file, "its lock file differs"),
+            (self.state == now.state, "its state was written since"),
+        ];
+        parts.into_iter().filter(|(is_same, _)| !is_same).map(|(_, difference)| difference).collect()
+    }
 }
 
 /// The identity that ran a command.

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use hcl_edit::expr::{Expression, FuncCall, Traversal, TraversalOperator};
@@ -42,12 +43,11 @@ impl Inputs {
         inherited: impl Iterator<Item = (OsString, OsString)>,
     ) -> io::Result<Self> {
         let lock_file = match std::fs::read(layer.dir.join(lock_file::FILE)) {
-            Ok(bytes) => Some(digest([(lock_file::FILE, bytes.as_slice())])),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
+            bytes => Some(digest([(lock_file::FILE, bytes?.as_slice())])),
         };
-        let files = files(&layer.dir)?;
-        let files = digest(files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())));
+        let files = files(layer)?;
+        let files = digest(files.iter().map(|(path, digest)| (path.as_str(), digest.as_bytes())));
         let variables = values(variables, inherited);
         let variables = digest(variables.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
         Ok(Self { files, variables, lock_file })
@@ -76,12 +76,16 @@ fn digest<'a>(parts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> String {
         hash.update(format!("{} {name} {}\n", name.len(), bytes.len()));
         hash.update(bytes);
     }
+    hex(hash)
+}
+
+fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The files that Terraform reads in a root module, by their paths relative to it.
-fn files(root: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
-    let root = root.canonicalize()?;
+/// The digests of the files that Terraform reads for a layer, by their paths relative to its folder.
+fn files(layer: &Layer) -> io::Result<BTreeMap<String, String>> {
+    let root = layer.dir.canonicalize()?;
     let mut paths = BTreeSet::new();
     for (path, text) in init::configuration(&root) {
         let module = path.parent().unwrap_or(&root).to_owned();
@@ -101,9 +105,10 @@ fn files(root: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
             paths.insert(entry.path());
         }
     }
+    paths.extend(layer.var_files.iter().map(|file| root.join(file)));
     let mut files = BTreeMap::new();
     for path in paths {
-        read_all(&root, &path, &mut files)?;
+        add_all(&root, &path, &mut files)?;
     }
     Ok(files)
 }
@@ -115,29 +120,41 @@ fn holds_values(name: &str) -> bool {
         || name.ends_with(".auto.tfvars.json")
 }
 
-/// Reads a file, or all files in a folder but for hidden ones and states. One that does not exist is an empty
+/// Adds a file, or all files in a folder but for hidden ones and states. One that does not exist is an empty
 /// file: the configuration refers to it, and it may exist later.
-fn read_all(root: &Path, path: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
-    if path.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let is_state = name.contains(".tfstate") || name == "crash.log";
-            let is_link_to_folder = entry.file_type()?.is_symlink() && entry.path().is_dir();
-            if !name.starts_with('.') && !is_state && !is_link_to_folder {
-                read_all(root, &entry.path(), files)?;
-            }
-        }
+fn add_all(root: &Path, path: &Path, files: &mut BTreeMap<String, String>) -> io::Result<()> {
+    if !path.is_dir() {
+        files.insert(relative(root, path), file_digest(path)?);
         return Ok(());
     }
-    let bytes = match std::fs::read(path) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Vec::new()
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_state = name.contains(".tfstate") || name == "crash.log";
+        let is_link_to_folder = entry.file_type()?.is_symlink() && entry.path().is_dir();
+        if !name.starts_with('.') && !is_state && !is_link_to_folder {
+            add_all(root, &entry.path(), files)?;
         }
-        bytes => bytes?,
-    };
-    files.insert(relative(root, path), bytes);
+    }
     Ok(())
+}
+
+/// Reads in pieces, because a folder may hold large files.
+fn file_digest(path: &Path) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = match File::open(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(hex(hash));
+        }
+        file => file?,
+    };
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hex(hash)),
+            length => hash.update(&piece[..length]),
+        }
+    }
 }
 
 /// `path` from `root`, so that the digest does not depend on where the project is.
@@ -265,7 +282,8 @@ resource "x" "y" {
 
         fn inputs(&self, variables: &[(&str, &str)], inherited: &[(&str, &str)]) -> Inputs {
             let dir = self.0.path().join("terraform/app");
-            let layer = Layer { name: "app".into(), dir, depends_on: Vec::new() };
+            let var_files = vec![self.0.path().join("values/dev.tfvars"), "eu.tfvars".into()];
+            let layer = Layer { name: "app".into(), dir, var_files, depends_on: Vec::new() };
             let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value)));
             let inherited = inherited.iter().map(|(name, value)| (name.into(), value.into()));
             Inputs::read(&layer, &variables.collect(), inherited).unwrap()
@@ -285,6 +303,7 @@ resource "x" "y" {
             "terraform/app/.terraform/providers/a",
             "terraform/app/terraform.tfstate",
             "terraform/app/other.tfvars",
+            "values/prd.tfvars",
             "terraform/modules/unused/main.tf",
         ] {
             project.write(ignored, "changed");
@@ -297,6 +316,8 @@ resource "x" "y" {
             "terraform/app/texts/b.txt",
             "terraform/app/terraform.tfvars",
             "terraform/app/eu.auto.tfvars",
+            "terraform/app/eu.tfvars",
+            "values/dev.tfvars",
             "terraform/app/second.tf",
             "terraform/modules/queue/main.tf",
             // The module has a bare `path.module`, before the line above replaces it.

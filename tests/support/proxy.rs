@@ -1,5 +1,6 @@
 //! A proxy between deployctl and the local stage that makes one request fail.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -93,6 +94,11 @@ impl Injection {
 const CONFLICT: &str =
     r#"{"message":"Unable to complete operation due to concurrent modification. Please try again later."}"#;
 
+/// What Lambda says to more requests than an account may make.
+const TOO_FAST: &str = "HTTP/1.1 429 Too Many Requests\r\nx-amzn-errortype: TooManyRequestsException\r\n\
+                        Content-Type: application/json\r\nContent-Length: 27\r\nConnection: close\r\n\r\n\
+                        {\"message\":\"Rate exceeded\"}";
+
 /// Longer than any answer takes by itself.
 const DELAY: std::time::Duration = std::time::Duration::from_millis(1500);
 
@@ -112,7 +118,14 @@ struct State {
     upstream: u16,
     plan: Mutex<Option<(usize, Fault)>>,
     client: Mutex<Option<u32>>,
-    slow: AtomicBool,
+    /// How much later each request is passed on.
+    latency: Mutex<std::time::Duration>,
+    /// The most requests to Lambda in a second; more are answered with 429. 0 for no limit.
+    rate: AtomicUsize,
+    lambda: Mutex<VecDeque<std::time::Instant>>,
+    refused: AtomicUsize,
+    /// The first lines of the requests, each with its round.
+    lines: Mutex<Vec<(usize, String)>>,
     writes_only: AtomicBool,
     count: AtomicUsize,
     rounds: AtomicUsize,
@@ -136,7 +149,11 @@ impl Proxy {
             upstream,
             plan: Mutex::new(None),
             client: Mutex::new(None),
-            slow: AtomicBool::new(false),
+            latency: Mutex::default(),
+            rate: AtomicUsize::new(0),
+            lambda: Mutex::default(),
+            refused: AtomicUsize::new(0),
+            lines: Mutex::default(),
             writes_only: AtomicBool::new(false),
             count: AtomicUsize::new(0),
             rounds: AtomicUsize::new(0),
@@ -166,7 +183,11 @@ impl Proxy {
         *self.state.client.lock().unwrap() = None;
         *self.state.conflicts.lock().unwrap() = None;
         self.state.let_go.send_replace(false);
-        self.state.slow.store(false, Ordering::SeqCst);
+        *self.state.latency.lock().unwrap() = std::time::Duration::ZERO;
+        self.state.rate.store(0, Ordering::SeqCst);
+        self.state.refused.store(0, Ordering::SeqCst);
+        self.state.lambda.lock().unwrap().clear();
+        self.state.lines.lock().unwrap().clear();
         self.state.writes_only.store(false, Ordering::SeqCst);
         self.state.count.store(0, Ordering::SeqCst);
         self.state.rounds.store(0, Ordering::SeqCst);
@@ -211,6 +232,14 @@ impl Proxy {
         self.state.shift.store(seconds, Ordering::SeqCst);
     }
 
+    /// The requests since the proxy was armed, by the round in which they were made: what each of them had to wait for is
+    /// in an earlier one.
+    pub(crate) fn lines(&self) -> Vec<(usize, String)> {
+        let mut lines = self.state.lines.lock().unwrap().clone();
+        lines.sort();
+        lines
+    }
+
     /// Makes the `number`th request fail of those that may change something.
     pub(crate) fn arm_writes(&self, number: usize, fault: Fault) {
         self.arm(number, fault);
@@ -220,8 +249,18 @@ impl Proxy {
     /// Lets everything pass from now on, but so late that requests which do not wait for each other are seen to be
     /// under way at once.
     pub(crate) fn slow(&self) {
+        self.delay(SLOW);
+    }
+
+    /// Lets everything pass from now on, each request this much later.
+    pub(crate) fn delay(&self, latency: std::time::Duration) {
         self.arm(usize::MAX, Fault::Delayed);
-        self.state.slow.store(true, Ordering::SeqCst);
+        *self.state.latency.lock().unwrap() = latency;
+    }
+
+    /// Refuses requests to Lambda beyond so many in a second, but for invocations.
+    pub(crate) fn limit(&self, rate: usize) {
+        self.state.rate.store(rate, Ordering::SeqCst);
     }
 
     /// The process that the fault signals or kills.
@@ -238,6 +277,8 @@ impl Proxy {
             at_once: self.state.most.load(Ordering::SeqCst),
             rounds: self.state.rounds.load(Ordering::SeqCst),
             rounds_to_switch: self.state.rounds_to_switch.load(Ordering::SeqCst),
+            lambda: self.state.lambda.lock().unwrap().len(),
+            refused: self.state.refused.load(Ordering::SeqCst),
         }
     }
 }
@@ -255,6 +296,10 @@ pub(crate) struct ProxyCounts {
     pub(crate) rounds: usize,
     /// The same, up to the switch and with it.
     pub(crate) rounds_to_switch: usize,
+    /// The requests to Lambda that were passed on, but for invocations.
+    pub(crate) lambda: usize,
+    /// Those that were refused for their rate.
+    pub(crate) refused: usize,
 }
 
 impl State {
@@ -285,8 +330,14 @@ impl State {
             return client.write_all((head + CONFLICT).as_bytes()).await;
         }
         let round = self.rounds.load(Ordering::SeqCst) + 1;
-        if self.slow.load(Ordering::SeqCst) {
-            tokio::time::sleep(SLOW).await;
+        if !aside {
+            let line = head.lines().next().unwrap_or_default().to_owned();
+            self.lines.lock().unwrap().push((round, line));
+        }
+        let latency = *self.latency.lock().unwrap();
+        tokio::time::sleep(latency).await;
+        if self.is_too_fast(&head) {
+            return client.write_all(TOO_FAST.as_bytes()).await;
         }
         match fault {
             Some(Fault::Refused) => return Ok(()),
@@ -334,6 +385,24 @@ impl State {
             Some(Fault::Cut) => client.write_all(&answer[..answer.len() / 2]).await,
             _ => client.write_all(&answer).await,
         }
+    }
+
+    /// Whether Lambda has passed on as many requests in the last second as the limit allows.
+    fn is_too_fast(&self, head: &str) -> bool {
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        if !path.starts_with("/2015-03-31/functions/") || path.contains("/invocations") {
+            return false;
+        }
+        let rate = self.rate.load(Ordering::SeqCst);
+        let mut passed = self.lambda.lock().unwrap();
+        let now = std::time::Instant::now();
+        let last = passed.iter().rev().take_while(|at| now.duration_since(**at).as_secs() == 0).count();
+        if rate > 0 && last >= rate {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return true;
+        }
+        passed.push_back(now);
+        false
     }
 
     /// The answer that is injected for this request.

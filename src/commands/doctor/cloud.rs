@@ -132,6 +132,7 @@ async fn session(
         access: Access::Read,
         proven_buckets: ProvenBuckets::default(),
         terraform_reads: tokio::sync::Mutex::default(),
+        state_serials: std::sync::Mutex::default(),
         events: events.clone(),
         cancel: cancel.clone(),
     })

@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     KilledAfter,
     /// Directly before the call, the API and a function's configuration change.
     Edited,
+    /// Directly before the call, the stage is moved.
+    Moved,
     /// Directly before the call, an alias of the first version of `users_get` is created.
     Aliased,
     /// deployctl is interrupted during the call.
@@ -77,6 +79,9 @@ pub(crate) struct State {
     pub(crate) pointer: Pointer,
     /// The names of all calls since the last [`Cloud::arm`].
     pub(crate) calls: Vec<&'static str>,
+    /// The round trip in which each of them was made: one more than the last that had ended before.
+    pub(crate) round_trips: Vec<usize>,
+    ended: usize,
     /// The other stages of the API.
     pub(crate) stages: Vec<StageUse>,
     /// Versions that an alias points to, such as `users_get:1`.
@@ -184,6 +189,8 @@ impl Cloud {
                 variables: [("owner".into(), "another team".into())].into(),
             },
             calls: Vec::new(),
+            round_trips: Vec::new(),
+            ended: 0,
             switches: 0,
             operations: Vec::new(),
             crashing: BTreeSet::new(),
@@ -233,6 +240,8 @@ impl Cloud {
     pub(crate) fn arm(&self, faults: &[(usize, Fault)]) {
         let mut state = self.state.lock().unwrap();
         state.calls.clear();
+        state.round_trips.clear();
+        state.ended = 0;
         state.switches = 0;
         state.operations.clear();
         state.faults = faults.to_vec();
@@ -242,11 +251,25 @@ impl Cloud {
         self.state.lock().unwrap().calls.clone()
     }
 
+    /// The serial round trips of the calls, and what each consists of.
+    pub(crate) fn round_trips(&self) -> Vec<Vec<&'static str>> {
+        let state = self.state.lock().unwrap();
+        let mut trips = vec![Vec::new(); state.ended];
+        for (call, trip) in state.calls.iter().zip(&state.round_trips) {
+            trips[trip - 1].push(*call);
+        }
+        for trip in &mut trips {
+            trip.sort_unstable();
+        }
+        trips
+    }
+
     async fn call<T>(
         &self,
         name: &'static str,
         mut effect: impl FnMut(&mut State) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        let round_trip = self.state.lock().unwrap().ended + 1;
         // Lets other tasks run, like a call over a network.
         tokio::task::yield_now().await;
         if self.next_fault() == Some(Fault::Stalled) {
@@ -259,6 +282,8 @@ impl Cloud {
             let mut state = self.state.lock().unwrap();
             let number = state.calls.len();
             state.calls.push(name);
+            state.round_trips.push(round_trip);
+            state.ended = state.ended.max(round_trip);
             let fault = state.faults.iter().find(|(at, _)| *at == number).map(|(_, fault)| *fault);
             match fault {
                 None | Some(Fault::Stalled | Fault::StalledAfter) => (effect(&mut state), false),
@@ -276,6 +301,10 @@ impl Cloud {
                 }
                 Some(Fault::Edited) => {
                     state.edit();
+                    (effect(&mut state), false)
+                }
+                Some(Fault::Moved) => {
+                    state.pointer.variables.insert("owner".into(), "somebody else".into());
                     (effect(&mut state), false)
                 }
                 Some(Fault::Aliased) => {

@@ -5,7 +5,7 @@ use super::*;
 
 async fn rollback(cloud: &Cloud, actor: &StageContext, no_wait: bool) -> Result<Record> {
     let options = RollbackOptions { to: None, no_wait };
-    Ok(Box::pin(HeldStage::rollback(actor, cloud.clone(), cloud, options)).await?.record)
+    Ok(Box::pin(HeldStage::rollback(actor, cloud.clone(), cloud, options, None)).await?.record)
 }
 
 /// Two releases, and a version of the first one that cannot be invoked.

@@ -17,6 +17,7 @@ mod prune;
 mod reach;
 mod references;
 mod rollback;
+mod round_trips;
 mod running_code;
 mod taken_over;
 mod unchanged;
@@ -32,7 +33,8 @@ use crate::engine::held::{HeldStage, StageContext};
 use crate::engine::lease::{self, Lease};
 use crate::engine::ledger::Ledger;
 use crate::engine::missing::RollbackOptions;
-use crate::engine::operations::Origin;
+use crate::engine::operations::{Origin, Released};
+use crate::engine::ports::{StagePort, Store};
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::event::{Event, Events};
 use crate::platform::clock::Clock;
@@ -135,7 +137,27 @@ const OPERATIONS: [Operation; 6] = [
 ];
 
 fn origin() -> Origin<'static> {
-    Origin { git: None, promoted_from: None, api: ("api", "dev"), force: false, not_atomic: false }
+    Origin {
+        git: None,
+        promoted_from: None,
+        api: ("api", "dev"),
+        force: false,
+        not_atomic: false,
+        infrastructure: None,
+    }
+}
+
+impl<S: Store + Clone> HeldStage<'_, S> {
+    /// Releases zips that are in the store.
+    pub(super) async fn release(
+        &self,
+        port: &impl StagePort,
+        desired: Desired,
+        origin: Origin<'_>,
+    ) -> Result<Released> {
+        let stored = std::future::ready(Ok(desired.artifacts.clone()));
+        self.release_stored(port, desired, origin, stored).await
+    }
 }
 
 /// Runs a command. Boxed, because the futures of several commands in one test overflow the stack.
@@ -147,7 +169,7 @@ async fn run_inline(cloud: &Cloud, actor: &StageContext, operation: Operation) -
     if let Operation::Rollback(to) = operation {
         let to = to.map(|version| version.parse().unwrap());
         let options = RollbackOptions { to: to.as_ref(), no_wait: false };
-        return Ok(HeldStage::rollback(actor, cloud.clone(), cloud, options).await?.record);
+        return Ok(HeldStage::rollback(actor, cloud.clone(), cloud, options, None).await?.record);
     }
     let held = HeldStage::take(actor, cloud.clone(), format!("{operation:?}")).await?;
     held.during(async |held| match operation {
@@ -536,7 +558,7 @@ async fn held_elsewhere(cloud: &Cloud, hours: i64) {
     let mut holder = lease::Holder::new("theirs".into(), actor.who.clone(), "release 9".into());
     holder.process.machine = "another".into();
     holder.expires += jiff::SignedDuration::from_hours(hours);
-    drop(Lease::acquire(cloud.clone(), &actor.stage, &holder, &actor.clock).await.unwrap());
+    drop(Lease::acquire(cloud.clone(), &actor.stage, &holder, &actor.clock, None).await.unwrap());
 }
 
 #[tokio::test]

@@ -188,7 +188,7 @@ async fn releases_of_other_stages_in_the_bucket_are_kept() {
     let mut holder = Holder::new("theirs".into(), actor().who, "release 9".into());
     holder.process.machine = "another".into();
     let stage = "dev-two".parse().unwrap();
-    drop(Lease::acquire(cloud.clone(), &stage, &holder, &actor().clock).await.unwrap());
+    drop(Lease::acquire(cloud.clone(), &stage, &holder, &actor().clock, None).await.unwrap());
     let error = prune(&cloud, &actor(), 1).await.unwrap_err();
     assert_eq!((error.kind.exit_code(), error.id), (75, ErrorId::LeaseHeld));
     assert!(error.message.contains("stage dev-two"), "{error}");

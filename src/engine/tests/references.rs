@@ -29,7 +29,7 @@ async fn records_intents_and_running_commands_refer_to_a_zip() {
     let other = StageContext { stage: "prd".parse().unwrap(), ..actor() };
     let prd = || other.stage.clone();
     let holder = Holder::new("nonce".to_owned(), other.who.clone(), "release 4".to_owned());
-    let (lease, _) = Lease::acquire(cloud.clone(), &other.stage, &holder, &other.clock).await.unwrap();
+    let (lease, _) = Lease::acquire(cloud.clone(), &other.stage, &holder, &other.clock, None).await.unwrap();
     let Some(Reference::Running { stage, holder }) = reference_to(&cloud, "4").await else {
         panic!("a running release may refer to it")
     };

@@ -11,7 +11,7 @@ async fn back(cloud: &Cloud) -> Result<RolledBack> {
 async fn back_to(cloud: &Cloud, version: Option<&str>) -> Result<RolledBack> {
     let to = version.map(|version| version.parse().unwrap());
     let options = RollbackOptions { to: to.as_ref(), no_wait: false };
-    Box::pin(HeldStage::rollback(&actor(), cloud.clone(), cloud, options)).await
+    Box::pin(HeldStage::rollback(&actor(), cloud.clone(), cloud, options, None)).await
 }
 
 /// The version and the record that a rollback went to.

@@ -133,10 +133,12 @@ async fn they_count_against_the_limit_of_one_call() {
 async fn a_plan_shows_the_variables_that_change() {
     let cloud = two_releases().await;
     let ledger = Ledger::new(cloud.clone(), "dev".parse().unwrap());
-    let desired = with("3", &[("more", "x"), ("table", "three")]);
+    let mut desired = with("3", &[("more", "x"), ("table", "three")]);
+    let stored = std::future::ready(Ok(desired.artifacts.clone()));
     let resolve = async |head, _: &_| Ok(head);
     let actor = actor();
-    let observe = observe::observe_and_plan(&cloud, &desired, &actor.checks, ledger.head(), resolve);
+    let observe =
+        observe::observe_and_plan(&cloud, &mut desired, &actor.checks, ledger.head(), resolve, stored);
     let text = observe.await.unwrap().2.to_string();
     for line in ["  remove  feature\n", "  set     more = x\n", "  set     table = three (was two)\n"] {
         assert!(text.contains(line), "{text}");

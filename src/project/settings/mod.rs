@@ -219,6 +219,20 @@ impl Settings {
         })
     }
 
+    /// The layer whose outputs make the contract; `None` for a table that needs no output.
+    pub(crate) fn contract_layer(&self) -> Option<&str> {
+        let needs_outputs = self.contract_table.as_ref().is_none_or(ContractTable::needs_outputs);
+        needs_outputs.then_some(self.contract.layer.as_str())
+    }
+
+    /// The layer that creates the artifact bucket.
+    pub(crate) fn bucket_layer(&self) -> Option<&str> {
+        match &self.bucket {
+            ArtifactBucket::Output(output) => Some(&output.layer),
+            ArtifactBucket::Named(_) => None,
+        }
+    }
+
     /// The folder of deployctl's own files; not committed.
     pub(crate) fn work_dir(&self) -> PathBuf {
         self.root.join(".deployctl")
