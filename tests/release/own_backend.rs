@@ -81,6 +81,12 @@ async fn a_project_is_adopted_where_its_states_are() {
         (&json!("1.0.0"), &json!("1"))
     );
     run(&["rollback"]).await.says(&["rollback.no_target"]);
+    // So does a release of only code, which has nothing to compare the layer with.
+    let code_only = ["release", "--version", "1.1.0", "--code-only"];
+    adopted.fails(&code_only, "infrastructure.changed", &["layer app"]).await;
+    let ignoring = [&code_only[..], &["--ignore-infrastructure"]].concat();
+    let ignoring = run(&ignoring).await;
+    assert!(ignoring.stderr.contains("infrastructure not planned"), "{ignoring:?}");
     assert_eq!(adopted.terraform.calls(), [""; 0], "no Terraform process");
     assert_eq!(run(&["output", "--output", "json"]).await.exit(0).json(), json!({ "app": {} }));
 

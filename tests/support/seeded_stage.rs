@@ -107,7 +107,7 @@ impl SeededStage {
     async fn write_down(&self) {
         let states = "small-local-tfstate-000000000000";
         for bucket in [states, "small-artifacts"] {
-            self.s3.create_bucket().bucket(bucket).send().await.unwrap();
+            fixtures::create_bucket(&self.s3, bucket).await;
         }
         let state = |outputs: Value| json!({ "version": 4, "outputs": outputs, "resources": [] });
         let base = state(json!({ "artifact_bucket": { "value": "small-artifacts", "type": "string" } }));
