@@ -161,7 +161,7 @@ async fn a_status_is_watched() {
 
     // On a terminal, which util-linux's `script` is, in the same place: up over the lines of the look before.
     let watch = format!("{} status --watch --interval 1", env!("CARGO_BIN_EXE_deployctl"));
-    let terminal = format!("stty rows 24 cols 80; timeout -s INT --preserve-status 4 {watch}");
+    let terminal = format!("stty rows 24 cols 80; timeout -s INT --preserve-status 8 {watch}");
     let own = project.program.command(&[]);
     let env = own.as_std().get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
     let mut script = tokio::process::Command::new("script");
