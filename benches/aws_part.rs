@@ -9,12 +9,11 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use support::fake_released_stage::FakeReleasedStage;
+use support::counted_stage::{CountedStage, Run};
 use support::minimal_project::SETTINGS;
-use support::program::CommandOutput;
-use support::proxy::{Proxy, ProxyCounts};
+use support::proxy::ProxyCounts;
 
 const LATENCY: Duration = Duration::from_millis(60);
 
@@ -26,75 +25,35 @@ const PENDING: Duration = Duration::from_secs(1);
 
 const ROUNDS: usize = 3;
 
-/// One run of a command.
-struct Run {
-    time: Duration,
-    counts: ProxyCounts,
-    /// The most memory that the command had, in KiB.
-    memory: usize,
-}
-
 struct Stage {
-    fake: FakeReleasedStage,
-    proxy: Proxy,
+    counted: CountedStage,
     releases: usize,
 }
 
 impl Stage {
-    async fn new() -> Self {
-        let fake = FakeReleasedStage::new().await;
-        let proxy = Proxy::start(fake.project.stage_file().port()).await;
-        Self { fake, proxy, releases: 0 }
-    }
-
     /// Whether deployctl keeps to the rates of an account.
     fn pacing(&self, is_on: bool) {
         let local = format!("local = true\npacing = {is_on}\n");
         let settings = SETTINGS.replacen("local = true\n", &local, 1);
-        self.fake.project.write("deployctl.toml", settings);
+        self.counted.fake.project.write("deployctl.toml", settings);
     }
 
     /// Releases other bytes than ever before, without Terraform if `code_only`.
     async fn release(&mut self, code_only: bool, limit: usize) -> Run {
         self.releases += 1;
         let version = format!("1.0.{}", self.releases);
-        self.fake.project.build(&version);
+        self.counted.fake.project.build(&version);
         let release = ["release", "--version", &version];
         let code_only: &[&str] = if code_only { &["--code-only"] } else { &[] };
         self.run(&[&release[..], code_only].concat(), limit).await
     }
 
     async fn run(&self, args: &[&str], limit: usize) -> Run {
-        self.proxy.delay(LATENCY);
-        self.proxy.limit(limit);
-        let file = self.fake.project.stage_file();
-        file.point_at(self.proxy.port);
-        let start = Instant::now();
-        let child = self.fake.project.program.command(args).spawn().unwrap();
-        let pid = child.id().unwrap();
-        let mut memory = 0;
-        let watch = async {
-            loop {
-                memory = memory.max(peak(pid));
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let output = tokio::select! {
-            output = child.wait_with_output() => output.unwrap(),
-            () = watch => unreachable!("it watches for ever"),
-        };
-        let time = start.elapsed();
-        file.restore();
-        CommandOutput::of(output).exit(0);
-        Run { time, counts: self.proxy.disarm(), memory }
+        self.counted.proxy.delay(LATENCY);
+        self.counted.proxy.limit(limit);
+        let run = self.counted.run(args).await;
+        Run { output: run.output.exit(0), ..run }
     }
-}
-
-/// The most memory that a process has had so far, in KiB.
-fn peak(pid: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// The run of the median time.
@@ -104,7 +63,7 @@ fn median(mut runs: Vec<Run>) -> Run {
 }
 
 fn row(command: &str, functions: usize, run: &Run, least: Duration) {
-    let Run { time, counts, memory } = run;
+    let Run { time, counts, memory, .. } = run;
     println!(
         "| {command} | {functions} | {} | {} | {:.2} s | {:.2} s | {:.2} | {} MB |",
         counts.requests,
@@ -122,11 +81,11 @@ fn serial(counts: ProxyCounts) -> Duration {
 
 #[tokio::main]
 async fn main() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage { counted: CountedStage::new().await, releases: 0 };
     println!("| command | functions | requests | round trips | at least | time | ratio | memory |");
     println!("|---|---|---|---|---|---|---|---|");
     for functions in [6, 25, 75] {
-        stage.fake.create_functions(functions).await;
+        stage.counted.fake.create_functions(functions).await;
         stage.pacing(false);
         // Terraform runs once, so that code alone can be released, and the way is remembered.
         stage.release(false, 0).await;

@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
+use crate::platform;
+
 /// A SHA-256. Text and JSON contain it in hex, S3 and Lambda use [`Sha256::base64`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Sha256([u8; 32]);
@@ -19,12 +21,7 @@ impl Sha256 {
 
     /// 64 lower-case hex digits.
     pub(crate) fn hex(&self) -> String {
-        use std::fmt::Write as _;
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ok = write!(text, "{byte:02x}");
-            text
-        })
+        platform::hex(self.0)
     }
 
     /// The first 12 hex digits: unique among the artifacts of a project. Text shows commits at this length too.

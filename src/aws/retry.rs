@@ -217,7 +217,7 @@ impl Slots {
         sleep_until(self.next(Instant::now())).await;
     }
 
-    /// Lets the next calls wait for a window: those that were refused are repeated meanwhile.
+    /// Lets the next calls wait for a window. A refused call waits for its turn among them.
     fn pause(&self, now: Instant) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.not_before = taken.not_before.max(now + self.window);

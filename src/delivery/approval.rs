@@ -11,6 +11,7 @@ use super::plan::ReleasePlan;
 use crate::artifact::digest::Sha256;
 use crate::engine::observe::Freshness;
 use crate::error::{Error, ErrorId, Kind, Result};
+use crate::platform::hex;
 use crate::release::definition::canonical_digest;
 use crate::release::plan::{Target, Work};
 use crate::terraform::plan::{Action, Plan};
@@ -108,7 +109,7 @@ pub(super) fn actions(plan: &Plan) -> Value {
     let written = serde_json::to_writer(&mut hash, &(changes, &plan.outputs, &plan.invocations));
     // These types have string keys only, so they cannot fail to be JSON.
     debug_assert!(written.is_ok());
-    json!(hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    json!(hex(hash.0.finalize()))
 }
 
 /// Writes into a hash.

@@ -81,6 +81,18 @@ pub(super) async fn announce_uploaded(
     Ok(())
 }
 
+/// The records of the artifacts, by name, before they are uploaded.
+pub(super) fn records(
+    session: &Session,
+    version: &Version,
+    built: &Built,
+) -> BTreeMap<String, ArtifactRecord> {
+    let artifacts = built.artifacts.iter().zip(&session.settings.artifacts);
+    artifacts
+        .map(|(artifact, settings)| (artifact.name.clone(), record(settings, version, artifact)))
+        .collect()
+}
+
 /// What is in the artifacts, by name.
 pub(super) fn contents(built: &Built) -> BTreeMap<String, Contents> {
     built.artifacts.iter().map(|artifact| (artifact.name.clone(), artifact.contents.clone())).collect()
@@ -111,7 +123,7 @@ pub(super) async fn upload(
 }
 
 /// The record of a built zip, before it is uploaded.
-pub(super) fn record(settings: &ArtifactSettings, version: &Version, artifact: &Artifact) -> ArtifactRecord {
+fn record(settings: &ArtifactSettings, version: &Version, artifact: &Artifact) -> ArtifactRecord {
     ArtifactRecord {
         key: settings.key(version),
         s3_version: None,

@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 
 use futures::{join, try_join};
 
-use super::build::{announce_uploaded, build, contents, is_uploaded, record, upload};
+use super::build::{announce_uploaded, build, is_uploaded, records, upload};
 use super::pipeline::{Delivered, ReleaseOptions, release};
-use super::source::require_versioned;
+use super::source::{Stored, require_versioned};
 use super::stage_variables;
 use crate::engine::held::HeldStage;
 use crate::engine::lease::{Lease, LeaseSnapshot};
-use crate::engine::operations::Origin;
 use crate::error::{Error, ErrorId, Result};
 use crate::project::contract::Contract;
 use crate::project::known_stage::KnownStage;
 use crate::project::session::{Session, unless_interrupted};
 use crate::release::model::Version;
-use crate::release::plan::Desired;
 use crate::release::record::{AppliedLayer, InfrastructureRecord};
 
 /// The arguments of a release of code only.
@@ -86,25 +84,11 @@ pub(crate) async fn release_code(
                 announce_uploaded(session, held, version).await?;
             }
             let built = build(session).await?;
-            let artifacts = built.artifacts.iter().zip(&session.settings.artifacts);
-            let artifacts = artifacts.map(|(artifact, settings)| {
-                (settings.recipe.name.clone(), record(settings, version, artifact))
-            });
-            let api = (contract.rest_api_id.as_str(), contract.stage_name.as_str());
-            let infrastructure = Some(InfrastructureRecord { planned: false, layers: applied });
-            let ReleaseOptions { force, not_atomic } = code_only.options;
-            let git = built.git.clone();
-            let origin = Origin { git, promoted_from: None, api, force, not_atomic, infrastructure };
-            let desired = Desired {
-                version: version.clone(),
-                artifacts: artifacts.collect(),
-                functions: contract.functions.clone(),
-                variables: contract.variables.clone(),
-                contents: contents(&built),
-                running_code: false,
-            };
-            let stored = upload(session, held, version, &built);
-            release(session, held, &contract, desired, origin, stored).await
+            let stored = Stored::of(&built, records(session, version, &built));
+            let infrastructure = InfrastructureRecord { planned: false, layers: applied };
+            let upload = upload(session, held, version, &built);
+            let asked = (version, code_only.options);
+            release(session, held, &contract, asked, stored, infrastructure, upload).await
         })
         .await
 }

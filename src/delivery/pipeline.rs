@@ -143,29 +143,31 @@ async fn release_applied(
     session.remember(&contract);
     let layers = session.layers_applied(before);
     held.record_layers(layers.clone()).await;
-    let Stored { artifacts, contents, running_code, git, promoted_from } = stored;
-    let infrastructure = Some(InfrastructureRecord { planned: true, layers });
-    let api = (contract.rest_api_id.as_str(), contract.stage_name.as_str());
-    let ReleaseOptions { force, not_atomic } = options;
-    let origin = Origin { git, promoted_from, api, force, not_atomic, infrastructure };
-    let stored = std::future::ready(Ok(artifacts.clone()));
-    let (functions, variables) = (contract.functions.clone(), contract.variables.clone());
-    let version = version.clone();
-    let desired = Desired { version, artifacts, functions, variables, contents, running_code };
-    release(session, held, &contract, desired, origin, stored).await
+    let infrastructure = InfrastructureRecord { planned: true, layers };
+    let upload = std::future::ready(Ok(stored.artifacts.clone()));
+    release(session, held, &contract, (version, options), stored, infrastructure, upload).await
 }
 
-/// Releases `desired`; `stored` stores its artifacts, and returns their records with the versions of the objects.
+/// Releases `stored`; `upload` uploads its artifacts, and returns their records with the versions of the objects.
 pub(super) async fn release(
     session: &Session,
     held: &HeldStage<'_, Bucket>,
     contract: &Contract,
-    desired: Desired,
-    origin: Origin<'_>,
-    stored: impl Future<Output = Result<BTreeMap<String, ArtifactRecord>>>,
+    (version, options): (&Version, ReleaseOptions),
+    stored: Stored,
+    infrastructure: InfrastructureRecord,
+    upload: impl Future<Output = Result<BTreeMap<String, ArtifactRecord>>>,
 ) -> Result<Delivered> {
+    let Stored { artifacts, contents, running_code, git, promoted_from } = stored;
+    let (functions, variables) = (contract.functions.clone(), contract.variables.clone());
+    let version = version.clone();
+    let desired = Desired { version, artifacts, functions, variables, contents, running_code };
+    let api = (contract.rest_api_id.as_str(), contract.stage_name.as_str());
+    let ReleaseOptions { force, not_atomic } = options;
+    let infrastructure = Some(infrastructure);
+    let origin = Origin { git, promoted_from, api, force, not_atomic, infrastructure };
     let aws_stage = session.aws_stage(contract)?;
-    let release = held.release_stored(&aws_stage, desired, origin, stored);
+    let release = held.release_stored(&aws_stage, desired, origin, upload);
     // It depends on no release, only on the bucket.
     let (released, ()) = join!(release, session.write_promotion_source(&contract.artifact_bucket));
     Ok(Delivered { released: released?, url: session.url(contract) })

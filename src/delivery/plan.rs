@@ -1,11 +1,9 @@
 //! What a release would do: the Terraform plans, and the plan of functions and API. Changes nothing.
 
-use std::collections::BTreeMap;
-
 use futures::try_join;
 
 use super::approval::{self, Destruction};
-use super::build::{Built, build, contents, record};
+use super::build::{Built, build, contents, records};
 use super::layers::{Infrastructure, LayerPlan, PlannedLayer, PlannedLayers};
 use super::stage_variables;
 use crate::artifact::digest::Sha256;
@@ -17,7 +15,6 @@ use crate::project::contract::Contract;
 use crate::project::session::{Session, unless_interrupted};
 use crate::release::model::{UNRELEASED, Version};
 use crate::release::plan::{Desired, Observed, Plan};
-use crate::release::record::ArtifactRecord;
 use crate::terraform::plan::Action;
 
 /// What a release would do.
@@ -132,12 +129,7 @@ async fn functions_and_api(
 ) -> Result<ReleasePlan> {
     let ledger =
         Ledger::new(session.aws.bucket(&contract.artifact_bucket), session.settings.stage.name.clone());
-    let artifacts: BTreeMap<String, ArtifactRecord> = built
-        .artifacts
-        .iter()
-        .zip(&session.settings.artifacts)
-        .map(|(artifact, settings)| (artifact.name.clone(), record(settings, version, artifact)))
-        .collect();
+    let artifacts = records(session, version, built);
     let (functions, variables) = (contract.functions.clone(), contract.variables.clone());
     let contents = contents(built);
     let version = version.clone();

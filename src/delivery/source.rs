@@ -48,6 +48,14 @@ pub(super) struct Stored {
     pub(crate) promoted_from: Option<StageName>,
 }
 
+impl Stored {
+    /// What was built, with the records of its artifacts.
+    pub(super) fn of(built: &Built, artifacts: BTreeMap<String, ArtifactRecord>) -> Self {
+        let (contents, git) = (contents(built), built.git.clone());
+        Self { artifacts, contents, running_code: false, git, promoted_from: None }
+    }
+}
+
 impl Source {
     /// The name of the command that releases from this source.
     pub(super) fn command(&self) -> &'static str {
@@ -101,11 +109,7 @@ impl Artifacts<'_> {
     ) -> Result<Stored> {
         let bucket = &held.store;
         match self {
-            Self::Built(built) => {
-                let artifacts = upload(session, held, version, built).await?;
-                let (contents, git) = (contents(built), built.git.clone());
-                Ok(Stored { artifacts, contents, running_code: false, git, promoted_from: None })
-            }
+            Self::Built(built) => Ok(Stored::of(built, upload(session, held, version, built).await?)),
             Self::Running(git) => Ok(Stored {
                 artifacts: BTreeMap::new(),
                 contents: BTreeMap::new(),

@@ -68,6 +68,13 @@ impl LeaseDocument {
     pub(crate) fn head(&self) -> Option<&Head> {
         self.head.as_ref().filter(|_| self.holder.is_none() && self.intent.is_none())
     }
+
+    /// The document with which `holder` takes the lease that was read as `before`; what it does not change stays.
+    fn taken(before: Option<&Self>, holder: &Holder) -> Self {
+        let before = before.cloned().unwrap_or_default();
+        let head = before.head().cloned();
+        Self { schema: SCHEMA, holder: Some(holder.starting_now()), head, ..before }
+    }
 }
 
 /// A lease as it was read.
@@ -222,15 +229,7 @@ impl<S: Store + Clone> Lease<S> {
                     return Err(held(stage, other));
                 }
             }
-            let document = snapshot.document.as_ref();
-            let document = LeaseDocument {
-                schema: SCHEMA,
-                holder: Some(holder.starting_now()),
-                intent: document.and_then(|document| document.intent.clone()),
-                head: document.and_then(|document| document.head().cloned()),
-                sent: document.map_or_else(BTreeMap::new, |document| document.sent.clone()),
-                layers: document.map_or_else(BTreeMap::new, |document| document.layers.clone()),
-            };
+            let document = LeaseDocument::taken(snapshot.document.as_ref(), holder);
             let started = clock.now();
             if let Some(etag) = Self::try_write(&store, stage, &document, snapshot.etag.as_deref()).await? {
                 let written = LeaseSnapshot { document: Some(document), etag: Some(etag), age: None };
@@ -257,18 +256,8 @@ impl<S: Store + Clone> Lease<S> {
         (holder, clock): (&Holder, &Clock),
         intent: Record,
     ) -> Result<Option<Self>> {
-        let document = snapshot.document.as_ref();
-        let head = document.and_then(|document| document.head().cloned());
-        let sent = document.map_or_else(BTreeMap::new, |document| document.sent.clone());
-        let layers = document.map_or_else(BTreeMap::new, |document| document.layers.clone());
-        let document = LeaseDocument {
-            schema: SCHEMA,
-            holder: Some(holder.starting_now()),
-            intent: Some(intent),
-            head,
-            sent,
-            layers,
-        };
+        let taken = LeaseDocument::taken(snapshot.document.as_ref(), holder);
+        let document = LeaseDocument { intent: Some(intent), ..taken };
         let started = clock.now();
         let etag = Self::try_write(&store, stage, &document, snapshot.etag.as_deref()).await?;
         let written = |etag| LeaseSnapshot { document: Some(document), etag: Some(etag), age: None };

@@ -92,8 +92,8 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         Ok(head)
     }
 
-    /// Releases `desired`; `stored` stores its zips, beside reading the stage: observe, plan, prepare, check, switch, verify,
-    /// record. Creates nothing if exactly this release is live, unless `origin.force`.
+    /// Releases `desired`: observe, plan, prepare, check, switch, verify, record. `stored` stores its zips while the
+    /// stage is read. Creates nothing if exactly this release is live, unless `origin.force`.
     ///
     /// # Errors
     /// `release.refused`, `release.too_large` and `api.unversioned` before anything is changed, and as

@@ -9,6 +9,7 @@ use super::error::LocalError;
 use super::server::{LAUNCHER, MINISTACK, Server};
 use super::stage::LocalStage;
 use crate::artifact::Sha256;
+use crate::platform::hex;
 use crate::platform::process_identity::ProcessIdentity;
 
 /// Written after the start of each process, so that an interrupted start can be cleaned up.
@@ -87,7 +88,7 @@ pub(crate) fn version_hash() -> String {
 pub(crate) fn new_secret() -> std::io::Result<String> {
     let mut bytes = [0; 32];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(bytes))
 }
 
 fn path(folder: &Path) -> PathBuf {

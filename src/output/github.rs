@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::harmless::github_data;
+use crate::platform::paths;
 
 pub(super) fn command(name: &str, properties: &[(&str, &str)], text: &str) -> String {
     let properties: Vec<String> =
@@ -51,17 +52,7 @@ pub(super) fn outputs(values: &[(&str, &str)], delimiter: &str) -> String {
 
 /// The path of a layer's file, relative to the repository. Resolves `..` to modules in other folders.
 pub(super) fn repository_path(repository: &Path, layer: &Path, file: &str) -> String {
-    use std::path::Component;
-    let mut path = std::path::PathBuf::new();
-    for part in layer.join(file).components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                path.pop();
-            }
-            part => path.push(part),
-        }
-    }
+    let path = paths::normal(&layer.join(file));
     path.strip_prefix(repository).unwrap_or(&path).to_string_lossy().into_owned()
 }
 

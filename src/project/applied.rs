@@ -35,22 +35,21 @@ impl Session {
         layers.collect()
     }
 
-    /// The layers after a release: as they were `before` it, with what Terraform has written since. Layers that
-    /// cannot be read are left out, and code alone cannot be released then.
+    /// The layers after a release: as they were `before` it, because a file that was edited meanwhile was perhaps not
+    /// applied, with what Terraform has written since: the states, and the lock file, which the first `init` writes. A
+    /// layer whose lock file cannot be read is left out, and code alone cannot be released then.
     pub(crate) fn layers_applied(
         &self,
         before: &BTreeMap<String, AppliedLayer>,
     ) -> BTreeMap<String, AppliedLayer> {
-        let mut layers = self.layers_now().unwrap_or_default();
-        layers.retain(|name, layer| match before.get(name) {
-            // A file that was edited meanwhile was perhaps not applied. The first `init` writes the lock file.
-            Some(before) => {
-                layer.files.clone_from(&before.files);
-                true
-            }
-            None => false,
+        let states = self.state_serials.lock().unwrap_or_else(PoisonError::into_inner);
+        let layers = self.settings.layers.iter().filter_map(|layer| {
+            let before = before.get(&layer.name)?.clone();
+            let lock_file = Inputs::lock_file(layer).ok()?;
+            let state = states.get(&layer.name).cloned();
+            Some((layer.name.clone(), AppliedLayer { lock_file, state, ..before }))
         });
-        layers
+        layers.collect()
     }
 
     /// Reads the states of the layers but for `known`, which another call reads, for [`Session::layers_now`].

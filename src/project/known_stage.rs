@@ -7,7 +7,7 @@ use futures::future::{Either, select};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::platform::atomic_file;
+use crate::platform::{atomic_file, private};
 use crate::project::contract::Contract;
 use crate::project::session::Session;
 
@@ -49,19 +49,19 @@ impl Session {
             }
         });
         let (contract, early) = match select(contract, early).await {
-            Either::Left((contract, early)) => {
-                let contract = contract?;
-                // What is read elsewhere is not waited for.
-                let is_same = known.as_ref() == Some(&KnownStage::of(&contract));
-                (contract, if is_same { early.await } else { None })
-            }
-            Either::Right((early, contract)) => (contract.await?, early),
+            Either::Left((contract, early)) => (contract?, Either::Left(early)),
+            Either::Right((early, contract)) => (contract.await?, Either::Right(early)),
         };
-        let is_same = known.as_ref() == Some(&KnownStage::of(&contract));
-        if !is_same {
+        if known.as_ref() != Some(&KnownStage::of(&contract)) {
             self.remember(&contract);
+            // What is read elsewhere is not waited for.
+            return Ok((contract, None));
         }
-        Ok((contract, early.filter(|_| is_same)))
+        let early = match early {
+            Either::Left(early) => early.await,
+            Either::Right(early) => early,
+        };
+        Ok((contract, early))
     }
 
     fn known_stage_file(&self) -> PathBuf {
@@ -76,7 +76,7 @@ impl Session {
     pub(crate) fn remember(&self, contract: &Contract) {
         let file = self.known_stage_file();
         let write = || {
-            std::fs::create_dir_all(file.parent()?).ok()?;
+            private::create_dir_all(file.parent()?).ok()?;
             let stage = serde_json::to_vec(&KnownStage::of(contract)).ok()?;
             atomic_file::write_private(&file, &stage).ok()
         };

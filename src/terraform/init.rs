@@ -21,7 +21,7 @@ use super::layers::{Layer, is_configuration};
 use super::lock_file;
 use super::mirror::Search;
 use super::source::literal;
-use crate::platform::atomic_file;
+use crate::platform::{atomic_file, hex};
 
 /// The file with the hash, in the layer's data folder.
 const MARKER: &str = "deployctl-init";
@@ -150,7 +150,7 @@ fn fingerprint(driver: &Driver, layer: &Layer) -> String {
     for (path, text) in configuration(&layer.dir) {
         add(&path.to_string_lossy(), relevant(&path, &text).as_bytes());
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.finalize())
 }
 
 /// The configuration files of a module and of the local modules that it uses.

@@ -3,20 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Component, Path, PathBuf};
+use std::io;
+use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use hcl_edit::expr::{Expression, FuncCall, Traversal, TraversalOperator};
 use hcl_edit::parser::parse_body;
 use hcl_edit::template::{Element, StringTemplate};
 use hcl_edit::visit::{self, Visit};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::layers::Layer;
 use super::source::literal;
-use super::{environment, init, lock_file};
+use super::{environment, init, lock_file, variables};
+use crate::platform::{hex, paths};
 
 /// The variable that differs in each release.
 const VERSION: &str = "release_version";
@@ -42,15 +42,23 @@ impl Inputs {
         variables: &BTreeMap<String, Value>,
         inherited: impl Iterator<Item = (OsString, OsString)>,
     ) -> io::Result<Self> {
-        let lock_file = match std::fs::read(layer.dir.join(lock_file::FILE)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            bytes => Some(digest([(lock_file::FILE, bytes?.as_slice())])),
-        };
+        let lock_file = Self::lock_file(layer)?;
         let files = files(layer)?;
         let files = digest(files.iter().map(|(path, digest)| (path.as_str(), digest.as_bytes())));
         let variables = values(variables, inherited);
         let variables = digest(variables.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
         Ok(Self { files, variables, lock_file })
+    }
+
+    /// Reads the lock file alone.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn lock_file(layer: &Layer) -> io::Result<Option<String>> {
+        match std::fs::read(layer.dir.join(lock_file::FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            bytes => Ok(Some(digest([(lock_file::FILE, bytes?.as_slice())]))),
+        }
     }
 }
 
@@ -70,17 +78,13 @@ fn values(
 }
 
 fn digest<'a>(parts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> String {
-    let mut hash = Sha256::new();
+    let mut hash = Context::new(&SHA256);
     for (name, bytes) in parts {
         // With the lengths, different inputs cannot give the same bytes.
-        hash.update(format!("{} {name} {}\n", name.len(), bytes.len()));
+        hash.update(format!("{} {name} {}\n", name.len(), bytes.len()).as_bytes());
         hash.update(bytes);
     }
-    hex(hash)
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.finish())
 }
 
 /// The digests of the files that Terraform reads for a layer, by their paths relative to its folder.
@@ -101,7 +105,7 @@ fn files(layer: &Layer) -> io::Result<BTreeMap<String, String>> {
     }
     for entry in std::fs::read_dir(&root)? {
         let entry = entry?;
-        if holds_values(&entry.file_name().to_string_lossy()) {
+        if variables::holds_values(&entry.file_name().to_string_lossy()) {
             paths.insert(entry.path());
         }
     }
@@ -111,13 +115,6 @@ fn files(layer: &Layer) -> io::Result<BTreeMap<String, String>> {
         add_all(&root, &path, &mut files)?;
     }
     Ok(files)
-}
-
-/// Whether Terraform reads a file of this name for values of variables.
-fn holds_values(name: &str) -> bool {
-    matches!(name, "terraform.tfvars" | "terraform.tfvars.json")
-        || name.ends_with(".auto.tfvars")
-        || name.ends_with(".auto.tfvars.json")
 }
 
 /// Adds a file, or all files in a folder but for hidden ones and states. One that does not exist is an empty
@@ -139,43 +136,19 @@ fn add_all(root: &Path, path: &Path, files: &mut BTreeMap<String, String>) -> io
     Ok(())
 }
 
-/// Reads in pieces, because a folder may hold large files.
 fn file_digest(path: &Path) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = match File::open(path) {
+    match lock_file::hash_of_file(path) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(hex(hash));
+            Ok(lock_file::sha256(b""))
         }
-        file => file?,
-    };
-    let mut piece = vec![0; 64 * 1024];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hex(hash)),
-            length => hash.update(&piece[..length]),
-        }
+        digest => digest.map(hex),
     }
 }
 
 /// `path` from `root`, so that the digest does not depend on where the project is.
 fn relative(root: &Path, path: &Path) -> String {
-    let path = path.canonicalize().unwrap_or_else(|_| normal(path));
-    let shared = root.components().zip(path.components()).take_while(|(a, b)| a == b).count();
-    let up = root.components().skip(shared).map(|_| Component::ParentDir);
-    up.chain(path.components().skip(shared)).collect::<PathBuf>().to_string_lossy().into_owned()
-}
-
-/// The path without `.` and `..`.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => drop(normal.pop()),
-            component => normal.push(component),
-        }
-    }
-    normal
+    let path = path.canonicalize().unwrap_or_else(|_| paths::normal(path));
+    paths::relative(root, &path).to_string_lossy().into_owned()
 }
 
 /// Collects the files and folders that a module refers to: paths that begin with `path.module` or `path.root`,

@@ -16,6 +16,7 @@ use hcl_edit::parser::parse_body;
 use hcl_edit::structure::Block;
 
 use super::source::literal;
+use crate::platform::hex;
 
 /// The name of a lock file, in the folder of its layer.
 pub(super) const FILE: &str = ".terraform.lock.hcl";
@@ -59,7 +60,7 @@ impl LockedProvider {
             hashes.push(hash_of_folder(&unpacked));
         }
         if zip.is_file() {
-            hashes.push(hash_of_file(&zip).map(|digest| format!("zh:{}", hex(&digest))));
+            hashes.push(hash_of_file(&zip).map(|digest| format!("zh:{}", hex(digest))));
         }
         let is_locked = |hash: io::Result<String>| hash.is_ok_and(|hash| self.hashes.contains(&hash));
         !hashes.is_empty() && hashes.into_iter().all(is_locked)
@@ -68,7 +69,7 @@ impl LockedProvider {
 
 /// The SHA-256 of some bytes, in hex.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    hex(&aws_lc_rs::digest::digest(&SHA256, bytes))
+    hex(aws_lc_rs::digest::digest(&SHA256, bytes))
 }
 
 /// The hash with the scheme `h1`, which is Go's `dirhash`: the SHA-256 of a list of all files, sorted by name,
@@ -81,7 +82,7 @@ fn hash_of_folder(folder: &Path) -> io::Result<String> {
     let mut all = Context::new(&SHA256);
     for name in names {
         let digest = hash_of_file(&folder.join(&name))?;
-        all.update(format!("{}  {name}\n", hex(&digest)).as_bytes());
+        all.update(format!("{}  {name}\n", hex(digest)).as_bytes());
     }
     Ok(format!("h1:{}", STANDARD.encode(all.finish())))
 }
@@ -107,7 +108,7 @@ fn list(folder: &Path, prefix: &str, names: &mut Vec<String>) -> io::Result<()> 
     Ok(())
 }
 
-fn hash_of_file(path: &Path) -> io::Result<Digest> {
+pub(super) fn hash_of_file(path: &Path) -> io::Result<Digest> {
     let mut file = File::open(path)?;
     let mut context = Context::new(&SHA256);
     // Providers have hundreds of megabytes.
@@ -118,10 +119,6 @@ fn hash_of_file(path: &Path) -> io::Result<Digest> {
             length => context.update(&buffer[..length]),
         }
     }
-}
-
-fn hex(digest: &Digest) -> String {
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ pub(crate) struct Assigned {
     pub(crate) value: Option<Value>,
 }
 
+/// The files with values that Terraform reads first.
+const FIRST: [&str; 2] = ["terraform.tfvars", "terraform.tfvars.json"];
+
 /// The values that Terraform takes from files, by variable: `terraform.tfvars`, `*.auto.tfvars` and the layer's
 /// own list, in this order; the last one wins. A file that cannot be parsed is left to Terraform.
 pub(crate) fn assigned(layer: &Layer) -> BTreeMap<String, Assigned> {
@@ -54,11 +57,19 @@ pub(crate) fn assigned(layer: &Layer) -> BTreeMap<String, Assigned> {
 fn automatic(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut auto: Vec<String> =
-        names.filter(|name| name.ends_with(".auto.tfvars") || name.ends_with(".auto.tfvars.json")).collect();
+    let mut auto: Vec<String> = names.filter(|name| is_auto(name)).collect();
     auto.sort();
-    let first = ["terraform.tfvars", "terraform.tfvars.json"].map(str::to_owned);
+    let first = FIRST.map(str::to_owned);
     first.into_iter().chain(auto).map(|name| dir.join(name)).filter(|file| file.is_file()).collect()
+}
+
+/// Whether Terraform reads a file of this name for values of variables without being told.
+pub(super) fn holds_values(name: &str) -> bool {
+    FIRST.contains(&name) || is_auto(name)
+}
+
+fn is_auto(name: &str) -> bool {
+    name.ends_with(".auto.tfvars") || name.ends_with(".auto.tfvars.json")
 }
 
 /// The value of a literal; `None` for other expressions.

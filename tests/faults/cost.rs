@@ -2,11 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::fake_released_stage::FakeReleasedStage;
-use crate::support::program::CommandOutput;
+use crate::support::counted_stage::CountedStage;
 use crate::support::progress;
-use crate::support::proxy::{Fault, Proxy, ProxyCounts};
-use crate::support::stage_file::StageFile;
+use crate::support::proxy::{Fault, ProxyCounts};
 
 /// A request that no command gets to: nothing goes wrong.
 const NEVER: usize = usize::MAX;
@@ -90,20 +88,7 @@ async fn requests_and_processes_of_each_command() {
     assert!(memory < 200 * 1024, "{memory} KiB");
 }
 
-/// A stage behind a proxy that counts its requests.
-struct CountedStage {
-    fake: FakeReleasedStage,
-    proxy: Proxy,
-    stage: StageFile,
-}
-
 impl CountedStage {
-    async fn new() -> Self {
-        let fake = FakeReleasedStage::new().await;
-        let stage = fake.project.stage_file();
-        Self { proxy: Proxy::start(stage.port()).await, stage, fake }
-    }
-
     /// Releases other bytes than ever before.
     async fn release(&self, version: &str) -> (Value, ProxyCounts, usize) {
         self.fake.project.build(version);
@@ -113,34 +98,18 @@ impl CountedStage {
     /// Runs a command behind the proxy: its document, what the proxy saw, and the most memory it had, in KiB.
     async fn through_the_proxy(&self, args: &[&str]) -> (Value, ProxyCounts, usize) {
         self.proxy.arm(NEVER, Fault::Refused);
-        self.run(args).await
+        self.measured(args).await
     }
 
     /// The same where the way to the cloud is long: what the proxy saw.
     async fn slowly(&self, args: &[&str]) -> ProxyCounts {
         self.proxy.slow();
-        self.run(args).await.1
+        self.measured(args).await.1
     }
 
-    async fn run(&self, args: &[&str]) -> (Value, ProxyCounts, usize) {
-        self.stage.point_at(self.proxy.port);
-        let child =
-            self.fake.project.program.command(&[args, &["--output", "json"]].concat()).spawn().unwrap();
-        let pid = child.id().unwrap();
-        self.proxy.aim(pid);
-        let mut most = 0;
-        let watch = async {
-            loop {
-                most = most.max(memory(pid));
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-        };
-        let output = tokio::select! {
-            output = child.wait_with_output() => output.unwrap(),
-            () = watch => unreachable!("it watches for ever"),
-        };
-        self.stage.restore();
-        (CommandOutput::of(output).exit(0).json(), self.proxy.disarm(), most)
+    async fn measured(&self, args: &[&str]) -> (Value, ProxyCounts, usize) {
+        let run = self.run(&[args, &["--output", "json"]].concat()).await;
+        (run.output.exit(0).json(), run.counts, run.memory)
     }
 
     /// Releases code without Terraform, as often as the infrastructure allows.
@@ -199,11 +168,4 @@ impl CountedStage {
         }
         versions
     }
-}
-
-/// The most memory that a process has had so far, in KiB.
-fn memory(pid: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

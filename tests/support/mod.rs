@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "each test binary uses a part of them")]
 
 pub(crate) mod caller;
+pub(crate) mod counted_stage;
 pub(crate) mod counting_terraform;
 pub(crate) mod deployed_stage;
 pub(crate) mod digest;

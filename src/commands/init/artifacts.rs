@@ -1,7 +1,7 @@
 //! Finds which artifact each function runs, and where its code comes from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use hcl_edit::expr::Expression;
 
@@ -10,6 +10,7 @@ use super::functions::{Function, is_image};
 use super::survey::Survey;
 use super::tree::Tree;
 use crate::documents::init::{Advice, AdviceKind, Package};
+use crate::platform::paths;
 use crate::terraform::source::{Found, Repeat, Step, steps};
 
 /// Where an artifact comes from.
@@ -208,22 +209,7 @@ fn zip_of(survey: &Survey, tree: &Tree<'_>, scope: usize, value: &Expression) ->
 
 /// A path in Terraform code, as a path relative to the project.
 fn relative(survey: &Survey, dir: &Path, text: &str) -> PathBuf {
-    let mut whole = PathBuf::new();
-    for part in dir.join(text).components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => drop(whole.pop()),
-            part => whole.push(part),
-        }
-    }
-    let mut up = PathBuf::new();
-    for root in survey.root.ancestors() {
-        if let Ok(rest) = whole.strip_prefix(root) {
-            return up.join(rest);
-        }
-        up.push("..");
-    }
-    whole
+    paths::relative(&survey.root, &paths::normal(&dir.join(text)))
 }
 
 /// The artifacts of functions that run on arm64.
