@@ -6,6 +6,7 @@ mod support;
 
 mod local_stage {
     mod adoption;
+    mod content;
     mod docs_sessions;
     mod init;
     mod lifecycle;

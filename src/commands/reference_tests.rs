@@ -73,7 +73,7 @@ fn every_command_has_a_help_text_and_an_example() {
         for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
             assert!(argument.get_help().is_some(), "{name} does not explain {}", argument.get_id());
         }
-        for below in command.get_subcommands() {
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
             look(below, &format!("{name} {}", below.get_name()));
         }
     }
@@ -171,7 +171,7 @@ fn describe(text: &mut String, command: &Command, name: &str, depth: usize) {
             writeln!(text, "\nExit codes: [errors.md](errors.md).").unwrap();
         }
     }
-    for below in command.get_subcommands() {
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         describe(text, below, &format!("{name} {}", below.get_name()), depth + 1);
     }
 }

@@ -71,6 +71,7 @@ document!(UnlockBody, Unlock, "unlock");
 document!(DestroyBody, Destroy, "destroy");
 document!(LocalUpBody, LocalUp, "local up");
 document!(LocalDownBody, LocalDown, "local down");
+document!(LocalResetBody, LocalReset, "local reset");
 document!(LocalStatusBody, LocalStatus, "local status");
 document!(UrlBody, Url, "url");
 document!(ValidateBody, Validate, "validate");
@@ -343,6 +344,8 @@ pub(crate) enum Destroyed {
 pub(crate) struct LocalUpBody {
     /// The URL of the local AWS emulator.
     pub(crate) endpoint: String,
+    /// The time of the snapshot that it was started from; null if it was started empty.
+    pub(crate) snapshot: Option<String>,
 }
 
 /// Whether the local stage runs.
@@ -375,6 +378,15 @@ pub(crate) struct ValidateBody {
 pub(crate) struct LocalDownBody {
     /// Whether a local stage was running and is stopped now.
     pub(crate) stopped: bool,
+}
+
+/// The result of `local reset`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct LocalResetBody {
+    /// Whether a local stage was running and is stopped now.
+    pub(crate) stopped: bool,
+    /// Whether it held something, which is deleted now.
+    pub(crate) deleted: bool,
 }
 
 /// The result of `explain`.

@@ -91,7 +91,7 @@ impl From<LocalError> for Error {
             LocalError::Process(_) => Self::preflight(ErrorId::LocalProcess, message),
             LocalError::NoRedis(cause) => {
                 let error = Self::preflight(ErrorId::LocalRedis, message)
-                    .hint("nothing was started; install it, on Debian and Ubuntu: `apt-get install redis-server`");
+                    .hint("no Redis was started; install it, on Debian and Ubuntu: `apt-get install redis-server`");
                 match cause {
                     Some(cause) => error.because(cause),
                     None => error,
@@ -100,10 +100,10 @@ impl From<LocalError> for Error {
             LocalError::PortTaken { .. } => Self::preflight(ErrorId::LocalPort, message)
                 .hint("stop the program that uses the port, or remove `port` from deployctl.toml to use a free one"),
             LocalError::OtherPort { .. } => Self::usage(ErrorId::LocalOtherPort, message)
-                .hint("nothing was changed; `deployctl local down` stops it and deletes its data, and it starts on the configured port"),
+                .hint("nothing was changed; `deployctl local down` stops it and keeps what it holds, and it starts on the configured port"),
             LocalError::Died { .. } => Self::preflight(ErrorId::LocalDied, message),
             LocalError::Silent { .. } => {
-                Self::preflight(ErrorId::LocalSilent, message).hint("`deployctl local down` stops the local stage and deletes its data")
+                Self::preflight(ErrorId::LocalSilent, message).hint("`deployctl local down` stops the local stage; it starts again from its last snapshot")
             }
         }
     }

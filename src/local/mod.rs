@@ -1,12 +1,11 @@
-//! The local AWS emulator: MiniStack with AWS's stage semantics, and a Redis, both on 127.0.0.1.
+//! The local AWS emulator: MiniStack with AWS's stage semantics on 127.0.0.1, with a Redis if something needs one.
 //!
-//! The servers continue to run between commands: [`up`] starts them, or finds them within milliseconds;
-//! [`down`] stops them and all Lambdas. `.deployctl/local/stage.json` contains the identities of the
-//! processes. Other processes are never signalled.
+//! The server continues to run between commands: [`up`] starts it, or finds it within milliseconds; [`down`] stops
+//! it with all Lambdas. `.deployctl/local/stage.json` contains the identity of the process. Other processes are
+//! never signalled.
 //!
-//! All data is in memory, including the Terraform state, which is in the emulated S3. A stopped stage loses
-//! all of it, so the data is always consistent. If a server has ended, or the machine was restarted, [`up`]
-//! starts an empty stage.
+//! All data is in the server's memory, including the Terraform state, which is in the emulated S3. The server writes
+//! it to one file, as a whole, after each change and at its end, and starts with it. [`reset`] deletes it.
 
 mod error;
 mod redis;
@@ -22,11 +21,11 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::error::LocalError;
-pub(crate) use self::redis::{VALKEY, on_path as redis_on_path};
-use self::server::Server;
+pub(crate) use self::redis::{VALKEY, find_or_install as find_redis, on_path as redis_on_path};
 pub(crate) use self::stage::{ACCOUNT, LocalConfig, LocalStage};
+use self::start::Before;
 use self::state::State;
-use self::stop::stop;
+use self::stop::{delete_content, stop};
 use crate::artifact::python_tools::PythonTools;
 use crate::event::Events;
 use crate::platform::{file_lock, private};
@@ -61,13 +60,14 @@ pub(crate) async fn up(
     if let Some(stage) = running(&folder, config, events).await? {
         return Ok(stage);
     }
+    let mut before = Before::Stopped;
     if let Some(state) = State::read(&folder) {
-        if state.processes().any(|(_, process)| process.is_alive()) {
-            events.warn("a server of the local stage has ended: the stage starts again, without its data");
+        if state.has_died() {
+            before = Before::Died;
         }
-        stop(&folder, &state).await?;
+        stop(&folder, state).await?;
     }
-    events.step("start the local stage", start::start(&folder, config, tools, events, cancel)).await
+    events.step("start the local stage", start::start(&folder, config, tools, before, events, cancel)).await
 }
 
 /// The local stage of the project if it runs. Changes nothing.
@@ -82,37 +82,43 @@ pub(crate) async fn find(
     }
 }
 
-/// The names of the servers that were started and have ended; `None` if none was started.
-pub(crate) fn dead_parts(project_dir: &Path) -> Option<Vec<&'static str>> {
-    let state = State::read(&folder_of(project_dir))?;
-    Some(
-        state
-            .processes()
-            .filter(|(_, process)| !process.is_alive())
-            .map(|(server, _)| server.name())
-            .collect(),
-    )
+/// Whether the local stage was started, and has ended without being stopped.
+pub(crate) fn has_died(project_dir: &Path) -> bool {
+    State::read(&folder_of(project_dir)).is_some_and(|state| state.has_died())
 }
 
 /// The Python packages of the local stage.
 pub(crate) const PACKAGES: crate::artifact::python_tools::Requirements = server::MINISTACK;
 
-/// Stops the local stage of the project with all its Lambdas, and deletes its data but not its logs. Returns
-/// whether there was one.
+/// Stops the local stage of the project with all its Lambdas, and keeps what it holds. Returns whether it ran.
 pub(crate) async fn down(project_dir: &Path, events: &Events) -> Result<bool, LocalError> {
     let Ok(folder) = folder_of(project_dir).canonicalize() else { return Ok(false) };
     let _lock = lock(&folder, events).await?;
-    match State::read(&folder) {
+    stop_running(&folder, events).await
+}
+
+/// Stops the local stage and deletes what it holds, but not its logs. Returns whether it ran, and whether it held
+/// something.
+pub(crate) async fn reset(project_dir: &Path, events: &Events) -> Result<(bool, bool), LocalError> {
+    let Ok(folder) = folder_of(project_dir).canonicalize() else { return Ok((false, false)) };
+    let _lock = lock(&folder, events).await?;
+    let stopped = stop_running(&folder, events).await?;
+    Ok((stopped, delete_content(&folder)?))
+}
+
+/// Stops the stage if it was started. The caller holds the lock.
+async fn stop_running(folder: &Path, events: &Events) -> Result<bool, LocalError> {
+    match State::read(folder).filter(|state| state.ministack.is_some()) {
         Some(state) => {
-            events.step("stop the local stage", stop(&folder, &state)).await?;
+            events.step("stop the local stage", stop(folder, state)).await?;
             Ok(true)
         }
         None => Ok(false),
     }
 }
 
-/// The stage, if both servers run. A server that does not respond gets a second attempt: a new stage would
-/// lose the data.
+/// The stage, if its server runs. A server that does not respond gets a second attempt: a new one would lose
+/// the changes since its last snapshot.
 async fn running(
     folder: &Path,
     config: &LocalConfig,
@@ -122,16 +128,9 @@ async fn running(
     if let Some(configured) = config.port.filter(|port| *port != state.port) {
         return Err(LocalError::OtherPort { running: state.port, configured });
     }
-    for (server, port) in [(Server::Redis, state.redis_port), (Server::MiniStack, state.port)] {
-        if !server.responds(port).await && !server.responds(port).await {
-            let seconds = 4;
-            return Err(LocalError::Silent {
-                program: server.name(),
-                port,
-                seconds,
-                log: server.log(folder),
-            });
-        }
+    let port = state.port;
+    if !server::responds(port).await && !server::responds(port).await {
+        return Err(LocalError::Silent { program: server::NAME, port, seconds: 4, log: server::log(folder) });
     }
     if state.version_hash != state::version_hash() {
         events.warn(

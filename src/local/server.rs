@@ -1,4 +1,4 @@
-//! The two servers of the local stage: their commands, environments and health checks.
+//! The server of the local stage: its command, environment and health check.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::redis;
 use crate::artifact::python_tools::{Requirements, Venv};
 use crate::platform::process::Command;
 
@@ -16,86 +17,53 @@ pub(crate) const MINISTACK: Requirements =
 
 /// The programs that start MiniStack with the behaviour of AWS, and end it together with its Lambdas. The first
 /// one loads the others: the guard refuses requests that are not signed with the stage's secret.
-pub(crate) const LAUNCHER: [(&str, &str); 5] = [
+pub(crate) const LAUNCHER: [(&str, &str); 7] = [
     ("launcher.py", include_str!("ministack/launcher.py")),
     ("guard.py", include_str!("ministack/guard.py")),
     ("functions.py", include_str!("ministack/functions.py")),
     ("update_stage.py", include_str!("ministack/update_stage.py")),
     ("openapi.py", include_str!("ministack/openapi.py")),
+    ("snapshot.py", include_str!("ministack/snapshot.py")),
+    ("redis_server.py", include_str!("ministack/redis_server.py")),
 ];
 
 /// What of the environment reaches the servers, and through MiniStack the Lambdas: enough to run, and none of
 /// the user's credentials, endpoints or MiniStack settings.
 const KEPT: [&str; 5] = ["PATH", "LANG", "LC_ALL", "TZ", "USER"];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Server {
-    /// Stands in for ElastiCache.
-    Redis,
-    /// Emulates the other AWS services.
-    MiniStack,
+/// The name in messages.
+pub(crate) const NAME: &str = "MiniStack";
+
+/// How long it may take to end after SIGTERM. Its supervisor kills the server after 20 s.
+pub(crate) const GRACE: Duration = Duration::from_secs(25);
+
+pub(crate) fn log(folder: &Path) -> PathBuf {
+    folder.join("ministack.log")
 }
 
-impl Server {
-    /// The name in messages.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Redis => "Redis",
-            Self::MiniStack => "MiniStack",
-        }
-    }
-
-    pub(crate) fn log(self, folder: &Path) -> PathBuf {
-        folder.join(match self {
-            Self::Redis => "redis.log",
-            Self::MiniStack => "ministack.log",
-        })
-    }
-
-    /// How long it may take to end after SIGTERM. MiniStack's supervisor kills the server after 10 s.
-    pub(crate) const fn grace(self) -> Duration {
-        match self {
-            Self::Redis => Duration::from_secs(3),
-            Self::MiniStack => Duration::from_secs(15),
-        }
-    }
-
-    /// Whether this server responds on `port`.
-    pub(crate) async fn responds(self, port: u16) -> bool {
-        let (request, response): (&[u8], &[u8]) = match self {
-            Self::Redis => (b"PING\r\n", b"+PONG"),
-            Self::MiniStack => (
-                b"GET /_ministack/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
-                b"HTTP/1.1 200",
-            ),
-        };
-        let exchange = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-            stream.write_all(request).await?;
-            let mut start = vec![0; response.len()];
-            stream.read_exact(&mut start).await?;
-            // Redis requires a password after Terraform has set a token.
-            Ok::<_, std::io::Error>(start == response || self == Self::Redis && start == b"-NOAU")
-        };
-        matches!(tokio::time::timeout(Duration::from_secs(2), exchange).await, Ok(Ok(true)))
-    }
+/// What outlives the server: the snapshot, and the dump of Redis.
+pub(crate) fn data(folder: &Path) -> PathBuf {
+    folder.join("data")
 }
 
-/// Redis in memory only: a stopped stage keeps no data.
-pub(crate) fn redis(program: &Path, folder: &Path, port: u16) -> Command {
-    let port = port.to_string();
-    let command = Command::new(program, "start Redis for the local stage")
-        .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"])
-        .args(["--daemonize", "no", "--databases", "16", "--dir"])
-        .arg(folder)
-        .dir(folder);
-    isolated(command, std::env::vars_os().map(|(name, _)| name))
+/// Whether the server responds on `port`.
+pub(crate) async fn responds(port: u16) -> bool {
+    const REQUEST: &[u8] =
+        b"GET /_ministack/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    const RESPONSE: &[u8] = b"HTTP/1.1 200";
+    let exchange = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(REQUEST).await?;
+        let mut start = [0; RESPONSE.len()];
+        stream.read_exact(&mut start).await?;
+        Ok::<_, std::io::Error>(start == RESPONSE)
+    };
+    matches!(tokio::time::timeout(Duration::from_secs(2), exchange).await, Ok(Ok(true)))
 }
 
 #[derive(Clone, Copy)]
 pub(crate) struct MiniStack<'a> {
     pub(crate) port: u16,
-    pub(crate) redis_port: u16,
     /// The secret key that signs requests.
     pub(crate) secret: &'a str,
     pub(crate) region: &'a str,
@@ -103,7 +71,7 @@ pub(crate) struct MiniStack<'a> {
 
 /// MiniStack on 127.0.0.1, with all other listeners off.
 pub(crate) fn ministack(venv: &Venv, folder: &Path, settings: MiniStack<'_>) -> Command {
-    let MiniStack { port, redis_port, secret, region } = settings;
+    let MiniStack { port, secret, region } = settings;
     let command = Command::new(venv.python(), "start MiniStack for the local stage")
         // Isolated: the user's Python settings and the working folder must not supply modules.
         .args(["-I", "-X", "utf8"])
@@ -112,8 +80,7 @@ pub(crate) fn ministack(venv: &Venv, folder: &Path, settings: MiniStack<'_>) -> 
     isolated(command, std::env::vars_os().map(|(name, _)| name))
         .env("GATEWAY_PORT", port.to_string())
         .env("BIND_HOST", "127.0.0.1")
-        .env("REDIS_HOST", "127.0.0.1")
-        .env("REDIS_PORT", redis_port.to_string())
+        .env("DEPLOYCTL_REDIS_FINDER", redis::finder())
         // What requests have to be signed with, and what the Lambdas are given to sign theirs with. The
         // environment of a process is for its own user to read.
         .env("AWS_SECRET_ACCESS_KEY", secret)
@@ -155,18 +122,11 @@ mod tests {
         );
     }
 
-    #[test]
-    fn redis_stores_nothing_and_listens_on_this_machine_only() {
-        let line = redis(Path::new("redis-server"), Path::new("/p"), 7000).to_string();
-        assert!(line.contains("--bind 127.0.0.1 --port 7000 --save '' --appendonly no"), "{line}");
-    }
-
     #[tokio::test]
     async fn a_closed_port_does_not_respond() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        assert!(!Server::Redis.responds(port).await);
-        assert!(!Server::MiniStack.responds(port).await);
+        assert!(!responds(port).await);
     }
 }

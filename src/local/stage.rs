@@ -48,12 +48,11 @@ pub(crate) struct LocalStage {
     /// The secret key that signs requests, for any account.
     pub(crate) secret: String,
     pub(crate) port: u16,
-    /// The port of its Redis, on 127.0.0.1.
-    pub(crate) redis_port: u16,
     pub(crate) region: String,
     /// The supervisor of MiniStack and its Lambdas.
     pub(crate) pid: i32,
-    pub(crate) redis_pid: i32,
+    /// The time of the snapshot that it started from; `None` if it started empty.
+    pub(crate) snapshot: Option<String>,
 }
 
 impl std::fmt::Debug for LocalStage {
@@ -61,10 +60,9 @@ impl std::fmt::Debug for LocalStage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LocalStage")
             .field("endpoint", &self.endpoint)
-            .field("redis_port", &self.redis_port)
             .field("region", &self.region)
             .field("pid", &self.pid)
-            .field("redis_pid", &self.redis_pid)
+            .field("snapshot", &self.snapshot)
             .finish_non_exhaustive()
     }
 }
@@ -147,10 +145,9 @@ mod tests {
             endpoint: "http://127.0.0.1:4566".to_owned(),
             secret: "the stage's own".to_owned(),
             port: 4566,
-            redis_port: 6379,
             region: "eu-west-1".to_owned(),
             pid: 1,
-            redis_pid: 2,
+            snapshot: None,
         }
     }
 

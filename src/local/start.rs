@@ -1,4 +1,4 @@
-//! Starts the two servers of the local stage, and stops both if the start fails.
+//! Starts the server of the local stage, and stops it if the start fails.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::error::LocalError;
-use super::redis;
-use super::server::{self, LAUNCHER, MINISTACK, Server};
+use super::server::{self, LAUNCHER, MINISTACK, NAME};
 use super::stage::{LocalConfig, LocalStage};
 use super::state::{self, State};
 use super::stop::stop;
@@ -24,83 +24,107 @@ use crate::platform::process_identity::ProcessIdentity;
 /// The limit for the start of a server. MiniStack needs about a second, and more on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Starts both servers. The caller holds the lock, and neither server runs.
+/// How the stage ended before, if it was started before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// `local down` or `local reset` has stopped it, or it never ran.
+    Stopped,
+    /// It was killed, or the machine was restarted.
+    Died,
+}
+
+/// What the launcher says of the content that it starts with.
+#[derive(Debug, Default, Deserialize)]
+struct Content {
+    /// The time of the snapshot.
+    snapshot: Option<String>,
+    /// Why the snapshot could not be used.
+    problem: Option<String>,
+}
+
+/// Starts the server, with what it held before. The caller holds the lock, and the server does not run.
 pub(crate) async fn start(
     folder: &Path,
     config: &LocalConfig,
     tools: &PythonTools,
+    before: Before,
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<LocalStage, LocalError> {
-    let (venv, program) =
-        tokio::try_join!(async { Ok(tools.venv(MINISTACK, events, cancel).await?) }, async {
-            redis::find_or_install(tools, events, cancel).await
-        })?;
-    let tmp = folder.join("tmp");
-    private::create_dir_all(&tmp).map_err(|e| LocalError::io(&tmp, e))?;
+    let venv = tools.venv(MINISTACK, events, cancel).await?;
+    for part in [folder.join("tmp"), server::data(folder)] {
+        private::create_dir_all(&part).map_err(|e| LocalError::io(&part, e))?;
+    }
     for (name, text) in LAUNCHER {
         let path = folder.join(name);
         atomic_file::write_private(&path, text.as_bytes()).map_err(|e| LocalError::io(&path, e))?;
     }
-
-    // Both ports are reserved at the same time, so that they differ.
-    let (port, redis_port) = {
-        let gateway = reserve(config.port.unwrap_or(0))?;
-        let cache = reserve(0)?;
-        (local_port(&gateway)?, local_port(&cache)?)
+    // A stopped stage keeps its port and its secret, so that the URL of an API and the environment of a shell stay valid.
+    let last = State::read(folder);
+    let port = match (config.port, &last) {
+        (None, Some(last)) => local_port(&reserve(last.port).or_else(|_| reserve(0))?)?,
+        (port, _) => local_port(&reserve(port.unwrap_or(0))?)?,
     };
-    let secret = state::new_secret().map_err(|e| LocalError::io(Path::new("/dev/urandom"), e))?;
-    let mut state = State {
-        version_hash: state::version_hash(),
-        secret,
-        port,
-        redis_port,
-        redis: None,
-        ministack: None,
-        ready: false,
+    let secret = match last {
+        Some(last) if !last.secret.is_empty() => last.secret,
+        _ => state::new_secret().map_err(|e| LocalError::io(Path::new("/dev/urandom"), e))?,
     };
-    let ministack = server::MiniStack { port, redis_port, secret: &state.secret, region: &config.region };
-    let commands = [
-        (Server::Redis, redis_port, server::redis(&program, folder, redis_port)),
-        (Server::MiniStack, port, server::ministack(&venv, folder, ministack)),
-    ];
-    match launch(folder, commands, &mut state, cancel).await {
+    let version_hash = state::version_hash();
+    let mut state = State { version_hash, secret, port, ministack: None, ready: false, snapshot: None };
+    let settings = server::MiniStack { port, secret: &state.secret, region: &config.region };
+    let command = server::ministack(&venv, folder, settings);
+    match launch(folder, &command, &mut state, before, events, cancel).await {
         Ok(()) => state.stage(&config.region).ok_or(LocalError::Interrupted),
         Err(error) => {
-            stop(folder, &state).await?;
+            stop(folder, state).await?;
             Err(error)
         }
     }
 }
 
-/// Starts both servers, and waits until both respond.
+/// Starts the server, and waits until it responds.
 async fn launch(
     folder: &Path,
-    commands: [(Server, u16, Command); 2],
+    command: &Command,
     state: &mut State,
+    before: Before,
+    events: &Events,
     cancel: &CancellationToken,
 ) -> Result<(), LocalError> {
-    let mut started = Vec::with_capacity(commands.len());
-    for (server, port, command) in commands {
-        let mut child = command.start_detached(&open_log(server, folder)?)?;
-        let identity = ProcessIdentity::of(child.id().cast_signed());
-        let Some(identity) = identity else { return Err(died(server, folder, &mut child)) };
-        match server {
-            Server::Redis => state.redis = Some(identity),
-            Server::MiniStack => state.ministack = Some(identity),
-        }
-        state.write(folder)?;
-        started.push((server, port, child));
-    }
-    for (server, port, child) in &mut started {
-        wait(*server, *port, child, folder, cancel).await?;
-    }
+    let mut child = command.start_detached(&open_log(folder)?)?;
+    let identity = ProcessIdentity::of(child.id().cast_signed());
+    let Some(identity) = identity else { return Err(died(folder, &mut child)) };
+    state.ministack = Some(identity);
+    state.write(folder)?;
+    wait(state.port, &mut child, folder, cancel).await?;
+    let content = std::fs::read(server::data(folder).join("start.json")).unwrap_or_default();
+    let content: Content = serde_json::from_slice(&content).unwrap_or_default();
+    say(before, &content, events);
+    state.snapshot = content.snapshot;
     state.ready = true;
     state.write(folder)
 }
 
+/// Says what the stage starts with, unless it is new.
+fn say(before: Before, content: &Content, events: &Events) {
+    let ended = "the local stage has ended without `deployctl local down`";
+    match (before, content) {
+        (_, Content { problem: Some(problem), .. }) => events.warn(format!(
+            "the local stage starts empty, because its snapshot cannot be used: {problem}; it is kept as \
+             .deployctl/local/data/snapshot.unreadable"
+        )),
+        (Before::Died, Content { snapshot: Some(at), .. }) => {
+            events.warn(format!("{ended}: it starts from its snapshot of {at}, and later changes are lost"));
+        }
+        (Before::Died, _) => events.warn(format!("{ended}, and has no snapshot: it starts empty")),
+        (Before::Stopped, Content { snapshot: Some(at), .. }) => {
+            events.note(format!("the local stage starts with what it held at {at}"));
+        }
+        (Before::Stopped, _) => {}
+    }
+}
+
 async fn wait(
-    server: Server,
     port: u16,
     child: &mut Child,
     folder: &Path,
@@ -108,10 +132,10 @@ async fn wait(
 ) -> Result<(), LocalError> {
     let start = Instant::now();
     loop {
-        let responds = server.responds(port).await;
+        let responds = server::responds(port).await;
         // Checked after the request: another program on this port could have responded.
         if !matches!(child.try_wait(), Ok(None)) {
-            return Err(died(server, folder, child));
+            return Err(died(folder, child));
         }
         if responds {
             return Ok(());
@@ -119,10 +143,10 @@ async fn wait(
         if start.elapsed() > TIMEOUT {
             let seconds = TIMEOUT.as_secs();
             return Err(LocalError::Silent {
-                program: server.name(),
+                program: NAME,
                 port,
                 seconds,
-                log: server.log(folder),
+                log: server::log(folder),
             });
         }
         tokio::select! {
@@ -132,18 +156,18 @@ async fn wait(
     }
 }
 
-fn died(server: Server, folder: &Path, child: &mut Child) -> LocalError {
+fn died(folder: &Path, child: &mut Child) -> LocalError {
     let status = match child.try_wait() {
         Ok(Some(status)) => status.to_string(),
         Ok(None) => "unknown status".to_owned(),
         Err(error) => error.to_string(),
     };
-    LocalError::Died { program: server.name(), status, log: server.log(folder) }
+    LocalError::Died { program: NAME, status, log: server::log(folder) }
 }
 
 /// Creates a log. The log of the previous run is kept as `….old`.
-fn open_log(server: Server, folder: &Path) -> Result<File, LocalError> {
-    let path = server.log(folder);
+fn open_log(folder: &Path) -> Result<File, LocalError> {
+    let path = server::log(folder);
     match std::fs::rename(&path, path.with_extension("log.old")) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(LocalError::io(&path, e)),
         _ => {}

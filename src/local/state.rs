@@ -1,4 +1,4 @@
-//! `.deployctl/local/stage.json`: the processes of the local stage and their ports.
+//! `.deployctl/local/stage.json`: the process of the local stage and its port.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::LocalError;
-use super::server::{LAUNCHER, MINISTACK, Server};
+use super::server::{LAUNCHER, MINISTACK};
 use super::stage::LocalStage;
 use crate::artifact::Sha256;
 use crate::platform::hex;
 use crate::platform::process_identity::ProcessIdentity;
 
-/// Written after the start of each process, so that an interrupted start can be cleaned up.
+/// Written right after the start of the process, so that an interrupted start can be cleaned up. A stopped stage
+/// keeps its port and its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
     /// The versions of launcher and packages: see [`version_hash`].
@@ -22,11 +23,12 @@ pub(crate) struct State {
     #[serde(default)]
     pub(crate) secret: String,
     pub(crate) port: u16,
-    pub(crate) redis_port: u16,
-    pub(crate) redis: Option<ProcessIdentity>,
     pub(crate) ministack: Option<ProcessIdentity>,
-    /// Whether both servers have responded.
+    /// Whether the server has responded.
     pub(crate) ready: bool,
+    /// The time of the snapshot that it started from; `None` if it started empty.
+    #[serde(default)]
+    pub(crate) snapshot: Option<String>,
 }
 
 impl State {
@@ -53,27 +55,30 @@ impl State {
         }
     }
 
-    /// The processes in the order of stopping.
-    pub(crate) fn processes(&self) -> impl Iterator<Item = (Server, &ProcessIdentity)> {
-        let ministack = self.ministack.iter().map(|process| (Server::MiniStack, process));
-        ministack.chain(self.redis.iter().map(|process| (Server::Redis, process)))
+    /// What is left of the stage when it is stopped: its port and its secret, for the shells that have them.
+    pub(crate) fn stopped(self) -> Self {
+        Self { ministack: None, ready: false, snapshot: None, ..self }
     }
 
-    /// Whether the start succeeded and both processes still run.
+    /// Whether the start succeeded and the process still runs.
     pub(crate) fn is_alive(&self) -> bool {
-        self.ready && self.processes().count() == 2 && self.processes().all(|(_, process)| process.is_alive())
+        self.ready && self.ministack.as_ref().is_some_and(ProcessIdentity::is_alive)
     }
 
-    /// The stage, if both processes were started.
+    /// Whether it was started, and has ended without being stopped.
+    pub(crate) fn has_died(&self) -> bool {
+        self.ready && !self.is_alive()
+    }
+
+    /// The stage, if the process was started.
     pub(crate) fn stage(&self, region: &str) -> Option<LocalStage> {
         Some(LocalStage {
             endpoint: format!("http://127.0.0.1:{}", self.port),
             secret: self.secret.clone(),
             port: self.port,
-            redis_port: self.redis_port,
             region: region.to_owned(),
             pid: self.ministack.as_ref()?.pid,
-            redis_pid: self.redis.as_ref()?.pid,
+            snapshot: self.snapshot.clone(),
         })
     }
 }
@@ -105,10 +110,9 @@ mod tests {
             version_hash: version_hash(),
             secret: new_secret().unwrap(),
             port: 1,
-            redis_port: 2,
-            redis: own.clone(),
             ministack: own,
             ready: true,
+            snapshot: None,
         };
         state.write(folder).unwrap();
         state
@@ -146,13 +150,22 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_never_responded_or_lost_a_process_does_not_run() {
+    fn a_stage_that_never_responded_or_lost_its_process_does_not_run() {
         let dir = tempfile::tempdir().unwrap();
         let whole = state(dir.path());
-        assert!(whole.is_alive());
+        assert!(whole.is_alive() && !whole.has_died());
         assert!(!State { ready: false, ..whole.clone() }.is_alive());
-        assert!(!State { redis: None, ..whole.clone() }.is_alive());
         let dead = ProcessIdentity { pid: 1, started: "another boot".to_owned() };
-        assert!(!State { ministack: Some(dead), ..whole }.is_alive());
+        let dead = State { ministack: Some(dead), ..whole };
+        assert!(!dead.is_alive() && dead.has_died());
+    }
+
+    #[test]
+    fn a_stopped_stage_keeps_its_port_and_its_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = state(dir.path());
+        let stopped = whole.clone().stopped();
+        assert_eq!((stopped.port, &stopped.secret), (whole.port, &whole.secret));
+        assert!(!stopped.is_alive() && !stopped.has_died() && stopped.stage("eu-west-1").is_none());
     }
 }

@@ -21,8 +21,11 @@ resource "aws_s3_bucket_versioning" "artifacts" {
   }
 }
 
-# Every command writes the lease, and deleted objects remain as noncurrent versions. They expire.
+# Every command writes the lease, and deleted objects remain as noncurrent versions. They expire. The bucket of a temporary
+# stage goes away with them; there the provider's wait for the rule, 55 seconds, would be a third of the first release.
 resource "aws_s3_bucket_lifecycle_configuration" "artifacts" {
+  count = var.artifact_bucket_force_destroy ? 0 : 1
+
   bucket = aws_s3_bucket.artifacts.id
 
   rule {

@@ -88,7 +88,7 @@ variable "artifact_bucket_readers" {
 }
 
 variable "artifact_bucket_force_destroy" {
-  description = "Whether destroy deletes the bucket with its artifacts and the release ledger. Only for temporary stages."
+  description = "Whether destroy deletes the bucket with its artifacts and the release ledger. Only for temporary stages: noncurrent versions do not expire there."
   type        = bool
   default     = false
 }

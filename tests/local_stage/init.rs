@@ -473,20 +473,6 @@ async fn doctor_finds_credentials_of_another_account() {
     assert_eq!(severity(&ill, "account", "are for account 222222222222"), "problem");
 }
 
-/// Redis, which the local stage's functions may use.
-#[tokio::test]
-async fn doctor_finds_a_redis_that_has_died() {
-    let found = Found::in_git("flat");
-    found.set_up().await;
-    found.program.run(&["local", "up"]).await.exit(0);
-    let state: Value = serde_json::from_str(&found.read(".deployctl/local/stage.json")).unwrap();
-    let pid = i32::try_from(state["redis"]["pid"].as_i64().unwrap()).unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    let ill = doctor(&found.program, &[], 10).await;
-    assert_eq!(severity(&ill, "local-stage", "has died"), "problem");
-}
-
 /// The attempts with which `doctor` finds out what is allowed change nothing.
 async fn attempts_change_nothing(found: &Found, bucket: &str) {
     let endpoint = StageFile::of(found.path()).endpoint();

@@ -1,18 +1,17 @@
-//! The local stage, for real: MiniStack and Redis are started, asked over HTTP, crashed and stopped.
+//! The local stage, for real: MiniStack is started, asked over HTTP, and stopped.
 //!
 //! `DEPLOYCTL_TEST_ENDPOINT` has the semantics tested against another endpoint. What must fail there (an endpoint
 //! that serves the live API) is tested, too: otherwise nobody would know that these tests can see the pitfall.
 
 use super::semantics;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::support::processes;
 use crate::support::program::{CommandOutput, Program};
 use crate::support::stage_file::StageFile;
-use crate::support::{sdk, sigv4};
+use crate::support::sdk;
 
 /// A project of its own, whose stage ends with the test, however the test ends.
 pub(crate) struct Project {
@@ -26,9 +25,7 @@ pub(crate) struct LocalStage {
     pub(crate) endpoint: String,
     pub(crate) secret: String,
     pub(crate) port: u16,
-    redis_port: u16,
-    pid: i32,
-    redis_pid: i32,
+    pub(crate) pid: i32,
 }
 
 impl LocalStage {
@@ -38,9 +35,7 @@ impl LocalStage {
             endpoint: file.endpoint(),
             secret: file.secret().to_owned(),
             port: file.port(),
-            redis_port: file.redis_port(),
-            pid: file.pid("ministack"),
-            redis_pid: file.pid("redis"),
+            pid: file.pid(),
         }
     }
 }
@@ -54,7 +49,7 @@ impl Project {
     }
 
     /// Writes `deployctl.toml`, with a port if one is wanted.
-    fn configure(&self, port: Option<u16>) {
+    pub(crate) fn configure(&self, port: Option<u16>) {
         let port = port.map(|port| format!("port = {port}\n")).unwrap_or_default();
         let settings = format!(
             "project = \"alone\"\n\n[stages.local]\nlocal = true\n{port}\n[layers.app]\npath = \"app\"\n\n\
@@ -64,15 +59,25 @@ impl Project {
         std::fs::write(self.dir.path().join("deployctl.toml"), settings).unwrap();
     }
 
-    async fn local(&self, verb: &str) -> CommandOutput {
+    pub(crate) async fn local(&self, verb: &str) -> CommandOutput {
         self.program.run(&["local", verb, "--output", "json"]).await
     }
 
-    async fn up(&self) -> LocalStage {
-        let up = self.local("up").await.exit(0).json();
+    pub(crate) async fn up(&self) -> LocalStage {
+        self.up_saying(&[]).await.0
+    }
+
+    /// Starts the stage, which must say `texts`. Returns the time of the snapshot that it starts from, too.
+    pub(crate) async fn up_saying(&self, texts: &[&str]) -> (LocalStage, Option<String>) {
+        let up = self.local("up").await.exit(0).says(texts).json();
         let stage = LocalStage::of(self.dir.path());
         assert_eq!(up["endpoint"], stage.endpoint.as_str());
-        stage
+        (stage, up["snapshot"].as_str().map(str::to_owned))
+    }
+
+    /// Its folder.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Stops the stage, and says whether there was one.
@@ -81,7 +86,7 @@ impl Project {
     }
 
     /// Every process that works inside the project: the servers and all Lambdas.
-    fn processes(&self) -> Vec<i32> {
+    pub(crate) fn processes(&self) -> Vec<i32> {
         processes::inside(self.dir.path())
     }
 }
@@ -160,98 +165,6 @@ async fn a_session_is_signed_with_its_own_secret() {
     project.down().await;
 }
 
-/// What Redis answers to `lines`, each in its turn.
-fn redis_says(port: u16, lines: &[&str]) -> Vec<String> {
-    use std::io::{BufRead as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let mut answers = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
-    let mut ask = |line: &&str| {
-        stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
-        answers.next().unwrap().unwrap()
-    };
-    lines.iter().map(&mut ask).collect()
-}
-
-/// A PATH without `redis-server`, on which `apt-get` writes down that it was called.
-fn path_without_redis(folder: &Path, calls: &Path) -> OsString {
-    let bin = folder.join("bin");
-    std::fs::create_dir(&bin).unwrap();
-    let apt = bin.join("apt-get");
-    std::fs::write(&apt, format!("#!/bin/sh\necho called >> {}\n", calls.display())).unwrap();
-    std::fs::set_permissions(&apt, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let folders = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect::<Vec<_>>();
-    let (with, without): (Vec<_>, Vec<_>) =
-        folders.into_iter().partition(|folder| folder.join("redis-server").exists());
-    for entry in with.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten() {
-        let link = bin.join(entry.file_name());
-        // The first folder wins, as on PATH.
-        if !entry.file_name().to_string_lossy().starts_with("redis") && link.symlink_metadata().is_err() {
-            std::os::unix::fs::symlink(entry.path(), link).unwrap();
-        }
-    }
-    std::env::join_paths(std::iter::once(bin).chain(without)).unwrap()
-}
-
-/// Nothing is installed on the system, also not for root.
-#[tokio::test]
-async fn without_redis_the_stage_uses_valkey_from_the_cache() {
-    let (mut project, tools) = (Project::new(), tempfile::tempdir().unwrap());
-    let calls = tools.path().join("calls");
-    let path = path_without_redis(tools.path(), &calls);
-    project.program = project.program.clone().with("PATH", path);
-    let doctor = project.program.run(&["doctor", "--output", "json"]).await.json();
-    let finding =
-        doctor["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "tools-redis");
-    assert_eq!(finding.unwrap()["severity"], "ok", "{doctor:#}");
-
-    let stage = project.up().await;
-    let program = std::fs::read_link(format!("/proc/{}/exe", stage.redis_pid)).unwrap();
-    assert!(program.ends_with("valkey-server"), "{}", program.display());
-    the_token_of_terraform_is_required(&project, &stage).await;
-    assert!(project.down().await);
-    assert!(!calls.exists(), "apt-get was called");
-}
-
-#[tokio::test]
-async fn redis_asks_for_the_token_that_terraform_sets() {
-    let project = Project::new();
-    let stage = project.up().await;
-    the_token_of_terraform_is_required(&project, &stage).await;
-    project.down().await;
-}
-
-async fn the_token_of_terraform_is_required(project: &Project, stage: &LocalStage) {
-    assert_eq!(redis_says(stage.redis_port, &["PING"]), ["+PONG"]);
-    let group = |action: &str, more: &str| {
-        let body = format!("Action={action}&Version=2015-02-02&ReplicationGroupId=g&{more}");
-        let host = format!("127.0.0.1:{}", stage.port);
-        let account = ("000000000000", stage.secret.as_str());
-        let what = ("POST", host.as_str(), "/", "");
-        let mut request = reqwest::Client::builder().no_proxy().build().unwrap().post(&stage.endpoint);
-        for (name, value) in sigv4::headers(account, "elasticache", &sigv4::time(0), what, body.as_bytes()) {
-            request = request.header(name, value);
-        }
-        let request = request.header("Content-Type", "application/x-www-form-urlencoded").body(body);
-        async move {
-            let answer = request.send().await.unwrap();
-            assert_eq!(answer.status().as_u16(), 200, "{}", answer.text().await.unwrap());
-        }
-    };
-    let first = "0123456789abcdef-first";
-    let settings = "ReplicationGroupDescription=g&TransitEncryptionEnabled=true&AuthToken=";
-    group("CreateReplicationGroup", &format!("{settings}{first}")).await;
-    let auth = |token: &str| format!("AUTH {token}");
-    assert!(redis_says(stage.redis_port, &["PING"])[0].starts_with("-NOAUTH"));
-    assert_eq!(redis_says(stage.redis_port, &[&auth(first), "PING"]), ["+OK", "+PONG"]);
-    // Another token; the stage is found all the same.
-    let second = "0123456789abcdef-second";
-    let set = format!("AuthToken={second}&AuthTokenUpdateStrategy=SET&ApplyImmediately=true");
-    group("ModifyReplicationGroup", &set).await;
-    assert!(redis_says(stage.redis_port, &[&auth(first)])[0].starts_with("-WRONGPASS"));
-    assert_eq!(redis_says(stage.redis_port, &[&auth(second), "PING"]), ["+OK", "+PONG"]);
-    assert_eq!(project.up().await.pid, stage.pid);
-}
-
 #[tokio::test]
 async fn these_tests_see_an_endpoint_that_serves_the_live_api() {
     let project = Project::new();
@@ -304,8 +217,8 @@ async fn it_starts_once_is_found_again_and_leaves_nothing_running() {
 
     semantics::a_lambda_at_work(&one.endpoint).await.unwrap();
     let running = project.processes();
-    assert!(running.contains(&one.pid) && running.contains(&one.redis_pid), "{running:?}");
-    assert!(running.len() > 3, "no Lambda is at work: {running:?}");
+    assert!(running.contains(&one.pid), "{running:?}");
+    assert!(running.len() > 2, "no Lambda is at work: {running:?}");
     assert_eq!(foreign_listeners(&running), Vec::<String>::new());
 
     assert!(project.down().await);
@@ -340,30 +253,6 @@ fn foreign_listeners(pids: &[i32]) -> Vec<String> {
         .map(|fields| fields[1].to_owned())
         .filter(|address| !address.starts_with("0100007F:"))
         .collect()
-}
-
-#[tokio::test]
-async fn after_a_crash_it_starts_afresh() {
-    let project = Project::new();
-    let first = project.up().await;
-    semantics::a_lambda_at_work(&first.endpoint).await.unwrap();
-    kill_9(first.pid);
-    // The supervisor cannot clean up when it is killed; what it leaves must not stay, either.
-    let second = project.up().await;
-    assert_ne!((first.pid, first.redis_pid), (second.pid, second.redis_pid));
-    // Empty: the function can be created anew.
-    semantics::a_lambda_at_work(&second.endpoint).await.unwrap();
-    kill_9(second.redis_pid);
-    let third = project.up().await;
-    assert_ne!(second.pid, third.pid, "a stage whose Redis has died is not whole");
-    project.down().await;
-    assert_eq!(project.processes(), Vec::<i32>::new());
-}
-
-fn kill_9(pid: i32) {
-    let pid = nix::unistd::Pid::from_raw(pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
-    nix::sys::wait::waitpid(pid, None).ok();
 }
 
 #[tokio::test]

@@ -224,6 +224,12 @@ pub(crate) async fn variables_choose_versions(endpoint: &str) -> Outcome {
 pub(crate) async fn a_lambda_at_work(endpoint: &str) -> Outcome {
     let functions = Functions { name: "at-work".to_owned(), ..Functions::new(endpoint) };
     functions.create("working").await?;
+    the_lambda_still_works(endpoint).await
+}
+
+/// Has the Lambda of [`a_lambda_at_work`] answer again.
+pub(crate) async fn the_lambda_still_works(endpoint: &str) -> Outcome {
+    let functions = Functions { name: "at-work".to_owned(), ..Functions::new(endpoint) };
     let answer = functions.client.invoke().function_name(&functions.name).send().await.map_err(text)?;
     let payload = answer.payload.map(lambda::primitives::Blob::into_inner).unwrap_or_default();
     let payload = String::from_utf8_lossy(&payload).into_owned();

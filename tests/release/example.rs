@@ -79,7 +79,7 @@ async fn the_story_of_a_project() {
     story.all_routes("1.0.0").await;
     story.status_is_fresh(&first).await;
 
-    chapter("the same version again");
+    chapter("the same version again, on a stage that was stopped");
     let again = story.the_same_again(&first).await;
 
     chapter("the same version with other bytes");
@@ -256,8 +256,11 @@ impl Story {
         assert!(human.stdout.starts_with(&format!("local: serves {version}\n")), "{}", human.stdout);
     }
 
+    /// The local stage is stopped before. What it held is there again: Terraform finds nothing to do, and neither does
+    /// the release.
     async fn the_same_again(&self, first: &Value) -> Value {
         let published = self.site.published(&first["functions"]).await;
+        assert_eq!(self.json(&["local", "down"]).await["stopped"], true);
         self.project.terraform_calls();
         let again = self.json(&["release", "--version", "1.0.0"]).await;
         let calls = self.project.terraform_calls();

@@ -11,6 +11,13 @@ pub(crate) struct StageFile {
     original: Value,
 }
 
+/// `.deployctl/local/data/redis.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+pub(crate) struct RedisFile {
+    pub(crate) pid: i32,
+    pub(crate) port: u16,
+}
+
 impl StageFile {
     /// Reads the file of the project in `folder`.
     pub(crate) fn of(folder: &Path) -> Self {
@@ -24,9 +31,10 @@ impl StageFile {
         self.number("port")
     }
 
-    /// The port of its Redis.
-    pub(crate) fn redis_port(&self) -> u16 {
-        self.number("redis_port")
+    /// Its Redis, which runs while something needs it.
+    pub(crate) fn redis(&self) -> Option<RedisFile> {
+        let text = std::fs::read(self.path.with_file_name("data").join("redis.json")).ok()?;
+        Some(serde_json::from_slice(&text).unwrap())
     }
 
     /// The secret that its requests are signed with.
@@ -34,9 +42,9 @@ impl StageFile {
         self.original["secret"].as_str().unwrap()
     }
 
-    /// The process of one of its servers: `ministack` or `redis`.
-    pub(crate) fn pid(&self, server: &str) -> i32 {
-        self.original[server]["pid"].as_i64().unwrap().try_into().unwrap()
+    /// The process of its server.
+    pub(crate) fn pid(&self) -> i32 {
+        self.original["ministack"]["pid"].as_i64().unwrap().try_into().unwrap()
     }
 
     /// The endpoint of its AWS services.

@@ -140,15 +140,15 @@ async fn session(
 
 fn not_running(settings: &Settings) -> Finding {
     const CHECK: &str = "local-stage";
-    match local::dead_parts(&settings.root) {
-        Some(dead) if !dead.is_empty() => Finding::problem(
+    if local::has_died(&settings.root) {
+        return Finding::problem(
             CHECK,
-            format!("the local stage is down: {} has died", dead.join(" and ")),
-            "`deployctl local up` starts an empty one; the logs are in `.deployctl/local`",
-        ),
-        _ => Finding::unchecked(CHECK, "the local stage is not running, so its content was not checked")
-            .remedy("deployctl local up"),
+            "the local stage has ended without `deployctl local down`",
+            "`deployctl local up` starts it from its last snapshot; the logs are in `.deployctl/local`",
+        );
     }
+    Finding::unchecked(CHECK, "the local stage is not running, so its content was not checked")
+        .remedy("deployctl local up")
 }
 
 /// Checks functions, API and stage.

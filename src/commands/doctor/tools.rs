@@ -157,7 +157,7 @@ async fn python(settings: &Settings, builds: bool, cancel: &CancellationToken) -
 
 fn redis(found: Option<&Path>) -> Finding {
     let text = found.map_or_else(
-        || "redis-server is not on PATH: the local stage uses Valkey from PyPI".to_owned(),
+        || "redis-server is not on PATH: a local stage with ElastiCache uses Valkey from PyPI".to_owned(),
         |path| format!("redis-server ({})", path.display()),
     );
     Finding::ok("tools-redis", text)

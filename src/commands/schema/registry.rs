@@ -53,6 +53,7 @@ pub(crate) const ALL: &[Entry] = &[
     printed::<d::Destroy>("destroy", "a stage that is gone", &["destroy"]),
     printed::<d::LocalUp>("local-up", "an embedded AWS that runs", &["local up"]),
     printed::<d::LocalDown>("local-down", "an embedded AWS that was stopped", &["local down"]),
+    printed::<d::LocalReset>("local-reset", "a local stage whose content was deleted", &["local reset"]),
     printed::<d::LocalStatus>("local-status", "whether the local stage runs", &["local status"]),
     printed::<d::Url>("url", "the URL of a stage", &["url"]),
     printed::<d::Validate>("validate", "what Terraform warns of", &["validate"]),

@@ -75,6 +75,15 @@ def begin(config, state):
     loop.call_soon(look)
 
 
+def settle(lambdas):
+    """What was being created or updated when the stage ended is ready."""
+    for function in lambdas._functions._data.values():
+        for record in (function, *function["versions"].values()):
+            config = record["config"]
+            if config.get("State") == "Pending" or config.get("LastUpdateStatus") == "InProgress":
+                set_state(config, READY)
+
+
 def install(lambdas, has_bucket):
     """Puts AWS's states and refusals into MiniStack's module."""
     install_states(lambdas)

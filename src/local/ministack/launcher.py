@@ -3,11 +3,12 @@
 MiniStack serves an API Gateway stage from the live API and leaves `${stageVariables.x}` as it is. AWS serves
 the snapshot that the stage's deployment took and fills the variables in. Here AWS's way is put into the
 pinned version, with the refusals of AWS that a release tool has to meet: functions.py has those of Lambda,
-update_stage.py those of UpdateStage. openapi.py has the import of an API. Names and signatures of all that is used
+update_stage.py those of UpdateStage. openapi.py has the import of an API. snapshot.py keeps the content, and
+redis_server.py has what stands in for ElastiCache. Names and signatures of all that is used
 are checked first, so that an upgrade cannot silently lose the semantics.
 """
 import asyncio, contextlib, contextvars, copy, ctypes, importlib.metadata, inspect, json, os, re, runpy, signal
-import socket, socketserver, sys
+import socketserver, sys
 
 PINNED = "1.5.33"
 CONTROLS = {"change_seconds": 0.05}  # how long a change of a stage or its deployments takes
@@ -38,7 +39,7 @@ def supervise():
 
     def stop(*_):
         os.kill(server, signal.SIGTERM)
-        signal.alarm(10)  # then it has had its chance
+        signal.alarm(20)  # then it has had its chance, also to store what it holds
 
     stops = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     signal.signal(signal.SIGALRM, lambda *_: os.kill(server, signal.SIGKILL))
@@ -56,7 +57,7 @@ def supervise():
     os._exit(code if code >= 0 else 128 - code)
 
 
-def check(v1, lambdas, workers, s3, elasticache, logs, scoped_dict, others):
+def check(v1, lambdas, workers, s3, logs, scoped_dict, others):
     """The names used below, as the pinned version has them; anything else ends the start."""
     execute = "method, path, headers, body, query_params"
     used = {v1: {
@@ -77,9 +78,6 @@ def check(v1, lambdas, workers, s3, elasticache, logs, scoped_dict, others):
         "_check_put_preconditions": "headers: dict, existing_obj: dict | None",
         "_apply_bucket_scope": "method: str, bucket: str, key: str, headers: dict, query_params: dict",
         "_error": "code: str, message: str, status: int",
-    }, elasticache: {
-        "_create_replication_group": "p", "_modify_replication_group": "p", "_p": "params, key",
-        "_update_auth_token": "rg, token, strategy",
     }, logs: {
         "_filter_log_events": "data", "_resolve_log_group_name": "data", "json_response": "data: dict",
     }}
@@ -432,37 +430,6 @@ def install_log_pages(logs):
     logs._filter_log_events = filter_log_events
 
 
-def install_redis_password(elasticache):
-    """The stage's one Redis asks for the token of the replication group that was created or changed last, so that
-    other users of the machine cannot read what the functions keep there. It is sent over the connection: an argument
-    would show in the list of processes."""
-    create, modify, login = elasticache._create_replication_group, elasticache._modify_replication_group, []
-
-    def tell(*commands):
-        address = os.environ["REDIS_HOST"], int(os.environ["REDIS_PORT"])
-        with socket.create_connection(address, timeout=5) as connection, connection.makefile("rb") as answers:
-            for command in ([["AUTH", login[0]]] if login else []) + list(commands):
-                parts = [part.encode() for part in command]
-                connection.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
-                answer = answers.readline()
-                if not answer.startswith(b"+"):
-                    raise RuntimeError(f"Redis refuses {command[0]}: {answer[:40]!r}")
-
-    def protect(p, response):
-        group = elasticache._replication_groups.get(elasticache._p(p, "ReplicationGroupId"))
-        asked = elasticache._p(p, "AuthToken") or elasticache._p(p, "AuthTokenUpdateStrategy") == "DELETE"
-        if response[0] == 200 and group and asked:
-            tokens = group.get("_auth_tokens") or []
-            passwords = [f">{token}" for token in tokens]
-            tell(["ACL", "SETUSER", "default", "resetpass",
-                  *(["nopass"] if group.get("_auth_optional") or not passwords else passwords)])
-            login[:] = tokens[-1:]
-        return response
-
-    elasticache._create_replication_group = lambda p: protect(p, create(p))
-    elasticache._modify_replication_group = lambda p: protect(p, modify(p))
-
-
 def controls(functions, lambdas):
     """Requests of tests to the local stage itself: how long changes take, and a version that becomes inactive."""
     every = (CONTROLS, functions["CONTROLS"])
@@ -496,33 +463,51 @@ def main():
         sys.exit("the launcher takes no arguments: it is set up by the environment, as MiniStack is")
     os.environ.setdefault("BIND_HOST", "127.0.0.1")
     os.umask(0o077)
+    # Not for the Lambdas, which inherit the environment.
+    finder = json.loads(os.environ.pop("DEPLOYCTL_REDIS_FINDER", "null"))
     supervise()
     try:
         from ministack import app
         from ministack.core import iam_actions, iam_evaluator, lambda_runtime, responses, sigv4
-        from ministack.core.responses import AccountRegionScopedDict
+        from ministack.core.responses import AccountRegionScopedDict, AccountScopedDict
         from ministack.services import apigateway_v1, cloudwatch_logs, elasticache, lambda_svc, s3
     except ImportError as error:
         sys.exit(f"the local stage needs ministack {PINNED}: {error}")
     folder = os.path.dirname(os.path.abspath(__file__))
-    guard, functions, rules, openapi = (runpy.run_path(os.path.join(folder, name))
-                                        for name in ("guard.py", "functions.py", "update_stage.py", "openapi.py"))
-    check(apigateway_v1, lambda_svc, lambda_runtime, s3, elasticache, cloudwatch_logs, AccountRegionScopedDict,
-          [functions["used"](lambda_svc, lambda_runtime), openapi["used"](apigateway_v1),
-           guard["used"](app, iam_evaluator, sigv4, iam_actions, responses)])
+    data = os.path.join(folder, "data")  # what is kept over the end of the stage
+    os.makedirs(data, exist_ok=True)
+    guard, functions, rules, openapi, snapshot, redis_server = (
+        runpy.run_path(os.path.join(folder, name)) for name in (
+            "guard.py", "functions.py", "update_stage.py", "openapi.py", "snapshot.py", "redis_server.py"))
+    check(apigateway_v1, lambda_svc, lambda_runtime, s3, cloudwatch_logs, AccountRegionScopedDict,
+          [functions["used"](lambda_svc, lambda_runtime), openapi["used"](apigateway_v1), snapshot["used"](app),
+           redis_server["used"](elasticache), guard["used"](app, iam_evaluator, sigv4, iam_actions, responses)])
     install_stages(apigateway_v1, AccountRegionScopedDict, responses.get_account_id, rules, openapi)
     functions["install"](lambda_svc, lambda bucket: bucket in s3._buckets)
     functions["install_idle_end"](lambda_svc, lambda_runtime)
     install_copies(s3)
     install_owners(s3)
     install_log_pages(cloudwatch_logs)
-    install_redis_password(elasticache)
+    redis, redis_part = redis_server["install"](elasticache, data, finder)
+    stored = snapshot["Snapshot"](os.path.join(data, "snapshot"), PINNED, snapshot["Stores"](
+        (AccountRegionScopedDict, AccountScopedDict)), {"redis": redis_part})
+    at, problem = stored.restore(app._get_module)
+    functions["settle"](lambda_svc)
+    lambda_svc.load_persisted_state({})  # what polls queues and streams for functions
+    with open(os.path.join(data, "start.json"), "w") as file:
+        json.dump({"snapshot": at, "problem": problem}, file)
+    snapshot["install"](app, stored, lambda: snapshot["is_locked"](s3._buckets._data), guard["TO_AN_API"].get)
     guard["install"](app, iam_evaluator, sigv4, responses, controls(functions, lambda_svc))
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True  # 40 ms less for each call of a bootstrap
     try:
         app.main()
     finally:  # the workers end with the server even when the process above has been killed
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            stored.store_now()
+        except OSError as error:
+            print(f"snapshot: failed: {error}", flush=True)
+        redis.stop(with_data=True)
         os.killpg(0, signal.SIGTERM)
 
 

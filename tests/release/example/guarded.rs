@@ -76,7 +76,7 @@ pub(crate) struct Redis {
 impl Redis {
     /// That of the project in `folder`.
     pub(crate) fn of(folder: &Path) -> Self {
-        Self { port: StageFile::of(folder).redis_port() }
+        Self { port: StageFile::of(folder).redis().unwrap().port }
     }
 
     pub(crate) async fn add_users(&self) {

@@ -90,7 +90,7 @@ async fn ci_runs_the_commands_of_the_readme_with_empty_caches() {
         "clippy --all-targets --locked -- --deny warnings",
         "run -- release --version 0.1.0 --stage local",
         "test",
-        "run --quiet -- local down",
+        "run --quiet -- local reset",
     ];
     assert_eq!(said, expected);
     let own = std::env::var_os("CARGO_HOME").unwrap_or_default();
