@@ -31,8 +31,7 @@ pub(crate) enum Verb {
 
 pub(super) async fn run(context: &Context, verb: &Verb) -> Result<()> {
     if matches!(verb, Verb::FindRedis) {
-        let program =
-            local::find_redis(&PythonTools::from_env()?, &context.events, &context.cancel).await?;
+        let program = local::find_redis(&PythonTools::from_env()?, &context.events, &context.cancel).await?;
         context.report.raw(&format!("{}\n", program.display()));
         return Ok(());
     }

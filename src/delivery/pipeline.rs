@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::future::{Either, select};
 use futures::{join, try_join};
 
-use super::approval::{self, Consent, Consented};
+use super::approval::{self, Consent, Consented, Destruction};
 use super::layers::{Infrastructure, Progress};
 use super::plan::Applied;
 use super::source::{Artifacts, Source, Stored, require_versioned};
@@ -61,11 +61,8 @@ pub(crate) async fn run_release(
     let all = || infrastructure.waves.iter().flatten().copied();
     let Some(bucket) = known_bucket else {
         // The first release: without a bucket there is neither ledger nor lease, and no live release.
-        let (mut progress, artifacts) =
-            run_both(infrastructure.plan_early(), source.artifacts(session)).await?;
-        let consented = obtain(consent, session, &infrastructure, (&progress, version, &artifacts)).await?;
-        let with_bucket = infrastructure.waves[..infrastructure.waves_with_bucket()].iter().flatten();
-        infrastructure.apply(&mut progress, with_bucket.copied(), &consented).await?;
+        let (mut progress, consented, artifacts) =
+            apply_bucket(session, &infrastructure, version, source, consent).await?;
         let bucket = session.artifact_bucket().await?.ok_or_else(|| missing_bucket(session))?;
         let held = HeldStage::take(&stage_context, bucket, command).await?;
         return held
@@ -101,6 +98,35 @@ pub(crate) async fn run_release(
     .await
 }
 
+/// Plans the layers of a first release, builds its artifacts, and applies the layers up to the artifact bucket.
+/// Nothing is applied before the build has succeeded, except on a local stage, for which nobody pays: there the
+/// first layers are applied meanwhile.
+async fn apply_bucket<'a>(
+    session: &Session,
+    infrastructure: &Infrastructure<'_>,
+    version: &Version,
+    source: &'a Source,
+    consent: &Consent<'_>,
+) -> Result<(Progress, Consented, Artifacts<'a>)> {
+    let waves = infrastructure.waves[..infrastructure.waves_with_bucket()].iter();
+    let with_bucket = || waves.clone().flatten().copied();
+    let build = source.artifacts(session);
+    if session.local.is_none() || consent.approved.is_some() {
+        let (mut progress, artifacts) = run_both(infrastructure.plan_early(), build).await?;
+        let consented = obtain(consent, session, infrastructure, (&progress, version, &artifacts)).await?;
+        infrastructure.apply(&mut progress, with_bucket(), &consented).await?;
+        return Ok((progress, consented, artifacts));
+    }
+    let layers = async {
+        let mut progress = infrastructure.plan_early().await?;
+        let consented = confirm(consent, infrastructure.all_to_confirm(&progress)).await?;
+        infrastructure.apply(&mut progress, with_bucket(), &consented).await?;
+        Ok((progress, consented))
+    };
+    let ((progress, consented), artifacts) = run_beside(layers, build).await?;
+    Ok((progress, consented, artifacts))
+}
+
 /// Obtains consent to what the layers would do. Nothing is changed yet.
 ///
 /// # Errors
@@ -121,6 +147,11 @@ async fn obtain(
         }
         return Ok(Consented::to_plan(listed, actions));
     }
+    confirm(consent, listed).await
+}
+
+/// Asks whether the layers may destroy or replace what is `listed`.
+async fn confirm(consent: &Consent<'_>, listed: Vec<Destruction>) -> Result<Consented> {
     if !listed.is_empty() {
         (consent.ask)(listed.clone()).await?;
     }
@@ -198,6 +229,27 @@ async fn run_both<A, B>(
                 Ok((a.await?, b))
             }
         },
+    }
+}
+
+/// Runs both, and ends with the first error, but waits for `layers`: Terraform must not be stopped while it applies.
+async fn run_beside<A, B>(
+    layers: impl Future<Output = Result<A>>,
+    build: impl Future<Output = Result<B>>,
+) -> Result<(A, B)> {
+    match select(Box::pin(layers), Box::pin(build)).await {
+        Either::Left((Ok(layers), build)) => Ok((layers, build.await?)),
+        Either::Left((Err(error), build)) => {
+            if error.kind == Kind::Interrupted {
+                let _result = build.await;
+            }
+            Err(error)
+        }
+        Either::Right((build, layers)) => {
+            let layers = layers.await;
+            let build = build?;
+            Ok((layers?, build))
+        }
     }
 }
 

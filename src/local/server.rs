@@ -48,8 +48,7 @@ pub(crate) fn data(folder: &Path) -> PathBuf {
 
 /// Whether the server responds on `port`.
 pub(crate) async fn responds(port: u16) -> bool {
-    const REQUEST: &[u8] =
-        b"GET /_ministack/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    const REQUEST: &[u8] = b"GET /_ministack/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
     const RESPONSE: &[u8] = b"HTTP/1.1 200";
     let exchange = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;

@@ -142,12 +142,7 @@ async fn wait(
         }
         if start.elapsed() > TIMEOUT {
             let seconds = TIMEOUT.as_secs();
-            return Err(LocalError::Silent {
-                program: NAME,
-                port,
-                seconds,
-                log: server::log(folder),
-            });
+            return Err(LocalError::Silent { program: NAME, port, seconds, log: server::log(folder) });
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(20)) => {}

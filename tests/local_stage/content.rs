@@ -63,7 +63,8 @@ async fn without_a_usable_snapshot_it_starts_empty_and_says_so() {
     let mut bytes = std::fs::read(&file).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&file, &bytes).unwrap();
-    let (stage, snapshot) = project.up_saying(&["starts empty", "it is damaged", "snapshot.unreadable"]).await;
+    let (stage, snapshot) =
+        project.up_saying(&["starts empty", "it is damaged", "snapshot.unreadable"]).await;
     assert_eq!(snapshot, None);
     semantics::a_lambda_at_work(&stage.endpoint).await.unwrap();
     project.down().await;
@@ -215,7 +216,8 @@ const AUTH: &str = "AUTH 0123456789abcdef-second";
 async fn the_token_of_terraform_is_required(project: &Project, stage: &LocalStage) -> RedisFile {
     assert_eq!(redis_of(project), None, "a Redis that nothing needs");
     let first = "0123456789abcdef-first";
-    let settings = "ReplicationGroupId=g&ReplicationGroupDescription=g&TransitEncryptionEnabled=true&AuthToken=";
+    let settings =
+        "ReplicationGroupId=g&ReplicationGroupDescription=g&TransitEncryptionEnabled=true&AuthToken=";
     elasticache(stage, "CreateReplicationGroup", &format!("{settings}{first}")).await;
     let redis = redis_of(project).unwrap();
     let auth = format!("AUTH {first}");

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::processes;
 use crate::support::program::{CommandOutput, Program};
-use crate::support::stage_file::StageFile;
 use crate::support::sdk;
+use crate::support::stage_file::StageFile;
 
 /// A project of its own, whose stage ends with the test, however the test ends.
 pub(crate) struct Project {
