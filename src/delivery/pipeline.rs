@@ -285,3 +285,32 @@ fn missing_bucket(session: &Session) -> Error {
         output.output
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn layers_that_are_being_applied_end_before_a_failed_build_is_reported() {
+        let applied = Cell::new(false);
+        let layers = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            applied.set(true);
+            Ok(())
+        };
+        let build = async { Err::<(), _>(Error::bug("of the build")) };
+        let error = run_beside(layers, build).await.unwrap_err();
+        assert!(error.to_string().contains("of the build"), "{error}");
+        assert!(applied.get());
+    }
+
+    #[tokio::test]
+    async fn a_build_is_given_up_when_a_layer_fails() {
+        let layers = async { Err::<(), _>(Error::bug("of a layer")) };
+        let error = run_beside(layers, std::future::pending::<Result<()>>()).await.unwrap_err();
+        assert!(error.to_string().contains("of a layer"), "{error}");
+    }
+}

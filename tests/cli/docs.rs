@@ -274,6 +274,39 @@ fn the_decision_on_dependencies_lists_them_all() {
     assert_eq!(listed, used, "docs/decisions/0011-dependencies.md (left), Cargo.toml (right)");
 }
 
+/// `cargo run` and `cargo test` compile each crate with the same features, and so only once.
+#[test]
+fn tests_add_no_features_to_what_the_program_is_made_of() {
+    let crates = |edges: &str| -> BTreeSet<String> {
+        let tree = std::process::Command::new(env!("CARGO"))
+            .args([
+                "tree",
+                "--locked",
+                "--offline",
+                "--prefix",
+                "none",
+                "--format",
+                "{p} {f}",
+                "--edges",
+                edges,
+            ])
+            .current_dir(markdown::root())
+            .output()
+            .unwrap();
+        assert!(tree.status.success(), "{tree:?}");
+        let lines = String::from_utf8(tree.stdout).unwrap();
+        lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+    };
+    let (program, tests) = (crates("normal,build"), crates("normal,build,dev"));
+    assert!(program.len() > 100, "{program:?}");
+    let other: Vec<&String> = program.difference(&tests).collect();
+    assert_eq!(
+        other,
+        Vec::<&String>::new(),
+        "compiled again for the tests; add their features to Cargo.toml"
+    );
+}
+
 /// The page is written by people; the schema comes from the types.
 #[test]
 fn every_key_of_the_configuration_is_described() {
