@@ -10,6 +10,7 @@ use super::layers::{Infrastructure, Progress};
 use super::plan::Applied;
 use super::source::{Artifacts, Source, Stored, require_versioned};
 use super::stage_variables;
+use crate::artifact;
 use crate::aws::s3::Bucket;
 use crate::engine::held::HeldStage;
 use crate::engine::operations::{Origin, Released};
@@ -18,6 +19,7 @@ use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::contract::Contract;
 use crate::project::session::Session;
 use crate::project::settings::ArtifactBucket;
+use crate::release::artifacts::ArtifactSettings;
 use crate::release::model::Version;
 use crate::release::plan::Desired;
 use crate::release::record::{AppliedLayer, ArtifactRecord, InfrastructureRecord};
@@ -100,7 +102,7 @@ pub(crate) async fn run_release(
 
 /// Plans the layers of a first release, builds its artifacts, and applies the layers up to the artifact bucket.
 /// Nothing is applied before the build has succeeded, except on a local stage, for which nobody pays: there the
-/// first layers are applied meanwhile.
+/// first layers are applied while cargo compiles.
 async fn apply_bucket<'a>(
     session: &Session,
     infrastructure: &Infrastructure<'_>,
@@ -111,7 +113,10 @@ async fn apply_bucket<'a>(
     let waves = infrastructure.waves[..infrastructure.waves_with_bucket()].iter();
     let with_bucket = || waves.clone().flatten().copied();
     let build = source.artifacts(session);
-    if session.local.is_none() || consent.approved.is_some() {
+    let is_package =
+        |artifact: &ArtifactSettings| matches!(artifact.recipe.origin, artifact::Origin::Package { .. });
+    let compiles = matches!(source, Source::Build) && session.settings.artifacts.iter().any(is_package);
+    if session.local.is_none() || !compiles || consent.approved.is_some() {
         let (mut progress, artifacts) = run_both(infrastructure.plan_early(), build).await?;
         let consented = obtain(consent, session, infrastructure, (&progress, version, &artifacts)).await?;
         infrastructure.apply(&mut progress, with_bucket(), &consented).await?;
