@@ -72,7 +72,7 @@ def begin(config, state):
             config["RevisionId"] = str(uuid.uuid4())  # it moves at the update, and again at its end
 
     set_state(config, state)
-    loop.call_soon(look)
+    look()
 
 
 def settle(lambdas):
