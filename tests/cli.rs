@@ -10,6 +10,7 @@ mod cli {
     mod docs;
     mod full_disk;
     mod output;
+    mod peers;
     mod private_files;
     mod stream;
 }

@@ -126,7 +126,7 @@ fn ended_well(command: &mut Command) -> Result<(), String> {
 /// The line of an output that says most about a failure: the last one that names an error, else the last one.
 pub(crate) fn last_line(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let named = lines.clone().rfind(|line| line.to_lowercase().contains("error"));
-    named.or_else(|| lines.last()).unwrap_or("it printed nothing").to_owned()
+    named.or_else(|| lines.next_back()).unwrap_or("it printed nothing").to_owned()
 }
