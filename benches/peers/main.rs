@@ -42,8 +42,8 @@ struct Args {
     /// What is compared
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Scenario::value_variants().to_vec())]
     scenarios: Vec<Scenario>,
-    /// The tools
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Peer::value_variants().to_vec())]
+    /// The tools. By default all, but for the scenarios of growth only deployctl and the two in Python
+    #[arg(long, value_enum, value_delimiter = ',')]
     peers: Vec<Peer>,
     /// The numbers of generated functions that are compared
     #[arg(long, value_delimiter = ',', default_value = "6,25,75")]
@@ -87,7 +87,8 @@ struct Bench {
 async fn main() {
     let args = Args::parse();
     let mut peers = Peers::new();
-    for peer in &args.peers {
+    let wanted = if args.peers.is_empty() { Peer::value_variants() } else { &args.peers };
+    for peer in wanted {
         peers.push((*peer, peer.install().await));
     }
     println!("{} rounds, {} ms for each request", args.rounds, args.latency_ms);
@@ -105,6 +106,14 @@ async fn main() {
 impl Bench {
     fn wants(&self, scenario: Scenario) -> bool {
         self.args.scenarios.contains(&scenario)
+    }
+
+    /// What a tool is asked to do in a scenario, if it takes part.
+    fn action(&self, peer: Peer, scenario: Scenario) -> Option<&'static str> {
+        let is_growth = matches!(scenario, Scenario::Functions | Scenario::Layers);
+        let takes_long = !matches!(peer, Peer::Deployctl | Peer::Careful | Peer::Best);
+        let is_left_out = is_growth && takes_long && self.args.peers.is_empty();
+        peer.action(scenario).filter(|_| !is_left_out && self.wants(scenario))
     }
 
     fn slow(&self) -> Network {
@@ -190,36 +199,18 @@ impl Bench {
     /// Lets each tool that needs it create what it releases: the scripts share their layers.
     async fn prepare(&mut self, project: &mut Project, scenarios: &[Scenario]) {
         let is_used = |peer: Peer| {
-            peer != Peer::Deployctl
-                && scenarios
-                    .iter()
-                    .any(|each| self.args.scenarios.contains(each) && peer.action(*each).is_some())
+            peer != Peer::Deployctl && scenarios.iter().any(|each| self.action(peer, *each).is_some())
         };
-        let mut created = false;
-        for index in 0..self.peers.len() {
-            let peer = self.peers[index].0;
-            if !is_used(peer) || created && !peer.has_stack() {
-                continue;
-            }
-            let creator = if peer.has_stack() { peer } else { Peer::Careful };
-            let installed = creator.install().await;
-            let version = project.build();
-            let made = match installed {
-                Ok(installed) => project
-                    .run((creator, &installed), ("release", &version), Network::default())
-                    .await
-                    .map(drop),
-                Err(reason) => Err(reason),
+        let used: Vec<Peer> =
+            self.peers.iter().map(|(peer, _)| *peer).filter(|peer| is_used(*peer)).collect();
+        let scripts = used.iter().any(|peer| !peer.has_stack()).then_some(Peer::Careful);
+        for creator in scripts.into_iter().chain(used.into_iter().filter(|peer| peer.has_stack())) {
+            let Err(reason) = create(project, creator).await else { continue };
+            let depends = |peer: Peer| {
+                peer == creator || !creator.has_stack() && !peer.has_stack() && peer != Peer::Deployctl
             };
-            created |= !peer.has_stack();
-            let reason = made.err().map(|reason| format!("its first release failed: {reason}"));
-            let affected = |other: Peer| {
-                other == peer || !peer.has_stack() && !other.has_stack() && other != Peer::Deployctl
-            };
-            for (other, installed) in &mut self.peers {
-                if let Some(reason) = reason.as_ref().filter(|_| affected(*other)) {
-                    *installed = Err(reason.clone());
-                }
+            for (_, installed) in self.peers.iter_mut().filter(|(peer, _)| depends(*peer)) {
+                *installed = Err(format!("its first release failed: {reason}"));
             }
         }
     }
@@ -235,7 +226,7 @@ impl Bench {
         let mut runs: BTreeMap<&'static str, Result<Vec<Run>, String>> = BTreeMap::new();
         for _ in 0..self.args.rounds {
             for (peer, installed) in &self.peers {
-                let Some(action) = peer.action(scenario) else { continue };
+                let Some(action) = self.action(*peer, scenario) else { continue };
                 let all = runs.entry(peer.name()).or_insert_with(|| installed.clone().map(|_| Vec::new()));
                 let (Ok(so_far), Ok(installed)) = (all.as_mut(), installed) else { continue };
                 match self.once(project, (*peer, installed), (scenario, action), network).await {
@@ -295,4 +286,11 @@ impl Bench {
             self.goals.push(goal(what, ratio(run.time, base.time), most));
         }
     }
+}
+
+/// The first release of a tool, which creates everything.
+async fn create(project: &mut Project, creator: Peer) -> Result<(), String> {
+    let installed = creator.install().await?;
+    let version = project.build();
+    project.run((creator, &installed), ("release", &version), Network::default()).await.map(drop)
 }

@@ -56,8 +56,7 @@ impl Peer {
     pub(crate) fn action(self, scenario: Scenario) -> Option<&'static str> {
         use Scenario::{CodeOnly, Functions, Layers, OneString, Rate, Release, Rollback};
         match (self, scenario) {
-            (_, Release) if self != Self::CargoLambda => Some("release"),
-            (Self::Deployctl | Self::Careful | Self::Best, Functions | Layers) => Some("release"),
+            (_, Release | Functions | Layers) if self != Self::CargoLambda => Some("release"),
             (_, CodeOnly) if !self.has_stack() => Some("code-only"),
             (Self::Deployctl | Self::Careful | Self::Best, Rate) => Some("code-only"),
             (Self::Deployctl | Self::Careful | Self::Best | Self::Shell, Rollback) => Some("rollback"),
