@@ -17,6 +17,7 @@ mod stop;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,9 @@ use self::stop::{delete_content, stop};
 use crate::artifact::python_tools::PythonTools;
 use crate::event::Events;
 use crate::platform::{file_lock, private};
+
+/// How long a server that runs may be silent.
+const SILENCE: Duration = Duration::from_secs(4);
 
 /// Refuses a machine that cannot run a local stage, which starts the Lambda functions as its own processes. `os`
 /// and `arch` are named as in [`std::env::consts`].
@@ -117,8 +121,8 @@ async fn stop_running(folder: &Path, events: &Events) -> Result<bool, LocalError
     }
 }
 
-/// The stage, if its server runs. A server that does not respond gets a second attempt: a new one would lose
-/// the changes since its last snapshot.
+/// The stage, if its server runs. A server that does not respond is given time: a new one would lose the changes
+/// since its last snapshot.
 async fn running(
     folder: &Path,
     config: &LocalConfig,
@@ -129,8 +133,22 @@ async fn running(
         return Err(LocalError::OtherPort { running: state.port, configured });
     }
     let port = state.port;
-    if !server::responds(port).await && !server::responds(port).await {
-        return Err(LocalError::Silent { program: server::NAME, port, seconds: 4, log: server::log(folder) });
+    let start = Instant::now();
+    while !server::responds(port).await {
+        // A process that was killed a moment ago may still be there.
+        if !state.is_alive() {
+            return Ok(None);
+        }
+        if start.elapsed() > SILENCE {
+            let seconds = SILENCE.as_secs();
+            return Err(LocalError::Silent {
+                program: server::NAME,
+                port,
+                seconds,
+                log: server::log(folder),
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     if state.version_hash != state::version_hash() {
         events.warn(

@@ -66,11 +66,13 @@ pub(crate) struct MiniStack<'a> {
     /// The secret key that signs requests.
     pub(crate) secret: &'a str,
     pub(crate) region: &'a str,
+    /// What signs the snapshot of the stage.
+    pub(crate) snapshot_key: &'a str,
 }
 
 /// MiniStack on 127.0.0.1, with all other listeners off.
 pub(crate) fn ministack(venv: &Venv, folder: &Path, settings: MiniStack<'_>) -> Command {
-    let MiniStack { port, secret, region } = settings;
+    let MiniStack { port, secret, region, snapshot_key } = settings;
     let command = Command::new(venv.python(), "start MiniStack for the local stage")
         // Isolated: the user's Python settings and the working folder must not supply modules.
         .args(["-I", "-X", "utf8"])
@@ -80,6 +82,7 @@ pub(crate) fn ministack(venv: &Venv, folder: &Path, settings: MiniStack<'_>) -> 
         .env("GATEWAY_PORT", port.to_string())
         .env("BIND_HOST", "127.0.0.1")
         .env("DEPLOYCTL_REDIS_FINDER", redis::finder())
+        .env("DEPLOYCTL_SNAPSHOT_KEY", snapshot_key)
         // What requests have to be signed with, and what the Lambdas are given to sign theirs with. The
         // environment of a process is for its own user to read.
         .env("AWS_SECRET_ACCESS_KEY", secret)

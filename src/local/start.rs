@@ -71,7 +71,8 @@ pub(crate) async fn start(
     };
     let version_hash = state::version_hash();
     let mut state = State { version_hash, secret, port, ministack: None, ready: false, snapshot: None };
-    let settings = server::MiniStack { port, secret: &state.secret, region: &config.region };
+    let snapshot_key = &snapshot_key(tools)?;
+    let settings = server::MiniStack { port, secret: &state.secret, region: &config.region, snapshot_key };
     let command = server::ministack(&venv, folder, settings);
     match launch(folder, &command, &mut state, before, events, cancel).await {
         Ok(()) => state.stage(&config.region).ok_or(LocalError::Interrupted),
@@ -80,6 +81,20 @@ pub(crate) async fn start(
             Err(error)
         }
     }
+}
+
+/// What signs this user's snapshots. It is not in the project's folder: reading a snapshot runs what is in it, so one
+/// that comes with a checkout must not be read.
+fn snapshot_key(tools: &PythonTools) -> Result<String, LocalError> {
+    let path = tools.cache("local-stage").join("snapshot.key");
+    let key = || {
+        if !path.exists() {
+            path.parent().map_or(Ok(()), private::create_dir_all)?;
+            atomic_file::create_private(&path, state::new_secret()?.as_bytes())?;
+        }
+        std::fs::read_to_string(&path)
+    };
+    key().map_err(|e| LocalError::io(&path, e))
 }
 
 /// Starts the server, and waits until it responds.

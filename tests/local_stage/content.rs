@@ -68,11 +68,20 @@ async fn without_a_usable_snapshot_it_starts_empty_and_says_so() {
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&file, &bytes).unwrap();
     let (stage, snapshot) =
-        project.up_saying(&["starts empty", "it is damaged", "snapshot.unreadable"]).await;
+        project.up_saying(&["starts empty", "it is damaged, or another user", "snapshot.unreadable"]).await;
     assert_eq!(snapshot, None);
     semantics::a_lambda_at_work(&stage.endpoint).await.unwrap();
     project.down().await;
     assert_eq!(std::fs::read(file.with_extension("unreadable")).unwrap(), bytes);
+
+    // A whole snapshot of another user is not read either.
+    let mut bytes = std::fs::read(&file).unwrap();
+    let signature = bytes.windows(8).position(|part| part == b"\"hmac\": ").unwrap() + 9;
+    bytes[signature..signature + 64].fill(b'0');
+    std::fs::write(&file, &bytes).unwrap();
+    let (_, snapshot) = project.up_saying(&["starts empty", "another user or machine"]).await;
+    assert_eq!(snapshot, None);
+    project.down().await;
 }
 
 async fn wait_for(file: &Path) {

@@ -8,7 +8,7 @@ redis_server.py has what stands in for ElastiCache. Names and signatures of all 
 are checked first, so that an upgrade cannot silently lose the semantics.
 """
 import asyncio, contextlib, contextvars, copy, ctypes, importlib.metadata, inspect, json, os, re, runpy, signal
-import socketserver, sys
+import secrets, socketserver, sys
 
 PINNED = "1.5.33"
 CONTROLS = {"change_seconds": 0.05}  # how long a change of a stage or its deployments takes
@@ -465,6 +465,7 @@ def main():
     os.umask(0o077)
     # Not for the Lambdas, which inherit the environment.
     finder = json.loads(os.environ.pop("DEPLOYCTL_REDIS_FINDER", "null"))
+    key = os.environ.pop("DEPLOYCTL_SNAPSHOT_KEY", "") or secrets.token_hex()
     supervise()
     try:
         from ministack import app
@@ -489,7 +490,7 @@ def main():
     install_owners(s3)
     install_log_pages(cloudwatch_logs)
     redis, redis_part = redis_server["install"](elasticache, data, finder)
-    stored = snapshot["Snapshot"](os.path.join(data, "snapshot"), PINNED, snapshot["Stores"](
+    stored = snapshot["Snapshot"](os.path.join(data, "snapshot"), key, PINNED, snapshot["Stores"](
         (AccountRegionScopedDict, AccountScopedDict)), {"redis": redis_part})
     at, problem = stored.restore(app._get_module)
     functions["settle"](lambda_svc)

@@ -5,7 +5,7 @@ it. After a kill, such files would describe different moments. Here all stores o
 memory first, while no request runs, then to a temporary name, which replaces the last snapshot. Terraform's states are
 objects in the emulated S3, so they always belong to the resources beside them.
 """
-import asyncio, hashlib, io, json, os, pickle, sys, time
+import asyncio, hmac, io, json, os, pickle, sys, time
 
 MAGIC = b"deployctl local stage 1\n"
 QUIET = 1.0  # seconds without a request, after which a change is stored
@@ -70,21 +70,27 @@ def packed(content):
 
 
 class Snapshot:
-    """The file, and what it is made of. `parts` are other things to store: name to a pair of `read` and `write`."""
+    """The file, and what it is made of. `parts` are other things to store: name to a pair of `read` and `write`.
 
-    def __init__(self, path, release, stores, parts):
-        self.path, self.release, self.stores, self.parts = path, release, stores, parts
-        self.written = None  # the hash of what the file holds
+    To read a pickle is to run it, so the file is signed with a key that is this user's, and not in the project.
+    """
+
+    def __init__(self, path, key, release, stores, parts):
+        self.path, self.key, self.release, self.stores, self.parts = path, key.encode(), release, stores, parts
+        self.written = None  # the signature of what the file holds
 
     def content(self):
         return {"stores": self.stores.read(), "parts": {name: part[0]() for name, part in self.parts.items()}}
 
+    def signature(self, payload):
+        return hmac.new(self.key, payload, "sha256").hexdigest()
+
     def store(self, payload):
         """Replaces the file, unless it holds the same."""
-        digest = hashlib.sha256(payload).hexdigest()
-        if digest == self.written:
+        signature = self.signature(payload)
+        if signature == self.written:
             return
-        head = {"ministack": self.release, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "sha256": digest}
+        head = {"ministack": self.release, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "hmac": signature}
         temporary = self.path + ".new"
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(MAGIC + json.dumps(head).encode() + b"\n")
@@ -92,7 +98,7 @@ class Snapshot:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self.path)
-        self.written = digest
+        self.written = signature
 
     def store_now(self):
         self.store(packed(self.content()))
@@ -109,11 +115,11 @@ class Snapshot:
             head = json.loads(head) if magic == MAGIC else {}
         except ValueError:
             head = {}
-        if hashlib.sha256(payload).hexdigest() != head.get("sha256"):
-            raise Unreadable("it is damaged")
+        if not hmac.compare_digest(self.signature(payload), str(head.get("hmac"))):
+            raise Unreadable("it is damaged, or another user or machine has written it")
         if head["ministack"] != self.release:
             raise Unreadable(f"MiniStack {head['ministack']} has written it, and this is {self.release}")
-        self.written = head["sha256"]
+        self.written = head["hmac"]
         return head["at"], pickle.loads(payload)
 
     def restore(self, load):
