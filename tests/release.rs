@@ -6,8 +6,10 @@ mod support;
 
 mod release {
     mod approval;
+    mod before_the_switch;
     mod break_glass;
     mod calls;
+    mod canary;
     mod conformance;
     mod example;
     mod first_version;

@@ -220,6 +220,7 @@ const ANSWERS: &[Answer] = &[
             "NoSuchVersion",
             "NotFound",
             "NotFoundException",
+            "ProvisionedConcurrencyConfigNotFoundException",
             "ResourceNotFoundException",
         ],
         Meaning::NotFound,

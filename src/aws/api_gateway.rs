@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_apigateway::config::Config;
-use aws_sdk_apigateway::types::{Op, PatchOperation};
+use aws_sdk_apigateway::types::{CanarySettings, Op, PatchOperation};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -20,11 +20,12 @@ use crate::platform::variables;
 use crate::release::calls::Location;
 use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
-use crate::release::model::{AliasName, DeploymentId, FunctionName, FunctionVersion, Pointer, Qualifier};
-use crate::release::patch::{Operation, patch};
+use crate::release::model::{AliasName, DeploymentId, FunctionName, FunctionVersion, Pointer};
+use crate::release::monitor::{AlarmState, Compared, FunctionReading};
+use crate::release::patch::Operation;
 use crate::release::state::{
-    AliasState, Caches, Code, Codes, Deployment, FunctionState, Published, PublishedState, StageState,
-    StageUse, VersionState,
+    AliasState, AliasTarget, Caches, Code, Codes, Deployment, FunctionState, Percent, Provisioned, Published,
+    PublishedState, StageCanary, StageState, StageUse, VersionState,
 };
 
 /// The time limit of one probe. Integrations of API Gateway may take 29 s, but a slow probe is better
@@ -90,18 +91,22 @@ impl AwsStage {
 
 /// An operation of a patch, as the SDK sends it.
 fn patch_operation(operation: &Operation<'_>) -> PatchOperation {
-    let (op, path, value) = match *operation {
-        Operation::Deployment(id) => (Op::Replace, "/deploymentId".to_owned(), Some(id.as_str())),
-        Operation::Set(name, value) => (Op::Replace, variable(name), Some(value)),
-        Operation::Remove(name) => (Op::Remove, variable(name), None),
-    };
-    PatchOperation::builder().op(op).path(path).set_value(value.map(str::to_owned)).build()
+    let value = operation.value();
+    let op = if value.is_some() { Op::Replace } else { Op::Remove };
+    PatchOperation::builder().op(op).path(operation.path()).set_value(value).build()
 }
 
-fn variable(name: &str) -> String {
-    format!("/variables/{name}")
+/// The canary of a stage.
+fn canary(settings: &CanarySettings) -> Option<StageCanary> {
+    let variables = settings.stage_variable_overrides().into_iter().flatten();
+    Some(StageCanary {
+        deployment_id: settings.deployment_id()?.to_owned(),
+        percent: Percent::of(settings.percent_traffic()),
+        variables: variables.map(|(name, value)| (name.clone(), value.clone())).collect(),
+    })
 }
 
+// The future of a call to AWS is large. In a box, it does not make those of a release large, too.
 impl StagePort for AwsStage {
     fn location(&self) -> Location {
         let Target { account, region, .. } = &self.aws.target;
@@ -109,7 +114,7 @@ impl StagePort for AwsStage {
     }
 
     async fn function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
-        self.read_function(name).await
+        Box::pin(self.read_function(name)).await
     }
 
     async fn version(
@@ -117,7 +122,7 @@ impl StagePort for AwsStage {
         name: &FunctionName,
         version: &FunctionVersion,
     ) -> Result<Option<PublishedState>, Failure> {
-        self.read_version(name, version).await
+        Box::pin(self.read_version(name, version)).await
     }
 
     async fn update_code(
@@ -126,7 +131,7 @@ impl StagePort for AwsStage {
         code: &Code,
         revision: &str,
     ) -> Result<Published, Failure> {
-        self.send_code(name, code, revision).await
+        Box::pin(self.send_code(name, code, revision)).await
     }
 
     async fn publish(
@@ -135,37 +140,58 @@ impl StagePort for AwsStage {
         code_sha256: &str,
         revision: Option<&str>,
     ) -> Result<Published, Failure> {
-        self.publish_latest(name, code_sha256, revision).await
+        Box::pin(self.publish_latest(name, code_sha256, revision)).await
     }
 
     async fn set_latest(&self, name: &FunctionName, code: &Code, revision: &str) -> Result<(), Failure> {
-        self.send_unpublished(name, code, revision).await
+        Box::pin(self.send_unpublished(name, code, revision)).await
     }
 
     async fn alias(&self, name: &FunctionName, alias: &AliasName) -> Result<Option<AliasState>, Failure> {
-        self.read_alias(name, alias).await
+        Box::pin(self.read_alias(name, alias)).await
     }
 
     async fn move_alias(
         &self,
         name: &FunctionName,
         alias: &AliasName,
-        target: &Qualifier,
+        target: &AliasTarget,
         revision: &str,
     ) -> Result<(), Failure> {
-        self.update_alias(name, alias, target, revision).await
+        Box::pin(self.update_alias(name, alias, target, revision)).await
+    }
+
+    async fn provisioned(
+        &self,
+        name: &FunctionName,
+        qualifier: &str,
+    ) -> Result<Option<Provisioned>, Failure> {
+        Box::pin(self.read_provisioned(name, qualifier)).await
+    }
+
+    async fn provision(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        count: u16,
+    ) -> Result<(), Failure> {
+        Box::pin(self.put_provisioned(name, version, count)).await
+    }
+
+    async fn unprovision(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
+        Box::pin(self.delete_provisioned(name, version)).await
     }
 
     async fn wake(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
-        self.wake_version(name, version).await
+        Box::pin(self.wake_version(name, version)).await
     }
 
     async fn definition(&self) -> Result<Definition, Failure> {
-        super::definition::read(&self.aws, &self.rest_api_id).await
+        Box::pin(super::definition::read(&self.aws, &self.rest_api_id)).await
     }
 
     async fn deployed(&self) -> Result<Definition, Failure> {
-        self.export().await
+        Box::pin(self.export()).await
     }
 
     async fn create_deployment(&self, description: &str) -> Result<DeploymentId, Failure> {
@@ -256,37 +282,37 @@ impl StagePort for AwsStage {
             answer.variables().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
         Ok(StageState {
             pointer: Pointer { deployment_id, variables },
-            canary: answer.canary_settings().and_then(|canary| canary.deployment_id()).map(str::to_owned),
+            canary: answer.canary_settings().and_then(canary),
             cached: answer.cache_cluster_enabled(),
         })
     }
 
     async fn stages(&self) -> Result<Vec<StageUse>, Failure> {
-        self.read_stages().await
+        Box::pin(self.read_stages()).await
     }
 
     async fn versions(&self, name: &FunctionName) -> Result<Option<Vec<VersionState>>, Failure> {
-        self.read_versions(name).await
+        Box::pin(self.read_versions(name)).await
     }
 
     async fn codes(&self, names: &[FunctionName]) -> Result<BTreeMap<FunctionName, Codes>, Failure> {
-        self.read_codes(names).await
+        Box::pin(self.read_codes(names)).await
     }
 
     async fn delete_version(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
-        self.remove_version(name, version).await
+        Box::pin(self.remove_version(name, version)).await
     }
 
     async fn delete_deployment(&self, id: &DeploymentId) -> Result<(), Failure> {
-        self.remove_deployment(id).await
+        Box::pin(self.remove_deployment(id)).await
     }
 
-    async fn switch(&self, from: &Pointer, to: &Pointer) -> Result<(), Failure> {
+    async fn update_stage(&self, operations: &[Operation<'_>]) -> Result<(), Failure> {
         self.gateway()
             .update_stage()
             .rest_api_id(&self.rest_api_id)
             .stage_name(&self.stage_name)
-            .set_patch_operations(Some(patch(from, to).iter().map(patch_operation).collect()))
+            .set_patch_operations(Some(operations.iter().map(patch_operation).collect()))
             .customize()
             .config_override(Config::builder().retry_config(RetryConfig::disabled()))
             .send()
@@ -333,7 +359,7 @@ impl StagePort for AwsStage {
         version: &FunctionVersion,
         payload: &Value,
     ) -> Result<Invoked, Failure> {
-        self.invoke_version(name, version, payload).await
+        Box::pin(self.invoke_version(name, version, payload)).await
     }
 
     async fn invoke_once(
@@ -341,8 +367,9 @@ impl StagePort for AwsStage {
         name: &FunctionName,
         version: &FunctionVersion,
         payload: &Value,
+        limit: Option<Duration>,
     ) -> Result<Tried, Failure> {
-        self.invoke_version_once(name, version, payload).await
+        Box::pin(self.invoke_version_once(name, version, payload, limit)).await
     }
 
     async fn log(
@@ -351,7 +378,20 @@ impl StagePort for AwsStage {
         version: &FunctionVersion,
         since: Timestamp,
     ) -> Result<Vec<String>, Failure> {
-        self.aws.log_of_version(name, version, since).await
+        Box::pin(self.aws.log_of_version(name, version, since)).await
+    }
+
+    async fn alarms(&self, names: &[String]) -> Result<BTreeMap<String, AlarmState>, Failure> {
+        Box::pin(self.aws.alarm_states(names)).await
+    }
+
+    async fn metrics(
+        &self,
+        functions: &[Compared],
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<FunctionReading>, Failure> {
+        Box::pin(self.aws.metrics_of_versions(functions, since, until)).await
     }
 }
 

@@ -7,7 +7,7 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
 use aws_sdk_lambda::operation::update_function_code::UpdateFunctionCodeOutput;
 use aws_sdk_lambda::primitives::Blob;
-use aws_sdk_lambda::types::{LastUpdateStatus, LogType, PackageType, State};
+use aws_sdk_lambda::types::{AliasRoutingConfiguration, LastUpdateStatus, LogType, PackageType, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -24,7 +24,9 @@ use crate::engine::ports::Tried;
 use crate::release::check::Invoked;
 use crate::release::definition::canonical_digest;
 use crate::release::model::{AliasName, FunctionName, FunctionVersion, Qualifier};
-use crate::release::state::{Activity, AliasState, Code, FunctionState, Published, PublishedState, Start};
+use crate::release::state::{
+    Activity, AliasState, AliasTarget, Code, FunctionState, Published, PublishedState, Start,
+};
 
 /// The time limit for an update of a function: functions in a VPC can need minutes.
 const UPDATE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -64,6 +66,7 @@ impl AwsStage {
                 handler: configuration.handler().map(str::to_owned),
                 has_layers: !configuration.layers().is_empty(),
                 is_image: configuration.package_type() == Some(&PackageType::Image),
+                memory_mb: configuration.memory_size().and_then(|memory| u32::try_from(memory).ok()),
             },
         })
     }
@@ -80,6 +83,10 @@ impl AwsStage {
                 activity: activity(
                     (configuration.state(), configuration.state_reason()),
                     (configuration.last_update_status(), configuration.last_update_status_reason()),
+                ),
+                shared: (
+                    configuration.role().unwrap_or_default().to_owned(),
+                    configuration.dead_letter_config().and_then(|it| it.target_arn()).map(str::to_owned),
                 ),
             })),
             Err(failure) if failure.meaning == Meaning::NotFound => Ok(None),
@@ -182,29 +189,46 @@ impl AwsStage {
                 return if failure.meaning == Meaning::NotFound { Ok(None) } else { Err(failure) };
             }
         };
-        let target = answer.function_version().unwrap_or_default().parse().map_err(|error| {
-            Failure::rejected("GetAlias", format!("{name}:{alias}"), format!("it has no version: {error}"))
-        })?;
+        let parsed = |version: &str| {
+            version.parse::<Qualifier>().map_err(|error| {
+                Failure::rejected(
+                    "GetAlias",
+                    format!("{name}:{alias}"),
+                    format!("it has no version: {error}"),
+                )
+            })
+        };
+        let version = parsed(answer.function_version().unwrap_or_default())?;
         let weights = answer.routing_config().and_then(|routing| routing.additional_version_weights());
-        Ok(Some(AliasState {
-            target,
-            revision: answer.revision_id().unwrap_or_default().to_owned(),
-            weighted: weights.is_some_and(|weights| !weights.is_empty()),
-        }))
+        let second = weights.into_iter().flatten().next();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a weight is from 0 to 1"
+        )]
+        let second = second.map(|(version, weight)| Ok((parsed(version)?, (weight * 100.0).round() as u8)));
+        let target = AliasTarget { version, second: second.transpose()? };
+        Ok(Some(AliasState { target, revision: answer.revision_id().unwrap_or_default().to_owned() }))
     }
 
-    /// Made once: the SDK would repeat it with a revision that the first attempt may have changed.
+    /// Made once: the SDK would repeat it with a revision that the first attempt may have changed. An absent
+    /// second version is stated, too: weights that a call leaves out stay.
     pub(super) async fn update_alias(
         &self,
         name: &FunctionName,
         alias: &AliasName,
-        target: &Qualifier,
+        target: &AliasTarget,
         revision: &str,
     ) -> Result<(), Failure> {
         self.aws.rate_limiter.lambda().await;
         let once = aws_sdk_lambda::config::Config::builder().retry_config(RetryConfig::disabled());
+        let weights = target.second.iter();
+        let weights =
+            weights.map(|(version, percent)| (version.to_string(), f64::from(*percent) / 100.0)).collect();
+        let routing = AliasRoutingConfiguration::builder().set_additional_version_weights(Some(weights));
         let call = self.aws.lambda.update_alias().function_name(name.as_str()).name(alias.as_str());
-        call.function_version(target.as_str())
+        call.function_version(target.version.as_str())
+            .routing_config(routing.build())
             .revision_id(revision)
             .customize()
             .config_override(once)
@@ -266,17 +290,16 @@ impl AwsStage {
         Ok(invoked(answer.function_error(), answer.payload()))
     }
 
-    /// Invokes a version that may run at most once. API Gateway waits no longer for a function than this does.
+    /// Invokes a version that may run at most once. Without a limit it waits as long as API Gateway does.
     pub(super) async fn invoke_version_once(
         &self,
         name: &FunctionName,
         version: &FunctionVersion,
         payload: &Value,
+        limit: Option<Duration>,
     ) -> Result<Tried, Failure> {
-        let timeout = self
-            .function_timeouts
-            .of(name)
-            .map_or(LONGEST_INTEGRATION, |timeout| timeout.min(LONGEST_INTEGRATION));
+        let limit = limit.unwrap_or(LONGEST_INTEGRATION);
+        let timeout = self.function_timeouts.of(name).map_or(limit, |timeout| timeout.min(limit));
         let answer = self
             .aws
             .lambda

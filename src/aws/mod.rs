@@ -10,6 +10,7 @@
 mod answers;
 pub(crate) mod api_gateway;
 pub(crate) mod cleanup;
+mod cloudwatch;
 pub(crate) mod conformance;
 mod definition;
 mod export;
@@ -21,6 +22,7 @@ pub(crate) mod lambda;
 pub(crate) mod logs;
 mod members;
 mod profile;
+mod provisioned;
 pub(crate) mod retry;
 pub(crate) mod s3;
 mod stage_by_id;
@@ -87,6 +89,7 @@ pub(crate) struct Aws {
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) lambda: aws_sdk_lambda::Client,
     pub(crate) api_gateway: aws_sdk_apigateway::Client,
+    cloudwatch: aws_sdk_cloudwatch::Client,
     logs: aws_sdk_cloudwatchlogs::Client,
     sts: aws_sdk_sts::Client,
     iam: aws_sdk_iam::Client,
@@ -153,6 +156,7 @@ impl Aws {
             s3: client!(aws_sdk_s3),
             lambda: client!(aws_sdk_lambda, rate_limiter.throttled()),
             api_gateway: client!(aws_sdk_apigateway),
+            cloudwatch: client!(aws_sdk_cloudwatch),
             logs: client!(aws_sdk_cloudwatchlogs),
             sts: client!(aws_sdk_sts),
             iam: client!(aws_sdk_iam),

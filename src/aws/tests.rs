@@ -16,8 +16,9 @@ use crate::artifact::{Architecture, Sha256};
 use crate::engine::failure::Meaning;
 use crate::engine::ports::{StagePort as _, Store as _, UploadError};
 use crate::release::model::Pointer;
+use crate::release::patch::patch;
 use crate::release::record::ArtifactRecord;
-use crate::release::state::{Activity, ArchitectureChange, Code, Object};
+use crate::release::state::{Activity, AliasTarget, ArchitectureChange, Code, Object};
 
 /// A throttling answer with the time to wait.
 const THROTTLED: Answer = Answer(
@@ -70,9 +71,13 @@ async fn an_alias_is_moved_once_by_the_revision_that_was_read() {
         r#"{"Message":"The Revision Id provided does not match the latest Revision Id."}"#,
     );
     let cloud = ScriptedAws::new(false, [read, LOST, stale]).await;
-    let (name, alias, target) = ("f".parse().unwrap(), "live".parse().unwrap(), "7".parse().unwrap());
+    let (name, alias, target) =
+        ("f".parse().unwrap(), "live".parse().unwrap(), AliasTarget::only("7".parse().unwrap()));
     let state = cloud.aws_stage.alias(&name, &alias).await.unwrap().unwrap();
-    assert_eq!((state.target.as_str(), state.revision.as_str(), state.weighted), ("6", "r1", false));
+    assert_eq!(
+        (state.target.version.as_str(), state.revision.as_str(), state.target.second),
+        ("6", "r1", None)
+    );
     let mut meanings = Vec::new();
     for _ in 0..2 {
         meanings.push(cloud.aws_stage.move_alias(&name, &alias, &target, "r1").await.unwrap_err().meaning);
@@ -82,7 +87,10 @@ async fn an_alias_is_moved_once_by_the_revision_that_was_read() {
     let lines = [format!("GET {path}"), format!("PUT {path}"), format!("PUT {path}")];
     cloud.gaps(&lines.each_ref().map(String::as_str));
     let sent = cloud.requests.lock().unwrap().remove(1).body;
-    assert_eq!(sent, r#"{"FunctionVersion":"7","RevisionId":"r1"}"#);
+    assert_eq!(
+        sent,
+        r#"{"FunctionVersion":"7","RevisionId":"r1","RoutingConfig":{"AdditionalVersionWeights":{}}}"#
+    );
 }
 
 #[tokio::test]
@@ -97,7 +105,7 @@ async fn an_alias_with_weights_and_one_that_does_not_exist_are_told_apart() {
     let cloud = ScriptedAws::new(false, [weighted, gone]).await;
     let read = async || cloud.aws_stage.alias(&"f".parse().unwrap(), &"live".parse().unwrap()).await.unwrap();
     let state = read().await.unwrap();
-    assert!(state.weighted && state.target.as_str() == "$LATEST", "{state:?}");
+    assert!(state.target.second.is_some() && state.target.version.as_str() == "$LATEST", "{state:?}");
     assert_eq!(read().await, None);
 }
 
@@ -219,9 +227,9 @@ async fn a_temporary_conflict_is_retried() {
     let (from, to) = (pointer("d1", &[("f", "1"), ("g", "1")]), pointer("d2", &[("f", "2"), ("g", "1")]));
     // The switch is made once: the engine confirms its lease before it makes another attempt.
     let cloud = ScriptedAws::new(false, [CONFLICT, MOVED]).await;
-    let failure = cloud.aws_stage.switch(&from, &to).await.unwrap_err();
+    let failure = cloud.aws_stage.update_stage(&patch(&from, &to)).await.unwrap_err();
     assert_eq!((failure.meaning, failure.is_transient(), cloud.count()), (Meaning::Busy, true, 1));
-    cloud.aws_stage.switch(&from, &to).await.unwrap();
+    cloud.aws_stage.update_stage(&patch(&from, &to)).await.unwrap();
     let request = cloud.requests.lock().unwrap().remove(1).body;
     for path in ["/deploymentId", "/variables/f", "/variables/g"] {
         assert!(request.contains(path), "{path}: the whole target is sent: {request}");
@@ -236,7 +244,7 @@ async fn a_temporary_conflict_is_retried() {
         r#"{"message":"Active stages pointing to this deployment must be moved or deleted"}"#,
     );
     let cloud = ScriptedAws::new(false, [permanent]).await;
-    let failure = cloud.aws_stage.switch(&from, &to).await.unwrap_err();
+    let failure = cloud.aws_stage.update_stage(&patch(&from, &to)).await.unwrap_err();
     assert_eq!((failure.meaning, failure.is_transient(), cloud.count()), (Meaning::Busy, false, 1));
 }
 

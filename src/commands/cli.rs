@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, completion, completions, conformance, destroy, diff, explain, history, init, invoke, local, logs,
-    output, plan, promote, prune, redeploy, release, rollback, schema, status, terraform, unlock, url,
-    validate,
+    build, canary, completion, completions, conformance, destroy, diff, explain, history, init, invoke,
+    local, logs, output, plan, promote, prune, redeploy, release, rollback, schema, status, terraform,
+    unlock, url, validate,
 };
 use crate::output::Options;
 use crate::platform::variables;
@@ -63,6 +63,9 @@ pub(crate) enum Verb {
     Build(build::Args),
     Redeploy(redeploy::Args),
     Rollback(rollback::Args),
+    /// Show, promote or abort the canary of a release
+    #[command(subcommand, after_help = "Example:\n  deployctl canary abort --stage prd")]
+    Canary(canary::Verb),
     Promote(promote::Args),
     Status(status::Args),
     Url(url::Args),

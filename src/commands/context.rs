@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::appended::Appended;
 use crate::error::{Error, ErrorId, Result};
 use crate::event::Events;
 use crate::output::Report;
 use crate::platform::private;
 use crate::project::contract::Contract;
+use crate::project::notify;
 use crate::project::session::{Access, Session, unless_interrupted};
-use crate::project::settings::{Overrides, Settings};
+use crate::project::settings::{CanaryOverride, Overrides, Settings};
 use crate::release::model::Version;
 use crate::terraform::driver::remove_all_abandoned_plans;
 
@@ -24,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) timings: Option<Option<PathBuf>>,
     pub(crate) events: Events,
     pub(crate) cancel: CancellationToken,
+    /// What the command has appended to the ledger.
+    appended: Appended,
     settings: OnceCell<Settings>,
 }
 
@@ -35,7 +39,15 @@ impl Context {
         cancel: CancellationToken,
     ) -> Self {
         let events = report.events();
-        Self { overrides, report, timings, events, cancel, settings: OnceCell::new() }
+        Self {
+            overrides,
+            report,
+            timings,
+            events,
+            cancel,
+            appended: Appended::default(),
+            settings: OnceCell::new(),
+        }
     }
 
     /// The settings of the stage. The file is read once.
@@ -73,7 +85,8 @@ impl Context {
     }
 
     async fn connect(&self, access: Access) -> Result<Session> {
-        Session::connect(self.settings()?, access, self.events.clone(), self.cancel.clone()).await
+        let session = Session::connect(self.settings()?, access, self.events.clone(), self.cancel.clone());
+        Ok(Session { appended: self.appended.clone(), ..session.await? })
     }
 
     /// The settings of another stage of the same project.
@@ -104,6 +117,14 @@ impl Context {
         Ok((session, read?))
     }
 
+    /// Sends the records of the command to the URL of `[notify]`.
+    pub(crate) async fn notify(&self) {
+        let records = self.appended.take();
+        if let (false, Ok(settings)) = (records.is_empty(), self.settings()) {
+            notify::send(&settings, &records, &self.events, &self.cancel).await;
+        }
+    }
+
     /// Writes the timeline, if requested.
     pub(crate) fn write_timings(&self, headline: &str, code: u8) {
         let Some(file) = &self.timings else { return };
@@ -118,7 +139,8 @@ impl Context {
     }
 
     pub(crate) async fn session_of(&self, settings: Settings) -> Result<Session> {
-        Session::open(settings, Access::Change, self.events.clone(), self.cancel.clone()).await
+        let session = Session::open(settings, Access::Change, self.events.clone(), self.cancel.clone());
+        Ok(Session { appended: self.appended.clone(), ..session.await? })
     }
 }
 
@@ -140,6 +162,37 @@ pub(crate) struct LeaseArgs {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) wait: Option<Duration>,
 }
+
+/// How the requests get to a new release.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct CanaryArgs {
+    /// First give the new release this share of the requests, in percent, instead of the steps in deployctl.toml
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99), conflicts_with = "no_canary")]
+    pub(crate) canary: Option<u8>,
+    /// How long it gets that share before the switch, such as 10m, the default
+    #[arg(long, value_name = "TIME", requires = "canary", value_parser = duration)]
+    pub(crate) bake: Option<Duration>,
+    /// Give it all requests at once, whatever deployctl.toml says
+    #[arg(long)]
+    pub(crate) no_canary: bool,
+    /// Start the canary and end; `deployctl canary` or a scheduled job continues it
+    #[arg(long, conflicts_with = "no_canary")]
+    pub(crate) detach: bool,
+}
+
+impl CanaryArgs {
+    /// What replaces the steps in deployctl.toml.
+    pub(crate) fn replacement(self) -> CanaryOverride {
+        match self.canary {
+            _ if self.no_canary => CanaryOverride::Never,
+            None => CanaryOverride::Settings,
+            Some(percent) => CanaryOverride::Once(percent, self.bake.unwrap_or(BAKE)),
+        }
+    }
+}
+
+/// How long a canary takes if the command line does not say so.
+const BAKE: Duration = Duration::from_secs(600);
 
 fn duration(text: &str) -> std::result::Result<Duration, String> {
     let duration: jiff::SignedDuration =

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod build;
+mod canary;
 mod cli;
 mod completion;
 mod completions;
@@ -81,10 +82,14 @@ fn overrides(cli: &Cli) -> Overrides {
         Verb::Release(args) => args.overrides(&mut overrides),
         Verb::Plan(args) => args.overrides(&mut overrides),
         Verb::Promote(args) => args.overrides(&mut overrides),
-        Verb::Redeploy(redeploy::Args { lease, .. })
-        | Verb::Rollback(rollback::Args { lease, .. })
+        Verb::Redeploy(redeploy::Args { lease, canary, .. }) => {
+            overrides.wait = lease.wait;
+            overrides.canary = canary.replacement();
+        }
+        Verb::Rollback(rollback::Args { lease, .. })
         | Verb::Prune(prune::Args { lease, .. })
         | Verb::Destroy(destroy::Args { lease, .. }) => overrides.wait = lease.wait,
+        Verb::Canary(verb) => overrides.wait = verb.lease().and_then(|lease| lease.wait),
         _ => {}
     }
     overrides
@@ -100,7 +105,7 @@ async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
 
 async fn run_verb(verb: Verb, context: &Context) -> u8 {
     match verb {
-        Verb::Release(args) => document(context, "release", release::run(context, &args)).await,
+        Verb::Release(args) => document(context, "release", Box::pin(release::run(context, &args))).await,
         Verb::Build(args) => plain(context, "build", build::run(context, &args).await),
         Verb::Redeploy(args) if args.rest_api_id.is_some() => {
             match Box::pin(redeploy_by_id::run(context, &args)).await {
@@ -114,15 +119,16 @@ async fn run_verb(verb: Verb, context: &Context) -> u8 {
                 }
             }
         }
-        Verb::Redeploy(args) => document(context, "redeploy", redeploy::run(context, &args)).await,
-        Verb::Rollback(args) => document(context, "rollback", rollback::run(context, &args)).await,
-        Verb::Promote(args) => document(context, "promote", promote::run(context, &args)).await,
+        Verb::Redeploy(args) => document(context, "redeploy", Box::pin(redeploy::run(context, &args))).await,
+        Verb::Rollback(args) => document(context, "rollback", Box::pin(rollback::run(context, &args))).await,
+        Verb::Canary(verb) => document(context, "canary", Box::pin(canary::run(context, verb))).await,
+        Verb::Promote(args) => document(context, "promote", Box::pin(promote::run(context, &args))).await,
         Verb::Status(args) if args.watch => match Box::pin(status::watch(context, &args)).await {
             Ok(()) => 0,
             Err(error) => document(context, "status", std::future::ready(Err(error))).await,
         },
         Verb::Status(args) => {
-            let outcome = context.until_interrupted(status::run(context)).await;
+            let outcome = context.until_interrupted(Box::pin(status::run(context))).await;
             let changed = args.exit_code && outcome.as_ref().is_ok_and(status::needs_attention);
             let code = document(context, "status", std::future::ready(outcome)).await;
             if code == 0 && changed { EXIT_CHANGES } else { code }
@@ -195,6 +201,7 @@ async fn document(
             (document, Some(error))
         }
     };
+    context.notify().await;
     document.steps = context.events.times();
     if let Some(stage) = document.stage.as_deref().filter(|_| error.is_none()) {
         let versions = document.version.iter().chain(&document.previous).cloned().collect();

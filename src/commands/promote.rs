@@ -4,7 +4,7 @@ use futures::FutureExt as _;
 
 use super::completion;
 use super::confirm;
-use super::context::{Context, LeaseArgs};
+use super::context::{CanaryArgs, Context, LeaseArgs};
 use super::release::document;
 use super::version::RequiredVersion;
 use crate::artifact::digest::{NotSha256, Sha256};
@@ -16,6 +16,7 @@ use crate::documents::result::Document;
 use crate::error::{Error, ErrorId, Result};
 use crate::project::session::{Access, Session};
 use crate::project::settings::Overrides;
+use crate::release::once::Repeat;
 use crate::release::promotable::ExpectedHashes;
 
 /// Release on another stage the same zips, compared by hash, without a build
@@ -44,6 +45,11 @@ pub(crate) struct Args {
     /// the switch
     #[arg(long)]
     pub(super) not_atomic: bool,
+    /// What to do about functions of `[[prepare]]`: `again` and `skip` are for a run whose end is not known
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t, hide_default_value = true)]
+    pub(super) prepare: Repeat,
+    #[command(flatten)]
+    pub(super) canary: CanaryArgs,
     #[command(flatten)]
     pub(super) lease: LeaseArgs,
 }
@@ -54,6 +60,7 @@ impl Args {
         overrides.allow_destroy.clone_from(&self.allow_destroy);
         overrides.stage = Some(self.to.clone());
         overrides.wait = self.lease.wait;
+        overrides.canary = self.canary.replacement();
     }
 }
 
@@ -81,9 +88,9 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let ask = |listed| confirm::destructions(context, &session.settings.stage.name, listed).boxed_local();
     let consent = Consent { approved: None, ask: &ask };
     let known = known_bucket(&session).await?;
-    let options = ReleaseOptions { force: args.force, not_atomic: args.not_atomic };
-    let delivered = run_release(&session, known, &version, &source, &consent, options).await?;
-    Ok(document("promote", &session, delivered))
+    let options = ReleaseOptions { force: args.force, not_atomic: args.not_atomic, repeat: args.prepare };
+    let delivered = Box::pin(run_release(&session, known, &version, &source, &consent, options)).await?;
+    document("promote", &session, delivered, args.canary.detach).await
 }
 
 /// An artifact and its sha256, from `NAME=HEX`, or from `HEX` for the only artifact.

@@ -1,7 +1,8 @@
 //! `deployctl redeploy`: creates a new deployment of the API for the same functions. Use it for a stale stage.
 
+use super::canary;
 use super::context::Context;
-use crate::commands::context::LeaseArgs;
+use crate::commands::context::{CanaryArgs, LeaseArgs};
 use crate::documents::result::Outcome;
 use crate::engine::held::HeldStage;
 use crate::error::Result;
@@ -38,6 +39,8 @@ pub(crate) struct Args {
     #[arg(long, requires = "rest_api_id")]
     pub(super) profile: Option<String>,
     #[command(flatten)]
+    pub(super) canary: CanaryArgs,
+    #[command(flatten)]
     pub(super) lease: LeaseArgs,
 }
 
@@ -48,11 +51,13 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let held =
         HeldStage::take(&stage_context, session.aws.bucket(&contract.artifact_bucket), "redeploy".to_owned())
             .await?;
-    let (record, changes) =
+    let (moved, changes) =
         held.during(async |held| held.redeploy(&aws_stage, &contract.functions, args.if_stale).await).await?;
     let outcome = if changes.is_some() { Outcome::Redeployed } else { Outcome::Unchanged };
-    let stage = session.settings.stage.name.as_str();
-    let mut document = Document::moved("redeploy", outcome, stage, &session.url(&contract), &record);
+    let (record, canary) = moved.into_parts();
+    let moved = (record, canary);
+    let mut document =
+        canary::complete(("redeploy", outcome), &session, &contract, moved, args.canary.detach).await?;
     if let Some(api) = &mut document.api {
         api.changes = changes.unwrap_or_default();
     }

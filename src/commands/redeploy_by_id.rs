@@ -140,7 +140,10 @@ fn managed(api: &str, name: &str, release: &Version) -> Error {
 fn warnings(stage: &StageState, folder: &Path) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(canary) = &stage.canary {
-        warnings.push(format!("the stage has a canary, which stays as it is: deployment {canary}"));
+        warnings.push(format!(
+            "the stage has a canary, which stays as it is: deployment {}",
+            canary.deployment_id
+        ));
     }
     if stage.cached {
         warnings

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use futures::FutureExt as _;
 
+use super::canary;
 use super::confirm;
-use super::context::{Context, LeaseArgs};
+use super::context::{CanaryArgs, Context, LeaseArgs};
 use super::version::RequiredVersion;
 use crate::artifact::digest::{NotSha256, Sha256};
 use crate::delivery::approval::Consent;
@@ -17,6 +18,7 @@ use crate::error::{Error, ErrorId, Result};
 use crate::platform::variables;
 use crate::project::session::Session;
 use crate::project::settings::Overrides;
+use crate::release::once::Repeat;
 
 /// Build, apply Terraform, upload, publish, deploy the API, and switch the stage to the new release
 #[derive(Debug, clap::Args)]
@@ -54,6 +56,11 @@ pub(crate) struct Args {
     /// With --code-only: release also if the infrastructure may differ
     #[arg(long, requires = "code_only")]
     pub(super) ignore_infrastructure: bool,
+    /// What to do about functions of `[[prepare]]`: `again` and `skip` are for a run whose end is not known
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t, hide_default_value = true)]
+    pub(super) prepare: Repeat,
+    #[command(flatten)]
+    pub(super) canary: CanaryArgs,
     #[command(flatten)]
     pub(super) lease: LeaseArgs,
 }
@@ -65,6 +72,7 @@ impl Args {
         // Relative to the current folder, while paths in the settings are relative to the project.
         overrides.artifacts = self.artifacts.as_ref().and_then(|folder| std::path::absolute(folder).ok());
         overrides.wait = self.lease.wait;
+        overrides.canary = self.canary.replacement();
     }
 }
 
@@ -72,12 +80,12 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     // Invalid input is refused before anything is changed.
     let version = args.version.resolve(context).await?;
     let approved = args.approved_plan.as_deref().map_or(Ok(None), approved)?;
-    let options = ReleaseOptions { force: args.force, not_atomic: args.not_atomic };
+    let options = ReleaseOptions { force: args.force, not_atomic: args.not_atomic, repeat: args.prepare };
     if args.code_only {
         let (session, stage) = context.session_and(ReleasedStage::read).await?;
         let code_only = CodeOnly { ignore_infrastructure: args.ignore_infrastructure, options };
         let delivered = release_code(&session, stage, &version, code_only).await?;
-        let mut document = document("release", &session, delivered);
+        let mut document = document("release", &session, delivered, args.canary.detach).await?;
         document.infrastructure = Some(InfrastructureState::NotPlanned);
         return Ok(document);
     }
@@ -85,8 +93,8 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let ask = |listed| confirm::destructions(context, &session.settings.stage.name, listed).boxed_local();
     let consent = Consent { approved, ask: &ask };
     let source = if args.running_code { Source::Running } else { Source::Build };
-    let delivered = run_release(&session, known, &version, &source, &consent, options).await?;
-    let mut document = document("release", &session, delivered);
+    let delivered = Box::pin(run_release(&session, known, &version, &source, &consent, options)).await?;
+    let mut document = document("release", &session, delivered, args.canary.detach).await?;
     document.infrastructure = Some(InfrastructureState::Planned);
     Ok(document)
 }
@@ -105,13 +113,17 @@ fn approved(text: &str) -> Result<Option<Sha256>> {
     Ok(Some(digest))
 }
 
-pub(super) fn document(command: &'static str, session: &Session, delivered: Delivered) -> Document {
-    let Delivered { released, url } = delivered;
-    let stage = session.settings.stage.name.as_str();
+pub(super) async fn document(
+    command: &'static str,
+    session: &Session,
+    Delivered { released, contract }: Delivered,
+    detach: bool,
+) -> Result<Document> {
     let outcome = if released.unchanged { Outcome::Unchanged } else { Outcome::Released };
-    let mut document = Document::moved(command, outcome, stage, &url, &released.record);
+    let moved = (released.record, released.canary);
+    let mut document = canary::complete((command, outcome), session, &contract, moved, detach).await?;
     if let Some(api) = &mut document.api {
         api.changes = released.api_changes;
     }
-    document
+    Ok(document)
 }

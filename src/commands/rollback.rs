@@ -2,6 +2,7 @@
 
 use futures::try_join;
 
+use super::canary;
 use super::completion;
 use super::context::{Context, version};
 use crate::commands::context::LeaseArgs;
@@ -53,8 +54,20 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     let bucket = session.aws.bucket(&contract.artifact_bucket);
     let options = RollbackOptions { to: to.as_ref(), no_wait: args.no_wait };
     let context = session.stage_context()?;
+    let seen = match seen {
+        Some(seen) => seen,
+        None => {
+            let read = look(&bucket, &context.stage, &aws_stage);
+            unless_interrupted(&session.cancel, session.events.step("read current state", read)).await?
+        }
+    };
+    // To go back from a canary is to end it.
+    let canary = seen.0.canary().filter(|canary| to.is_none() && !canary.is_ending()).cloned();
+    if let Some(canary) = canary {
+        return canary::abort("rollback", &session, &contract, (canary, seen)).await;
+    }
     let RolledBack { record, target } =
-        HeldStage::rollback(&context, bucket.clone(), &aws_stage, options, seen).await?;
+        HeldStage::rollback(&context, bucket.clone(), &aws_stage, options, Some(seen)).await?;
     let was_live = record.number == target.number;
     let outcome = if was_live { Outcome::Unchanged } else { Outcome::RolledBack };
     let stage = &session.settings.stage.name;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures::try_join;
 
 use super::context::Context;
-use crate::documents::result::{Api, Freshness, Since};
+use crate::aws::api_gateway::AwsStage;
+use crate::documents::result::{Api, CanaryStatus, Freshness, Since};
+use crate::engine::canary::read;
 use crate::engine::lease::{Lease, LeaseDocument, describe};
 use crate::engine::ledger::{Head, Ledger};
 use crate::engine::observe as stage;
@@ -17,9 +19,10 @@ use crate::event::Events;
 use crate::output::{Document, WatchView};
 use crate::project::session::Session;
 use crate::release::calls::Calls;
+use crate::release::canary::Canary;
 use crate::release::drift;
 use crate::release::model::{DeploymentId, FunctionName};
-use crate::release::state::Codes;
+use crate::release::state::{Codes, StageState};
 
 /// Show what runs, whether it is stale, and which command holds the stage
 #[derive(Debug, clap::Args)]
@@ -115,8 +118,14 @@ async fn observe(session: &Session) -> Result<Document> {
         let (stage, live, (lease, damaged, head), codes, aliases) =
             try_join!(stage::stage(&aws_stage), stage::definition(&aws_stage), head, codes, aliases)?;
         let freshness = stage::freshness(&aws_stage, &ledger, &stage, head.current.as_ref(), &live).await?;
-        let mut drift = drift::of_stage(&stage, head.current.as_ref());
-        drift.extend(drift::of_reach(&contract.functions, head.current.as_ref(), &aliases, &codes));
+        let mut drift = drift::of_stage(&stage, head.current.as_ref(), lease.canary.as_ref());
+        drift.extend(drift::of_reach(
+            &contract.functions,
+            head.current.as_ref(),
+            &aliases,
+            &codes,
+            lease.canary.as_ref(),
+        ));
         drift.extend(code_drift(&ledger, &head, &lease, &codes).await?);
         let calls = Calls::of(&live, &aws_stage.location(), &contract.functions);
         if damaged.is_some() {
@@ -144,8 +153,28 @@ async fn observe(session: &Session) -> Result<Document> {
     }
     document.drift = Some(drift);
     document.unversioned = Some(calls.unversioned);
+    if let Some(canary) = &lease.canary {
+        document.canary = Some(canary_status(session, &aws_stage, canary, &stage).await);
+    }
     document.held = lease.holder.as_ref().map(describe);
     Ok(document)
+}
+
+/// The canary of the lease, with its share of the stage's requests and the numbers of both releases.
+async fn canary_status(
+    session: &Session,
+    aws_stage: &AwsStage,
+    canary: &Canary,
+    stage: &StageState,
+) -> CanaryStatus {
+    let on_stage = stage.canary.as_ref().filter(|_| canary.is_on(stage));
+    let mut status = CanaryStatus::of(canary, on_stage.map_or(0.0, |canary| canary.percent.as_f64()));
+    let (reading, failure) = read(aws_stage, &session.settings.delivery.monitor, canary).await;
+    if let Some(failure) = failure {
+        session.events.warn(format!("the numbers of the releases were not read: {failure}"));
+    }
+    status.reading = Some(reading);
+    status
 }
 
 /// The API of a stage, compared with what the stage serves.
@@ -195,5 +224,5 @@ async fn code_drift<S: Store>(
 /// Whether `--exit-code` exits with 3.
 pub(super) fn needs_attention(document: &Document) -> bool {
     let stale = document.api.as_ref().is_some_and(|api| api.state != Freshness::Fresh);
-    stale || document.drift.as_ref().is_some_and(|drift| !drift.is_empty())
+    stale || document.canary.is_some() || document.drift.as_ref().is_some_and(|drift| !drift.is_empty())
 }

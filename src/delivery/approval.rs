@@ -160,10 +160,13 @@ pub(super) fn digest(
                     Work::Publish(_) => json!("publish"),
                     Work::Keep(version) => json!({ "keep": version }),
                 };
-                let Target { name, artifact, alias, latest } = &step.target;
+                let Target { name, artifact, alias, latest, provisioned, warm } = &step.target;
                 let mut planned = json!({ "name": name, "artifact": artifact, "work": work });
                 if alias.is_some() || *latest {
                     planned["reach"] = json!([alias, latest]);
+                }
+                if provisioned.is_some() || warm.is_some() {
+                    planned["warm"] = json!([provisioned, warm]);
                 }
                 (key.as_str(), planned)
             })

@@ -21,6 +21,7 @@ use crate::project::session::Session;
 use crate::project::settings::ArtifactBucket;
 use crate::release::artifacts::ArtifactSettings;
 use crate::release::model::Version;
+use crate::release::once::Repeat;
 use crate::release::plan::Desired;
 use crate::release::record::{AppliedLayer, ArtifactRecord, InfrastructureRecord};
 
@@ -31,13 +32,14 @@ pub(crate) struct ReleaseOptions {
     pub(crate) force: bool,
     /// Send new code to functions that the live deployment calls without a version.
     pub(crate) not_atomic: bool,
+    /// What to do about functions of `[[prepare]]` that have run.
+    pub(crate) repeat: Repeat,
 }
 
 #[derive(Debug)]
 pub(crate) struct Delivered {
     pub(crate) released: Released,
-    /// The URL of the stage.
-    pub(crate) url: String,
+    pub(crate) contract: Contract,
 }
 
 /// Releases `version` from `source`: plan the layers, and build and upload the artifacts meanwhile; apply the
@@ -197,16 +199,17 @@ pub(super) async fn release(
     let Stored { artifacts, contents, running_code, git, promoted_from } = stored;
     let (functions, variables) = (contract.functions.clone(), contract.variables.clone());
     let version = version.clone();
-    let desired = Desired { version, artifacts, functions, variables, contents, running_code };
+    let by_canary = session.has_canary();
+    let desired = Desired { version, artifacts, functions, variables, contents, running_code, by_canary };
     let api = (contract.rest_api_id.as_str(), contract.stage_name.as_str());
-    let ReleaseOptions { force, not_atomic } = options;
+    let ReleaseOptions { force, not_atomic, repeat } = options;
     let infrastructure = Some(infrastructure);
-    let origin = Origin { git, promoted_from, api, force, not_atomic, infrastructure };
+    let origin = Origin { git, promoted_from, api, force, not_atomic, repeat, infrastructure };
     let aws_stage = session.aws_stage(contract)?;
     let release = held.release_stored(&aws_stage, desired, origin, upload);
     // It depends on no release, only on the bucket.
     let (released, ()) = join!(release, session.write_promotion_source(&contract.artifact_bucket));
-    Ok(Delivered { released: released?, url: session.url(contract) })
+    Ok(Delivered { released: released?, contract: contract.clone() })
 }
 
 /// Runs both, and ends with the first error. After an interrupt it waits for the other one, which is

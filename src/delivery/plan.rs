@@ -134,7 +134,9 @@ async fn functions_and_api(
     let contents = contents(built);
     let version = version.clone();
     let stored = std::future::ready(Ok(artifacts.clone()));
-    let mut desired = Desired { version, artifacts, functions, variables, contents, running_code: false };
+    let by_canary = session.has_canary();
+    let mut desired =
+        Desired { version, artifacts, functions, variables, contents, running_code: false, by_canary };
     let checks = &session.settings.checks;
     let resolve = async |head, _: &_| Ok(head);
     let plan = observe::observe_and_plan(aws_stage, &mut desired, checks, ledger.head(), resolve, stored);

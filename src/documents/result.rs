@@ -10,7 +10,9 @@ use crate::artifact::Sha256;
 use crate::error::{Error, ErrorId};
 use crate::event::StepTime;
 use crate::release::calls::UnversionedCall;
+use crate::release::canary::{Canary, Step};
 use crate::release::diff::Diff;
+use crate::release::monitor::Reading;
 use crate::release::record::{Action, Git, Record, Who};
 
 /// The form of the document.
@@ -68,6 +70,9 @@ pub(crate) struct Document {
     /// The stage that was moved without a project; only in `redeploy --rest-api-id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) moved: Option<MovedStage>,
+    /// The canary in progress; only if there is one that deployctl started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) canary: Option<CanaryStatus>,
     /// The error, if the command failed.
     pub(crate) error: Option<ErrorDocument>,
 }
@@ -99,6 +104,8 @@ pub(crate) enum Outcome {
     Redeployed,
     /// An earlier release is live again.
     RolledBack,
+    /// A canary of the release is in progress: it gets a part of the requests.
+    Canary,
     /// The new release failed its checks; the earlier release is live.
     SwitchedBack,
     /// The switch could not be undone.
@@ -115,6 +122,51 @@ pub(crate) enum InfrastructureState {
     Planned,
     /// Terraform did not run: `--code-only`.
     NotPlanned,
+}
+
+/// A canary in progress.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct CanaryStatus {
+    /// The version of the release that gets a part of the requests.
+    pub(crate) version: String,
+    /// The share of the requests that it gets now, in percent, as the stage says.
+    pub(crate) percent: f64,
+    /// When the current step began.
+    pub(crate) since: Timestamp,
+    /// When the canary began.
+    pub(crate) started: Timestamp,
+    /// The identity that started it.
+    pub(crate) who: Who,
+    /// The command that started it.
+    pub(crate) command: String,
+    /// All its steps; the switch follows the last one.
+    pub(crate) steps: Vec<Step>,
+    /// The number of the current step, from 1; one more than there are steps for the switch.
+    pub(crate) step: usize,
+    /// Whether it is being ended.
+    pub(crate) ending: bool,
+    /// The alarms, and the numbers of both releases since it began; only in `status`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reading: Option<Reading>,
+}
+
+impl CanaryStatus {
+    /// The canary of the lease, which has this share of the stage's requests.
+    pub(crate) fn of(canary: &Canary, percent: f64) -> Self {
+        let Canary { command, record, steps, step, since, .. } = canary;
+        Self {
+            version: record.release.version.to_string(),
+            percent,
+            since: *since,
+            started: record.at,
+            who: record.who.clone(),
+            command: command.clone(),
+            steps: steps.clone(),
+            step: step + 1,
+            ending: canary.is_ending(),
+            reading: None,
+        }
+    }
 }
 
 /// The record of what a stage serves.
@@ -221,6 +273,7 @@ impl Document {
             unversioned: None,
             held: None,
             moved: None,
+            canary: None,
             error: None,
         }
     }
@@ -283,7 +336,7 @@ impl Document {
     /// Adds what went wrong.
     pub(crate) fn fail(&mut self, error: &Error) {
         self.outcome = match error.id {
-            ErrorId::ReleaseSwitchedBack => Outcome::SwitchedBack,
+            ErrorId::ReleaseSwitchedBack | ErrorId::CanaryAborted => Outcome::SwitchedBack,
             ErrorId::ReleaseStuck | ErrorId::ReleaseMovedElsewhere => Outcome::Stuck,
             _ => Outcome::Failed,
         };

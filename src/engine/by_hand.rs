@@ -86,7 +86,10 @@ pub(crate) async fn by_hand<S: Store, W: StagePort>(
         ));
     }
     if let Some(canary) = &now.canary {
-        warnings.push(format!("the stage has a canary, which these commands leave as it is: {canary}"));
+        warnings.push(format!(
+            "the stage has a canary, which these commands leave as it is: {}",
+            canary.deployment_id
+        ));
     }
     match parts(port, &record.release).await {
         Ok(parts) => warnings.extend(parts.problems()),

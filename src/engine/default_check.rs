@@ -86,13 +86,13 @@ impl<S: Store + Clone> HeldStage<'_, S> {
 }
 
 async fn judge(port: &impl StagePort, trial: &Trial) -> Verdict {
-    let tried = match port.invoke_once(&trial.name, &trial.version, &trial.event).await {
+    let tried = match port.invoke_once(&trial.name, &trial.version, &trial.event, None).await {
         Ok(tried) => tried,
         Err(failure) => return Verdict::NotInvoked(failure),
     };
     let Some(mut why) = tried.invoked.failure() else { return Verdict::Passed };
     let live = match &trial.live {
-        Some((name, version)) => port.invoke_once(name, version, &trial.event).await.ok(),
+        Some((name, version)) => port.invoke_once(name, version, &trial.event, None).await.ok(),
         None => None,
     };
     if live.is_some_and(|live| live.invoked.error.is_some()) {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::MAX_CONCURRENT;
 use crate::engine::activate::Polling;
+use crate::engine::appended::Appended;
 use crate::engine::interrupt::{interrupted, with_grace};
 use crate::engine::lease::{Holder, Lease, LeaseSnapshot, PreviousHolder, Unconfirmed, describe, lost};
 use crate::engine::ledger::{Head, Ledger};
@@ -16,8 +17,10 @@ use crate::error::{Kind, Result};
 use crate::event::Events;
 use crate::platform::clock::Clock;
 use crate::platform::unique_id;
+use crate::release::canary::Delivery;
 use crate::release::check::{Checks, Probe};
 use crate::release::model::StageName;
+use crate::release::once::Preparation;
 use crate::release::record::{AppliedLayer, Who};
 
 /// The time between two reads of a lease that another command holds.
@@ -32,6 +35,12 @@ pub(crate) struct StageContext {
     pub(crate) probe: Option<Probe>,
     /// The checks of a new release before and after the switch.
     pub(crate) checks: Checks,
+    /// The steps by which a new release gets the requests.
+    pub(crate) delivery: Delivery,
+    /// What a release invokes once for its version and code.
+    pub(crate) preparations: Vec<Preparation>,
+    /// What this command has appended to the ledger.
+    pub(crate) appended: Appended,
     pub(crate) events: Events,
     pub(crate) cancel: CancellationToken,
     /// How long to wait for a lease that another command holds.
@@ -81,7 +90,8 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         holder: Holder,
         seen: Option<LeaseSnapshot>,
     ) -> Result<Self> {
-        let acquire = Self::acquire_lease(context, &store, &holder, seen);
+        // On the heap, because a lease is large.
+        let acquire = Box::pin(Self::acquire_lease(context, &store, &holder, seen));
         let (lease, previous) = context.events.step("acquire lease", acquire).await?;
         Ok(Self::new(context, store, lease, previous))
     }

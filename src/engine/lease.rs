@@ -13,7 +13,7 @@
 //! the ledger. It is used only if the stage matches it: a command that has lost the lease may have recorded
 //! itself since. After a holder that died, the ledger itself is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ use crate::engine::ports::{Store, Written};
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::platform::clock::Clock;
 use crate::platform::process_identity::MachineProcess;
-use crate::release::model::{FunctionName, StageName};
+use crate::release::canary::Canary;
+use crate::release::model::{FunctionName, FunctionVersion, StageName};
 use crate::release::record::{AppliedLayer, Record, Who};
 
 /// How long a lease is valid without renewal.
@@ -48,6 +49,9 @@ pub(crate) struct LeaseDocument {
     pub(crate) holder: Option<Holder>,
     /// The record of a switch, until the ledger has it.
     pub(crate) intent: Option<Record>,
+    /// The canary that holds the stage while no command does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) canary: Option<Canary>,
     /// The end of the ledger when the lease was last released.
     #[serde(default)]
     pub(crate) head: Option<Head>,
@@ -58,10 +62,19 @@ pub(crate) struct LeaseDocument {
     /// if nothing had to be released.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) layers: BTreeMap<String, AppliedLayer>,
+    /// The versions that deployctl gave provisioned concurrency, and has not taken it from.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) provisioned: BTreeSet<Versioned>,
 }
 
-/// The schema version that this tool writes, and the newest it reads.
+/// A version of a function.
+pub(crate) type Versioned = (FunctionName, FunctionVersion);
+
+/// The schema version of a lease without a canary.
 const SCHEMA: u32 = 1;
+
+/// That of one with a canary, which older tools would lose; the newest that this tool reads.
+const SCHEMA_OF_CANARY: u32 = 2;
 
 impl LeaseDocument {
     /// The end of the ledger, unless another command may have appended to it since.
@@ -98,6 +111,22 @@ impl LeaseSnapshot {
             Some(holder) if self.is_alive(holder) => Err(held(stage, holder)),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that no canary holds `stage`. One that is being ended does not: the next command completes that.
+    ///
+    /// # Errors
+    /// `canary.in_progress`.
+    pub(crate) fn must_have_no_canary(&self, stage: &StageName) -> Result<()> {
+        match self.canary().filter(|canary| !canary.is_ending()) {
+            Some(canary) => Err(in_progress(stage, canary)),
+            None => Ok(()),
+        }
+    }
+
+    /// The canary of the stage.
+    pub(crate) fn canary(&self) -> Option<&Canary> {
+        self.document.as_ref()?.canary.as_ref()
     }
 
     /// Whether the lease has not expired, and the holder's process is not known to have ended. Each renewal
@@ -142,6 +171,8 @@ impl Holder {
 pub(crate) struct PreviousHolder {
     /// The intended record of a holder that was killed.
     pub(crate) intent: Option<Record>,
+    /// The canary that holds the stage, or that such a holder was ending.
+    pub(crate) canary: Option<Canary>,
     /// The end of the ledger, if it released the lease.
     pub(crate) head: Option<Head>,
     /// What the Terraform layers were last applied from, if it is known.
@@ -229,6 +260,7 @@ impl<S: Store + Clone> Lease<S> {
                     return Err(held(stage, other));
                 }
             }
+            snapshot.must_have_no_canary(stage)?;
             let document = LeaseDocument::taken(snapshot.document.as_ref(), holder);
             let started = clock.now();
             if let Some(etag) = Self::try_write(&store, stage, &document, snapshot.etag.as_deref()).await? {
@@ -236,12 +268,47 @@ impl<S: Store + Clone> Lease<S> {
                 return Ok(Self::from_snapshot(store, stage, written, (clock, started)));
             }
         }
-        Err(Error::new(
-            Kind::Held,
-            ErrorId::LeaseHeld,
-            format!("failed to acquire the lease of stage {stage}: another command is acquiring it"),
-        )
-        .hint("nothing was changed; run the command again in a moment"))
+        Err(contended(stage))
+    }
+
+    /// Takes `stage` to continue the canary `id`, which the same write changes.
+    ///
+    /// # Errors
+    /// `canary.none` if it has ended, `lease.held`, and as [`Lease::peek`].
+    pub(crate) async fn acquire_canary(
+        store: S,
+        stage: &StageName,
+        (holder, clock): (&Holder, &Clock),
+        mut seen: Option<LeaseSnapshot>,
+        (id, change): (&str, impl Fn(&mut LeaseDocument)),
+    ) -> Result<(Self, PreviousHolder)> {
+        for _ in 0..3 {
+            let started = clock.now();
+            let snapshot = match seen.take() {
+                Some(snapshot) => snapshot,
+                None => Self::peek(&store, stage).await?,
+            };
+            let document = snapshot.document.clone().unwrap_or_default();
+            match &document.holder {
+                Some(other) if other.nonce == holder.nonce => {
+                    let renewed = started.saturating_sub(snapshot.age.unwrap_or(TERM));
+                    return Ok(Self::from_snapshot(store, stage, snapshot, (clock, renewed)));
+                }
+                Some(other) if snapshot.is_alive(other) => return Err(held(stage, other)),
+                _ => {}
+            }
+            if document.canary.as_ref().is_none_or(|canary| canary.id != id) {
+                return Err(no_canary(stage));
+            }
+            let mut document = LeaseDocument::taken(Some(&document), holder);
+            change(&mut document);
+            let started = clock.now();
+            if let Some(etag) = Self::try_write(&store, stage, &document, snapshot.etag.as_deref()).await? {
+                let written = LeaseSnapshot { document: Some(document), etag: Some(etag), age: None };
+                return Ok(Self::from_snapshot(store, stage, written, (clock, started)));
+            }
+        }
+        Err(contended(stage))
     }
 
     /// Takes `stage` and stores the intent in one write; `None` when the lease has changed since `snapshot`,
@@ -257,7 +324,7 @@ impl<S: Store + Clone> Lease<S> {
         intent: Record,
     ) -> Result<Option<Self>> {
         let taken = LeaseDocument::taken(snapshot.document.as_ref(), holder);
-        let document = LeaseDocument { intent: Some(intent), ..taken };
+        let document = LeaseDocument { intent: Some(intent), canary: None, ..taken };
         let started = clock.now();
         let etag = Self::try_write(&store, stage, &document, snapshot.etag.as_deref()).await?;
         let written = |etag| LeaseSnapshot { document: Some(document), etag: Some(etag), age: None };
@@ -274,6 +341,7 @@ impl<S: Store + Clone> Lease<S> {
         let document = document.unwrap_or_default();
         let previous = PreviousHolder {
             intent: document.intent.clone(),
+            canary: document.canary.clone(),
             head: document.head.clone(),
             layers: document.layers.clone(),
         };
@@ -358,11 +426,31 @@ impl<S: Store + Clone> Lease<S> {
         self.renew(Some(intent)).await
     }
 
-    /// Notes that ledger and stage agree, and the end of the ledger. The next write, the release of the
-    /// lease, stores it.
+    /// Renews the lease, and stores the canary at the step that is made next.
+    ///
+    /// # Errors
+    /// The lease is lost, or cannot be confirmed.
+    pub(crate) async fn record_canary(&self, canary: &Canary) -> Result<(), Unconfirmed> {
+        self.rewrite(|document| document.canary = Some(canary.clone())).await
+    }
+
+    /// The command that holds the lease, such as `release 1.4.2`.
+    pub(crate) async fn command(&self) -> String {
+        let written = self.written.lock().await;
+        written.0.holder.as_ref().map(|holder| holder.command.clone()).unwrap_or_default()
+    }
+
+    /// The canary of the stage, as it was last stored.
+    pub(crate) async fn canary(&self) -> Option<Canary> {
+        self.written.lock().await.0.canary.clone()
+    }
+
+    /// Notes that ledger and stage agree, that no canary is left, and the end of the ledger. The next write, the
+    /// release of the lease, stores it.
     pub(crate) async fn mark_clean(&self, head: Head) {
         let mut written = self.written.lock().await;
         written.0.intent = None;
+        written.0.canary = None;
         written.0.head = Some(head);
     }
 
@@ -374,6 +462,27 @@ impl<S: Store + Clone> Lease<S> {
     /// Notes what the Terraform layers were applied from. The next write stores it.
     pub(crate) async fn record_layers(&self, layers: BTreeMap<String, AppliedLayer>) {
         self.written.lock().await.0.layers = layers;
+    }
+
+    /// The versions that deployctl gave provisioned concurrency.
+    pub(crate) async fn provisioned(&self) -> BTreeSet<Versioned> {
+        self.written.lock().await.0.provisioned.clone()
+    }
+
+    /// Stores which versions are about to get provisioned concurrency, before AWS charges it.
+    ///
+    /// # Errors
+    /// The lease is lost, or cannot be written.
+    pub(crate) async fn record_provisioned(&self, versions: BTreeSet<Versioned>) -> Result<(), Unconfirmed> {
+        if versions.is_subset(&self.written.lock().await.0.provisioned) {
+            return self.must_be_current().await;
+        }
+        self.rewrite(|document| document.provisioned.extend(versions)).await
+    }
+
+    /// Notes that a version has no provisioned concurrency any more. The next write stores it.
+    pub(crate) async fn forget_provisioned(&self, versioned: &Versioned) {
+        self.written.lock().await.0.provisioned.remove(versioned);
     }
 
     /// Releases the lease. An intent that was not marked clean stays for the next holder.
@@ -398,12 +507,13 @@ impl<S: Store + Clone> Lease<S> {
 
     /// Writes the lease with a change, within `WRITE_TIMEOUT`.
     async fn rewrite(&self, change: impl FnOnce(&mut LeaseDocument)) -> Result<(), Unconfirmed> {
-        let rewrite = async {
+        // On the heap, because a lease is large, and this is part of most futures of a command.
+        let rewrite = Box::pin(async {
             let mut written = self.written.lock().await;
             let mut document = written.0.clone();
             change(&mut document);
             self.write(&mut written, document).await
-        };
+        });
         let timed_out = |_| Err(Unconfirmed::Unreachable(unwritten()));
         tokio::time::timeout(WRITE_TIMEOUT, rewrite).await.unwrap_or_else(timed_out)
     }
@@ -451,6 +561,34 @@ impl<S: Store + Clone> Lease<S> {
     }
 }
 
+fn contended(stage: &StageName) -> Error {
+    Error::new(
+        Kind::Held,
+        ErrorId::LeaseHeld,
+        format!("failed to acquire the lease of stage {stage}: another command is acquiring it"),
+    )
+    .hint("nothing was changed; run the command again in a moment")
+}
+
+/// The error of a command that a canary does not allow.
+pub(crate) fn in_progress(stage: &StageName, canary: &Canary) -> Error {
+    let Canary { command, record, .. } = canary;
+    let message = format!(
+        "a canary of release {} holds stage {stage} since {}: {} started it with `{command}`",
+        record.release.version, record.at, record.who.arn
+    );
+    Error::new(Kind::Held, ErrorId::CanaryInProgress, message).hint(format!(
+        "nothing was changed; `deployctl canary status --stage {stage}` shows it, `deployctl canary promote` \
+         switches to its release, and `deployctl canary abort` goes back"
+    ))
+}
+
+/// The error of a command about a canary on a stage that has none, or none any more.
+pub(crate) fn no_canary(stage: &StageName) -> Error {
+    Error::preflight(ErrorId::CanaryNone, format!("no canary of deployctl is in progress on stage {stage}"))
+        .hint(format!("nothing was changed; `deployctl status --stage {stage}` shows what is live"))
+}
+
 /// The error of a command whose lease another command took over; `live` says what this command has done.
 pub(crate) fn lost(live: &str) -> Error {
     Error::new(Kind::Held, ErrorId::LeaseLost, "another command took the stage over")
@@ -495,7 +633,9 @@ fn expiry(now: Timestamp) -> Timestamp {
 }
 
 fn body(document: &LeaseDocument) -> Result<Vec<u8>> {
-    serde_json::to_vec_pretty(document).map_err(|error| Error::bug(error.to_string()))
+    let schema = if document.canary.is_some() { SCHEMA_OF_CANARY } else { SCHEMA };
+    let document = LeaseDocument { schema, ..document.clone() };
+    serde_json::to_vec_pretty(&document).map_err(|error| Error::bug(error.to_string()))
 }
 
 fn parse(body: &[u8], stage: &StageName) -> Result<LeaseDocument> {
@@ -511,7 +651,7 @@ fn parse(body: &[u8], stage: &StageName) -> Result<LeaseDocument> {
     if value
         .get("schema")
         .and_then(serde_json::Value::as_u64)
-        .is_some_and(|schema| schema > u64::from(SCHEMA))
+        .is_some_and(|schema| schema > u64::from(SCHEMA_OF_CANARY))
     {
         return Err(Error::preflight(
             ErrorId::LeaseNewer,

@@ -253,12 +253,21 @@ impl<S: Store> Ledger<S> {
     /// # Errors
     /// As [`Ledger::record`].
     pub(crate) async fn has(&self, record: &Record, last: u64) -> Result<bool> {
+        Ok(self.of_operation(record, last).await?.is_some())
+    }
+
+    /// The record of the operation of `record`.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`].
+    pub(crate) async fn of_operation(&self, record: &Record, last: u64) -> Result<Option<Record>> {
         for number in (record.number.max(1)..=last).rev() {
-            if self.record(number).await?.is_same_operation(record) {
-                return Ok(true);
+            let found = self.record(number).await?;
+            if found.is_same_operation(record) {
+                return Ok(Some(found));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// The newest record of `version` that went live, among the first `last` records.

@@ -7,7 +7,9 @@
 //! `crate::aws` implements.
 
 pub(crate) mod activate;
+pub(crate) mod appended;
 pub(crate) mod by_hand;
+pub(crate) mod canary;
 mod default_check;
 mod failing_log;
 pub(crate) mod failure;
@@ -17,9 +19,11 @@ pub(crate) mod lease;
 pub(crate) mod ledger;
 pub(crate) mod missing;
 pub(crate) mod observe;
+mod once;
 pub(crate) mod operations;
 pub(crate) mod ports;
 mod prepare;
+mod provision;
 pub(crate) mod prune;
 pub(crate) mod reach;
 mod recover;

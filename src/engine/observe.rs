@@ -292,9 +292,10 @@ pub(crate) fn require_versioned(calls: &Calls, kind: Kind, live: &str) -> Result
 /// The error of a release that cannot be planned.
 pub(crate) fn refused(refusal: plan::Refusal) -> Error {
     let (id, hint) = match &refusal {
-        plan::Refusal::Canary(_) => {
-            (ErrorId::ReleaseRefused, "the old release serves; finish or remove the canary first")
-        }
+        plan::Refusal::Canary(_) => (
+            ErrorId::ReleaseRefused,
+            "the old release serves; `deployctl status` says whose canary it is; it must end first",
+        ),
         plan::Refusal::WeightedAlias { .. } => {
             (ErrorId::ReleaseRefused, "the old release serves; remove the weights of the alias first")
         }

@@ -14,6 +14,7 @@ use crate::engine::observe::{
     Freshness, definition, empty, freshness, observe_and_plan, refused, require_atomic, require_versioned,
     stage,
 };
+use crate::engine::once::must_be_released;
 use crate::engine::ports::{StagePort, Store};
 use crate::engine::prepare::{Prepared, Snapshot};
 use crate::engine::reach::{Latest, aliases, earlier_zips};
@@ -22,10 +23,12 @@ use crate::error::{Error, ErrorId, Kind, Result};
 use crate::event::Event;
 use crate::platform::unique_id;
 use crate::release::calls::Calls;
+use crate::release::canary::Canary;
 use crate::release::check::Request;
 use crate::release::default_check::{Candidate, Live};
 use crate::release::definition::{AUTHORIZER_TTL_SECONDS, Definition};
 use crate::release::model::{FunctionKey, Pointer, StageName, Version};
+use crate::release::once::Repeat;
 use crate::release::patch::Size;
 use crate::release::plan::{self, Desired, Observed, Plan, Target, Work};
 use crate::release::record::{
@@ -42,6 +45,26 @@ pub(crate) struct Released {
     pub(crate) unchanged: bool,
     /// How its API differs from the previous one; empty if that is unknown.
     pub(crate) api_changes: Vec<String>,
+    /// The canary by which it gets the requests. Then it is not live yet.
+    pub(crate) canary: Option<Canary>,
+}
+
+/// The result of a move of the stage.
+#[derive(Debug)]
+pub(crate) enum Moved {
+    Live(Box<Record>),
+    /// A canary has started, which ends with the move.
+    Canary(Box<Canary>),
+}
+
+impl Moved {
+    /// The record, and the canary if it is not live yet.
+    pub(crate) fn into_parts(self) -> (Record, Option<Canary>) {
+        match self {
+            Self::Live(record) => (*record, None),
+            Self::Canary(canary) => (canary.record.clone(), Some(*canary)),
+        }
+    }
 }
 
 /// The result of a rollback.
@@ -67,6 +90,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) force: bool,
     /// Whether to send new code to functions that the live deployment calls without a version.
     pub(crate) not_atomic: bool,
+    /// What to do about functions of `[[prepare]]` that have run.
+    pub(crate) repeat: Repeat,
     /// The Terraform layers below it; `None` if they are not known.
     pub(crate) infrastructure: Option<InfrastructureRecord>,
 }
@@ -77,7 +102,8 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     /// # Errors
     /// Those of the ledger and of reading the stage.
     pub(crate) async fn head(&self, port: &impl StagePort) -> Result<Head> {
-        unless_interrupted(&self.context.cancel, self.recover_interrupted(port, self.previous.clone())).await
+        let recover = Box::pin(self.recover_interrupted(port, self.previous.clone()));
+        unless_interrupted(&self.context.cancel, recover).await
     }
 
     /// Returns `head` if it matches the stage, and otherwise searches the ledger for the record that does. A
@@ -111,24 +137,27 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         let observe = unless_interrupted(cancel, observe);
         let (head, observed, plan, live) = events.step("read current state", observe).await?;
         if let Some(record) = live {
-            return Ok(Released { record, unchanged: true, api_changes: Vec::new() });
+            return Ok(Released { record, unchanged: true, api_changes: Vec::new(), canary: None });
         }
         events.note(format!("plan:\n{plan}"));
 
         let back = code_to_put_back(&plan, head.current.as_ref());
+        let before = head.clone();
         let released = self.release_planned(port, desired, origin, (head, observed, plan));
-        match Box::pin(released).await {
-            Err(error) if !matches!(error.kind, Kind::Held | Kind::Stuck) => {
-                if let Err(failure) = self.put_code_back(port, &back).await {
-                    events.warn(format!(
-                        "callers without a version get the new code, because the earlier zip was not sent again \
-                         ({failure}); run the command again, or `deployctl rollback`"
-                    ));
-                }
-                Err(error)
-            }
-            result => result,
+        let released = Box::pin(released).await;
+        if released.as_ref().is_err_and(|error| !matches!(error.kind, Kind::Held | Kind::Stuck))
+            && let Err(failure) = self.put_code_back(port, &back).await
+        {
+            events.warn(format!(
+                "callers without a version get the new code, because the earlier zip was not sent again \
+                 ({failure}); run the command again, or `deployctl rollback`"
+            ));
         }
+        // What a canary runs on counts until its end.
+        if released.as_ref().map_or(true, |released| released.canary.is_none()) {
+            self.trim_after(port, before, released.as_ref().map(|released| &released.record)).await;
+        }
+        released
     }
 
     /// Prepares, checks and switches to a release that is planned.
@@ -144,17 +173,20 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         let Prepared { functions, snapshot } = prepared;
         let infrastructure = origin.infrastructure.take();
         let action = if origin.promoted_from.is_some() { Action::Promote } else { Action::Release };
+        let repeat = origin.repeat;
         let release = new_release(desired, origin, functions, &snapshot);
+        self.run_once(port, &release, repeat).await?;
 
         let check = self.check_release(port, &release, &snapshot.definition, (&head, &observed));
         let api_changes =
             self.api_changes(head.current.as_ref(), &snapshot.definition, &snapshot.fingerprint);
         let (checked, api_changes) = join!(check, api_changes);
         checked?;
-        let record = self
-            .go_live(port, (action, infrastructure), release, (head, &observed.stage), answered_before)
-            .await?;
-        Ok(Released { record, unchanged: false, api_changes })
+        self.warm_up(port, &release, (&plan, &observed)).await?;
+        let from = (head, &observed.stage);
+        let moved = self.go_live(port, (action, infrastructure), release, from, answered_before).await?;
+        let (record, canary) = moved.into_parts();
+        Ok(Released { record, unchanged: false, api_changes, canary })
     }
 
     /// Reads the stage and plans the release. The last value is the live record, if exactly this release is
@@ -176,7 +208,10 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         if !origin.not_atomic {
             require_atomic(&plan, &self.context.stage)?;
         }
-        let live = match plan.live(desired, &observed).filter(|_| !origin.force) {
+        must_be_released(&self.context.preparations, &plan)?;
+        self.must_be_provisionable(port, &plan).await?;
+        let forced = origin.force || origin.repeat == Repeat::Again;
+        let live = match plan.live(desired, &observed).filter(|_| !forced) {
             Some(record) if self.is_current(port, record, &observed, origin.api).await? => {
                 Some(record.clone())
             }
@@ -253,18 +288,19 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         port: &W,
         contract: &BTreeMap<FunctionKey, Target>,
         if_stale: bool,
-    ) -> Result<(Record, Option<Vec<String>>)> {
+    ) -> Result<(Moved, Option<Vec<String>>)> {
         let observe = unless_interrupted(&self.context.cancel, async {
             let (head, stage, live) = try_join!(self.head(port), stage(port), definition(port))?;
             let head = self.resolve_head(head, &stage).await?;
             let current = head.current.clone().ok_or_else(|| empty(&self.context.stage))?;
-            must_fit(&stage.pointer, &current.release.pointer(&stage.pointer, Some(&current.release)))?;
+            let to = current.release.pointer(&stage.pointer, Some(&current.release));
+            must_fit(&stage.pointer, &to, !self.context.delivery.steps.is_empty())?;
             let freshness = freshness(port, &self.ledger, &stage, Some(&current), &live).await?;
             Ok((head, stage, current, live, freshness))
         });
         let (head, now, current, live, freshness) = observe.await?;
         let changes = match freshness {
-            Freshness::Fresh(_) if if_stale => return Ok((current, None)),
+            Freshness::Fresh(_) if if_stale => return Ok((Moved::Live(Box::new(current)), None)),
             Freshness::Stale(_, changes) => changes,
             Freshness::Fresh(_) | Freshness::Unknown(_) => Vec::new(),
         };
@@ -281,9 +317,9 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         release.api.authorizer_cache_seconds = Some(snapshot.definition.authorizer_cache_seconds());
         release.api.unproven = snapshot.definition.unproven().to_vec();
         release.api.versioned = true;
-        let record =
+        let moved =
             self.go_live(port, (Action::Redeploy, None), release, (head, &now), answered_before).await?;
-        Ok((record, Some(changes)))
+        Ok((moved, Some(changes)))
     }
 
     /// Moves the stage back to the newest earlier release that differs from the live one, or to the newest
@@ -349,7 +385,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
                         }
                         let caches = caches(&now, &head, &record.release);
                         let checks = held.live_checks(&[], caches, false);
-                        let record = held.switch_over(port, record, head, &checks).await?;
+                        let record = held.switch_and_provision(port, record, head, &checks).await?;
                         Ok(RolledBack { record, target })
                     })
                     .await;
@@ -383,8 +419,10 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         let check = unless_interrupted(&self.context.cancel, parts(port, &target.release));
         let parts = self.context.events.step("check release", check).await?;
         self.make_restorable(port, &target.release, parts, options, &head).await?;
-        let record =
-            self.go_live(port, (Action::Rollback, None), target.release.clone(), (head, &now), false).await?;
+        let before = head.clone();
+        let moved = self.go_live(port, (Action::Rollback, None), target.release.clone(), (head, &now), false);
+        let (record, _) = moved.await?.into_parts();
+        self.provision_after_rollback(port, before, &record).await;
         Ok(RolledBack { record, target })
     }
 
@@ -411,12 +449,25 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     async fn go_live<W: StagePort>(
         &self,
         port: &W,
+        action: (Action, Option<InfrastructureRecord>),
+        release: Release,
+        from: (Head, &StageState),
+        answered_before: bool,
+    ) -> Result<Moved> {
+        // On the heap, because the futures of a switch are large.
+        Box::pin(self.move_to(port, action, release, from, answered_before)).await
+    }
+
+    async fn move_to<W: StagePort>(
+        &self,
+        port: &W,
         (action, infrastructure): (Action, Option<InfrastructureRecord>),
         release: Release,
         (head, seen): (Head, &StageState),
         answered_before: bool,
-    ) -> Result<Record> {
+    ) -> Result<Moved> {
         let live = head.current.as_ref().map(|current| &current.release);
+        let by_canary = self.is_by_canary(action, &head);
         let record_from = |from: &StageState, aliases| {
             let mut record = record(self.context, action, release.clone(), &head, from)?;
             record.infrastructure = infrastructure.clone().or(record.infrastructure);
@@ -429,7 +480,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         let warn = |text: &str| self.context.events.warn(text);
         let read = async { try_join!(stage(port), aliases(port, &release, warn)) };
         let read = unless_interrupted(&self.context.cancel, read);
-        let (read, stored) = if release.has_more_to_move() {
+        let (read, stored) = if release.has_more_to_move() || by_canary {
             (read.await, None)
         } else {
             let mut record = record_from(seen, BTreeMap::new())?;
@@ -441,6 +492,10 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         let record = match (read, stored) {
             (Ok((stage, _)), Some(record)) if stage == *seen => record,
             (read, stored) => match read.and_then(|(now, aliases)| Ok((record_from(&now, aliases)?, now))) {
+                Ok((record, now)) if by_canary => {
+                    let canary = self.start_canary(port, record, (head, &now), answered_before).await?;
+                    return Ok(Moved::Canary(Box::new(canary)));
+                }
                 Ok((mut record, now)) => {
                     from = now;
                     self.record_intent(&mut record, &head).await?;
@@ -458,10 +513,23 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         let requests = if action == Action::Rollback { &[] } else { self.context.checks.requests.as_slice() };
         let caches = caches(&from, &head, &record.release);
         let checks = self.live_checks(requests, caches, answered_before);
-        self.switch_over(port, record, head, &checks).await
+        Ok(Moved::Live(Box::new(self.switch_over(port, record, head, &checks).await?)))
     }
 
-    fn live_checks<'b>(
+    /// Whether the stage is moved in steps. A rollback is urgent, and a first release has nothing to compare with.
+    fn is_by_canary(&self, action: Action, head: &Head) -> bool {
+        if self.context.delivery.steps.is_empty() || action == Action::Rollback {
+            return false;
+        }
+        if head.current.is_none() {
+            self.context
+                .events
+                .note("no canary: this is the first release, and there is none to compare it with");
+        }
+        head.current.is_some()
+    }
+
+    pub(super) fn live_checks<'b>(
         &'b self,
         requests: &'b [Request],
         caches: Caches,
@@ -492,7 +560,8 @@ fn usual_rollback(
     let head = snapshot.document.as_ref()?.head()?;
     let head = Some(head).filter(|head| options.to.is_none() && head.matches(&now.pointer))?;
     let target = head.rollback_target()?;
-    (!target.release.has_more_to_move()).then(|| (target, head.clone()))
+    let is_free = snapshot.canary().is_none() && !target.release.has_more_to_move();
+    is_free.then(|| (target, head.clone()))
 }
 
 /// The release of prepared functions and of an API deployment.
@@ -582,10 +651,10 @@ pub(super) async fn rollback_target<S: Store>(
     )))
 }
 
-/// Checks that one call can move a stage from one pointer to another.
-fn must_fit(from: &Pointer, to: &Pointer) -> Result<()> {
+/// Checks that one call can move a stage from one pointer to another, also if it ends a canary.
+fn must_fit(from: &Pointer, to: &Pointer, by_canary: bool) -> Result<()> {
     let size = Size::of(&from.variables, to.variables.keys().map(String::as_str));
-    plan::check_size(size).map_err(refused)
+    plan::check_size(if by_canary { size.with_canary() } else { size }).map_err(refused)
 }
 
 /// The caches that may hold answers of the live release, or of `next` if the switch is undone.
@@ -608,14 +677,14 @@ fn record(
     stage: &StageState,
 ) -> Result<Record> {
     if let Some(canary) = &stage.canary {
-        return Err(refused(plan::Refusal::Canary(canary.clone())));
+        return Err(refused(plan::Refusal::Canary(canary.deployment_id.clone())));
     }
     let from: Pointer = stage.pointer.clone();
     let former = head.current.as_ref();
     let infrastructure = former.and_then(|record| record.infrastructure.clone());
     let pointer = release.pointer(&from, former.map(|record| &record.release));
     if action != Action::Rollback {
-        must_fit(&from, &pointer)?;
+        must_fit(&from, &pointer, former.is_some() && !context.delivery.steps.is_empty())?;
     }
     Ok(Record {
         schema: SCHEMA,
@@ -635,6 +704,7 @@ fn record(
         tool: env!("CARGO_PKG_VERSION").to_owned(),
         steps: Vec::new(),
         infrastructure: infrastructure.map(|layers| InfrastructureRecord { planned: false, ..layers }),
+        canary: None,
         recovered: false,
     })
 }

@@ -16,10 +16,12 @@ use crate::engine::failure::Failure;
 use crate::release::calls::Location;
 use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
-use crate::release::model::{AliasName, DeploymentId, FunctionName, FunctionVersion, Pointer, Qualifier};
+use crate::release::model::{AliasName, DeploymentId, FunctionName, FunctionVersion};
+use crate::release::monitor::{AlarmState, Compared, FunctionReading};
+use crate::release::patch::Operation;
 use crate::release::state::{
-    AliasState, Caches, Code, Codes, Deployment, FunctionState, Object, Published, PublishedState,
-    StageState, StageUse, VersionState,
+    AliasState, AliasTarget, Caches, Code, Codes, Deployment, FunctionState, Object, Provisioned, Published,
+    PublishedState, StageState, StageUse, VersionState,
 };
 
 /// An object as it was read.
@@ -151,14 +153,33 @@ pub(crate) trait StagePort: Sync {
         name: &FunctionName,
         alias: &AliasName,
     ) -> impl Future<Output = Result<Option<AliasState>, Failure>> + Send;
-    /// Points an alias to `target` only, if it is still at `revision`. It is made once: before another attempt,
-    /// the caller must read the alias.
+    /// Points an alias to `target`, if it is still at `revision`. It is made once: before another attempt, the
+    /// caller must read the alias.
     fn move_alias(
         &self,
         name: &FunctionName,
         alias: &AliasName,
-        target: &Qualifier,
+        target: &AliasTarget,
         revision: &str,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Reads the provisioned concurrency of a version or an alias; `None` if it has none.
+    fn provisioned(
+        &self,
+        name: &FunctionName,
+        qualifier: &str,
+    ) -> impl Future<Output = Result<Option<Provisioned>, Failure>> + Send;
+    /// Gives a version provisioned concurrency. It is allocated later.
+    fn provision(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        count: u16,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Deletes the provisioned concurrency of a version. If it has none, that is no failure.
+    fn unprovision(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Invokes an inactive version once, so that Lambda activates it. The invocation itself usually fails.
     fn wake(
@@ -203,9 +224,9 @@ pub(crate) trait StagePort: Sync {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Deletes a deployment that no stage serves. One that does not exist is no failure.
     fn delete_deployment(&self, id: &DeploymentId) -> impl Future<Output = Result<(), Failure>> + Send;
-    /// The switch: one call that moves the stage from one pointer to another. It is made once: before another
-    /// attempt, the caller must confirm its lease.
-    fn switch(&self, from: &Pointer, to: &Pointer) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// One call that moves the stage or changes its canary. It is made once: before another attempt, the caller
+    /// must confirm its lease.
+    fn update_stage(&self, operations: &[Operation<'_>]) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Flushes the authorizers' cache and the stage's response cache, those of them that exist.
     fn flush_caches(&self, caches: Caches) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Sends an HTTP request to the stage.
@@ -217,12 +238,14 @@ pub(crate) trait StagePort: Sync {
         version: &FunctionVersion,
         payload: &Value,
     ) -> impl Future<Output = Result<Invoked, Failure>> + Send;
-    /// The same, but a version that may have run is not invoked again.
+    /// The same, but a version that may have run is not invoked again. `limit` is how long it may take; `None`: as
+    /// long as API Gateway waits.
     fn invoke_once(
         &self,
         name: &FunctionName,
         version: &FunctionVersion,
         payload: &Value,
+        limit: Option<Duration>,
     ) -> impl Future<Output = Result<Tried, Failure>> + Send;
     /// The last lines that a version has logged since then. They may arrive some seconds late.
     fn log(
@@ -231,4 +254,17 @@ pub(crate) trait StagePort: Sync {
         version: &FunctionVersion,
         since: Timestamp,
     ) -> impl Future<Output = Result<Vec<String>, Failure>> + Send;
+    /// The states of CloudWatch alarms. One that does not exist is `Unreadable`.
+    fn alarms(
+        &self,
+        names: &[String],
+    ) -> impl Future<Output = Result<BTreeMap<String, AlarmState>, Failure>> + Send;
+    /// The metrics of both versions of each function from `since`, rounded down to a minute, to `until`. They may
+    /// arrive minutes late.
+    fn metrics(
+        &self,
+        functions: &[Compared],
+        since: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<Vec<FunctionReading>, Failure>> + Send;
 }

@@ -93,6 +93,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                     code_sha256: published.code_sha256,
                     alias: step.target.alias.clone(),
                     latest: step.target.latest,
+                    provisioned: step.target.provisioned,
                 };
                 Ok((key.clone(), record))
             })

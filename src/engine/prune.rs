@@ -82,8 +82,9 @@ async fn other_releases<S: Store + Clone>(stage: &StageName, store: &S) -> Resul
         let restorable = records
             .into_iter()
             .filter(|record| record.outcome == Outcome::Live && !pruned.contains(&record.number));
-        let intent = lease.document.and_then(|document| document.intent);
-        Ok::<_, Error>(restorable.chain(intent).map(|record| record.release).collect::<Vec<_>>())
+        let document = lease.document.unwrap_or_default();
+        let in_progress = document.intent.into_iter().chain(document.canary.map(|canary| canary.record));
+        Ok::<_, Error>(restorable.chain(in_progress).map(|record| record.release).collect::<Vec<_>>())
     });
     Ok(try_join_all(each).await?.concat())
 }
@@ -154,7 +155,10 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         // API Gateway refuses to change an API twice at the same time.
         self.each(deployments, 1, &mut refused).await?;
         let versions = prune.versions.iter();
-        let versions = versions.map(|old| port.delete_version(&old.function, &old.version));
+        let versions = versions.map(|old| async move {
+            self.unprovision(port, &(old.function.clone(), old.version.clone())).await?;
+            port.delete_version(&old.function, &old.version).await
+        });
         self.each(versions, MAX_CONCURRENT, &mut refused).await?;
         let objects: Vec<Object> = prune.objects.iter().cloned().collect();
         self.each([self.store.delete(&objects)].into_iter().take(objects.len()), 1, &mut refused).await?;

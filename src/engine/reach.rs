@@ -5,10 +5,11 @@
 //! Every call names the revision that was read before it. A call that is still on its way when another one
 //! takes effect is therefore refused by Lambda.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
+use futures::try_join;
 use tokio::time::{Instant, sleep};
 
 use crate::engine::failure::{Failure, Meaning};
@@ -18,9 +19,10 @@ use crate::engine::observe::unreadable;
 use crate::engine::ports::{StagePort, Store};
 use crate::engine::prepare::not_switched;
 use crate::error::{Error, ErrorId, Result};
-use crate::release::model::{AliasName, FunctionKey, FunctionName, Qualifier};
+use crate::release::canary::Canary;
+use crate::release::model::{AliasName, FunctionKey, FunctionName, FunctionVersion, Qualifier};
 use crate::release::record::{ArtifactRecord, FunctionRecord, Record, Release};
-use crate::release::state::{AliasState, Code};
+use crate::release::state::{AliasState, AliasTarget, Code};
 
 /// How long a call is retried.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,12 +30,12 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest pause between two attempts.
 const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// An alias, and the two things that it may point to.
+/// An alias, the two versions that it may point to, and what it is to point to.
 struct Move<'a> {
     name: &'a FunctionName,
     alias: &'a AliasName,
-    from: Qualifier,
-    to: Qualifier,
+    versions: [Qualifier; 2],
+    to: AliasTarget,
     /// Whether it is moved even if it is there already, so that an earlier call can no longer take effect.
     fence: bool,
 }
@@ -76,14 +78,14 @@ pub(super) async fn aliases(
     for (key, name, alias, state) in try_join_all(reads).await? {
         match state {
             None => missing(&format!("alias {alias} of {name} does not exist, and is not moved")),
-            Some(AliasState { weighted: true, .. }) => {
+            Some(AliasState { target: AliasTarget { second: Some(_), .. }, .. }) => {
                 let message = format!(
                     "refused to move alias {alias} of {name}: it sends a part of its requests to a second version"
                 );
                 return Err(Error::preflight(ErrorId::ReleaseRefused, message)
                     .hint("the old release serves; remove the weights of the alias first"));
             }
-            Some(AliasState { target, .. }) => drop(found.insert(key.clone(), target)),
+            Some(AliasState { target, .. }) => drop(found.insert(key.clone(), target.version)),
         }
     }
     Ok(found)
@@ -135,7 +137,8 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             return Ok(());
         }
         let work = async {
-            let moves = moves(release, aliases, false).map_err(|failure| failed(failure, "move an alias"))?;
+            let moves =
+                moves(release, aliases, Goal::New).map_err(|failure| failed(failure, "move an alias"))?;
             let latest = self.latest_of(release);
             let moved = join_all(moves.iter().map(|one| self.move_alias(port, one)));
             let sent = join_all(latest.iter().map(|one| self.send_latest(port, one)));
@@ -185,7 +188,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
     /// # Errors
     /// The first failure, after everything was tried.
     pub(super) async fn put_back(&self, port: &impl StagePort, record: &Record) -> Result<(), Failure> {
-        let moves = moves(&record.release, &record.before.aliases, true)?;
+        let moves = moves(&record.release, &record.before.aliases, Goal::Old)?;
         let moved = join_all(moves.iter().map(|one| self.move_alias_back(port, one)));
         let earlier = to_earlier_code(record);
         let (moved, sent) = futures::join!(moved, self.put_code_back(port, &earlier));
@@ -200,6 +203,52 @@ impl<S: Store + Clone> HeldStage<'_, S> {
     pub(super) async fn put_code_back(&self, port: &impl StagePort, back: &[Latest]) -> Result<(), Failure> {
         let sent = join_all(back.iter().map(|one| self.send_latest(port, one))).await;
         sent.into_iter().collect()
+    }
+
+    /// Gives the new versions the canary's share of the requests to their aliases.
+    ///
+    /// # Errors
+    /// `release.not_switched`, `interrupted`.
+    pub(super) async fn share_aliases(&self, port: &impl StagePort, canary: &Canary) -> Result<()> {
+        let mut aliases = canary.record.before.aliases.clone();
+        aliases.retain(|key, _| canary.weighted.contains(key));
+        if aliases.is_empty() {
+            return Ok(());
+        }
+        let what = "give an alias its share of the requests";
+        let moves = moves(&canary.record.release, &aliases, Goal::Share(canary.percent()));
+        let moves = moves.map_err(|failure| failed(failure, what))?;
+        let work = async {
+            let moved = join_all(moves.iter().map(|one| self.move_alias(port, one))).await;
+            moved.into_iter().collect::<Result<(), _>>().map_err(|failure| failed(failure, what))
+        };
+        let work =
+            async { with_grace(&self.context.cancel, work).await.unwrap_or_else(|| Err(interrupted())) };
+        self.context.events.step("move a share of other callers", work).await
+    }
+
+    /// The functions whose alias can point to both versions. The others are moved with the switch, and named.
+    ///
+    /// # Errors
+    /// `aws.read`.
+    pub(super) async fn weighted(
+        &self,
+        port: &impl StagePort,
+        record: &Record,
+    ) -> Result<BTreeSet<FunctionKey>> {
+        let reads = record.before.aliases.iter().map(|(key, old)| async move {
+            Ok::<_, Error>((key, reason_for_no_weight(port, record, (key, old)).await?))
+        });
+        let mut weighted = BTreeSet::new();
+        for (key, reason) in try_join_all(reads).await? {
+            match reason {
+                None => drop(weighted.insert(key.clone())),
+                Some(reason) => self.context.events.note(format!(
+                    "the alias of {key} is moved with the last step, and not before: {reason}"
+                )),
+            }
+        }
+        Ok(weighted)
     }
 
     fn latest_of(&self, release: &Release) -> Vec<Latest> {
@@ -220,15 +269,16 @@ impl<S: Store + Clone> HeldStage<'_, S> {
     async fn move_alias(&self, port: &impl StagePort, one: &Move<'_>) -> Result<(), Failure> {
         let subject = || format!("{}:{}", one.name, one.alias);
         self.retried(async || {
-            let Some(AliasState { target, revision, weighted }) = port.alias(one.name, one.alias).await?
-            else {
+            let Some(AliasState { target, revision }) = port.alias(one.name, one.alias).await? else {
                 return Err(Failure::rejected("UpdateAlias", subject(), "the alias was deleted"));
             };
             if target == one.to && !one.fence {
                 return Ok(());
             }
-            if weighted || (target != one.from && target != one.to) {
-                let message = format!("it was moved to {target} without deployctl");
+            let second = target.second.as_ref().map(|(version, _)| version);
+            let found = [Some(&target.version), second];
+            if let Some(other) = found.into_iter().flatten().find(|version| !one.versions.contains(version)) {
+                let message = format!("it was moved to {other} without deployctl");
                 return Err(Failure::rejected("UpdateAlias", subject(), message));
             }
             self.still_held("UpdateAlias", &subject()).await?;
@@ -241,7 +291,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
     async fn move_alias_back(&self, port: &impl StagePort, one: &Move<'_>) -> Result<(), Failure> {
         match self.move_alias(port, one).await {
             Err(failure) if failure.code.is_none() && failure.meaning == Meaning::Rejected => {
-                self.context.events.warn(format!("{failure}; it was not moved back to {}", one.to));
+                self.context.events.warn(format!("{failure}; it was not moved back to {}", one.to.version));
                 Ok(())
             }
             result => result,
@@ -294,7 +344,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         }
     }
 
-    async fn still_held(&self, operation: &'static str, subject: &str) -> Result<(), Failure> {
+    pub(super) async fn still_held(&self, operation: &'static str, subject: &str) -> Result<(), Failure> {
         self.lease.must_be_current().await.map_err(|unconfirmed| {
             let reason = unconfirmed.into_error("").to_string();
             Failure { meaning: Meaning::Denied, ..Failure::rejected(operation, subject, reason) }
@@ -302,23 +352,73 @@ impl<S: Store + Clone> HeldStage<'_, S> {
     }
 }
 
-/// The moves of the aliases of a release to its versions, or `back` to what they pointed to.
+/// Why an alias cannot point to its old and its new version.
+async fn reason_for_no_weight(
+    port: &impl StagePort,
+    record: &Record,
+    (key, old): (&FunctionKey, &Qualifier),
+) -> Result<Option<String>> {
+    let Some(FunctionRecord { name, version: new, alias: Some(alias), .. }) =
+        record.release.functions.get(key)
+    else {
+        return Ok(Some("it is not in the release".to_owned()));
+    };
+    let Ok(old) = old.as_str().parse::<FunctionVersion>() else {
+        return Ok(Some("it points to $LATEST".to_owned()));
+    };
+    if old == *new {
+        return Ok(Some("its version stays the same".to_owned()));
+    }
+    let read = async |version| {
+        let state = port.version(name, version).await;
+        let state = state.map_err(|failure| unreadable(&format!("function {name}"), failure))?;
+        Ok::<_, Error>(state.map(|state| state.shared))
+    };
+    let provisioned = async { Ok(port.provisioned(name, alias.as_str()).await) };
+    let (before, after, provisioned) = try_join!(read(&old), read(new), provisioned)?;
+    Ok(match provisioned {
+        _ if before != after => Some("the role or the dead-letter target of the function changed".to_owned()),
+        Ok(None) => None,
+        Ok(Some(_)) => Some("it has provisioned concurrency".to_owned()),
+        Err(failure) => Some(format!("it is not known whether it has provisioned concurrency: {failure}")),
+    })
+}
+
+/// What aliases are to point to.
+#[derive(Debug, Clone, Copy)]
+enum Goal {
+    /// The new version.
+    New,
+    /// What they pointed to before.
+    Old,
+    /// The same, and the new version gets this share of the requests, in percent.
+    Share(u8),
+}
+
+/// The moves of the aliases of a release. `aliases` is what they pointed to before.
 fn moves<'a>(
     release: &'a Release,
     aliases: &BTreeMap<FunctionKey, Qualifier>,
-    back: bool,
+    goal: Goal,
 ) -> Result<Vec<Move<'a>>, Failure> {
-    let moves = aliases.iter().filter_map(|(key, before)| {
+    let moves = aliases.iter().filter_map(|(key, old)| {
         let FunctionRecord { name, alias, version, .. } = release.functions.get(key)?;
         let alias = alias.as_ref()?;
-        let to: Qualifier = match version.as_str().parse() {
+        let new: Qualifier = match version.as_str().parse() {
             Ok(version) => version,
             Err(error) => {
                 return Some(Err(Failure::rejected("UpdateAlias", name.as_str(), format!("{error}"))));
             }
         };
-        let (from, to) = if back { (to, before.clone()) } else { (before.clone(), to) };
-        Some(Ok(Move { name, alias, from, to, fence: back }))
+        let to = match goal {
+            Goal::New => AliasTarget::only(new.clone()),
+            Goal::Old => AliasTarget::only(old.clone()),
+            Goal::Share(percent) => {
+                AliasTarget { version: old.clone(), second: Some((new.clone(), percent)) }
+            }
+        };
+        let fence = matches!(goal, Goal::Old);
+        Some(Ok(Move { name, alias, versions: [old.clone(), new], to, fence }))
     });
     moves.collect()
 }

@@ -24,7 +24,10 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         port: &impl StagePort,
         previous: PreviousHolder,
     ) -> Result<Head> {
-        let PreviousHolder { intent, head, .. } = previous;
+        let PreviousHolder { intent, canary, head, .. } = previous;
+        if let Some(canary) = canary {
+            return self.recover_canary(port, canary).await;
+        }
         let Some(mut intent) = intent else {
             let head = match head {
                 Some(head) => return Ok(head),
@@ -66,7 +69,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 }
                 intent.outcome = outcome;
                 intent.recovered = true;
-                self.ledger.append(&mut intent, head.last).await?;
+                self.append(&mut intent, head.last).await?;
                 head = head.after(&intent);
             }
             None => {

@@ -22,24 +22,51 @@ use crate::engine::prepare::not_switched;
 use crate::engine::verify::{LiveChecks, Unverified};
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::release::aws_cli::AwsCli;
+use crate::release::canary::{self, Canary};
 use crate::release::model::Pointer;
-use crate::release::patch;
-use crate::release::record::{Outcome, Record};
-use crate::release::state::Caches;
+use crate::release::patch::{self, Operation};
+use crate::release::record::{Before, Outcome, Record};
+use crate::release::state::{Caches, StageState};
 
 /// How long a switch is retried. The old release serves meanwhile.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long an undo is retried. A release that failed its checks serves meanwhile, and the lease blocks
 /// others.
-const UNDO_TIMEOUT: Duration = Duration::from_secs(300);
+pub(super) const UNDO_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The pause between two attempts starts here, and doubles up to `MAX_DELAY`.
-const INITIAL_DELAY: Duration = Duration::from_millis(250);
-const MAX_DELAY: Duration = Duration::from_secs(10);
+pub(super) const INITIAL_DELAY: Duration = Duration::from_millis(250);
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(10);
+
+/// A change of the stage that may take several attempts.
+pub(super) enum Change<'a> {
+    /// The switch to a record's release, which ends the canary if there is one.
+    Switch(&'a Record),
+    /// The current step of a canary.
+    Step(&'a Canary),
+}
+
+impl Change<'_> {
+    fn record(&self) -> &Record {
+        match self {
+            Self::Switch(record) => record,
+            Self::Step(canary) => &canary.record,
+        }
+    }
+
+    fn is_done(&self, stage: &StageState) -> bool {
+        match self {
+            Self::Switch(record) => {
+                stage.pointer == record.pointer && (record.canary.is_none() || stage.canary.is_none())
+            }
+            Self::Step(canary) => canary.is_reached(stage),
+        }
+    }
+}
 
 /// The result of an undo.
-enum UndoResult {
+pub(super) enum UndoResult {
     /// The stage serves the old release.
     MovedBack,
     /// Another command holds the lease.
@@ -52,7 +79,7 @@ enum UndoResult {
 }
 
 /// A switch that failed.
-enum SwitchError {
+pub(super) enum SwitchError {
     /// The stage serves the old release.
     NotMoved(Error),
     /// The stage may serve the new release, and must be moved back.
@@ -63,6 +90,12 @@ impl SwitchError {
     /// `may_have_moved`: whether a call was made that took effect or still may.
     fn new(may_have_moved: bool, error: Error) -> Self {
         if may_have_moved { Self::Unknown(error) } else { Self::NotMoved(error) }
+    }
+
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::NotMoved(error) | Self::Unknown(error) => error,
+        }
     }
 }
 
@@ -95,27 +128,33 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         head: Head,
         checks: &LiveChecks<'_>,
     ) -> Result<Record> {
-        if self.context.cancel.is_cancelled() {
+        // Before the switch there is nothing to undo, but for a canary.
+        let has_canary = record.canary.is_some();
+        if self.context.cancel.is_cancelled() && !has_canary {
             self.lease.mark_clean(head).await;
             return Err(interrupted());
         }
         let switched = ledger::now();
         let undo =
             async |record, why| self.undo(port, (record, switched), head.clone(), checks.caches, why).await;
-        match self.context.events.step("switch", self.switch(port, &record)).await {
+        let switch = async {
+            if self.context.cancel.is_cancelled() {
+                return Err(SwitchError::NotMoved(interrupted()));
+            }
+            self.change_stage(port, &Change::Switch(&record)).await
+        };
+        match self.context.events.step("switch", switch).await {
             Ok(()) => {
                 let moved = self.move_more(port, &record.release, &record.before.aliases).await;
                 if let Err(error) = moved {
                     return Err(undo(record, error.into()).await);
                 }
             }
-            Err(SwitchError::NotMoved(error)) => {
+            Err(SwitchError::NotMoved(error)) if !has_canary => {
                 self.lease.mark_clean(head).await;
                 return Err(error);
             }
-            Err(SwitchError::Unknown(error)) => {
-                return Err(undo(record, error.into()).await);
-            }
+            Err(error) => return Err(undo(record, error.into_error().into()).await),
         }
         // A panic must not leave an unchecked release live.
         let verify = AssertUnwindSafe(self.verify(port, &record.release.version, checks)).catch_unwind();
@@ -127,7 +166,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         }
         record.steps = self.context.events.times();
         let append = async {
-            let append = with_grace(&self.context.cancel, self.ledger.append(&mut record, head.last)).await;
+            let append = with_grace(&self.context.cancel, self.append(&mut record, head.last)).await;
             append.unwrap_or_else(|| {
                 Err(Error::new(
                     Kind::Interrupted,
@@ -150,14 +189,17 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         Ok(record)
     }
 
-    /// Moves the stage in one call. After a lost answer, the stage itself is read.
-    async fn switch(&self, port: &impl StagePort, record: &Record) -> Result<(), SwitchError> {
-        let (from, to) = (&record.before.pointer, &record.pointer);
+    /// Changes the stage in one call. After a lost answer, the stage itself is read.
+    pub(super) async fn change_stage(
+        &self,
+        port: &impl StagePort,
+        change: &Change<'_>,
+    ) -> Result<(), SwitchError> {
         let deadline = Instant::now() + SWITCH_TIMEOUT;
         let mut pause = INITIAL_DELAY;
         let mut sent = false;
         loop {
-            let now = match self.read_if_too_large(port, from, to).await {
+            let now = match self.read_if_too_large(port, change).await {
                 Ok(now) => now,
                 Err(error) => return Err(SwitchError::new(sent, error)),
             };
@@ -165,15 +207,23 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 return Err(SwitchError::new(sent, unconfirmed.into_error(NOT_MOVED)));
             }
             sent = true;
+            let call = async {
+                match change {
+                    Change::Switch(record) => {
+                        self.send_switch(port, record.canary.is_some(), &now, &record.pointer).await
+                    }
+                    Change::Step(canary) => port.update_stage(&canary.operations()).await,
+                }
+            };
             // The call may take effect once it is sent, so its answer is awaited even after Ctrl-C.
-            let Some(answer) = with_grace(&self.context.cancel, port.switch(&now, to)).await else {
+            let Some(answer) = with_grace(&self.context.cancel, call).await else {
                 return Err(SwitchError::Unknown(interrupted()));
             };
             let Err(failure) = answer else { return Ok(()) };
             let stage = with_grace(&self.context.cancel, port.stage()).await;
             let is_unmoved = match stage {
-                Some(Ok(stage)) if stage.pointer == *to => return Ok(()),
-                Some(Ok(stage)) => stage.pointer == *from,
+                Some(Ok(stage)) if change.is_done(&stage) => return Ok(()),
+                Some(Ok(stage)) => stage.pointer == change.record().before.pointer,
                 _ => false,
             };
             let again = failure.is_transient() && Instant::now() + pause < deadline;
@@ -195,14 +245,32 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         }
     }
 
-    /// The stage that a switch from `from` begins with. A patch that states the whole target is right for any
-    /// stage, but one of the differences only for the stage as it is now.
-    async fn read_if_too_large(
+    /// Makes a switch. If there is a canary, the same call ends it; where AWS refuses that, a second call does.
+    async fn send_switch(
         &self,
         port: &impl StagePort,
+        ends_canary: bool,
         from: &Pointer,
         to: &Pointer,
-    ) -> Result<Pointer> {
+    ) -> Result<(), Failure> {
+        if !ends_canary {
+            return port.update_stage(&patch::patch(from, to)).await;
+        }
+        match port.update_stage(&canary::end(from, to)).await {
+            Err(failure) if failure.meaning == Meaning::Rejected => {}
+            answer => return answer,
+        }
+        for operations in [canary::silence(from, to), vec![Operation::RemoveCanary]] {
+            self.still_held("UpdateStage", "the stage").await?;
+            port.update_stage(&operations).await?;
+        }
+        Ok(())
+    }
+
+    /// The stage that a switch from `from` begins with. A patch that states the whole target is right for any
+    /// stage, but one of the differences only for the stage as it is now.
+    async fn read_if_too_large(&self, port: &impl StagePort, change: &Change<'_>) -> Result<Pointer> {
+        let Record { before: Before { pointer: from, .. }, pointer: to, .. } = change.record();
         if !patch::is_too_large(from, to) {
             return Ok(from.clone());
         }
@@ -218,7 +286,9 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         let mut pause = INITIAL_DELAY;
         loop {
             let mut now = moved_to.clone();
+            let mut ends_canary = record.canary.is_some();
             if let Ok(stage) = port.stage().await {
+                ends_canary &= stage.canary.is_some();
                 let live = stage.pointer;
                 if live != *from && !live.serves(moved_to) {
                     // A command that took the stage over, or a caller without a lease, has moved it.
@@ -242,10 +312,15 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 Err(Unconfirmed::Unreachable(error)) => return UndoResult::Unconfirmed(error),
             }
             // Even if the stage is back already: a switch without an answer may still take effect.
-            let Err(failure) = port.switch(&now, from).await else { return UndoResult::MovedBack };
+            let call = self.send_switch(port, ends_canary, &now, from).await;
+            let Err(failure) = call else { return UndoResult::MovedBack };
             if !failure.is_transient() || Instant::now() + pause >= deadline {
                 return match port.stage().await {
-                    Ok(stage) if stage.pointer == *from => UndoResult::MovedBack,
+                    Ok(stage)
+                        if stage.pointer == *from && (record.canary.is_none() || stage.canary.is_none()) =>
+                    {
+                        UndoResult::MovedBack
+                    }
                     _ => UndoResult::Failed(failure),
                 };
             }
@@ -264,6 +339,9 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         why: Unverified,
     ) -> Error {
         record.outcome = Outcome::SwitchedBack;
+        if let Some(canary) = &mut record.canary {
+            canary.ended = Some(why.error.to_string());
+        }
         // If this command is killed now, the next one reads in the intent that the stage was being moved
         // back.
         let result = match self.lease.confirm(&record).await {
@@ -298,7 +376,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
             UndoResult::MovedBack => Outcome::SwitchedBack,
         };
         record.steps = self.context.events.times();
-        match self.ledger.append(&mut record, head.last).await {
+        match self.append(&mut record, head.last).await {
             // Marked clean even if stuck: the record says so, and the intent must not be recorded as live.
             Ok(_) => self.lease.mark_clean(head.after(&record)).await,
             Err(failure) => {
@@ -323,7 +401,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         let serves = stage.as_ref().is_some_and(|stage| stage.pointer.serves(&record.pointer));
         record.outcome = if serves { Outcome::Live } else { Outcome::Superseded };
         record.steps = self.context.events.times();
-        if let Err(failure) = self.ledger.append(&mut record, last).await {
+        if let Err(failure) = self.append(&mut record, last).await {
             self.context.events.warn(format!("failed to record this attempt in the ledger: {failure}"));
         }
         let live = stage.map_or_else(
@@ -394,7 +472,11 @@ fn stuck(
 ) -> Error {
     let (from, api) = (&record.before.pointer, &record.release.api);
     let cli = AwsCli { api: &api.id, stage: &api.stage, region: None, profile: None };
-    let mut commands = cli.update_stage(&patch::whole(&record.pointer, from));
+    let mut operations = patch::whole(&record.pointer, from);
+    if record.canary.is_some() {
+        operations.insert(0, Operation::RemoveCanary);
+    }
+    let mut commands = cli.update_stage(&operations);
     for (key, target) in &record.before.aliases {
         let function = record.release.functions.get(key);
         let alias = function.and_then(|function| Some((function.name.as_str(), function.alias.as_ref()?)));
@@ -410,7 +492,7 @@ fn stuck(
         ))
 }
 
-fn describe(pointer: &Pointer) -> String {
+pub(super) fn describe(pointer: &Pointer) -> String {
     match pointer.release() {
         Some(version) => format!("release {version}"),
         None => format!("deployment {}", pointer.deployment_id),

@@ -236,6 +236,61 @@ impl Errors {
     }
 }
 
+/// Requests of one reading while a canary is watched. They are few, because callers send the most.
+const CANARY_PROBES: u32 = 5;
+
+/// Failures of the new release during a step that end its canary.
+const MAX_CANARY_FAILURES: u32 = 3;
+
+/// What the probe has met during a step of a canary. The old and the new release answer it, each to its share.
+#[derive(Debug, Default)]
+pub(super) struct ProbeTally {
+    /// Answers of the new release that are no failure.
+    met: u32,
+    failures: u32,
+    /// Errors that name no release. A release that crashes cannot name itself.
+    nameless: u32,
+}
+
+impl ProbeTally {
+    /// Sends some probes. Returns what is wrong with the new release, if that is known.
+    pub(super) async fn probe(
+        &mut self,
+        port: &impl StagePort,
+        probe: &Probe,
+        version: &Version,
+        answered_before: bool,
+    ) -> Option<String> {
+        for _ in 0..CANARY_PROBES {
+            let result = port.send(&HttpRequest::get(&probe.path)).await;
+            let what = match judge(&result, version, probe) {
+                Verdict::Passed | Verdict::Unauthorized => {
+                    self.met += 1;
+                    continue;
+                }
+                Verdict::Failed(why) => {
+                    self.failures += 1;
+                    format!("the new release answers GET {} with {why}", probe.path)
+                }
+                Verdict::Pending => match &result {
+                    ProbeResult::Answer(answer)
+                        if answer.status >= 500 && released_by(answer, probe).is_none() =>
+                    {
+                        self.nameless += 1;
+                        format!("GET {} gives status {} since the canary", probe.path, answer.status)
+                    }
+                    _ => continue,
+                },
+            };
+            let crashes = answered_before && self.met == 0 && self.nameless >= MAX_CANARY_FAILURES;
+            if self.failures >= MAX_CANARY_FAILURES || crashes {
+                return Some(what);
+            }
+        }
+        None
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Verdict {
     Passed,

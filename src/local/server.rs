@@ -17,14 +17,16 @@ pub(crate) const MINISTACK: Requirements =
 
 /// The programs that start MiniStack with the behaviour of AWS, and end it together with its Lambdas. The first
 /// one loads the others: the guard refuses requests that are not signed with the stage's secret.
-pub(crate) const LAUNCHER: [(&str, &str); 7] = [
+pub(crate) const LAUNCHER: [(&str, &str); 9] = [
     ("launcher.py", include_str!("ministack/launcher.py")),
     ("guard.py", include_str!("ministack/guard.py")),
     ("functions.py", include_str!("ministack/functions.py")),
+    ("provisioned.py", include_str!("ministack/provisioned.py")),
     ("update_stage.py", include_str!("ministack/update_stage.py")),
     ("openapi.py", include_str!("ministack/openapi.py")),
     ("snapshot.py", include_str!("ministack/snapshot.py")),
     ("redis_server.py", include_str!("ministack/redis_server.py")),
+    ("traffic.py", include_str!("ministack/traffic.py")),
 ];
 
 /// What of the environment reaches the servers, and through MiniStack the Lambdas: enough to run, and none of

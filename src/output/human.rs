@@ -9,7 +9,7 @@ use super::theme::{ATTENTION, DIM, FAILURE, PALETTE, STRONG, SUCCESS, ago, durat
 use crate::artifact::Sha256;
 use crate::documents::LogLine;
 use crate::documents::result::{
-    Document, Freshness, Function, InfrastructureState, MovedStage, Outcome, Since,
+    CanaryStatus, Document, Freshness, Function, InfrastructureState, MovedStage, Outcome, Since,
 };
 use crate::error::Error;
 use crate::release::diff::Diff;
@@ -24,6 +24,7 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
     let headline = match document.outcome {
         Outcome::Released => format!("released {version}"),
         Outcome::Redeployed => format!("redeployed the API of {version}"),
+        Outcome::Canary => format!("canary of {version} in progress"),
         Outcome::RolledBack => format!("rolled back {}", moved(document)),
         Outcome::Unchanged if document.command == "status" => format!("serves {version}"),
         Outcome::Unchanged if is_fresh(document) => format!("nothing to do: {version} is live and fresh"),
@@ -80,6 +81,9 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
     for call in document.unversioned.iter().flatten() {
         let _ = writeln!(text, "  {ATTENTION}!{ATTENTION:#} {call}: a release does not move this call");
     }
+    if let Some(canary) = &document.canary {
+        text.push_str(&canary_lines(canary, Timestamp::now()));
+    }
     if let Some(held) = &document.held {
         let _ = writeln!(text, "  {ATTENTION}lease{ATTENTION:#}          {held}");
     }
@@ -130,6 +134,29 @@ fn since_line(since: &Since, now: Timestamp) -> String {
         }
     }
     text + "\n"
+}
+
+/// The canary in progress: its share, its step, and who started it.
+fn canary_lines(canary: &CanaryStatus, now: Timestamp) -> String {
+    let CanaryStatus { version, percent, since, who, command, steps, step, ending, reading, .. } = canary;
+    let place = match steps.get(step.saturating_sub(1)) {
+        _ if *ending => "it is being ended".to_owned(),
+        Some(this) => format!("step {step} of {}, for {} s", steps.len(), this.seconds),
+        None => "the switch".to_owned(),
+    };
+    let mut text =
+        format!("  {ATTENTION}{:<14}{ATTENTION:#} {version} gets {percent} % of the requests", "canary");
+    let _ = writeln!(text, " since {}, {}; {place}", since.strftime("%Y-%m-%d %H:%M:%SZ"), ago(*since, now));
+    let by = who.run_url.as_deref().unwrap_or(&who.arn);
+    let _ = writeln!(text, "  {:<14} started with `{command}` by {by}", "");
+    for line in reading
+        .iter()
+        .map(ToString::to_string)
+        .flat_map(|lines| lines.lines().map(str::to_owned).collect::<Vec<_>>())
+    {
+        let _ = writeln!(text, "  {:<14} {line}", "");
+    }
+    text
 }
 
 fn is_fresh(document: &Document) -> bool {
@@ -198,6 +225,9 @@ pub(crate) fn one_line(document: &Document) -> String {
             Freshness::Unknown => "unknown",
         };
         let _ = write!(text, ", deployment {} {state}", api.deployment_id);
+    }
+    if let Some(CanaryStatus { version, percent, .. }) = &document.canary {
+        let _ = write!(text, "; canary {version} {percent} %");
     }
     for drift in document.drift.iter().flatten().chain(&document.held) {
         let _ = write!(text, "; {drift}");

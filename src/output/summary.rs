@@ -114,6 +114,7 @@ fn head(document: &Document, error: Option<&Error>, now: Duration) -> Vec<String
         Outcome::Released => ("✅", format!("released {version}")),
         Outcome::Unchanged => ("✅", format!("{version} is live, nothing to do")),
         Outcome::Redeployed => ("✅", format!("redeployed the API of {version}")),
+        Outcome::Canary => ("🐤", format!("canary of {version} in progress")),
         Outcome::RolledBack => ("↩️", inline(&format!("rolled back {}", super::human::moved(document)))),
         Outcome::SwitchedBack => ("❌", format!("{command} failed and was switched back")),
         Outcome::Stuck => ("🆘", format!("{command} is stuck: a person must act")),

@@ -114,8 +114,8 @@ impl Contract {
     /// The contract with which a release was made.
     pub(crate) fn of_release(release: &Release, artifact_bucket: &str, invoke_url: String) -> Self {
         let functions = release.functions.iter().map(|(key, function)| {
-            let FunctionRecord { name, artifact, alias, latest, .. } = function.clone();
-            (key.clone(), Target { name, artifact, alias, latest })
+            let FunctionRecord { name, artifact, alias, latest, provisioned, .. } = function.clone();
+            (key.clone(), Target { name, artifact, alias, latest, provisioned, warm: None })
         });
         Self {
             artifact_bucket: artifact_bucket.to_owned(),
@@ -130,7 +130,7 @@ impl Contract {
 
 const HINT: &str = "what is live is unchanged; the output must be { artifact_bucket, rest_api_id, stage_name, \
                     invoke_url, functions = { <key> = { name, artifact } } }, and can have \
-                    variables = { <name> = <string> }; a function can have alias and latest";
+                    variables = { <name> = <string> }; a function can have alias, latest, provisioned and warm";
 
 const TABLE_HINT: &str = "what is live is unchanged; correct the references, or apply the layer so that it has \
                           these outputs";

@@ -5,6 +5,7 @@ mod applied;
 pub(crate) mod contract;
 pub(crate) mod driver;
 pub(crate) mod known_stage;
+pub(crate) mod notify;
 mod outputs;
 mod promotion_source;
 pub(crate) mod session;

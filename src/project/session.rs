@@ -12,6 +12,7 @@ use crate::aws::http::Trust;
 use crate::aws::s3::Bucket;
 use crate::aws::{Aws, Emulator, Identity, Target};
 use crate::engine::activate::Polling;
+use crate::engine::appended::Appended;
 use crate::engine::held::StageContext;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::event::Events;
@@ -47,6 +48,8 @@ pub(crate) struct Session {
     pub(crate) terraform_reads: tokio::sync::Mutex<()>,
     /// The lineage and serial of each layer's state when it was last read.
     pub(crate) state_serials: Mutex<BTreeMap<String, String>>,
+    /// What this command has appended to the ledger.
+    pub(crate) appended: Appended,
     pub(crate) events: Events,
     pub(crate) cancel: CancellationToken,
 }
@@ -102,6 +105,7 @@ impl Session {
             proven_buckets: ProvenBuckets::default(),
             terraform_reads: tokio::sync::Mutex::default(),
             state_serials: Mutex::default(),
+            appended: Appended::default(),
             events,
             cancel,
         })
@@ -117,12 +121,20 @@ impl Session {
             who: Who { arn: identity.arn.clone(), run_url: ci_run_url() },
             probe: self.settings.probe.clone(),
             checks: self.settings.checks.clone(),
+            delivery: self.settings.delivery.clone(),
+            preparations: self.settings.preparations.clone(),
+            appended: self.appended.clone(),
             events: self.events.clone(),
             cancel: self.cancel.clone(),
             wait: self.settings.wait,
             clock: Clock::since_boot(),
             polling: Polling::LAMBDA,
         })
+    }
+
+    /// Whether a release gets the requests in steps.
+    pub(crate) fn has_canary(&self) -> bool {
+        !self.settings.delivery.steps.is_empty()
     }
 
     /// The functions and the API behind `contract`.

@@ -86,12 +86,10 @@ impl AwsCli<'_> {
 }
 
 fn patch_operation(operation: &Operation<'_>) -> Value {
-    match operation {
-        Operation::Deployment(id) => json!({ "op": "replace", "path": "/deploymentId", "value": id }),
-        Operation::Set(name, value) => {
-            json!({ "op": "replace", "path": format!("/variables/{name}"), "value": value })
-        }
-        Operation::Remove(name) => json!({ "op": "remove", "path": format!("/variables/{name}") }),
+    let path = operation.path();
+    match operation.value() {
+        Some(value) => json!({ "op": "replace", "path": path, "value": value }),
+        None => json!({ "op": "remove", "path": path }),
     }
 }
 

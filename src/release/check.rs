@@ -187,7 +187,7 @@ fn contains(place: &str, actual: &Value, expected: &Value) -> Result<(), String>
     }
 }
 
-fn fill_version(value: &Value, version: &Version) -> Value {
+pub(super) fn fill_version(value: &Value, version: &Version) -> Value {
     match value {
         Value::String(text) => Value::String(text.replace(VERSION, version.as_str())),
         Value::Array(items) => items.iter().map(|item| fill_version(item, version)).collect(),

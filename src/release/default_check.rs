@@ -196,6 +196,7 @@ mod tests {
             aws_config_sha256: None,
             alias: None,
             latest: false,
+            provisioned: None,
         };
         Release {
             version: "1.4.2".parse().unwrap(),

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use super::canary::Canary;
 use super::model::{FunctionKey, FunctionName};
 use super::plan::Target;
 use super::record::Record;
 use crate::release::state::{AliasState, Codes, StageState};
 
 /// The differences of the stage itself.
-pub(crate) fn of_stage(stage: &StageState, current: Option<&Record>) -> Vec<String> {
+pub(crate) fn of_stage(stage: &StageState, current: Option<&Record>, canary: Option<&Canary>) -> Vec<String> {
     let mut drift = Vec::new();
-    if let Some(canary) = &stage.canary {
-        drift.push(format!("a canary is in progress: deployment {canary}"));
+    if let Some(other) = stage.canary.as_ref().filter(|_| canary.is_none_or(|canary| !canary.is_on(stage))) {
+        drift.push(format!(
+            "a canary that deployctl does not know is in progress: deployment {}, {} of the requests",
+            other.deployment_id, other.percent
+        ));
     }
     let Some(record) = current else { return drift };
     let expected = &record.pointer;
@@ -37,6 +41,7 @@ pub(crate) fn of_reach(
     current: Option<&Record>,
     aliases: &BTreeMap<FunctionKey, Option<AliasState>>,
     codes: &BTreeMap<FunctionName, Codes>,
+    canary: Option<&Canary>,
 ) -> Vec<String> {
     let mut drift = Vec::new();
     for (key, Target { name, alias, latest, .. }) in functions {
@@ -45,14 +50,17 @@ pub(crate) fn of_reach(
             let version = &live.version;
             match state {
                 None => drift.push(format!("alias {alias} of {name} no longer exists")),
-                Some(state) if state.weighted => {
+                Some(state)
+                    if state.target.second.is_some()
+                        && canary.is_none_or(|canary| !canary.weighted.contains(key)) =>
+                {
                     drift.push(format!(
                         "alias {alias} of {name} sends a part of its requests to a second version"
                     ));
                 }
-                Some(state) if state.target.as_str() != version.as_str() => drift.push(format!(
+                Some(state) if state.target.version.as_str() != version.as_str() => drift.push(format!(
                     "alias {alias} of {name} points to {}, the live release has version {version}",
-                    state.target
+                    state.target.version
                 )),
                 Some(_) => {}
             }

@@ -3,6 +3,7 @@
 pub(crate) mod artifacts;
 pub(crate) mod aws_cli;
 pub(crate) mod calls;
+pub(crate) mod canary;
 pub(crate) mod check;
 pub(crate) mod default_check;
 pub(crate) mod definition;
@@ -11,6 +12,9 @@ pub(crate) mod diff;
 pub(crate) mod drift;
 mod function_uri;
 pub(crate) mod model;
+pub(crate) mod monitor;
+pub(crate) mod notification;
+pub(crate) mod once;
 pub(crate) mod partition;
 pub(crate) mod patch;
 pub(crate) mod plan;

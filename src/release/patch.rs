@@ -1,4 +1,4 @@
-//! The patch of one `UpdateStage` call, which moves a stage from one pointer to another.
+//! The patch of one `UpdateStage` call, which moves a stage from one pointer to another, or changes its canary.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,6 +15,34 @@ pub(crate) enum Operation<'a> {
     Deployment(&'a DeploymentId),
     Set(&'a str, &'a str),
     Remove(&'a str),
+    /// The share of the requests that the canary gets.
+    CanaryPercent(u8),
+    CanaryDeployment(&'a DeploymentId),
+    CanarySet(&'a str, &'a str),
+    RemoveCanary,
+}
+
+impl Operation<'_> {
+    pub(crate) fn path(&self) -> String {
+        match self {
+            Self::Deployment(_) => "/deploymentId".to_owned(),
+            Self::Set(name, _) | Self::Remove(name) => format!("/variables/{name}"),
+            Self::CanaryPercent(_) => "/canarySettings/percentTraffic".to_owned(),
+            Self::CanaryDeployment(_) => "/canarySettings/deploymentId".to_owned(),
+            Self::CanarySet(name, _) => format!("/canarySettings/stageVariableOverrides/{name}"),
+            Self::RemoveCanary => "/canarySettings".to_owned(),
+        }
+    }
+
+    /// What replaces the value at the path; `None` if it is removed.
+    pub(crate) fn value(&self) -> Option<String> {
+        match self {
+            Self::Deployment(id) | Self::CanaryDeployment(id) => Some(id.to_string()),
+            Self::Set(_, value) | Self::CanarySet(_, value) => Some((*value).to_owned()),
+            Self::CanaryPercent(percent) => Some(format!("{percent}.0")),
+            Self::Remove(_) | Self::RemoveCanary => None,
+        }
+    }
 }
 
 /// The patch that moves a stage: the deployment and every variable of the target in one call, so that a
@@ -52,6 +80,8 @@ pub(crate) fn is_too_large(from: &Pointer, to: &Pointer) -> bool {
 pub(crate) struct Size {
     set: usize,
     removed: usize,
+    /// Whether the patch also ends a canary.
+    canary: bool,
 }
 
 impl Size {
@@ -59,20 +89,26 @@ impl Size {
     pub(crate) fn of<'a>(from: &BTreeMap<String, String>, to: impl Iterator<Item = &'a str>) -> Self {
         let to: BTreeSet<&str> = to.collect();
         let removed = from.keys().filter(|name| !to.contains(name.as_str())).count();
-        Self { set: to.len(), removed }
+        Self { set: to.len(), removed, canary: false }
+    }
+
+    /// The size of the same patch if it also ends a canary. No step of the canary is larger.
+    pub(crate) fn with_canary(self) -> Self {
+        Self { canary: true, ..self }
     }
 
     pub(crate) fn operations(self) -> usize {
-        1 + self.set + self.removed
+        1 + self.set + self.removed + usize::from(self.canary)
     }
 }
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { set, removed } = self;
+        let Self { set, removed, canary } = self;
+        let canary = if *canary { ", the end of the canary" } else { "" };
         write!(
             f,
-            "{} patch operations (the deployment, {set} stage variables to set, {removed} to remove)",
+            "{} patch operations (the deployment, {set} stage variables to set, {removed} to remove{canary})",
             self.operations()
         )
     }
@@ -100,6 +136,7 @@ mod tests {
             Operation::Deployment(id) => format!("deployment {id}"),
             Operation::Set(name, value) => format!("set {name} {value}"),
             Operation::Remove(name) => format!("remove {name}"),
+            other => format!("{other:?}"),
         };
         operations.iter().map(line).collect()
     }
@@ -141,7 +178,7 @@ mod tests {
         let new = large("d2", 70, "2");
         let size =
             |from: &Pointer, to: &Pointer| Size::of(&from.variables, to.variables.keys().map(String::as_str));
-        assert_eq!(size(&old, &new), Size { set: 70, removed: 1 });
+        assert_eq!(size(&old, &new), Size { set: 70, removed: 1, canary: false });
         assert_eq!(size(&old, &new).operations(), patch(&old, &new).len());
         assert_eq!(size(&old, &new).operations(), size(&new, &old).operations());
         assert_eq!(

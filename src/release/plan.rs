@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroU16;
 
 use super::calls::{Callee, Calls, Location};
 use super::check::Invocation;
@@ -30,6 +31,8 @@ pub(crate) struct Desired {
     pub(crate) contents: BTreeMap<String, Contents>,
     /// Whether the functions keep the code that they run. Then there are no zips.
     pub(crate) running_code: bool,
+    /// Whether the stage is moved in steps, if it has a release.
+    pub(crate) by_canary: bool,
 }
 
 /// A function of the contract.
@@ -44,6 +47,12 @@ pub(crate) struct Target {
     /// Whether it is called without a version.
     #[serde(default, deserialize_with = "or_false")]
     pub(crate) latest: bool,
+    /// The provisioned concurrency of its version.
+    #[serde(default)]
+    pub(crate) provisioned: Option<NonZeroU16>,
+    /// How often it is invoked at once before the switch, where nothing is provisioned.
+    #[serde(default)]
+    pub(crate) warm: Option<NonZeroU16>,
 }
 
 impl<'a> From<&'a Target> for Callee<'a> {
@@ -144,6 +153,8 @@ pub(crate) enum Refusal {
     CannotStart { key: FunctionKey, name: FunctionName, artifact: String, reason: String },
     #[error("check {check:?} invokes function {key}, which is not in the contract")]
     UnknownFunction { check: String, key: FunctionKey },
+    #[error("prepare {name:?} invokes function {key}, which is not in the contract")]
+    UnknownPreparation { name: String, key: FunctionKey },
 }
 
 /// Checks what needs no read of AWS.
@@ -208,11 +219,13 @@ pub(crate) fn check_invocations(desired: &Desired, invocations: &[Invocation]) -
 pub(crate) fn plan(desired: &Desired, observed: &Observed) -> Result<Plan, Refusal> {
     check(desired)?;
     if let Some(canary) = &observed.stage.canary {
-        return Err(Refusal::Canary(canary.clone()));
+        return Err(Refusal::Canary(canary.deployment_id.clone()));
     }
-    check_size(size(desired, observed))?;
+    let size = size(desired, observed);
+    let by_canary = desired.by_canary && observed.current.is_some();
+    check_size(if by_canary { size.with_canary() } else { size })?;
     for (key, Target { name, alias, .. }) in &desired.functions {
-        let is_weighted = observed.aliases.get(key).is_some_and(|state| state.weighted);
+        let is_weighted = observed.aliases.get(key).is_some_and(|state| state.target.second.is_some());
         if let Some(alias) = alias.as_ref().filter(|_| is_weighted) {
             return Err(Refusal::WeightedAlias { name: name.clone(), alias: alias.clone() });
         }
@@ -351,6 +364,13 @@ impl Plan {
         self.functions.values().all(|step| matches!(step.work, Work::Keep(_)))
     }
 
+    /// Whether the functions of `release` have the provisioned concurrency of this plan.
+    fn provisions(&self, release: &Release) -> bool {
+        self.functions.iter().all(|(key, step)| {
+            release.functions.get(key).is_some_and(|function| function.provisioned == step.target.provisioned)
+        })
+    }
+
     /// The record of the live release if it is the desired one: the same version, bytes, functions and
     /// configuration. Whether the API is the same, too, must be read.
     pub(crate) fn live<'a>(&self, desired: &Desired, observed: &'a Observed) -> Option<&'a Record> {
@@ -369,6 +389,7 @@ impl Plan {
             && bytes(&release.artifacts) == bytes(&desired.artifacts)
             && artifacts_of_live.eq(artifacts_of_desired)
             && self.reaches(release, observed)
+            && self.provisions(release)
             && release.is_served_by(&observed.stage.pointer);
         is_same.then_some(record)
     }
@@ -379,7 +400,7 @@ impl Plan {
             let live = release.functions.get(key);
             live.is_some_and(|live| (&live.alias, live.latest) == (&target.alias, target.latest))
                 && observed.aliases.get(key).is_none_or(|alias| {
-                    live.is_some_and(|live| alias.target.as_str() == live.version.as_str())
+                    live.is_some_and(|live| alias.target.version.as_str() == live.version.as_str())
                 })
         })
     }
@@ -427,6 +448,14 @@ impl fmt::Display for Plan {
                 }
                 Work::Publish(why) => writeln!(f, "  publish {key} ({name}): {why}")?,
                 Work::Keep(version) => writeln!(f, "  keep    {key} ({name}): version {version}")?,
+            }
+        }
+        for (key, Step { target, .. }) in &self.functions {
+            let name = &target.name;
+            match (target.provisioned, target.warm) {
+                (Some(count), _) => writeln!(f, "  warm    {key} ({name}): provisioned concurrency {count}")?,
+                (None, Some(count)) => writeln!(f, "  warm    {key} ({name}): {count} invocations at once")?,
+                (None, None) => {}
             }
         }
         for (name, Change { from, to }) in &self.variables {
@@ -479,6 +508,8 @@ mod tests {
             artifact: "users".into(),
             alias: None,
             latest: false,
+            provisioned: None,
+            warm: None,
         };
         let key: FunctionKey = "users_get".parse().unwrap();
         let desired = Desired {
@@ -488,6 +519,7 @@ mod tests {
             variables: BTreeMap::new(),
             contents: BTreeMap::new(),
             running_code: false,
+            by_canary: false,
         };
         let state = FunctionState {
             code_sha256: sha256.base64(),

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU16;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::calls::Callee;
+use super::canary::CanaryRecord;
 use super::model::{
     AliasName, DeploymentId, FunctionKey, FunctionName, FunctionVersion, Pointer, Qualifier,
     RELEASE_VARIABLE, StageName, Version,
@@ -46,6 +48,9 @@ pub(crate) struct Record {
     /// The infrastructure below the release. Absent in records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) infrastructure: Option<InfrastructureRecord>,
+    /// The canary by which the stage was moved; absent if it was moved at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) canary: Option<CanaryRecord>,
     /// Whether a later command wrote this record, because the command itself was interrupted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) recovered: bool,
@@ -250,6 +255,9 @@ pub(crate) struct FunctionRecord {
     /// Whether the function is called without a version, so that its code is a part of the release.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) latest: bool,
+    /// The provisioned concurrency of the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) provisioned: Option<NonZeroU16>,
 }
 
 /// The API's part of a release.

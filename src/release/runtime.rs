@@ -66,6 +66,7 @@ mod tests {
             handler: Some(handler.to_owned()),
             has_layers,
             is_image: false,
+            memory_mb: None,
         };
         problem(&Contents::Zip(files.iter().map(|file| (*file).to_owned()).collect()), &start)
     }

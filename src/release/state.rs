@@ -1,6 +1,7 @@
 //! Functions, API and artifact bucket as they were read: the input of plans, drift checks and prunes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -47,6 +48,24 @@ pub(crate) struct Start {
     pub(crate) has_layers: bool,
     /// Whether its code is a container image. AWS does not change that of an existing function.
     pub(crate) is_image: bool,
+    /// `None` if Lambda does not say.
+    pub(crate) memory_mb: Option<u32>,
+}
+
+/// The provisioned concurrency of a version or an alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Provisioned {
+    pub(crate) requested: u16,
+    pub(crate) allocation: Allocation,
+}
+
+/// Whether provisioned concurrency is allocated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Allocation {
+    Ready,
+    InProgress,
+    /// With Lambda's reason.
+    Failed(String),
 }
 
 /// The architecture of a function, and the one of its new code.
@@ -92,10 +111,22 @@ impl Code {
 /// An alias of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AliasState {
-    pub(crate) target: Qualifier,
+    pub(crate) target: AliasTarget,
     pub(crate) revision: String,
-    /// Whether it sends a part of the requests to a second version.
-    pub(crate) weighted: bool,
+}
+
+/// What an alias points to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AliasTarget {
+    pub(crate) version: Qualifier,
+    /// A second version that gets a part of the requests, in percent.
+    pub(crate) second: Option<(Qualifier, u8)>,
+}
+
+impl AliasTarget {
+    pub(crate) fn only(version: Qualifier) -> Self {
+        Self { version, second: None }
+    }
 }
 
 /// A version that was published.
@@ -115,6 +146,8 @@ pub(crate) struct PublishedState {
     /// A digest of its configuration.
     pub(crate) config_sha256: Sha256,
     pub(crate) activity: Activity,
+    /// What two versions must have in common to share an alias: the role and the dead-letter target.
+    pub(crate) shared: (String, Option<String>),
 }
 
 /// Whether a published version can be invoked. The texts are Lambda's state and reason.
@@ -134,10 +167,44 @@ pub(crate) enum Activity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StageState {
     pub(crate) pointer: Pointer,
-    /// The deployment of a canary in progress.
-    pub(crate) canary: Option<String>,
+    pub(crate) canary: Option<StageCanary>,
     /// Whether responses are cached.
     pub(crate) cached: bool,
+}
+
+/// A canary of a stage: what a part of the requests gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StageCanary {
+    pub(crate) deployment_id: String,
+    pub(crate) percent: Percent,
+    /// The stage variables that it overrides.
+    pub(crate) variables: BTreeMap<String, String>,
+}
+
+/// A share of the requests, in hundredths of a percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Percent(u32);
+
+impl Percent {
+    pub(crate) fn of(percent: f64) -> Self {
+        let hundredths = (percent.clamp(0.0, 100.0) * 100.0).round();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to 10,000")]
+        Self(hundredths as u32)
+    }
+
+    pub(crate) fn whole(percent: u8) -> Self {
+        Self(u32::from(percent) * 100)
+    }
+
+    pub(crate) fn as_f64(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} %", self.as_f64())
+    }
 }
 
 /// The caches of a stage, which may hold old answers after a switch.

@@ -57,12 +57,13 @@ module "permissions" {
   promote_from         = each.value.promote_from
   permissions_boundary = var.permissions_boundary
 
-  redis_auth_secret_arn  = each.value.redis_auth_secret_arn
-  redis_auth_kms_key_arn = each.value.redis_auth_kms_key_arn
-  user_pool              = each.value.user_pool
-  function_aliases       = each.value.function_aliases
-  image_repositories     = each.value.image_repositories
-  domain                 = each.value.domain
+  redis_auth_secret_arn   = each.value.redis_auth_secret_arn
+  redis_auth_kms_key_arn  = each.value.redis_auth_kms_key_arn
+  user_pool               = each.value.user_pool
+  function_aliases        = each.value.function_aliases
+  provisioned_concurrency = each.value.provisioned_concurrency
+  image_repositories      = each.value.image_repositories
+  domain                  = each.value.domain
 }
 
 resource "aws_iam_role" "this" {

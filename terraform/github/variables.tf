@@ -30,18 +30,19 @@ variable "region" {
 }
 
 variable "stages" {
-  description = "The stages in this account. For each: the stages from which `deployctl promote` may promote releases, the secret of Redis and its key, whether there is a Cognito user pool, whether releases move aliases of functions, the ARNs of the repositories of container images, and the domain."
+  description = "The stages in this account. For each: the stages from which `deployctl promote` may promote releases, the secret of Redis and its key, whether there is a Cognito user pool, whether releases move aliases of functions, whether they provision concurrency, the ARNs of the repositories of container images, and the domain."
   type = map(object({
     promote_from = optional(list(object({
       stage           = string
       account_id      = string
       artifact_bucket = optional(string)
     })), [])
-    redis_auth_secret_arn  = optional(string)
-    redis_auth_kms_key_arn = optional(string)
-    user_pool              = optional(bool, false)
-    function_aliases       = optional(bool, false)
-    image_repositories     = optional(list(string), [])
+    redis_auth_secret_arn   = optional(string)
+    redis_auth_kms_key_arn  = optional(string)
+    user_pool               = optional(bool, false)
+    function_aliases        = optional(bool, false)
+    provisioned_concurrency = optional(bool, false)
+    image_repositories      = optional(list(string), [])
     domain = optional(object({
       name    = string
       zone_id = optional(string)

@@ -79,7 +79,7 @@ async fn a_project_for_another_deployctl() {
         let rest = SETTINGS.replace("[probe]", "");
         project.write(
             "deployctl.toml",
-            format!("required_version = {version:?}\n{rest}\n[delivery]\nsteps = []\n"),
+            format!("required_version = {version:?}\n{rest}\n[newer]\nsteps = []\n"),
         );
     };
     for version in [">= 99", "< 0.1", "=0.0.1"] {
@@ -95,9 +95,9 @@ async fn a_project_for_another_deployctl() {
     }
     // One that matches, or none at all, leaves the other problems.
     requiring(concat!("~", env!("CARGO_PKG_VERSION")));
-    refused(&project, &project.program, &RELEASE, 2, "config.invalid", &["delivery: unknown key"]).await;
+    refused(&project, &project.program, &RELEASE, 2, "config.invalid", &["newer: unknown key"]).await;
     requiring("soon");
-    let texts = ["line 1: required_version: ", "write it like \">= 0.2, < 0.4\"", "delivery: unknown key"];
+    let texts = ["line 1: required_version: ", "write it like \">= 0.2, < 0.4\"", "newer: unknown key"];
     refused(&project, &project.program, &RELEASE, 2, "config.invalid", &texts).await;
     assert!(!project.path().join(".deployctl").exists(), "nothing was begun");
     // What needs no project is there all the same.

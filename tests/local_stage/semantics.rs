@@ -2,6 +2,7 @@
 //! behaviour, not against our code; the error of each says which step went otherwise.
 
 pub(crate) mod attacks;
+pub(crate) mod canaries;
 pub(crate) mod logs;
 pub(crate) mod refusals;
 pub(crate) mod states;

@@ -10,14 +10,14 @@ const FUNCTION: &str = "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/func
                         000000000000:function:small-0";
 
 /// The stage of one function, `small-0`, which `POST /` calls.
-struct CallingStage {
-    fake: FakeReleasedStage,
+pub(super) struct CallingStage {
+    pub(super) fake: FakeReleasedStage,
     gateway: gateway::Client,
     root: String,
 }
 
 impl CallingStage {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let fake = FakeReleasedStage::new().await;
         fake.create_functions(1).await;
         let config = sdk::config(&fake.project.stage_file().endpoint(), "000000000000");
@@ -30,7 +30,7 @@ impl CallingStage {
     }
 
     /// Makes `POST /` call the function with this qualifier.
-    async fn call(&self, qualifier: &str) {
+    pub(super) async fn call(&self, qualifier: &str) {
         let put = self.gateway.put_integration().rest_api_id(&self.fake.api).resource_id(&self.root);
         let put = put.http_method("POST").integration_http_method("POST");
         let put = put.r#type(gateway::types::IntegrationType::AwsProxy);
@@ -38,7 +38,7 @@ impl CallingStage {
     }
 
     /// The document of a command that ends with `code`.
-    async fn json(&self, code: i32, args: &[&str]) -> Value {
+    pub(super) async fn json(&self, code: i32, args: &[&str]) -> Value {
         self.fake.project.run(&[args, &["--output", "json"]].concat()).await.exit(code).json()
     }
 

@@ -155,7 +155,8 @@ fn greeting(word: &str) -> String {
     )
 }
 
-fn zipped(code: &str) -> Vec<u8> {
+/// A zip of a Python function, whose handler is `code.handler`.
+pub(crate) fn zipped(code: &str) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     zip.start_file("code.py", zip::write::SimpleFileOptions::default().unix_permissions(0o644)).unwrap();
     zip.write_all(code.as_bytes()).unwrap();

@@ -133,6 +133,7 @@ async fn session(
         proven_buckets: ProvenBuckets::default(),
         terraform_reads: tokio::sync::Mutex::default(),
         state_serials: std::sync::Mutex::default(),
+        appended: crate::engine::appended::Appended::default(),
         events: events.clone(),
         cancel: cancel.clone(),
     })
@@ -269,8 +270,11 @@ async fn pointer(session: &Session, contract: &Contract) -> Vec<Finding> {
     if let Some(canary) = &stage.canary {
         return vec![Finding::problem(
             CHECK,
-            format!("a canary is in progress (deployment {canary}), and releases are refused"),
-            "finish or remove the canary",
+            format!(
+                "a canary is in progress (deployment {}), and releases are refused",
+                canary.deployment_id
+            ),
+            "`deployctl canary status` says who started it; promote or abort it",
         )];
     }
     let Some(version) = stage.pointer.release() else {

@@ -32,6 +32,8 @@ pub(crate) struct Resources {
     pub(crate) functions: Vec<String>,
     /// Those with an alias that a release moves.
     pub(crate) aliased: Vec<String>,
+    /// Those whose versions get provisioned concurrency.
+    pub(crate) provisioned: Vec<String>,
     /// The ARNs of the repositories of container images.
     pub(crate) repositories: Vec<String>,
     /// The API and its stage, once they exist.
@@ -72,12 +74,22 @@ impl Resources {
         for name in &self.aliased {
             checks.push((vec!["lambda:GetAlias", "lambda:UpdateAlias"], self.function(name)));
         }
+        for name in &self.provisioned {
+            let actions = vec![
+                "lambda:GetProvisionedConcurrencyConfig",
+                "lambda:PutProvisionedConcurrencyConfig",
+                "lambda:DeleteProvisionedConcurrencyConfig",
+            ];
+            checks.push((actions, format!("{}:1", self.function(name))));
+        }
         for repository in &self.repositories {
             checks.push((vec!["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], repository.clone()));
         }
         if let Some((api, stage)) = &self.api {
             // lambda:ListFunctions has no resource.
             checks.push((vec!["lambda:ListFunctions"], "*".to_owned()));
+            // What a canary is judged by.
+            checks.push((vec!["cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData"], "*".to_owned()));
             checks.push((vec!["apigateway:GET"], self.of_api(api, "resources")));
             checks.push((vec!["apigateway:POST"], self.of_api(api, "deployments")));
             checks.push((vec!["apigateway:PATCH"], self.of_api(api, &format!("stages/{stage}"))));
@@ -211,6 +223,8 @@ fn resources(session: &Session, contract: Option<&Contract>, bucket: Option<&str
     });
     let aliased = contract.iter().flat_map(|contract| contract.functions.values());
     let aliased = aliased.filter(|target| target.alias.is_some());
+    let provisioned = contract.iter().flat_map(|contract| contract.functions.values());
+    let provisioned = provisioned.filter(|target| target.provisioned.is_some());
     let functions = contract.iter().flat_map(|contract| contract.functions.values());
     Resources {
         partition,
@@ -221,6 +235,7 @@ fn resources(session: &Session, contract: Option<&Contract>, bucket: Option<&str
         artifacts: bucket.map(|name| (name.to_owned(), keys())),
         functions: functions.map(|target| target.name.to_string()).collect(),
         aliased: aliased.map(|target| target.name.to_string()).collect(),
+        provisioned: provisioned.map(|target| target.name.to_string()).collect(),
         repositories: repositories.collect(),
         api: contract.map(|contract| (contract.rest_api_id.clone(), contract.stage_name.clone())),
     }
@@ -320,6 +335,7 @@ mod tests {
             )),
             functions: vec!["small-local-one".to_owned()],
             aliased: Vec::new(),
+            provisioned: Vec::new(),
             repositories: Vec::new(),
             api: Some(("abc123".to_owned(), "local".to_owned())),
         };
@@ -344,6 +360,7 @@ mod tests {
             artifacts: None,
             functions: Vec::new(),
             aliased: vec!["queue".to_owned()],
+            provisioned: vec!["users-dev-get".into()],
             repositories: repository(
                 "222222222222.dkr.ecr.eu-west-1.amazonaws.com/team/web@sha256:00",
                 "aws",
@@ -358,6 +375,8 @@ mod tests {
             found.map(|(_, resource)| resource.as_str())
         };
         assert_eq!(of("lambda:UpdateAlias"), Some("arn:aws:lambda:eu-west-1:111111111111:function:queue"));
+        let version = "arn:aws:lambda:eu-west-1:111111111111:function:users-dev-get:1";
+        assert_eq!(of("lambda:PutProvisionedConcurrencyConfig"), Some(version));
         assert_eq!(of("ecr:BatchGetImage"), Some("arn:aws:ecr:eu-west-1:222222222222:repository/team/web"));
     }
 }

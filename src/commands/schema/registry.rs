@@ -33,7 +33,7 @@ pub(crate) const ALL: &[Entry] = &[
     printed::<crate::output::Document>(
         "result",
         "what a command did to a stage, or found there",
-        &["release", "redeploy", "rollback", "promote", "status"],
+        &["release", "redeploy", "rollback", "promote", "canary", "status"],
     ),
     printed::<d::Plan>("plan", "what a release would do", &["plan"]),
     printed::<d::History>("history", "the ledger", &["history"]),

@@ -11,11 +11,12 @@ use crate::engine::ports::{ProbeResult, StagePort, Store, Stored, Tried, UploadE
 use crate::release::calls::Location;
 use crate::release::check::{Answer, HttpRequest, Invoked};
 use crate::release::definition::Definition;
-use crate::release::model::{AliasName, DeploymentId, FunctionName, FunctionVersion, Pointer, Qualifier};
-use crate::release::patch::{MAX_OPERATIONS, Operation, patch};
+use crate::release::model::{AliasName, DeploymentId, FunctionName, FunctionVersion, Pointer};
+use crate::release::monitor::{AlarmState, Compared, FunctionReading, VersionReading};
+use crate::release::patch::{MAX_OPERATIONS, Operation};
 use crate::release::state::{
-    Activity, AliasState, Caches, Code, Codes, Deployment, FunctionState, Object, Published, PublishedState,
-    StageState, StageUse, Start, VersionState,
+    Activity, AliasState, AliasTarget, Allocation, Caches, Code, Codes, Deployment, FunctionState, Object,
+    Percent, Provisioned, Published, PublishedState, StageCanary, StageState, StageUse, Start, VersionState,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -90,6 +91,10 @@ pub(crate) struct State {
     pub(crate) aliases: BTreeMap<String, AliasState>,
     /// Whether the functions run container images.
     pub(crate) images: bool,
+    /// The provisioned concurrency of versions and aliases, such as `users_get:1`.
+    pub(crate) provisioned: BTreeMap<String, Provisioned>,
+    /// The versions that Lambda cannot allocate it for, and why.
+    pub(crate) unallocatable: BTreeMap<String, String>,
     /// The functions that are called without a version.
     pub(crate) called_latest: BTreeSet<String>,
     /// What the aliases pointed to after each move, in order.
@@ -102,8 +107,15 @@ pub(crate) struct State {
     pub(crate) woken: Vec<String>,
     /// Whether the stage was deleted.
     pub(crate) absent: bool,
-    /// The deployment of a canary on the stage.
-    pub(crate) canary: Option<String>,
+    pub(crate) canary: Option<StageCanary>,
+    /// The HTTP requests so far.
+    requests: u32,
+    /// Whether AWS refuses to end a canary in the call that moves the stage.
+    pub(crate) two_calls: bool,
+    /// The canaries that were on the stage, in order.
+    pub(crate) canaries: Vec<StageCanary>,
+    /// The role of a version, such as `users_post:3`, if it is not that of the others.
+    pub(crate) roles: BTreeMap<String, String>,
     /// Calls of `UpdateStage` that took effect.
     pub(crate) switches: usize,
     /// The number of patch operations of each.
@@ -120,6 +132,10 @@ pub(crate) struct State {
     pub(crate) now: u64,
     /// When objects were written, by that clock.
     pub(crate) written: BTreeMap<String, u64>,
+    /// The states of alarms. One that is not here does not exist.
+    pub(crate) alarms: BTreeMap<String, AlarmState>,
+    /// The metrics of versions such as `users_get:3`, in any window.
+    pub(crate) metrics: BTreeMap<String, VersionReading>,
     /// Caches that were flushed.
     pub(crate) flushed: Vec<Caches>,
     faults: Vec<(usize, Fault)>,
@@ -199,6 +215,8 @@ impl Cloud {
             moves: Vec::new(),
             now: 1_000_000,
             written: BTreeMap::new(),
+            alarms: BTreeMap::new(),
+            metrics: BTreeMap::new(),
             flushed: Vec::new(),
             faults: Vec::new(),
             tick: 0,
@@ -208,6 +226,8 @@ impl Cloud {
             aliased: BTreeSet::new(),
             aliases: BTreeMap::new(),
             alias_moves: Vec::new(),
+            provisioned: BTreeMap::new(),
+            unallocatable: BTreeMap::new(),
             called_latest: BTreeSet::new(),
             images: false,
             asleep: BTreeMap::new(),
@@ -215,6 +235,10 @@ impl Cloud {
             woken: Vec::new(),
             absent: false,
             canary: None,
+            requests: 0,
+            two_calls: false,
+            canaries: Vec::new(),
+            roles: BTreeMap::new(),
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -349,6 +373,12 @@ pub(crate) fn definition(timeout: u64) -> Definition {
     Definition::new([("GET /users".to_owned(), serde_json::json!({ "integration": integration }))].into())
 }
 
+/// A canary of a deployment that somebody else started.
+pub(crate) fn canary(deployment_id: &str) -> StageCanary {
+    let (percent, variables) = (Percent::whole(10), BTreeMap::new());
+    StageCanary { deployment_id: deployment_id.to_owned(), percent, variables }
+}
+
 fn failure(operation: &'static str, meaning: Meaning) -> Failure {
     Failure {
         operation,
@@ -388,7 +418,9 @@ impl State {
 
     fn is_aliased(&self, name: &FunctionName, version: &str) -> bool {
         let own = format!("{name}:");
-        self.aliases.iter().any(|(id, alias)| id.starts_with(&own) && alias.target.as_str() == version)
+        self.aliases
+            .iter()
+            .any(|(id, alias)| id.starts_with(&own) && alias.target.version.as_str() == version)
     }
 
     fn write(&mut self, key: &str, body: &[u8]) -> Written {
@@ -448,6 +480,64 @@ impl State {
         };
         self.asleep.insert(version.to_owned(), next);
         Err(not_ready())
+    }
+
+    /// The variables of the next request: every so many get those of the canary.
+    fn chosen(&mut self) -> BTreeMap<String, String> {
+        let mut variables = self.pointer.variables.clone();
+        self.requests += 1;
+        if let Some(canary) = &self.canary {
+            let chosen = |requests: u32| (f64::from(requests) * canary.percent.as_f64() / 100.0).floor();
+            if chosen(self.requests) > chosen(self.requests - 1) {
+                variables.extend(canary.variables.clone());
+            }
+        }
+        variables
+    }
+
+    /// What the stage and its canary are after an UpdateStage.
+    fn patched(&self, operations: &[Operation<'_>]) -> Result<(Pointer, Option<StageCanary>), Failure> {
+        let rejected = || failure("UpdateStage", Meaning::Rejected);
+        let exists = |id: &str| self.deployments.iter().any(|(deployment, _)| deployment.id.as_str() == id);
+        let mut pointer = self.pointer.clone();
+        let mut canary = self.canary.clone();
+        let new = || StageCanary {
+            deployment_id: self.pointer.deployment_id.to_string(),
+            percent: Percent::whole(0),
+            variables: BTreeMap::new(),
+        };
+        for operation in operations {
+            let is_right = match *operation {
+                Operation::Deployment(id) => {
+                    pointer.deployment_id = id.clone();
+                    exists(id.as_str())
+                }
+                Operation::Set(name, value) => {
+                    pointer.variables.insert(name.to_owned(), value.to_owned());
+                    true
+                }
+                Operation::Remove(name) => pointer.variables.remove(name).is_some(),
+                Operation::CanaryPercent(percent) => {
+                    canary.get_or_insert_with(new).percent = Percent::whole(percent);
+                    true
+                }
+                Operation::CanaryDeployment(id) => {
+                    canary.get_or_insert_with(new).deployment_id = id.to_string();
+                    exists(id.as_str())
+                }
+                Operation::CanarySet(name, value) => {
+                    canary.get_or_insert_with(new).variables.insert(name.to_owned(), value.to_owned());
+                    true
+                }
+                Operation::RemoveCanary => {
+                    canary.take().is_some() && !(self.two_calls && operations.len() > 1)
+                }
+            };
+            if !is_right {
+                return Err(rejected());
+            }
+        }
+        Ok((pointer, canary))
     }
 
     fn crashes(&self, version: &str) -> bool {
@@ -537,7 +627,7 @@ impl StagePort for Cloud {
 
     async fn function(&self, name: &FunctionName) -> Result<FunctionState, Failure> {
         self.call("GetFunctionConfiguration", |state| {
-            let start = Start { is_image: state.images, ..Start::default() };
+            let start = Start { is_image: state.images, memory_mb: Some(512), ..Start::default() };
             let function = state.function(name, "GetFunctionConfiguration")?;
             Ok(FunctionState {
                 code_sha256: function.latest.clone(),
@@ -565,7 +655,9 @@ impl StagePort for Cloud {
             let number: usize = version.as_str().parse().unwrap();
             let config_sha256 = function.versions[number - 1].1;
             let activity = state.read_activity(&format!("{name}:{version}"));
-            Ok(Some(PublishedState { code_sha256, config_sha256, activity }))
+            let role = state.roles.get(&format!("{name}:{version}")).cloned();
+            let shared = (role.unwrap_or_else(|| "role".to_owned()), None);
+            Ok(Some(PublishedState { code_sha256, config_sha256, activity, shared }))
         })
         .await
     }
@@ -637,7 +729,7 @@ impl StagePort for Cloud {
         &self,
         name: &FunctionName,
         alias: &AliasName,
-        target: &Qualifier,
+        target: &AliasTarget,
         revision: &str,
     ) -> Result<(), Failure> {
         self.call("UpdateAlias", |state| {
@@ -651,7 +743,56 @@ impl StagePort for Cloud {
             }
             found.target = target.clone();
             found.revision = next;
-            state.alias_moves.push(format!("{id} {target}"));
+            let second = target.second.as_ref().map(|(version, percent)| format!(" {version} {percent} %"));
+            state.alias_moves.push(format!("{id} {}{}", target.version, second.unwrap_or_default()));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn provisioned(
+        &self,
+        name: &FunctionName,
+        qualifier: &str,
+    ) -> Result<Option<Provisioned>, Failure> {
+        self.call("GetProvisionedConcurrencyConfig", |state| {
+            let id = format!("{name}:{qualifier}");
+            let now = state.provisioned.get(&id).cloned();
+            // Allocated at the next read.
+            if let Some(found) = state.provisioned.get_mut(&id)
+                && found.allocation == Allocation::InProgress
+            {
+                found.allocation = match state.unallocatable.get(&id) {
+                    Some(reason) => Allocation::Failed(reason.clone()),
+                    None => Allocation::Ready,
+                };
+            }
+            Ok(now)
+        })
+        .await
+    }
+
+    async fn provision(
+        &self,
+        name: &FunctionName,
+        version: &FunctionVersion,
+        requested: u16,
+    ) -> Result<(), Failure> {
+        self.call("PutProvisionedConcurrencyConfig", |state| {
+            let function = state.function(name, "PutProvisionedConcurrencyConfig")?;
+            if function.version(version.as_str()).is_none() {
+                return Err(failure("PutProvisionedConcurrencyConfig", Meaning::NotFound));
+            }
+            let id = format!("{name}:{version}");
+            state.provisioned.insert(id, Provisioned { requested, allocation: Allocation::InProgress });
+            Ok(())
+        })
+        .await
+    }
+
+    async fn unprovision(&self, name: &FunctionName, version: &FunctionVersion) -> Result<(), Failure> {
+        self.call("DeleteProvisionedConcurrencyConfig", |state| {
+            drop(state.provisioned.remove(&format!("{name}:{version}")));
             Ok(())
         })
         .await
@@ -718,7 +859,7 @@ impl StagePort for Cloud {
 
     async fn stages(&self) -> Result<Vec<StageUse>, Failure> {
         self.call("GetStages", |state| {
-            let canary = state.canary.iter().map(|id| id.parse().unwrap());
+            let canary = state.canary.iter().map(|canary| canary.deployment_id.parse().unwrap());
             let this = StageUse {
                 name: "dev".into(),
                 deployments: [state.pointer.deployment_id.clone()].into_iter().chain(canary).collect(),
@@ -765,6 +906,9 @@ impl StagePort for Cloud {
             if is_aliased || state.aliased.contains(&format!("{name}:{version}")) {
                 return Err(failure("DeleteFunction", Meaning::Busy));
             }
+            if state.provisioned.contains_key(&format!("{name}:{version}")) {
+                return Err(failure("DeleteFunction", Meaning::Rejected));
+            }
             let function = state.function(name, "DeleteFunction")?;
             function.deleted.insert(version.as_str().parse().unwrap());
             Ok(())
@@ -784,35 +928,25 @@ impl StagePort for Cloud {
         .await
     }
 
-    async fn switch(&self, from: &Pointer, to: &Pointer) -> Result<(), Failure> {
+    async fn update_stage(&self, operations: &[Operation<'_>]) -> Result<(), Failure> {
         self.call("UpdateStage", |state| {
-            let operations = patch(from, to);
             if operations.len() > MAX_OPERATIONS {
                 let message =
                     "Update size too large. Try updating stage in multiple UpdateStage operations".to_owned();
                 return Err(Failure { message, ..failure("UpdateStage", Meaning::Rejected) });
             }
-            let mut pointer = state.pointer.clone();
-            for operation in &operations {
-                let exists = match *operation {
-                    Operation::Deployment(id) => {
-                        pointer.deployment_id = id.clone();
-                        state.deployments.iter().any(|(deployment, _)| deployment.id == *id)
-                    }
-                    Operation::Set(name, value) => {
-                        pointer.variables.insert(name.to_owned(), value.to_owned());
-                        true
-                    }
-                    Operation::Remove(name) => pointer.variables.remove(name).is_some(),
-                };
-                if !exists {
-                    return Err(failure("UpdateStage", Meaning::Rejected));
-                }
+            let (pointer, canary) = state.patched(operations)?;
+            if canary.is_some() && canary != state.canary {
+                state.canaries.extend(canary.clone());
             }
-            state.pointer = pointer.clone();
-            state.moves.push(pointer);
+            state.canary = canary;
             state.switches += 1;
             state.operations.push(operations.len());
+            if pointer != state.pointer || operations.iter().any(|it| matches!(it, Operation::Deployment(_)))
+            {
+                state.pointer = pointer.clone();
+                state.moves.push(pointer);
+            }
             Ok(())
         })
         .await
@@ -831,18 +965,18 @@ impl StagePort for Cloud {
             return ProbeResult::Unreachable(failure.to_string());
         }
         let mut state = self.state.lock().unwrap();
-        let release = state.pointer.variables.get("release").cloned().unwrap_or_default();
+        let variables = state.chosen();
+        let release = variables.get("release").cloned().unwrap_or_default();
         let mut status = state.status.get(&release).copied().unwrap_or(200);
         let served: Vec<String> =
-            state.pointer.variables.iter().map(|(name, version)| format!("{name}:{version}")).collect();
-        for version in served {
-            if state.invoke(&version).is_err() {
-                state.read_activity(&version);
+            variables.iter().map(|(name, version)| format!("{name}:{version}")).collect();
+        for version in &served {
+            if state.invoke(version).is_err() {
+                state.read_activity(version);
                 status = 502;
             }
         }
-        let has_crashed =
-            state.pointer.variables.iter().any(|(name, version)| state.crashes(&format!("{name}:{version}")));
+        let has_crashed = served.iter().any(|version| state.crashes(version));
         if has_crashed {
             status = 502;
         }
@@ -878,10 +1012,13 @@ impl StagePort for Cloud {
         name: &FunctionName,
         version: &FunctionVersion,
         payload: &Value,
+        _limit: Option<Duration>,
     ) -> Result<Tried, Failure> {
         self.call("Invoke", |state| {
             let id = format!("{name}:{version}");
-            state.invoked.push(format!("{id} {}", payload["path"].as_str().unwrap_or_default()));
+            let what = [&payload["path"], &payload["deployctl"]["idempotency_key"]];
+            let what = what.into_iter().find_map(Value::as_str).unwrap_or_default();
+            state.invoked.push(format!("{id} {what}"));
             let error = state.crashes(&id).then(|| "Unhandled".to_owned());
             let result = serde_json::json!({ "errorType": "Runtime.ExitError" });
             Ok(Tried { invoked: Invoked { error, result }, log: vec![format!("{id} panicked")] })
@@ -896,5 +1033,34 @@ impl StagePort for Cloud {
         _since: Timestamp,
     ) -> Result<Vec<String>, Failure> {
         self.call("FilterLogEvents", |_| Ok(vec![format!("{name}:{version} panicked")])).await
+    }
+
+    async fn alarms(&self, names: &[String]) -> Result<BTreeMap<String, AlarmState>, Failure> {
+        self.call("DescribeAlarms", |state| {
+            let missing = AlarmState::Unreadable { reason: "there is no such alarm".into() };
+            let state_of = |name: &String| state.alarms.get(name).unwrap_or(&missing).clone();
+            Ok(names.iter().map(|name| (name.clone(), state_of(name))).collect())
+        })
+        .await
+    }
+
+    async fn metrics(
+        &self,
+        functions: &[Compared],
+        _since: Timestamp,
+        _until: Timestamp,
+    ) -> Result<Vec<FunctionReading>, Failure> {
+        self.call("GetMetricData", |state| {
+            let side = |name: &FunctionName, version: &FunctionVersion| {
+                state.metrics.get(&format!("{name}:{version}")).copied().unwrap_or_default()
+            };
+            let reading = |Compared { function, old, new, .. }: &Compared| FunctionReading {
+                function: function.clone(),
+                old: side(function, old),
+                new: side(function, new),
+            };
+            Ok(functions.iter().map(reading).collect())
+        })
+        .await
     }
 }

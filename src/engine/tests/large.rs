@@ -14,6 +14,8 @@ async fn release(cloud: &Cloud, version: &str, count: usize) -> Result<Record> {
         artifact: "users".into(),
         alias: None,
         latest: false,
+        provisioned: None,
+        warm: None,
     };
     desired.functions = names(count).iter().map(|key| (key.parse().unwrap(), target(key))).collect();
     let actor = actor();

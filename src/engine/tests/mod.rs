@@ -7,12 +7,15 @@
 
 mod by_hand;
 mod calls;
+mod canary;
 mod changed_outside;
 mod cloud;
 mod crashing;
 mod damaged;
 mod inactive;
 mod large;
+mod once;
+mod provision;
 mod prune;
 mod reach;
 mod references;
@@ -29,6 +32,7 @@ use std::time::Duration;
 
 use crate::artifact::{Architecture, Sha256};
 use crate::engine::activate::Polling;
+use crate::engine::appended::Appended;
 use crate::engine::held::{HeldStage, StageContext};
 use crate::engine::lease::{self, Lease};
 use crate::engine::ledger::Ledger;
@@ -38,8 +42,10 @@ use crate::engine::ports::{StagePort, Store};
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::event::{Event, Events};
 use crate::platform::clock::Clock;
+use crate::release::canary::Delivery;
 use crate::release::check::Probe;
 use crate::release::check::{Checks, HttpRequest, Invocation, Request};
+use crate::release::once::Repeat;
 use crate::release::plan::{Desired, Target};
 use crate::release::record::{ArtifactRecord, Outcome, Record, Who};
 use cloud::{Cloud, FAULTS, Fault, definition};
@@ -58,6 +64,9 @@ fn actor() -> StageContext {
             timeout_seconds: 5,
         }),
         checks: Checks::default(),
+        delivery: Delivery::default(),
+        preparations: Vec::new(),
+        appended: Appended::default(),
         events: Events::silent(),
         cancel: CancellationToken::new(),
         wait: None,
@@ -90,6 +99,8 @@ fn desired(version: &str) -> Desired {
         artifact: "users".into(),
         alias: None,
         latest: false,
+        provisioned: None,
+        warm: None,
     };
     Desired {
         version: version.parse().unwrap(),
@@ -98,6 +109,7 @@ fn desired(version: &str) -> Desired {
         variables: BTreeMap::new(),
         contents: BTreeMap::new(),
         running_code: false,
+        by_canary: false,
     }
 }
 
@@ -143,6 +155,7 @@ fn origin() -> Origin<'static> {
         api: ("api", "dev"),
         force: false,
         not_atomic: false,
+        repeat: Repeat::Once,
         infrastructure: None,
     }
 }
@@ -187,7 +200,7 @@ async fn run_inline(cloud: &Cloud, actor: &StageContext, operation: Operation) -
         }
         Operation::Redeploy | Operation::Rollback(_) => {
             let functions = contract(cloud, "1").functions;
-            held.redeploy(cloud, &functions, false).await.map(|(record, _)| record)
+            held.redeploy(cloud, &functions, false).await.map(|(moved, _)| moved.into_parts().0)
         }
     })
     .await
@@ -424,6 +437,18 @@ async fn a_switch_is_one_call_and_nothing_is_published_twice() {
     let calls = cloud.calls();
     assert!(!calls.contains(&"UpdateFunctionCode") && !calls.contains(&"PublishVersion"), "{calls:?}");
     assert!(calls.contains(&"CreateDeployment"), "an unchanged release still deploys the API");
+}
+
+#[tokio::test]
+async fn what_is_appended_to_the_ledger_is_collected_also_if_it_was_undone() {
+    let cloud = two_releases_and_a_bad_one().await;
+    let actor = actor();
+    run(&cloud, &actor, Operation::Release("3")).await.unwrap_err();
+    run(&cloud, &actor, Operation::Release("4")).await.unwrap();
+    let appended = actor.appended.take();
+    let outcomes: Vec<_> = appended.iter().map(|record| (record.number, record.outcome)).collect();
+    assert_eq!(outcomes, [(3, Outcome::SwitchedBack), (4, Outcome::Live)]);
+    assert!(actor.appended.take().is_empty());
 }
 
 #[tokio::test]

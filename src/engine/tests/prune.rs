@@ -146,7 +146,7 @@ async fn referenced_items_are_kept() {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
         });
-        state.canary = Some("d3".into());
+        state.canary = Some(cloud::canary("d3"));
         state.aliased.insert("user_get:4".into());
         let by_hand = state.deployments[1].clone();
         state.deployments.push(by_hand);

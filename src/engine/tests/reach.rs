@@ -1,14 +1,15 @@
 //! Functions that are called by an alias or without a version: moved after the switch, and put back.
 
 use super::*;
-use crate::release::state::AliasState;
+use crate::release::state::{AliasState, AliasTarget};
 
 /// `users_post` is called by its alias `live`, and `user_get` without a version.
 fn new_cloud() -> Cloud {
     let cloud = Cloud::new(&FUNCTIONS);
     {
         let mut state = cloud.state.lock().unwrap();
-        let alias = AliasState { target: "$LATEST".parse().unwrap(), revision: "0".into(), weighted: false };
+        let alias =
+            AliasState { target: AliasTarget::only("$LATEST".parse().unwrap()), revision: "0".into() };
         state.aliases.insert("users_post:live".into(), alias);
         state.called_latest.insert("user_get".into());
     }
@@ -25,7 +26,7 @@ async fn released(versions: &[&'static str]) -> Cloud {
 }
 
 fn alias(cloud: &Cloud) -> String {
-    cloud.state.lock().unwrap().aliases["users_post:live"].target.to_string()
+    cloud.state.lock().unwrap().aliases["users_post:live"].target.version.to_string()
 }
 
 fn latest(cloud: &Cloud) -> String {
@@ -192,7 +193,7 @@ async fn an_alias_is_part_of_what_makes_a_release_unchanged_and_is_repaired() {
     assert_eq!(again.number, 2, "nothing was created");
     let by_hand = |target: &str| {
         let mut state = cloud.state.lock().unwrap();
-        state.aliases.get_mut("users_post:live").unwrap().target = target.parse().unwrap();
+        state.aliases.get_mut("users_post:live").unwrap().target = AliasTarget::only(target.parse().unwrap());
     };
     by_hand("1");
     assert_eq!(run(&cloud, &actor(), Operation::Release("2")).await.unwrap().number, 3);
@@ -217,7 +218,8 @@ async fn a_missing_alias_and_one_with_weights_are_refused_before_anything_is_cha
     let mut desired = contract(&cloud, "3");
     desired.functions.get_mut(&"users_post".parse().unwrap()).unwrap().alias = Some("other".parse().unwrap());
     assert_eq!(refused(desired).await.id, ErrorId::AliasMissing);
-    cloud.state.lock().unwrap().aliases.get_mut("users_post:live").unwrap().weighted = true;
+    cloud.state.lock().unwrap().aliases.get_mut("users_post:live").unwrap().target.second =
+        Some(("1".parse().unwrap(), 10));
     let error = refused(contract(&cloud, "3")).await;
     assert_eq!(error.id, ErrorId::ReleaseRefused);
     assert!(error.causes()[0].contains("alias live of users_post sends a part"), "{error:?}");

@@ -79,7 +79,7 @@ async fn the_version_that_is_live_is_not_switched_to_again() {
     assert_eq!(cloud.state.lock().unwrap().switches, 0);
     assert_eq!(Ledger::new(cloud.clone(), "dev".parse().unwrap()).numbers().await.unwrap(), [1, 2, 3]);
     // A canary serves some requests something else.
-    cloud.state.lock().unwrap().canary = Some("d1".into());
+    cloud.state.lock().unwrap().canary = Some(cloud::canary("d1"));
     assert_eq!(back_to(&cloud, Some("2")).await.unwrap_err().id, ErrorId::ReleaseRefused);
 }
 

@@ -72,6 +72,8 @@ async fn large(count: usize) -> (Cloud, Desired) {
         artifact: "users".into(),
         alias: None,
         latest: false,
+        provisioned: None,
+        warm: None,
     };
     let functions = names.iter().map(|name| (name.parse().unwrap(), target(name)));
     let desired = Desired { functions: functions.collect(), ..desired("1") };

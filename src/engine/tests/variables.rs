@@ -87,7 +87,7 @@ async fn a_change_by_hand_is_drift() {
     let stage = observe::stage(&cloud).await.unwrap();
     let head = Ledger::new(cloud.clone(), "dev".parse().unwrap()).head().await.unwrap();
     assert_eq!(
-        drift::of_stage(&stage, head.current.as_ref()),
+        drift::of_stage(&stage, head.current.as_ref(), None),
         ["stage variable table is by hand, the ledger says two"]
     );
     release(&cloud, "2", TWO).await.unwrap();

@@ -2,13 +2,14 @@
 
 MiniStack serves an API Gateway stage from the live API and leaves `${stageVariables.x}` as it is. AWS serves
 the snapshot that the stage's deployment took and fills the variables in. Here AWS's way is put into the
-pinned version, with the refusals of AWS that a release tool has to meet: functions.py has those of Lambda,
-update_stage.py those of UpdateStage. openapi.py has the import of an API. snapshot.py keeps the content, and
-redis_server.py has what stands in for ElastiCache. Names and signatures of all that is used
-are checked first, so that an upgrade cannot silently lose the semantics.
+pinned version, with the refusals of AWS that a release tool has to meet: functions.py and
+provisioned.py have those of Lambda, update_stage.py those of UpdateStage. openapi.py has the import of an API.
+traffic.py has canaries, weights and metrics. snapshot.py keeps the content, and redis_server.py has what stands in
+for ElastiCache. Names and signatures of all that is used are checked first, so that an upgrade cannot silently lose
+the semantics.
 """
 import asyncio, contextlib, contextvars, copy, ctypes, importlib.metadata, inspect, json, os, re, runpy, signal
-import secrets, socketserver, sys
+import secrets, socketserver, sys, time
 
 PINNED = "1.5.33"
 CONTROLS = {"change_seconds": 0.05}  # how long a change of a stage or its deployments takes
@@ -64,6 +65,7 @@ def check(v1, lambdas, workers, s3, logs, scoped_dict, others):
         "_execute_in_scope": f"request, api_id, stage_name, {execute}, owner_account_id, owner_region",
         "method_authorization_type": "api_id, stage_name, method, path", "rest_api_policy_for_arn": "resource_arn",
         "handle_request": execute, "find_api_scope": "api_id", "_gw_error": "response_type, message",
+        "_gateway_error_response": "error, request",
         "_v1_error": "code, message, status", "_v1_response": "data, status=200", "_now_unix": "",
         "_extract_lambda_ref_from_integration_uri": "uri: str", "_parse_service_integration_uri": "uri: str",
         "_invoke_http_proxy_v1": "integration, path, method, headers, body, query_params, path_params=None",
@@ -103,7 +105,7 @@ def check(v1, lambdas, workers, s3, logs, scoped_dict, others):
         sys.exit("the local stage cannot have AWS's semantics: " + "; ".join(wrong))
 
 
-def install_stages(v1, scoped_dict, account_id, rules, openapi):
+def install_stages(v1, scoped_dict, account_id, rules, openapi, served, answered):
     """A stage serves its deployment's snapshot with its own variables; its calls are refused where AWS refuses."""
     Refused = rules["Refused"]
 
@@ -127,12 +129,14 @@ def install_stages(v1, scoped_dict, account_id, rules, openapi):
         setattr(v1, name, type(f"Served{name}", (Served,), {"__slots__": (), "part": name})())
 
     @contextlib.contextmanager
-    def serving(api_id, stage_name):
-        """Fixes the stage and its snapshot for the block: an UpdateStage meanwhile is for later requests."""
+    def serving(api_id, stage_name, is_request=True):
+        """Fixes the stage and its snapshot for the block: an UpdateStage meanwhile is for later requests. A request
+        may be the canary's."""
         seen, token = SERVING.get(), None
         if not seen or (seen["api_id"], seen["stage_name"]) != (api_id, stage_name):
             scope = v1.find_api_scope(api_id) or ("", "")
             stage = copy.deepcopy(v1._stages_v1.get_scoped(*scope, api_id, {}).get(stage_name))
+            stage = served(stage, (*scope, api_id, stage_name)) if is_request else stage
             deployments = v1._deployed_gateway_responses.get_scoped(*scope, api_id, {})
             deployed = deployments.get((stage or {}).get("deploymentId"), {})
             seen = {"api_id": api_id, "stage_name": stage_name, "stage": stage, "deployed": SNAPSHOT in deployed,
@@ -168,15 +172,25 @@ def install_stages(v1, scoped_dict, account_id, rules, openapi):
 
     @patched(v1, "_execute_in_scope")
     def execute_in_scope(original):
-        async def execute(request, api_id, stage_name, *rest):
+        async def execute_once(request, seen, api_id, stage_name, *rest):
+            try:
+                if seen["stage"] is None or seen["deployed"]:
+                    return await original(request, api_id, stage_name, *rest)
+            except UnsetStageVariable:
+                pass
+            request["stage"] = seen["stage"]  # it chooses the gateway responses
+            return v1._gw_error("API_CONFIGURATION_ERROR", "Internal server error")
+
+        async def execute(request, api_id, stage_name, method, path, *rest):
             with serving(api_id, stage_name) as seen:
-                try:
-                    if seen["stage"] is None or seen["deployed"]:
-                        return await original(request, api_id, stage_name, *rest)
-                except UnsetStageVariable:
-                    pass
-                request["stage"] = seen["stage"]  # it chooses the gateway responses
-                return v1._gw_error("API_CONFIGURATION_ERROR", "Internal server error")
+                start = time.monotonic()
+                response = await execute_once(request, seen, api_id, stage_name, method, path, *rest)
+                if not isinstance(response, tuple):
+                    response = v1._gateway_error_response(response, request)
+                if seen["stage"]:
+                    name = (v1._rest_apis.get(api_id) or {}).get("name", api_id)
+                    answered(api_id, name, seen["stage"], method, path, response[0], time.monotonic() - start)
+                return response
         return execute
 
     for name in ("_extract_lambda_ref_from_integration_uri", "_parse_service_integration_uri"):
@@ -186,11 +200,11 @@ def install_stages(v1, scoped_dict, account_id, rules, openapi):
     def invoke_http(original):
         return lambda integration, *rest: original({**integration, "uri": filled(integration.get("uri", ""))}, *rest)
 
-    for name in ("method_authorization_type", "_get_export"):
+    for name, is_request in (("method_authorization_type", True), ("_get_export", False)):
         @patched(v1, name)
-        def through_snapshot(original):
+        def through_snapshot(original, is_request=is_request):
             def as_served(api_id, stage_name, *rest):
-                with serving(api_id, stage_name):
+                with serving(api_id, stage_name, is_request):
                     return original(api_id, stage_name, *rest)
             return as_served
 
@@ -471,20 +485,25 @@ def main():
         from ministack import app
         from ministack.core import iam_actions, iam_evaluator, lambda_runtime, responses, sigv4
         from ministack.core.responses import AccountRegionScopedDict, AccountScopedDict
-        from ministack.services import apigateway_v1, cloudwatch_logs, elasticache, lambda_svc, s3
+        from ministack.services import apigateway_v1, cloudwatch, cloudwatch_logs, elasticache, lambda_svc, s3
     except ImportError as error:
         sys.exit(f"the local stage needs ministack {PINNED}: {error}")
     folder = os.path.dirname(os.path.abspath(__file__))
     data = os.path.join(folder, "data")  # what is kept over the end of the stage
     os.makedirs(data, exist_ok=True)
-    guard, functions, rules, openapi, snapshot, redis_server = (
-        runpy.run_path(os.path.join(folder, name)) for name in (
-            "guard.py", "functions.py", "update_stage.py", "openapi.py", "snapshot.py", "redis_server.py"))
+    names = ("guard.py", "functions.py", "provisioned.py", "update_stage.py", "openapi.py", "traffic.py",
+             "snapshot.py", "redis_server.py")
+    guard, functions, provisioned, rules, openapi, traffic, snapshot, redis_server = (
+        runpy.run_path(os.path.join(folder, name)) for name in names)
     check(apigateway_v1, lambda_svc, lambda_runtime, s3, cloudwatch_logs, AccountRegionScopedDict,
-          [functions["used"](lambda_svc, lambda_runtime), openapi["used"](apigateway_v1), snapshot["used"](app),
+          [functions["used"](lambda_svc, lambda_runtime), provisioned["used"](lambda_svc), openapi["used"](apigateway_v1),
+           traffic["used"](lambda_svc, cloudwatch, cloudwatch_logs), snapshot["used"](app),
            redis_server["used"](elasticache), guard["used"](app, iam_evaluator, sigv4, iam_actions, responses)])
-    install_stages(apigateway_v1, AccountRegionScopedDict, responses.get_account_id, rules, openapi)
+    install_stages(apigateway_v1, AccountRegionScopedDict, responses.get_account_id, rules, openapi, traffic["served"],
+                   traffic["observer"](cloudwatch, cloudwatch_logs))
     functions["install"](lambda_svc, lambda bucket: bucket in s3._buckets)
+    traffic["install"](lambda_svc, cloudwatch)
+    provisioned["install"](lambda_svc)
     functions["install_idle_end"](lambda_svc, lambda_runtime)
     install_copies(s3)
     install_owners(s3)

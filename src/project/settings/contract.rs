@@ -1,6 +1,7 @@
 //! The `[contract]` table: the contract of a project whose Terraform has no output for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -62,6 +63,10 @@ pub(crate) struct TableFunction {
     /// Whether it is called without a version. New code is then called before the switch.
     #[serde(default)]
     latest: bool,
+    /// The provisioned concurrency of the new version, allocated before the switch.
+    provisioned: Option<NonZeroU16>,
+    /// How often the new version is invoked at once before the switch, where nothing is provisioned.
+    warm: Option<NonZeroU16>,
 }
 
 /// The contract could not be put together from the outputs.
@@ -167,9 +172,12 @@ impl ContractTable {
         }
         let mut take = |place: &str| texts.remove(place).unwrap_or_default();
         let functions = self.functions.iter().map(|(key, function)| {
-            let TableFunction { artifact, alias, latest, .. } = function;
+            let TableFunction { artifact, alias, latest, provisioned, warm, .. } = function;
             let name = take(&format!("functions.{key}.name"));
-            let function = json!({ "name": name, "artifact": artifact, "alias": alias, "latest": latest });
+            let function = json!({
+                "name": name, "artifact": artifact, "alias": alias, "latest": latest, "provisioned": provisioned,
+                "warm": warm,
+            });
             (key.clone(), function)
         });
         let functions: Map<String, Value> = functions.collect();
@@ -219,6 +227,7 @@ mod tests {
         name = "users-{stage}-post"
         artifact = "users"
         latest = true
+        provisioned = 5
     "#;
 
     fn table(text: &str) -> ContractTable {
@@ -232,8 +241,10 @@ mod tests {
         let expected = json!({
             "rest_api_id": "a1b2c3", "stage_name": "dev", "variables": { "table": "t" },
             "functions": {
-                "users_get": { "name": "users-dev-get", "artifact": "users", "alias": "live", "latest": false },
-                "users_post": { "name": "users-dev-post", "artifact": "users", "alias": null, "latest": true },
+                "users_get": { "name": "users-dev-get", "artifact": "users", "alias": "live", "latest": false,
+                    "provisioned": null, "warm": null },
+                "users_post": { "name": "users-dev-post", "artifact": "users", "alias": null, "latest": true,
+                    "provisioned": 5, "warm": null },
             },
         });
         assert_eq!(Value::from(value), expected);

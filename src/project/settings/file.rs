@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use super::checks::CheckFile;
 use super::contract::ContractTable;
+use super::delivery::DeliveryFile;
+use super::notify::NotifyFile;
+use super::prepare::PrepareFile;
 use crate::artifact::Architecture;
 use crate::release::model::{AccountId, StageName};
 
@@ -47,6 +50,14 @@ pub(crate) struct File {
     /// What a new release must show, in this order.
     #[serde(default)]
     pub(super) checks: Vec<CheckFile>,
+    /// How a new release gets the requests; a stage can have its own.
+    #[serde(default)]
+    pub(super) delivery: DeliveryFile,
+    /// Functions that a release invokes once for its version and their code, before its checks, in this order.
+    #[serde(default)]
+    pub(super) prepare: Vec<PrepareFile>,
+    /// Where the ledger records of the stages in AWS are sent.
+    pub(super) notify: Option<NotifyFile>,
     /// How Terraform is run, and where the contract is.
     #[serde(default)]
     pub(super) terraform: TerraformFile,
@@ -121,6 +132,10 @@ pub(super) struct StageFile {
     /// Whether releases are probed over HTTP: false if the stage's API cannot be reached from where they run. As
     /// `probe` says, by default.
     pub(super) probe: Option<bool>,
+    /// How a new release gets this stage's requests; as the project's `delivery` says, by default.
+    pub(super) delivery: Option<DeliveryFile>,
+    /// Where the ledger records of this stage are sent; as `notify` says, by default, but for a local stage.
+    pub(super) notify: Option<NotifyFile>,
 }
 
 /// A root module of Terraform.

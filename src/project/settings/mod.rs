@@ -6,7 +6,10 @@
 
 mod checks;
 mod contract;
+mod delivery;
 mod file;
+mod notify;
+mod prepare;
 mod problem;
 mod required_version;
 mod trust;
@@ -24,13 +27,19 @@ use crate::artifact::{Glibc, Image, Origin, Recipe, Sha256};
 use crate::error::{Error, ErrorId, Place, Result};
 use crate::platform::variables::CALL_TIMEOUT;
 use crate::release::artifacts::ArtifactSettings;
+use crate::release::canary::Delivery;
 use crate::release::check::{Checks, Probe};
 use crate::release::model::{AccountId, StageName};
+use crate::release::once::Preparation;
 use crate::terraform::guard::GuardSettings;
 use crate::terraform::{Layer, Shared};
 pub(crate) use contract::{ContractTable, Unresolved};
+pub(crate) use delivery::CanaryOverride;
 pub(crate) use file::File;
-use file::{ArtifactFile, BackendSetting, LayerFile, ProbeFile, ProbeSetting};
+use file::{ArtifactFile, BackendSetting, LayerFile, ProbeFile, ProbeSetting, StageFile};
+use notify::NotifyFile;
+pub(crate) use notify::NotifySettings;
+use prepare::PrepareFile;
 use problem::{Problem, ProblemKind};
 pub(crate) use validate::nearest;
 use validate::{Places, among, without_removable};
@@ -56,6 +65,11 @@ pub(crate) struct Settings {
     /// `None` if the stage's API cannot be reached from where releases run.
     pub(crate) probe: Option<Probe>,
     pub(crate) checks: Checks,
+    pub(crate) delivery: Delivery,
+    /// What a release invokes once for its version and code.
+    pub(crate) preparations: Vec<Preparation>,
+    /// Where the records of the ledger are sent.
+    pub(crate) notify: Option<NotifySettings>,
     /// Lock timeout and parallelism.
     pub(crate) terraform: Shared,
     pub(crate) guard: GuardSettings,
@@ -145,6 +159,8 @@ pub(crate) struct Overrides {
     pub(crate) artifacts: Option<PathBuf>,
     /// `--wait`: how long to wait for the lease of another command.
     pub(crate) wait: Option<Duration>,
+    /// `--canary`, `--bake` and `--no-canary`.
+    pub(crate) canary: CanaryOverride,
 }
 
 impl Settings {
@@ -236,6 +252,40 @@ impl Settings {
     /// The folder of deployctl's own files; not committed.
     pub(crate) fn work_dir(&self) -> PathBuf {
         self.root.join(".deployctl")
+    }
+}
+
+fn is_project(name: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=20).contains(&name.len()) && name.chars().all(is_allowed)
+}
+
+/// The functions that run once. Adds those that are not in the contract to the problems.
+fn preparations(
+    files: Vec<PrepareFile>,
+    table: Option<&ContractTable>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Preparation> {
+    let unknown = files
+        .iter()
+        .zip(1..)
+        .filter_map(|(file, number)| table?.unknown_function(&format!("prepare[{number}]"), file.function()));
+    problems.extend(unknown);
+    files.into_iter().map(PrepareFile::resolve).collect()
+}
+
+/// Where the records of the stage are sent. A local stage sends them only if it says so itself.
+fn notify(
+    file: Option<NotifyFile>,
+    of_stage: Option<&StageFile>,
+    stage: &Stage,
+    problems: &mut Vec<Problem>,
+) -> Option<NotifySettings> {
+    let of_project = file.and_then(|file| file.resolve(&["notify"], problems));
+    let own = of_stage.and_then(|stage| stage.notify.clone());
+    match own {
+        Some(own) => own.resolve(&["stages", stage.name.as_str(), "notify"], problems),
+        None => of_project.filter(|_| stage.local.is_none()),
     }
 }
 
@@ -491,6 +541,15 @@ impl File {
         of_stage.or(self.artifact_bucket.as_ref()).map(|name| of(stage, name))
     }
 
+    /// How a new release gets the requests of a stage.
+    fn delivery(&self, stage: &StageName, overrides: &Overrides, problems: &mut Vec<Problem>) -> Delivery {
+        let own = self.stages.get(stage.as_str()).and_then(|stage| stage.delivery.as_ref());
+        match own {
+            Some(own) => own.resolve(overrides.canary, &["stages", stage.as_str(), "delivery"], problems),
+            None => self.delivery.resolve(overrides.canary, &["delivery"], problems),
+        }
+    }
+
     fn resolve(
         self,
         root: PathBuf,
@@ -501,9 +560,9 @@ impl File {
         problems.extend(self.malformed_accounts());
         problems.extend(self.misplaced_states());
         let named_bucket = self.named_bucket(&stage.name);
+        let delivery = self.delivery(&stage.name, overrides, problems);
         problems.extend(self.malformed_regions());
-        let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if self.project.is_empty() || self.project.len() > 20 || !self.project.chars().all(is_allowed) {
+        if !is_project(&self.project) {
             problems.push(Problem::new(&["project"], ProblemKind::ProjectName));
         }
         if let Some(Err(error)) = self.required_version.as_deref().map(required_version::parse) {
@@ -538,6 +597,8 @@ impl File {
             problems.extend(named.and_then(|(table, function)| table.unknown_function(&place, function)));
             check.resolve(&place, &root, &mut checks, problems);
         }
+        let preparations = preparations(self.prepare, contract_table.as_ref(), problems);
+        let notify = notify(self.notify, self.stages.get(stage.name.as_str()), &stage, problems);
         let is_sent = self.stages.get(stage.name.as_str()).and_then(|stage| stage.probe);
         let probe = self.probe.resolve(is_sent, problems);
         Settings {
@@ -556,6 +617,9 @@ impl File {
             artifacts,
             probe,
             checks,
+            delivery,
+            preparations,
+            notify,
             terraform: Shared {
                 lock_timeout: Some(Duration::from_secs(terraform.lock_timeout_seconds)),
                 parallelism: terraform.parallelism,
@@ -834,5 +898,19 @@ mod tests {
     fn the_default_check_is_on_unless_the_file_turns_it_off() {
         assert!(settings("", "local").unwrap().checks.default_check);
         assert!(!settings("default_check = false\n", "local").unwrap().checks.default_check);
+    }
+
+    #[test]
+    fn a_local_stage_notifies_only_if_it_says_so_itself() {
+        let notify = "notify = { url = \"https://hooks.example.com/a\", secret_env = \"SECRET\" }\n";
+        let dev = "[stages.dev]\naccount = \"111111111111\"\nregion = \"eu-west-1\"\n";
+        let text =
+            format!("{notify}{}", PROJECT.replacen("[stages.local]", &format!("{dev}[stages.local]"), 1));
+        let url = |stage: &str| {
+            let overrides = Overrides { stage: Some(stage.to_owned()), ..Overrides::default() };
+            let settings = Settings::parse(&text, Path::new(FILE), PathBuf::from("/p"), &overrides);
+            settings.unwrap().notify.map(|notify| notify.url.to_string())
+        };
+        assert_eq!((url("local"), url("dev")), (None, Some("https://hooks.example.com/a".to_owned())));
     }
 }

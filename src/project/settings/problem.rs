@@ -56,6 +56,10 @@ pub(super) enum ProblemKind {
     Stage(String),
     #[error("must be at least 1")]
     Parallelism,
+    #[error("{0}")]
+    DeliverySteps(&'static str),
+    #[error("{0}")]
+    DeliverySetting(&'static str),
     #[error("must begin with '/'")]
     ProbePath,
     #[error("must contain {{version}}, or one release would overwrite another")]
@@ -96,6 +100,10 @@ pub(super) enum ProblemKind {
     Header(String),
     #[error("{0} is not an HTTP status")]
     Status(u16),
+    #[error("must be an https URL without credentials; http only to localhost")]
+    NotifyUrl,
+    #[error("{0:?} is not the name of an environment variable")]
+    SecretVariable(String),
 }
 
 /// A replacement for an unknown key.

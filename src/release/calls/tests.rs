@@ -20,8 +20,14 @@ fn calls_of(name: &str, part: Value) -> Calls {
     let functions: BTreeMap<FunctionKey, ContractFunction> = CONTRACT
         .map(|(key, name, alias, latest)| {
             let alias = alias.map(|alias| alias.parse().unwrap());
-            let target =
-                ContractFunction { name: name.parse().unwrap(), artifact: "users".into(), alias, latest };
+            let target = ContractFunction {
+                name: name.parse().unwrap(),
+                artifact: "users".into(),
+                alias,
+                latest,
+                provisioned: None,
+                warm: None,
+            };
             (key.parse().unwrap(), target)
         })
         .into();

@@ -55,12 +55,12 @@ locals {
     },
   ]
 
-  # Only where a release moves aliases, or sends container images.
+  # Only where a release moves aliases, provisions concurrency, or sends container images.
   see_aliases = var.function_aliases == false ? [] : [
     {
       Sid      = "SeeAliases"
       Effect   = "Allow"
-      Action   = ["lambda:GetAlias"]
+      Action   = ["lambda:GetAlias", "lambda:GetProvisionedConcurrencyConfig"]
       Resource = [local.functions]
     },
   ]
@@ -74,6 +74,20 @@ locals {
     },
   ]
 
+  # Also of aliases: Lambda refuses it for a version whose alias has some.
+  provision = var.provisioned_concurrency == false ? [] : [
+    {
+      Sid    = "ProvisionConcurrency"
+      Effect = "Allow"
+      Action = [
+        "lambda:GetProvisionedConcurrencyConfig",
+        "lambda:PutProvisionedConcurrencyConfig",
+        "lambda:DeleteProvisionedConcurrencyConfig",
+      ]
+      Resource = ["${local.functions}:*"]
+    },
+  ]
+
   # Lambda reads an image with the permissions of the caller that sends it to a function.
   read_images = length(var.image_repositories) == 0 ? [] : [
     {
@@ -84,7 +98,7 @@ locals {
     },
   ]
 
-  deploy = concat(local.read, local.see_aliases, local.move_aliases, local.read_images, [
+  deploy = concat(local.read, local.see_aliases, local.move_aliases, local.provision, local.read_images, [
     {
       # promotion.json names the artifact bucket, so that a promotion need not read the state.
       Sid      = "WriteState"
@@ -126,6 +140,13 @@ locals {
       Effect   = "Allow"
       Action   = ["logs:FilterLogEvents"]
       Resource = ["arn:${var.partition}:logs:${var.region}:${var.account_id}:log-group:/aws/lambda/${local.name}-*"]
+    },
+    {
+      # What a canary is judged by. GetMetricData has no resources, and alarms of alarms can be read only with permission for all.
+      Sid      = "Monitor"
+      Effect   = "Allow"
+      Action   = ["cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData"]
+      Resource = ["*"]
     },
     {
       Sid      = "DeployApi"

@@ -78,6 +78,12 @@ variable "function_aliases" {
   default     = false
 }
 
+variable "provisioned_concurrency" {
+  description = "Whether the contract gives functions provisioned concurrency."
+  type        = bool
+  default     = false
+}
+
 variable "image_repositories" {
   description = "ARNs of the ECR repositories with the container images of releases."
   type        = list(string)

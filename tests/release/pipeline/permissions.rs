@@ -19,9 +19,12 @@ use crate::support::{minimal_project, sigv4};
 const DOMAIN: &str = "dev.example.com";
 
 /// Allowed to deployctl, and asked for by nobody here, each with its reason.
-const UNSEEN: [&str; 2] = [
+const UNSEEN: [&str; 4] = [
     // By the checks before the switch, and for versions that Lambda made inactive; this project's API calls no function.
     "ReleaseFunctions lambda:InvokeFunction",
+    // By a canary.
+    "Monitor cloudwatch:DescribeAlarms",
+    "Monitor cloudwatch:GetMetricData",
     // By a release whose function fails.
     "ReadLogs logs:FilterLogEvents",
 ];
@@ -43,7 +46,7 @@ const OF_A_PERSON: [&str; 11] = [
 ];
 
 /// Named in the source, and not made by these commands: what they need is none of the deploy role's rights.
-const UNRECORDED: [&str; 24] = [
+const UNRECORDED: [&str; 29] = [
     // `bootstrap` and `destroy` are for a person with rights of their own.
     "CreateBucket",
     "PutBucketEncryption",
@@ -54,6 +57,9 @@ const UNRECORDED: [&str; 24] = [
     "DeleteObjects",
     // By `logs`, and by a release whose function fails.
     "FilterLogEvents",
+    // By a canary.
+    "DescribeAlarms",
+    "GetMetricData",
     // So is `prune`: a release cannot delete what an older one needs.
     "GetStages",
     "ListVersionsByFunction",
@@ -61,6 +67,10 @@ const UNRECORDED: [&str; 24] = [
     // Only of functions whose alias a release moves, which this project does not have.
     "GetAlias",
     "UpdateAlias",
+    "GetProvisionedConcurrencyConfig",
+    // Only of functions with provisioned concurrency, which this project does not have either.
+    "PutProvisionedConcurrencyConfig",
+    "DeleteProvisionedConcurrencyConfig",
     "GetAccountSettings",
     "DeleteDeployment",
     "DeleteFunction",

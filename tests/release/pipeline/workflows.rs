@@ -129,6 +129,7 @@ async fn a_cancelled_step_is_deployctl_itself() {
         ("release", "release", "release"),
         ("redeploy", "redeploy", "redeploy"),
         ("rollback", "rollback", "rollback"),
+        ("canary", "canary", "canary"),
         ("plan", "plan", "plan"),
     ] {
         let document = read(&repository(&format!(".github/workflows/{workflow}.yml")));
