@@ -46,6 +46,7 @@ mod documents;
 mod engine;
 pub mod error;
 mod event;
+mod fleet;
 mod local;
 mod output;
 mod platform;

@@ -13,6 +13,7 @@ mod release {
     mod conformance;
     mod example;
     mod first_version;
+    mod fleet;
     mod foreign_output;
     mod invoke_and_logs;
     mod layers;

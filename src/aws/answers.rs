@@ -102,6 +102,10 @@ const ANSWERS: &[Answer] = &[
         "the API has as many deployments as API Gateway allows: delete old ones with \
          `deployctl prune --keep 5`, and run the command again",
     ),
+    answer(&["BadRequestException", "LimitExceededException"], Meaning::Rejected).text("number of stages").until(
+        "the API has as many stages as API Gateway allows: close previews with `deployctl preview down`, or \
+         request a higher quota of \"Stages per API\"",
+    ),
     answer(&["LimitExceededException"], Meaning::Rejected)
         .text("Maximum number of")
         .until("a quota of API Gateway is exhausted: request a higher one in Service Quotas"),
@@ -287,6 +291,7 @@ mod tests {
             (400, "AccessDeniedException", "", Meaning::Denied),
             (400, "CodeStorageExceededException", "", Meaning::Rejected),
             (429, "LimitExceededException", "Maximum number of deployments per REST API", Meaning::Rejected),
+            (429, "LimitExceededException", "Maximum number of stages per API", Meaning::Rejected),
             (429, "LimitExceededException", "Rate exceeded", Meaning::Busy),
             (502, "KMSAccessDeniedException", "", Meaning::Rejected),
             (502, "ResourceNotReadyException", "", Meaning::Busy),

@@ -90,7 +90,7 @@ impl AwsStage {
 }
 
 /// An operation of a patch, as the SDK sends it.
-fn patch_operation(operation: &Operation<'_>) -> PatchOperation {
+pub(super) fn patch_operation(operation: &Operation<'_>) -> PatchOperation {
     let value = operation.value();
     let op = if value.is_some() { Op::Replace } else { Op::Remove };
     PatchOperation::builder().op(op).path(operation.path()).set_value(value).build()

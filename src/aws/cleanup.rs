@@ -47,6 +47,7 @@ impl AwsStage {
             let variables = stage.variables().into_iter().chain(overrides).flatten();
             StageUse {
                 name: stage.stage_name().unwrap_or_default().to_owned(),
+                description: stage.description().unwrap_or_default().to_owned(),
                 deployments: ids.into_iter().flatten().filter_map(|id| id.parse().ok()).collect(),
                 variables: variables.map(|(name, value)| (name.clone(), value.clone())).collect(),
             }
@@ -187,7 +188,7 @@ impl AwsStage {
 }
 
 /// A deletion of what does not exist succeeds.
-fn ignore_not_found(failure: Failure) -> Result<(), Failure> {
+pub(super) fn ignore_not_found(failure: Failure) -> Result<(), Failure> {
     if failure.meaning == Meaning::NotFound { Ok(()) } else { Err(failure) }
 }
 

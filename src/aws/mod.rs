@@ -21,6 +21,7 @@ pub(crate) mod invoke;
 pub(crate) mod lambda;
 pub(crate) mod logs;
 mod members;
+mod preview;
 mod profile;
 mod provisioned;
 pub(crate) mod retry;

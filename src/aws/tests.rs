@@ -1,7 +1,7 @@
 //! How the clients react when AWS throttles or refuses a call, which the local AWS emulator (MiniStack) does
 //! not do. A scripted server gives the answers of the API references.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use super::{Aws, Emulator, Target};
 use crate::artifact::{Architecture, Sha256};
 use crate::engine::failure::Meaning;
 use crate::engine::ports::{StagePort as _, Store as _, UploadError};
+use crate::engine::preview::PreviewPort as _;
 use crate::release::model::Pointer;
 use crate::release::patch::patch;
 use crate::release::record::ArtifactRecord;
@@ -290,6 +291,14 @@ async fn an_exhausted_quota_is_not_retried() {
         assert_eq!((failure.meaning, cloud.count()), (Meaning::Rejected, 1), "{status}");
         assert!(failure.hint("live", "").contains("deployctl prune"), "{failure:?}");
     }
+    let full = r#"{"message":"Maximum number of stages for this API has been reached."}"#;
+    let answer = Answer(429, "x-amzn-ErrorType: LimitExceededException\r\n", full);
+    let cloud = ScriptedAws::new(false, [answer]).await;
+    let pointer = Pointer { deployment_id: "d1".parse().unwrap(), variables: BTreeMap::new() };
+    let description =
+        "deployctl preview of=dev expires=2026-12-05T10:00:00Z commit=none id=n".parse().unwrap();
+    let failure = cloud.aws_stage.create_stage("preview-a", &pointer, &description).await.unwrap_err();
+    assert_eq!((failure.code.as_deref(), cloud.count()), (Some("LimitExceededException"), 1));
     let key = Answer(
         502,
         "x-amzn-ErrorType: KMSDisabledException\r\n",

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, canary, completion, completions, conformance, destroy, diff, explain, history, init, invoke,
-    local, logs, output, plan, promote, prune, redeploy, release, rollback, schema, status, terraform,
-    unlock, url, validate,
+    build, canary, completion, completions, conformance, destroy, diff, explain, fleet, history, init,
+    invoke, local, logs, output, plan, preview, promote, prune, redeploy, release, rollback, schema, status,
+    terraform, unlock, url, validate,
 };
 use crate::output::Options;
 use crate::platform::variables;
@@ -67,7 +67,13 @@ pub(crate) enum Verb {
     #[command(subcommand, after_help = "Example:\n  deployctl canary abort --stage prd")]
     Canary(canary::Verb),
     Promote(promote::Args),
+    /// Show code that is not released at a URL of its own, and close such previews
+    #[command(subcommand, after_help = "Example:\n  deployctl preview up --name pr-123 --stage dev")]
+    Preview(preview::Verb),
     Status(status::Args),
+    /// Plan, release and roll back many projects that need each other, each by itself
+    #[command(subcommand, after_help = "Example:\n  deployctl fleet plan --changed-since origin/main")]
+    Fleet(fleet::Verb),
     Url(url::Args),
     History(history::Args),
     Diff(diff::Args),

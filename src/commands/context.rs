@@ -50,6 +50,11 @@ impl Context {
         }
     }
 
+    /// The same command on another project.
+    pub(crate) fn on(&self, overrides: Overrides) -> Self {
+        Self::new(overrides, self.report.clone(), None, self.cancel.clone())
+    }
+
     /// The settings of the stage. The file is read once.
     pub(crate) fn settings(&self) -> Result<Settings> {
         if let Some(settings) = self.settings.get() {
@@ -164,7 +169,7 @@ pub(crate) struct LeaseArgs {
 }
 
 /// How the requests get to a new release.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(crate) struct CanaryArgs {
     /// First give the new release this share of the requests, in percent, instead of the steps in deployctl.toml
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99), conflicts_with = "no_canary")]

@@ -6,7 +6,10 @@ use clap::Command;
 
 /// Every command, in the order of the help. A test compares them with [`super::cli::Verb`].
 pub(super) const GROUPS: [(&str, &[&str]); 5] = [
-    ("Release", &["release", "plan", "build", "promote", "canary", "rollback", "redeploy"]),
+    (
+        "Release",
+        &["release", "plan", "build", "preview", "promote", "canary", "rollback", "redeploy", "fleet"],
+    ),
     ("Look", &["status", "url", "history", "diff", "logs", "invoke", "output"]),
     ("Set up and check", &["init", "doctor", "validate", "bootstrap", "conformance", "local"]),
     ("Maintain", &["prune", "terraform", "unlock", "destroy"]),

@@ -13,6 +13,7 @@ mod destroy;
 mod diff;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+mod fleet;
 mod help;
 mod history;
 pub(crate) mod init;
@@ -21,6 +22,7 @@ mod local;
 mod logs;
 mod output;
 mod plan;
+mod preview;
 mod promote;
 mod prune;
 mod redeploy;
@@ -82,6 +84,7 @@ fn overrides(cli: &Cli) -> Overrides {
         Verb::Release(args) => args.overrides(&mut overrides),
         Verb::Plan(args) => args.overrides(&mut overrides),
         Verb::Promote(args) => args.overrides(&mut overrides),
+        Verb::Preview(preview::Verb::Up(args)) => args.overrides(&mut overrides),
         Verb::Redeploy(redeploy::Args { lease, canary, .. }) => {
             overrides.wait = lease.wait;
             overrides.canary = canary.replacement();
@@ -149,6 +152,7 @@ async fn run_verb(verb: Verb, context: &Context) -> u8 {
             Err(error) => context.report.fail(&error),
         },
         Verb::Destroy(args) => plain(context, "destroy", Box::pin(destroy::run(context, &args)).await),
+        Verb::Preview(verb) => plain(context, verb.command(), Box::pin(preview::run(context, &verb)).await),
         Verb::Prune(args) => plain(context, "prune", Box::pin(prune::run(context, &args)).await),
         Verb::History(args) => {
             plain(context, "history", context.until_interrupted(history::run(context, &args)).await)
@@ -168,6 +172,7 @@ async fn run_verb(verb: Verb, context: &Context) -> u8 {
         Verb::Schema(args) => plain(context, "schema", schema::run(context, &args)),
         Verb::Completions(args) => plain(context, "completions", completions::run(context, &args)),
         Verb::Man(args) => plain(context, "man", completions::man(context, Cli::command(), &args)),
+        Verb::Fleet(verb) => coded(context, verb.command(), Box::pin(fleet::run(context, &verb)).await),
         Verb::Local(verb) => plain(context, "local", local::run(context, &verb).await),
     }
 }

@@ -19,6 +19,7 @@ use crate::platform::variables;
 use crate::project::session::Session;
 use crate::project::settings::Overrides;
 use crate::release::once::Repeat;
+use crate::release::record::Record;
 
 /// Build, apply Terraform, upload, publish, deploy the API, and switch the stage to the new release
 #[derive(Debug, clap::Args)]
@@ -77,6 +78,11 @@ impl Args {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
+    Ok(release(context, args).await?.0)
+}
+
+/// Releases, and also returns the record of the release.
+pub(super) async fn release(context: &Context, args: &Args) -> Result<(Document, Record)> {
     // Invalid input is refused before anything is changed.
     let version = args.version.resolve(context).await?;
     let approved = args.approved_plan.as_deref().map_or(Ok(None), approved)?;
@@ -84,19 +90,21 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
     if args.code_only {
         let (session, stage) = context.session_and(ReleasedStage::read).await?;
         let code_only = CodeOnly { ignore_infrastructure: args.ignore_infrastructure, options };
-        let delivered = release_code(&session, stage, &version, code_only).await?;
+        let delivered = Box::pin(release_code(&session, stage, &version, code_only)).await?;
+        let record = delivered.released.record.clone();
         let mut document = document("release", &session, delivered, args.canary.detach).await?;
         document.infrastructure = Some(InfrastructureState::NotPlanned);
-        return Ok(document);
+        return Ok((document, record));
     }
     let (session, known) = context.session_and(known_bucket).await?;
     let ask = |listed| confirm::destructions(context, &session.settings.stage.name, listed).boxed_local();
     let consent = Consent { approved, ask: &ask };
     let source = if args.running_code { Source::Running } else { Source::Build };
     let delivered = Box::pin(run_release(&session, known, &version, &source, &consent, options)).await?;
+    let record = delivered.released.record.clone();
     let mut document = document("release", &session, delivered, args.canary.detach).await?;
     document.infrastructure = Some(InfrastructureState::Planned);
-    Ok(document)
+    Ok((document, record))
 }
 
 /// An empty value is no digest: a workflow cannot leave a variable out.

@@ -9,7 +9,7 @@ use crate::platform::variables;
 use crate::release::model::Version;
 
 /// The word that stands for the version of the source.
-const AUTO: &str = "auto";
+pub(super) const AUTO: &str = "auto";
 
 /// A version that the command needs.
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,10 @@ pub(crate) struct RequiredVersion {
 }
 
 impl RequiredVersion {
+    pub(super) fn exactly(text: &str) -> Self {
+        Self { positional: None, flag: Some(text.to_owned()) }
+    }
+
     pub(super) async fn resolve(&self, context: &Context) -> Result<Version> {
         let from_env = std::env::var(variables::VERSION).ok();
         let text = match (self.positional.as_deref(), self.flag.as_deref()) {

@@ -9,6 +9,7 @@ pub(crate) mod git;
 pub(crate) mod layers;
 pub(crate) mod pipeline;
 pub(crate) mod plan;
+pub(crate) mod preview;
 pub(crate) mod promotion;
 pub(crate) mod source;
 pub(crate) mod stage_variables;

@@ -2,6 +2,7 @@
 
 pub(crate) mod conformance;
 pub(crate) mod doctor;
+pub(crate) mod fleet;
 pub(crate) mod init;
 pub(crate) mod result;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::documents::conformance::ConformanceBody;
+use crate::documents::fleet::{FleetPlanBody, FleetRollbackBody, FleetRunBody, FleetStatusBody};
 use crate::documents::result::{ErrorDocument, Freshness, SCHEMA};
 use crate::release::calls::{OtherCall, UnversionedCall};
 use crate::release::diff::Change;
@@ -65,6 +67,9 @@ document!(PlanBody, Plan, "plan");
 document!(HistoryBody, History, "history");
 document!(DiffBody, Diff, "diff");
 document!(PruneBody, Prune, "prune");
+document!(PreviewUpBody, PreviewUp, "preview up");
+document!(PreviewListBody, PreviewList, "preview list");
+document!(PreviewDownBody, PreviewDown, "preview down");
 document!(BootstrapBody, Bootstrap, "bootstrap");
 document!(BuildBody, Build, "build");
 document!(UnlockBody, Unlock, "unlock");
@@ -80,6 +85,10 @@ document!(SchemasBody, Schemas, "schema");
 document!(ManBody, Man, "man");
 document!(InvokeBody, Invoke, "invoke");
 document!(ConformanceBody, ConformanceDocument, "conformance");
+document!(FleetPlanBody, FleetPlan, "fleet plan");
+document!(FleetRunBody, FleetRun, "fleet run");
+document!(FleetStatusBody, FleetStatus, "fleet status");
+document!(FleetRollbackBody, FleetRollback, "fleet rollback");
 
 /// The zips that a build created.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -302,6 +311,67 @@ pub(crate) struct CodeAccount {
     pub(crate) before_bytes: i64,
     /// The bytes in use now. Lambda may count deletions late.
     pub(crate) after_bytes: i64,
+}
+
+/// A preview that is up.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct PreviewUpBody {
+    /// Whether the preview was created or changed.
+    pub(crate) outcome: Upped,
+    /// The stage in deployctl.toml that it is a preview of.
+    pub(crate) stage: String,
+    /// The name of the preview.
+    pub(crate) name: String,
+    /// The URL of the preview.
+    pub(crate) url: String,
+    /// The version that its functions report.
+    pub(crate) version: Version,
+    /// When it expires.
+    pub(crate) expires: jiff::Timestamp,
+    /// The keys of the functions that got a new version. The others run a version that exists.
+    pub(crate) published: BTreeSet<String>,
+    /// How it differs from what its stage serves.
+    pub(crate) diff: crate::release::diff::Diff,
+}
+
+/// The outcome of `preview up`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Upped {
+    /// The preview is new.
+    Created,
+    /// The preview existed, and serves the new code now.
+    Updated,
+}
+
+/// The previews of a stage.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct PreviewListBody {
+    /// The stage in deployctl.toml, such as `prod`.
+    pub(crate) stage: String,
+    /// Its previews, by name.
+    pub(crate) previews: Vec<ListedPreview>,
+}
+
+/// A preview and its URL.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ListedPreview {
+    /// The URL of the preview.
+    pub(crate) url: String,
+    /// Whether the next `preview` command closes it.
+    pub(crate) expired: bool,
+    #[serde(flatten)]
+    // A doc comment would become the description of each document.
+    pub(crate) preview: crate::release::preview::Preview,
+}
+
+/// The previews that were closed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct PreviewDownBody {
+    /// The stage in deployctl.toml, such as `prod`.
+    pub(crate) stage: String,
+    /// The names of the previews; empty if there was nothing to close.
+    pub(crate) closed: Vec<String>,
 }
 
 /// The bucket of the Terraform state.

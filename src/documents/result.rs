@@ -67,6 +67,9 @@ pub(crate) struct Document {
     /// The holder of the lease, if another command has it; only in `status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) held: Option<String>,
+    /// The names of its previews; only in `status` of a stage that allows previews.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) previews: Option<Vec<String>>,
     /// The stage that was moved without a project; only in `redeploy --rest-api-id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) moved: Option<MovedStage>,
@@ -272,6 +275,7 @@ impl Document {
             drift: None,
             unversioned: None,
             held: None,
+            previews: None,
             moved: None,
             canary: None,
             error: None,

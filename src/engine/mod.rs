@@ -23,6 +23,7 @@ mod once;
 pub(crate) mod operations;
 pub(crate) mod ports;
 mod prepare;
+pub(crate) mod preview;
 mod provision;
 pub(crate) mod prune;
 pub(crate) mod reach;
@@ -36,4 +37,4 @@ mod verify;
 const MAX_CONCURRENT: usize = 16;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

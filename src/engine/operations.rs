@@ -27,7 +27,7 @@ use crate::release::canary::Canary;
 use crate::release::check::Request;
 use crate::release::default_check::{Candidate, Live};
 use crate::release::definition::{AUTHORIZER_TTL_SECONDS, Definition};
-use crate::release::model::{FunctionKey, Pointer, StageName, Version};
+use crate::release::model::{FunctionKey, FunctionName, Pointer, StageName, Version};
 use crate::release::once::Repeat;
 use crate::release::patch::Size;
 use crate::release::plan::{self, Desired, Observed, Plan, Target, Work};
@@ -96,6 +96,35 @@ pub(crate) struct Origin<'a> {
     pub(crate) infrastructure: Option<InfrastructureRecord>,
 }
 
+/// Refuses to take code for the running one that deployctl has sent and that the live release does not have: that
+/// of a preview, or of a release that failed or was rolled back.
+fn require_foreign_code(
+    observed: &Observed,
+    desired: &Desired,
+    sent: &BTreeMap<FunctionName, String>,
+) -> Result<()> {
+    let Some(live) = &observed.current else { return Ok(()) };
+    let is_sent = |key: &FunctionKey, target: &Target| {
+        let Some(code) = observed.functions.get(key).map(|state| &state.code_sha256) else { return false };
+        let released = live.release.functions.get(key).map(|function| &function.code_sha256);
+        sent.get(&target.name) == Some(code) && released != Some(code)
+    };
+    let named = desired.functions.iter().filter(|(key, target)| is_sent(key, target));
+    let named: Vec<String> = named.map(|(key, target)| format!("{key} ({})", target.name)).collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "refused to release the running code: deployctl sent it for a preview or another release, and it is not \
+         live: {}",
+        named.join(", ")
+    );
+    Err(Error::preflight(ErrorId::ReleaseRunningCode, message).hint(
+        "nothing was published; `deployctl release --version <V>` without --running-code releases the code of \
+         the project",
+    ))
+}
+
 impl<'a, S: Store + Clone> HeldStage<'a, S> {
     /// Completes the operation of an interrupted command, and reads the end of the ledger.
     ///
@@ -109,7 +138,7 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
     /// Returns `head` if it matches the stage, and otherwise searches the ledger for the record that does. A
     /// command that lost its lease, or a caller without deployctl, may have moved the stage after the lease
     /// was written.
-    async fn resolve_head(&self, head: Head, stage: &StageState) -> Result<Head> {
+    pub(super) async fn resolve_head(&self, head: Head, stage: &StageState) -> Result<Head> {
         if head.current.is_none() || head.matches(&stage.pointer) {
             return Ok(head);
         }
@@ -210,6 +239,9 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         }
         must_be_released(&self.context.preparations, &plan)?;
         self.must_be_provisionable(port, &plan).await?;
+        if desired.running_code {
+            require_foreign_code(&observed, desired, &self.lease.sent_code().await)?;
+        }
         let forced = origin.force || origin.repeat == Repeat::Again;
         let live = match plan.live(desired, &observed).filter(|_| !forced) {
             Some(record) if self.is_current(port, record, &observed, origin.api).await? => {
@@ -407,7 +439,50 @@ impl<'a, S: Store + Clone> HeldStage<'a, S> {
         });
         let (head, now) = observe.await?;
         let find = unless_interrupted(&self.context.cancel, self.target(&head, &now, options.to));
-        let mut target = self.context.events.step("find release", find).await?;
+        let target = self.context.events.step("find release", find).await?;
+        self.roll_back_to(port, options, (head, now), target).await
+    }
+
+    /// Moves the stage back to the record `to`, if it still serves the release that the record `from` made live.
+    /// `None`: it serves another one, and was left alone.
+    ///
+    /// # Errors
+    /// Those of a rollback.
+    pub(crate) async fn restore<W: StagePort>(
+        context: &'a StageContext,
+        store: S,
+        port: &W,
+        (is_from, to): (&dyn Fn(&Record) -> bool, u64),
+    ) -> Result<Option<RolledBack>> {
+        let held = Self::take(context, store, "rollback".to_owned()).await?;
+        held.during(async |held| {
+            let observe = unless_interrupted(&held.context.cancel, async {
+                let (head, now) = try_join!(held.head(port), stage(port))?;
+                let head = held.resolve_head(head, &now).await?;
+                Ok((head, now, held.ledger.record(to).await?))
+            });
+            let (head, now, target) = held.context.events.step("read current state", observe).await?;
+            if !head
+                .current
+                .as_ref()
+                .is_some_and(|live| live.release.is_served_by(&now.pointer) && is_from(live))
+            {
+                return Ok(None);
+            }
+            let options = RollbackOptions::default();
+            held.roll_back_to(port, options, (head, now), target).await.map(Some)
+        })
+        .await
+    }
+
+    /// Moves the stage back to the release of `target`.
+    async fn roll_back_to<W: StagePort>(
+        &self,
+        port: &W,
+        options: RollbackOptions<'_>,
+        (head, now): (Head, StageState),
+        mut target: Record,
+    ) -> Result<RolledBack> {
         if let Some(current) = &head.current {
             target.release = target.restored(&current.release);
         }
@@ -565,7 +640,7 @@ fn usual_rollback(
 }
 
 /// The release of prepared functions and of an API deployment.
-fn new_release(
+pub(super) fn new_release(
     desired: Desired,
     origin: Origin<'_>,
     functions: BTreeMap<FunctionKey, FunctionRecord>,
@@ -669,7 +744,7 @@ pub(super) fn caches(stage: &StageState, head: &Head, next: &Release) -> Caches 
 ///
 /// # Errors
 /// `release.refused` while a canary is in progress; `release.too_large`, but not for a rollback.
-fn record(
+pub(super) fn record(
     context: &StageContext,
     action: Action,
     release: Release,

@@ -65,7 +65,7 @@ impl<S: Store + Clone> HeldStage<'_, S> {
     }
 
     /// Publishes the functions that are called without a version, or the others.
-    async fn publish_all(
+    pub(super) async fn publish_all(
         &self,
         port: &impl StagePort,
         plan: &Plan,

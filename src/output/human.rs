@@ -84,6 +84,9 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
     if let Some(canary) = &document.canary {
         text.push_str(&canary_lines(canary, Timestamp::now()));
     }
+    if let Some(previews) = document.previews.as_ref().filter(|previews| !previews.is_empty()) {
+        let _ = writeln!(text, "  previews       {}", previews.join(", "));
+    }
     if let Some(held) = &document.held {
         let _ = writeln!(text, "  {ATTENTION}lease{ATTENTION:#}          {held}");
     }

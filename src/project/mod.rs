@@ -3,6 +3,7 @@
 
 mod applied;
 pub(crate) mod contract;
+pub(crate) mod coordination;
 pub(crate) mod driver;
 pub(crate) mod known_stage;
 pub(crate) mod notify;

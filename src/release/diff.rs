@@ -35,7 +35,7 @@ pub(crate) struct Diff {
 pub(crate) struct Side {
     /// The version of the release.
     pub(crate) version: Version,
-    /// The number of its record in the ledger.
+    /// The number of its record in the ledger; 0 for a preview, which has none.
     pub(crate) record: u64,
     /// The outcome of the operation that the record describes.
     pub(crate) outcome: Outcome,

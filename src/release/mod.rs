@@ -18,6 +18,7 @@ pub(crate) mod once;
 pub(crate) mod partition;
 pub(crate) mod patch;
 pub(crate) mod plan;
+pub(crate) mod preview;
 pub(crate) mod promotable;
 pub(crate) mod prune;
 pub(crate) mod record;

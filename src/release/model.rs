@@ -106,6 +106,18 @@ name!(
     }
 );
 name!(
+    /// A preview, such as `pr-123`. Part of the name of its API Gateway stage and of its version.
+    PreviewName,
+    "preview",
+    "^[a-z0-9][a-z0-9-]{0,31}$",
+    "use 1 to 32 lower-case letters, digits and '-', beginning with a letter or digit",
+    |text| {
+        within(text, 32, "-")
+            && !text.starts_with('-')
+            && !text.contains(|c: char| c.is_ascii_uppercase())
+    }
+);
+name!(
     /// The key of a function in the Terraform contract: the name of its stage variable.
     FunctionKey,
     "function key",

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::deployment_description::DeploymentDescription;
 use super::model::{DeploymentId, FunctionName, FunctionVersion, Version};
+use super::preview::Preview;
 use super::record::{Outcome, Record, Release};
 use crate::artifact::Sha256;
 use crate::release::state::{Deployment, Object, StageUse, VersionState};
@@ -218,7 +219,9 @@ fn unmanaged_stages(recorded: &Recorded, existing: &Existing, stage: &str) -> BT
         .map(|release| release.api.stage.as_str())
         .chain([stage])
         .collect();
-    let names = existing.stages.iter().map(|stage| stage.name.clone());
+    // A preview needs no rollback, and what it serves is kept.
+    let lasting = existing.stages.iter().filter(|stage| Preview::of(stage).is_none());
+    let names = lasting.map(|stage| stage.name.clone());
     names.filter(|name| !managed.contains(name.as_str())).collect()
 }
 

@@ -230,6 +230,8 @@ pub(crate) struct Deployment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StageUse {
     pub(crate) name: String,
+    /// A `PreviewDescription`, if it is a preview.
+    pub(crate) description: String,
     /// The deployments it serves.
     pub(crate) deployments: Vec<DeploymentId>,
     /// Its variables, and those that its canary overrides.

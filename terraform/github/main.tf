@@ -11,12 +11,15 @@ locals {
 
   provider_arn = "arn:${local.partition}:iam::${local.account_id}:oidc-provider/${local.issuer}"
 
-  # Two roles for each stage. The environment is part of the subject of the token, so its protection rules (reviewers, allowed
+  # Two roles for each stage, and one for previews of it. The environment is part of the subject of the token, so its protection rules (reviewers, allowed
   # branches) apply to every use of the role. A run outside of the environment has another subject.
   roles = merge(
     { for stage in keys(var.stages) : "${stage}-deploy" => { stage = stage, kind = "deploy", environment = stage } },
     { for stage in keys(var.stages) : "${stage}-plan" => { stage = stage, kind = "plan", environment = "${stage}-plan" } },
+    { for stage, settings in var.stages : "${stage}-preview" => { stage = stage, kind = "preview", environment = "${stage}-preview" } if settings.previews },
   )
+
+  kinds = { deploy = "Releases", plan = "Plans", preview = "Previews" }
 
   trust = {
     for name, role in local.roles : name => jsonencode({
@@ -72,7 +75,7 @@ resource "aws_iam_role" "this" {
   # A separate path: the deploy role may change roles with names <project>-<stage>-… and must not be able to change itself.
   name                 = "${var.project}-${each.key}"
   path                 = "/github/"
-  description          = "${each.value.kind == "deploy" ? "Releases" : "Plans"} of ${var.project} on ${each.value.stage}, from ${var.repository}"
+  description          = "${local.kinds[each.value.kind]} of ${var.project} on ${each.value.stage}, from ${var.repository}"
   assume_role_policy   = local.trust[each.key]
   max_session_duration = 3600
 

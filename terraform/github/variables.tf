@@ -30,7 +30,7 @@ variable "region" {
 }
 
 variable "stages" {
-  description = "The stages in this account. For each: the stages from which `deployctl promote` may promote releases, the secret of Redis and its key, whether there is a Cognito user pool, whether releases move aliases of functions, whether they provision concurrency, the ARNs of the repositories of container images, and the domain."
+  description = "The stages in this account. For each: the stages from which `deployctl promote` may promote releases, the secret of Redis and its key, whether there is a Cognito user pool, whether releases move aliases of functions, whether they provision concurrency, whether pull requests have previews, the ARNs of the repositories of container images, and the domain."
   type = map(object({
     promote_from = optional(list(object({
       stage           = string
@@ -42,6 +42,7 @@ variable "stages" {
     user_pool               = optional(bool, false)
     function_aliases        = optional(bool, false)
     provisioned_concurrency = optional(bool, false)
+    previews                = optional(bool, false)
     image_repositories      = optional(list(string), [])
     domain = optional(object({
       name    = string
@@ -56,8 +57,8 @@ variable "stages" {
 
   # Stage "dev-plan" would have the same environment as the plan role of stage "dev".
   validation {
-    condition     = alltrue([for stage in keys(var.stages) : !endswith(stage, "-plan")])
-    error_message = "a stage name must not end with -plan, because plan environments end with it."
+    condition     = alltrue([for stage in keys(var.stages) : !endswith(stage, "-plan") && !endswith(stage, "-preview")])
+    error_message = "a stage name must not end with -plan or -preview, because the environments of plans and previews end with it."
   }
 
   # Names start with <project>-<stage>-, so the roles of stage "dev" would have permissions for the functions of "dev-eu".

@@ -11,6 +11,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::pipeline::calls::operation;
+use super::pipeline::recorder::Recorder;
 use crate::support::caller::Answer;
 use crate::support::deployed_stage::DeployedStage;
 use crate::support::example_project::ExampleProject;
@@ -90,6 +92,9 @@ async fn the_story_of_a_project() {
 
     chapter("rollbacks");
     story.rollbacks(&again, &second).await;
+
+    chapter("a preview");
+    story.a_preview(&second).await;
 
     chapter("the pitfall");
     story.the_pitfall().await;
@@ -353,6 +358,54 @@ impl Story {
         self.serves("1.1.0").await;
         assert_eq!(self.project.terraform_calls(), Vec::<String>::new(), "a rollback needs no Terraform");
         assert_eq!(self.site.published(&new["functions"]).await, published);
+    }
+
+    /// Other code at a URL of its own, which callers of the stage see nothing of.
+    async fn a_preview(&self, live: &Value) {
+        let response = "lambdas/users/src/response.rs";
+        let shown = "application/json; charset=US-ASCII";
+        let settings = "[stages.local.variables]";
+        self.project.edit("deployctl.toml", settings, &format!("[stages.local.previews]\n\n{settings}"));
+        self.project.edit(response, NEW, shown);
+        let zips = self.project.dir.join(".deployctl/preview-zips");
+        let zips = zips.to_str().unwrap();
+        let start = Instant::now();
+        self.run(&["build", "--into", zips]).await.exit(0);
+        let build = start.elapsed().as_secs_f64();
+        let file = StageFile::of(&self.project.dir);
+        let recorder = Recorder::start(file.port()).await;
+        file.point_at(recorder.port);
+
+        let stop = CancellationToken::new();
+        let preview = async {
+            let start = Instant::now();
+            let up = self.json(&["preview", "up", "--name", "pr-1", "--artifacts", zips]).await;
+            let seconds = start.elapsed().as_secs_f64();
+            stop.cancel();
+            (up, seconds)
+        };
+        let ((up, seconds), seen) = tokio::join!(preview, traffic::drive(&self.site.caller, &stop));
+        let counts = traffic::assert_consistent(&seen, &[ReleaseMarks::of(live, NEW)]);
+        let requests = recorder.take().iter().filter(|request| operation(request).is_some()).count();
+        progress::print(
+            "release",
+            &format!(
+                "         build {build:.1} s, preview up {seconds:.1} s with {requests} requests; of the stage: {counts}"
+            ),
+        );
+        assert_eq!(up["published"].as_array().map(Vec::len), Some(6), "{up:#}");
+        let url = format!("{}/demo/users", up["url"].as_str().unwrap());
+        let answer = reqwest::get(&url).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+        assert_eq!(answer.headers()["content-type"], shown);
+        assert_eq!(answer.headers()["x-release"], up["version"].as_str().unwrap());
+        file.restore();
+        let list = self.json(&["preview", "list"]).await;
+        assert_eq!(list["previews"][0]["name"], "pr-1");
+        assert_eq!(self.json(&["preview", "down", "--name", "pr-1"]).await["closed"], json!(["pr-1"]));
+        assert!(!reqwest::get(&url).await.unwrap().status().is_success());
+        self.project.edit(response, shown, NEW);
+        self.serves("1.1.0").await;
     }
 
     /// Terraform changes the API past deployctl, and nobody sees it, until it is deployed.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use aws_sdk_apigateway as gateway;
 use aws_sdk_lambda as lambda;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use aws_sdk_s3 as s3;
 
@@ -308,6 +309,73 @@ async fn a_damaged_lease_and_stray_objects() {
         assert!(problems.iter().any(|problem| problem.as_str().unwrap().contains(&removal)), "{problems:#?}");
     }
     project.run(&["history"]).await.exit(0).says(&["deployctl/local/ledger/00000007.json is no record"]);
+}
+
+/// Callers of the stage see nothing of a preview, and its own commands do not take it for a release.
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "the measurement is shown with --nocapture")]
+async fn a_preview_leaves_its_stage_as_it_was() {
+    let stage = ReleasedStage::after(&["1.0.0"]).await;
+    let project = &stage.fake.project;
+    let up = ["preview", "up", "--name", "pr-1", "--comment", "comment.md"];
+    project.build("new code");
+    project.run(&up).await.exit(2).says(&["preview.not_enabled", "[stages.local.previews]"]);
+    let tables = "[stages.local.previews]\n\n[probe]\ntimeout_seconds = 20\n\n[artifacts.hello]";
+    project.settings("[artifacts.hello]", tables);
+    let get = || stage.gateway.get_stage().rest_api_id(&stage.fake.api);
+    let before = get().stage_name("v1").send().await.unwrap();
+    let url = stage.json(&["url"]).await["url"].as_str().unwrap().to_owned();
+    let stop = CancellationToken::new();
+    let traffic = async {
+        let (client, mut answers) = (reqwest::Client::new(), 0);
+        while !stop.is_cancelled() {
+            let answer = client.get(&url).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 200);
+            answers += 1;
+        }
+        answers
+    };
+    let work = async {
+        let start = std::time::Instant::now();
+        let first = stage.json(&up).await;
+        let seconds = start.elapsed().as_secs_f64();
+        project.build("newer code");
+        let second = stage.json(&up).await;
+        stop.cancel();
+        (first, second, seconds)
+    };
+    let (answers, (first, second, seconds)) = tokio::join!(traffic, work);
+    println!("preview up: {seconds:.1} s; answers of the stage meanwhile: {answers}, 0 failed");
+    assert_eq!((&first["outcome"], &second["outcome"]), (&json!("created"), &json!("updated")));
+    assert_eq!(first["published"], json!(["f0", "f1"]));
+    assert_eq!(first["diff"]["from"]["version"], "1.0.0");
+    let comment = std::fs::read_to_string(project.path().join("comment.md")).unwrap();
+    assert!(comment.contains(second["url"].as_str().unwrap()) && comment.contains("other code"), "{comment}");
+
+    let preview = get().stage_name("preview-pr-1").send().await.unwrap();
+    let variables = preview.variables().unwrap();
+    assert_eq!(variables["release"], second["version"].as_str().unwrap());
+    assert_eq!(variables["f0"], "3", "two versions were published for previews");
+    let after = get().stage_name("v1").send().await.unwrap();
+    assert_eq!((before.deployment_id(), before.variables()), (after.deployment_id(), after.variables()));
+    project.run(&["status", "--exit-code"]).await.exit(0);
+    assert_eq!(stage.json(&["status"]).await["previews"], json!(["pr-1"]));
+    let list = stage.json(&["preview", "list"]).await;
+    assert_eq!((&list["previews"][0]["name"], &list["previews"][0]["url"]), (&json!("pr-1"), &second["url"]));
+
+    stage.release("1.1.0").await;
+    let pruned = stage.json(&["prune", "--keep", "1", "--yes"]).await;
+    let numbers = stage.numbers("small-0").await;
+    assert!(numbers.contains("3"), "the preview's version was deleted: {pruned:#}");
+    let down = ["preview", "down", "--name", "pr-1"];
+    assert_eq!(stage.json(&down).await["closed"], json!(["pr-1"]));
+    assert_eq!(stage.json(&down).await["closed"], json!([]));
+    assert!(get().stage_name("preview-pr-1").send().await.is_err());
+    let deployment = preview.deployment_id().unwrap();
+    assert!(!stage.deployments().await.contains(deployment), "its deployment is left");
+
+    stage.json(&["preview", "up", "--name", "pr-2", "--expires", "1m"]).await;
+    assert_eq!(stage.json(&["preview", "prune"]).await["closed"], json!([]));
 }
 
 #[tokio::test]

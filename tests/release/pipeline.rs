@@ -4,7 +4,7 @@ mod build;
 pub(crate) mod calls;
 mod comment;
 mod expression;
-mod github;
+pub(super) mod github;
 mod lint;
 pub(super) mod model;
 mod packages;

@@ -30,6 +30,7 @@ const fn printed<T: JsonSchema>(
 
 pub(crate) const ALL: &[Entry] = &[
     printed::<crate::project::settings::File>(CONFIG, "the configuration, deployctl.toml", &[]),
+    printed::<crate::fleet::file::File>("fleet", "the members of a fleet, fleet.toml", &[]),
     printed::<crate::output::Document>(
         "result",
         "what a command did to a stage, or found there",
@@ -49,8 +50,19 @@ pub(crate) const ALL: &[Entry] = &[
     printed::<d::Build>("build", "zips that were made", &["build"]),
     printed::<d::Diff>("diff", "two releases side by side", &["diff"]),
     printed::<d::Prune>("prune", "what was deleted", &["prune"]),
+    printed::<d::PreviewUp>("preview-up", "a preview that is up", &["preview up"]),
+    printed::<d::PreviewList>("preview-list", "the previews of a stage", &["preview list"]),
+    printed::<d::PreviewDown>(
+        "preview-down",
+        "previews that were closed",
+        &["preview down", "preview prune"],
+    ),
     printed::<d::Unlock>("unlock", "a lease that was freed", &["unlock"]),
     printed::<d::Destroy>("destroy", "a stage that is gone", &["destroy"]),
+    printed::<d::FleetPlan>("fleet-plan", "the members of a fleet to release", &["fleet plan"]),
+    printed::<d::FleetRun>("fleet-run", "what became of a member in a run", &["fleet run"]),
+    printed::<d::FleetStatus>("fleet-status", "what became of all members of a run", &["fleet status"]),
+    printed::<d::FleetRollback>("fleet-rollback", "which members of a run went back", &["fleet rollback"]),
     printed::<d::LocalUp>("local-up", "an embedded AWS that runs", &["local up"]),
     printed::<d::LocalDown>("local-down", "an embedded AWS that was stopped", &["local down"]),
     printed::<d::LocalReset>("local-reset", "a local stage whose content was deleted", &["local reset"]),

@@ -288,7 +288,7 @@ impl Cloud {
         trips
     }
 
-    async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         name: &'static str,
         mut effect: impl FnMut(&mut State) -> Result<T, Failure>,
@@ -862,6 +862,7 @@ impl StagePort for Cloud {
             let canary = state.canary.iter().map(|canary| canary.deployment_id.parse().unwrap());
             let this = StageUse {
                 name: "dev".into(),
+                description: String::new(),
                 deployments: [state.pointer.deployment_id.clone()].into_iter().chain(canary).collect(),
                 variables: state.pointer.variables.clone().into_iter().collect(),
             };

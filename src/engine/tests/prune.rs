@@ -141,6 +141,7 @@ async fn referenced_items_are_kept() {
         // by hand.
         state.stages.push(StageUse {
             name: "other".into(),
+            description: String::new(),
             deployments: vec!["d1".parse().unwrap(), "d2".parse().unwrap()],
             variables: [("users_get", "1"), ("users_post", "2"), ("owner", "me")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))

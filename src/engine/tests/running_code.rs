@@ -60,6 +60,24 @@ async fn the_first_release_can_publish_the_code_that_runs() {
     }
 }
 
+/// Such code is also that of a preview.
+#[tokio::test]
+async fn code_that_was_sent_and_is_not_live_is_no_running_code() {
+    let cloud = Cloud::new(&FUNCTIONS);
+    for version in ["1", "2"] {
+        release(&cloud, desired(version), false).await.unwrap();
+    }
+    let running = Desired { artifacts: BTreeMap::new(), running_code: true, ..desired("3") };
+    run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap();
+    cloud.arm(&[]);
+    let error = release(&cloud, running.clone(), false).await.unwrap_err();
+    assert_eq!((error.kind.exit_code(), error.id), (10, ErrorId::ReleaseRunningCode), "{error}");
+    assert!(!cloud.calls().contains(&"PublishVersion"), "{:?}", cloud.calls());
+    run(&cloud, &actor(), Operation::Rollback(None)).await.unwrap();
+    let record = release(&cloud, running, false).await.unwrap();
+    assert!(record.release.functions.values().all(|function| function.code_sha256 == code("2").base64()));
+}
+
 #[tokio::test]
 async fn the_same_code_and_functions_that_are_declared_so_are_not_refused() {
     let cloud = adopted();

@@ -33,7 +33,8 @@ pub(crate) struct File {
     pub(super) backend: BackendSetting,
     /// The bucket of the zips and the ledger, where no layer has it as an output; may contain `{stage}`.
     pub(super) artifact_bucket: Option<String>,
-    /// The targets, by name: 1 to 32 of a-z, 0-9 and '-', a letter first.
+    /// The targets, by name: 1 to 32 of a-z, 0-9 and '-', a letter first. A name that ends with '*' is a template for
+    /// all stages whose names begin so and that have no table of their own.
     pub(super) stages: BTreeMap<String, StageFile>,
     /// Terraform's root modules, by name.
     pub(super) layers: BTreeMap<String, LayerFile>,
@@ -115,6 +116,8 @@ pub(super) struct StageFile {
     pub(super) backend_config: Vec<String>,
     /// With `backend = "own"`: the Terraform workspace; `default` by default.
     pub(super) workspace: Option<String>,
+    /// Allows previews of this stage: further stages of its API with code that is not released.
+    pub(super) previews: Option<PreviewsFile>,
     /// The bucket of this stage's zips and ledger; the project's `artifact_bucket` by default.
     pub(super) artifact_bucket: Option<String>,
     /// The account that owns the bucket of the Terraform state; the stage's account by default.
@@ -169,6 +172,24 @@ pub(super) struct ArtifactFile {
     pub(super) architecture: Architecture,
     /// Its S3 key; must contain `{version}`, must not begin with `deployctl/`. Required, but for an image.
     pub(super) key: Option<String>,
+}
+
+/// What previews of a stage may be.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PreviewsFile {
+    /// How long a preview stays after its last `preview up`: a number and `m`, `h` or `d`, such as "12h".
+    #[schemars(regex(pattern = "^[1-9][0-9]{0,3}[mhd]$"))]
+    pub(super) expires: String,
+    /// The most previews at a time. API Gateway allows 10 stages for each API, the others included.
+    #[schemars(range(min = 1, max = 300))]
+    pub(super) max: usize,
+}
+
+impl Default for PreviewsFile {
+    fn default() -> Self {
+        Self { expires: "7d".into(), max: 8 }
+    }
 }
 
 /// How a release is recognised from outside.

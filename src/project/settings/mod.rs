@@ -10,6 +10,7 @@ mod delivery;
 mod file;
 mod notify;
 mod prepare;
+mod previews;
 mod problem;
 mod required_version;
 mod trust;
@@ -40,6 +41,7 @@ use file::{ArtifactFile, BackendSetting, LayerFile, ProbeFile, ProbeSetting, Sta
 use notify::NotifyFile;
 pub(crate) use notify::NotifySettings;
 use prepare::PrepareFile;
+pub(crate) use previews::{PreviewSettings, lifetime};
 use problem::{Problem, ProblemKind};
 pub(crate) use validate::nearest;
 use validate::{Places, among, without_removable};
@@ -99,6 +101,8 @@ pub(crate) struct Stage {
     pub(crate) state_bucket_account: AccountId,
     /// The account that must own the artifact bucket.
     pub(crate) artifact_bucket_account: AccountId,
+    /// What previews of this stage may be; `None` if there may be none.
+    pub(crate) previews: Option<PreviewSettings>,
     /// Terraform variables of this stage.
     pub(crate) variables: BTreeMap<String, Value>,
     /// Keep ahead of the account's API rates. Off for the local AWS emulator, which has none.
@@ -172,11 +176,7 @@ impl Settings {
     pub(crate) fn load(overrides: &Overrides) -> Result<Self> {
         let path = match &overrides.config {
             Some(path) => path.clone(),
-            None => {
-                let found = find_upwards()?;
-                trust::check_owner(&found, nix::unistd::geteuid().as_raw())?;
-                found
-            }
+            None => find_trusted(FILE)?,
         };
         let text = std::fs::read_to_string(&path).map_err(|source| {
             Error::usage(ErrorId::ConfigMissing, format!("failed to read {}", path.display()))
@@ -277,13 +277,12 @@ fn preparations(
 /// Where the records of the stage are sent. A local stage sends them only if it says so itself.
 fn notify(
     file: Option<NotifyFile>,
-    of_stage: Option<&StageFile>,
+    of_stage: Option<NotifyFile>,
     stage: &Stage,
     problems: &mut Vec<Problem>,
 ) -> Option<NotifySettings> {
     let of_project = file.and_then(|file| file.resolve(&["notify"], problems));
-    let own = of_stage.and_then(|stage| stage.notify.clone());
-    match own {
+    match of_stage {
         Some(own) => own.resolve(&["stages", stage.name.as_str(), "notify"], problems),
         None => of_project.filter(|_| stage.local.is_none()),
     }
@@ -336,17 +335,25 @@ pub(crate) fn file_for_completion() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os(crate::platform::variables::CONFIG) {
         return Some(path.into());
     }
-    let found = find_upwards().ok()?;
-    trust::check_owner(&found, nix::unistd::geteuid().as_raw()).ok()?;
-    Some(found)
+    find_trusted(FILE).ok()
 }
 
-fn find_upwards() -> Result<PathBuf> {
+/// The nearest file called `name`, in the current folder or above it, unless another user could have written it.
+///
+/// # Errors
+/// `config.missing`, `config.untrusted`.
+pub(crate) fn find_trusted(name: &str) -> Result<PathBuf> {
+    let found = find_upwards(name)?;
+    trust::check_owner(&found, nix::unistd::geteuid().as_raw())?;
+    Ok(found)
+}
+
+fn find_upwards(name: &str) -> Result<PathBuf> {
     let here = std::env::current_dir().map_err(|source| {
         Error::usage(ErrorId::ConfigMissing, "failed to find the current folder").because(source)
     })?;
-    here.ancestors().map(|folder| folder.join(FILE)).find(|path| path.is_file()).ok_or_else(|| {
-        Error::usage(ErrorId::ConfigMissing, format!("there is no {FILE} in {} or above it", here.display()))
+    here.ancestors().map(|folder| folder.join(name)).find(|path| path.is_file()).ok_or_else(|| {
+        Error::usage(ErrorId::ConfigMissing, format!("there is no {name} in {} or above it", here.display()))
             .hint("run deployctl inside a project, or name the file with --config")
     })
 }
@@ -365,6 +372,21 @@ fn is_region(name: &str) -> bool {
 fn of(stage: &StageName, text: &str) -> String {
     text.replace("{stage}", stage.as_str())
 }
+
+/// The same in every text of a value.
+fn for_stage(stage: &StageName, value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(of(stage, text)),
+        Value::Array(items) => items.iter().map(|item| for_stage(stage, item)).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| (key.clone(), for_stage(stage, value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+/// What the name of a stage ends with that is a template.
+const TEMPLATE: char = '*';
 
 fn call_timeout(text: Option<OsString>) -> Result<Duration> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(crate::aws::timeouts::CALL) };
@@ -386,6 +408,21 @@ impl File {
         settings.into_generator().into_root_schema_for::<Self>().to_value()
     }
 
+    /// The table of a stage: its own, or the longest template that fits its name.
+    fn stage_file(&self, name: &str) -> Option<&StageFile> {
+        let fits = |key: &&String| key.strip_suffix(TEMPLATE).is_some_and(|start| name.starts_with(start));
+        let template = || self.stages.keys().filter(fits).max_by_key(|key| key.len());
+        self.stages.get(name).or_else(|| self.stages.get(template()?))
+    }
+
+    fn unknown_stage(&self, name: &StageName) -> Error {
+        let known: Vec<_> = self.stages.keys().map(String::as_str).collect();
+        let suggestion = nearest(name.as_str(), known.iter().copied())
+            .map_or_else(String::new, |best| format!("; did you mean {best:?}?"));
+        let message = format!("there is no stage {name:?}{suggestion}", name = name.as_str());
+        Error::usage(ErrorId::ConfigUnknownStage, message).hint(format!("{FILE} has: {}", known.join(", ")))
+    }
+
     fn stage(&self, overrides: &Overrides, problems: &mut Vec<Problem>) -> Result<Stage> {
         let name = match &overrides.stage {
             Some(name) => name.clone(),
@@ -395,16 +432,7 @@ impl File {
             Error::usage(ErrorId::ConfigUnknownStage, "refused: this is not a valid stage name")
                 .because(problem)
         })?;
-        let Some(stage) = self.stages.get(name.as_str()) else {
-            let known: Vec<_> = self.stages.keys().map(String::as_str).collect();
-            let suggestion = nearest(name.as_str(), known.iter().copied())
-                .map_or_else(String::new, |best| format!("; did you mean {best:?}?"));
-            return Err(Error::usage(
-                ErrorId::ConfigUnknownStage,
-                format!("there is no stage {name:?}{suggestion}", name = name.as_str()),
-            )
-            .hint(format!("{FILE} has: {}", known.join(", "))));
-        };
+        let stage = self.stage_file(name.as_str()).ok_or_else(|| self.unknown_stage(&name))?;
         let mut problem = |kind| problems.push(Problem::new(&["stages", name.as_str()], kind));
         let local = stage.local.then_some(LocalSettings { port: stage.port });
         if local.is_some() && stage.account.is_some() {
@@ -439,11 +467,14 @@ impl File {
         };
         let state_bucket = stage
             .state_bucket
-            .clone()
+            .as_ref()
+            .map(|bucket| of(&name, bucket))
             .unwrap_or_else(|| format!("{}-{name}-tfstate-{account}", self.project));
         let backend = match self.backend {
             BackendSetting::Deployctl => StateBackend::Deployctl,
-            BackendSetting::Own => StateBackend::Own { config: stage.backend_config.clone() },
+            BackendSetting::Own => StateBackend::Own {
+                config: stage.backend_config.iter().map(|line| of(&name, line)).collect(),
+            },
         };
         // `resolve` reports these, too.
         let owner = |named: &Option<String>| {
@@ -457,9 +488,17 @@ impl File {
             profile: stage.profile.clone(),
             local,
             backend,
-            workspace: stage.workspace.clone().unwrap_or_else(|| DEFAULT_WORKSPACE.to_owned()),
+            workspace: stage
+                .workspace
+                .as_ref()
+                .map_or_else(|| DEFAULT_WORKSPACE.to_owned(), |workspace| of(&name, workspace)),
             state_bucket,
-            variables: stage.variables.clone(),
+            previews: stage.previews.as_ref().map(|previews| previews.resolve(&name, problems)),
+            variables: stage
+                .variables
+                .iter()
+                .map(|(key, value)| (key.clone(), for_stage(&name, value)))
+                .collect(),
             pacing: stage.pacing.unwrap_or(local.is_none()),
             call_timeout: call_timeout(std::env::var_os(CALL_TIMEOUT))?,
             name,
@@ -470,13 +509,14 @@ impl File {
     fn other_stages(&self, stage: Option<&Stage>, problems: &mut Vec<Problem>) {
         let names = self.stages.keys();
         for name in names.filter(|name| stage.is_none_or(|stage| stage.name.as_str() != name.as_str())) {
-            let other = Overrides { stage: Some(name.clone()), ..Overrides::default() };
+            // A template is checked as one of its stages.
+            let other = Overrides { stage: Some(name.replace(TEMPLATE, "x")), ..Overrides::default() };
             if let Err(error) = self.stage(&other, problems) {
                 let reason = error.causes().first().cloned().unwrap_or(error.message);
                 problems.push(Problem::new(&["stages", name], ProblemKind::Stage(reason)));
             }
         }
-        if let Some(name) = self.default_stage.as_ref().filter(|name| !self.stages.contains_key(*name)) {
+        if let Some(name) = self.default_stage.as_ref().filter(|name| self.stage_file(name).is_none()) {
             let suggestion = among(name, self.stages.keys().map(String::as_str));
             problems
                 .push(Problem::new(&["default_stage"], ProblemKind::UnknownStage(name.clone(), suggestion)));
@@ -537,13 +577,13 @@ impl File {
 
     /// The artifact bucket that the file names.
     fn named_bucket(&self, stage: &StageName) -> Option<String> {
-        let of_stage = self.stages.get(stage.as_str()).and_then(|stage| stage.artifact_bucket.as_ref());
+        let of_stage = self.stage_file(stage.as_str()).and_then(|stage| stage.artifact_bucket.as_ref());
         of_stage.or(self.artifact_bucket.as_ref()).map(|name| of(stage, name))
     }
 
     /// How a new release gets the requests of a stage.
     fn delivery(&self, stage: &StageName, overrides: &Overrides, problems: &mut Vec<Problem>) -> Delivery {
-        let own = self.stages.get(stage.as_str()).and_then(|stage| stage.delivery.as_ref());
+        let own = self.stage_file(stage.as_str()).and_then(|stage| stage.delivery.as_ref());
         match own {
             Some(own) => own.resolve(overrides.canary, &["stages", stage.as_str(), "delivery"], problems),
             None => self.delivery.resolve(overrides.canary, &["delivery"], problems),
@@ -570,6 +610,8 @@ impl File {
                 .push(Problem::new(&["required_version"], ProblemKind::RequiredVersion(error.to_string())));
         }
         self.unknown_dependencies(problems);
+        let stage_file = self.stage_file(stage.name.as_str());
+        let (is_sent, own_notify) = stage_file.map_or((None, None), |own| (own.probe, own.notify.clone()));
         let layers = self.layers.into_iter();
         let layers: Vec<Layer> =
             layers.map(|(name, layer)| layer.resolve(name, &root, &stage.name)).collect();
@@ -598,8 +640,7 @@ impl File {
             check.resolve(&place, &root, &mut checks, problems);
         }
         let preparations = preparations(self.prepare, contract_table.as_ref(), problems);
-        let notify = notify(self.notify, self.stages.get(stage.name.as_str()), &stage, problems);
-        let is_sent = self.stages.get(stage.name.as_str()).and_then(|stage| stage.probe);
+        let notify = notify(self.notify, own_notify, &stage, problems);
         let probe = self.probe.resolve(is_sent, problems);
         Settings {
             project: self.project,
@@ -755,6 +796,46 @@ mod tests {
             assert!(error.message.contains(problem), "{problem} is not in {}", error.message);
         }
         assert_eq!(error.places.len(), 4, "{}", error.message);
+    }
+
+    #[test]
+    fn a_template_is_the_table_of_every_stage_that_it_fits() {
+        let text = PROJECT.replace(
+            "[layers.base]",
+            "[stages.\"pr-*\"]\nlocal = true\nstate_bucket = \"states\"\nartifact_bucket = \"zips-{stage}\"\n\
+             variables = { name = \"p-{stage}\", tags = [\"{stage}\"] }\n\n[stages.\"pr-1*\"]\nlocal = true\n\n\
+             [stages.pr-12]\nlocal = true\nprobe = false\n\n[layers.base]",
+        );
+        let load = |stage: &str| {
+            let overrides = Overrides { stage: Some(stage.to_owned()), ..Overrides::default() };
+            Settings::parse(&text, Path::new(FILE), PathBuf::from("/p"), &overrides)
+        };
+        let settings = load("pr-7").unwrap();
+        let stage = settings.stage;
+        assert_eq!((stage.name.as_str(), stage.state_bucket.as_str()), ("pr-7", "states"));
+        assert_eq!(stage.state_prefix("p"), "p/pr-7");
+        assert_eq!(settings.bucket, ArtifactBucket::Named("zips-pr-7".to_owned()));
+        assert_eq!(stage.variables["name"], "p-pr-7");
+        assert_eq!(stage.variables["tags"], serde_json::json!(["pr-7"]));
+        // The longest template, and a table of its own, come first.
+        assert!(load("pr-11").unwrap().stage.variables.is_empty());
+        assert!(load("pr-12").unwrap().probe.is_none());
+        assert_eq!(load("dev").unwrap_err().id, ErrorId::ConfigUnknownStage);
+    }
+
+    #[test]
+    fn a_stage_has_previews_only_with_a_table_for_them() {
+        let previews = |table: &str| {
+            let text = PROJECT.replace("[layers.base]", &format!("{table}\n[layers.base]"));
+            let overrides = Overrides { stage: Some("local".to_owned()), ..Overrides::default() };
+            let settings = Settings::parse(&text, Path::new(FILE), PathBuf::from("/p"), &overrides);
+            settings.map(|settings| settings.stage.previews)
+        };
+        assert_eq!(previews("").unwrap(), None);
+        let week = PreviewSettings { lifetime: Duration::from_secs(604_800), max: 8 };
+        assert_eq!(previews("[stages.local.previews]\n").unwrap(), Some(week));
+        let error = previews("[stages.local.previews]\nexpires = \"soon\"\n").unwrap_err();
+        assert!(error.message.contains("a lifetime is a number"), "{}", error.message);
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(super) enum ProblemKind {
     DeliverySteps(&'static str),
     #[error("{0}")]
     DeliverySetting(&'static str),
+    #[error("{0}")]
+    Lifetime(String),
     #[error("must begin with '/'")]
     ProbePath,
     #[error("must contain {{version}}, or one release would overwrite another")]

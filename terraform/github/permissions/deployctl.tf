@@ -183,6 +183,72 @@ locals {
     },
   ])
 
+  # A preview is a stage `preview-<name>` of the API. It has no record, and its zips have keys of their own.
+  preview = concat([for statement in local.read : statement if statement.Sid != "ListFunctions"], [
+    {
+      # The lease, and the definition of the API that a preview serves. No record: a preview cannot write history.
+      Sid    = "WritePreviews"
+      Effect = "Allow"
+      Action = ["s3:PutObject"]
+      Resource = [
+        "${local.s3}${local.artifact_bucket}/deployctl/${var.stage}/lease.json",
+        "${local.s3}${local.artifact_bucket}/deployctl/${var.stage}/api/*",
+        "${local.s3}${local.artifact_bucket}/*preview-*",
+      ]
+    },
+    {
+      Sid      = "ReadZips"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject", "s3:GetObjectVersion"]
+      Resource = ["${local.s3}${local.artifact_bucket}/*preview-*"]
+    },
+    {
+      Sid      = "SeeVersioning"
+      Effect   = "Allow"
+      Action   = ["s3:GetBucketVersioning"]
+      Resource = ["${local.s3}${local.artifact_bucket}"]
+    },
+    {
+      Sid      = "SendPreviews"
+      Effect   = "Allow"
+      Action   = ["lambda:UpdateFunctionCode", "lambda:PublishVersion"]
+      Resource = [local.functions]
+    },
+    {
+      # Without a stage: CreateDeployment can also move one.
+      Sid       = "DeployPreviews"
+      Effect    = "Allow"
+      Action    = ["apigateway:POST"]
+      Resource  = ["${local.api}/restapis/*/deployments"]
+      Condition = { Null = { "apigateway:Request/StageName" = "true" } }
+    },
+    {
+      Sid      = "MakePreviews"
+      Effect   = "Allow"
+      Action   = ["apigateway:POST"]
+      Resource = ["${local.api}/restapis/*/stages"]
+    },
+    {
+      Sid      = "TagPreviews"
+      Effect   = "Allow"
+      Action   = ["apigateway:PUT"]
+      Resource = ["${local.api}/tags/*"]
+    },
+    {
+      Sid      = "ShapePreviews"
+      Effect   = "Allow"
+      Action   = ["apigateway:DELETE", "apigateway:PATCH"]
+      Resource = ["${local.api}/restapis/*/stages/preview-*"]
+    },
+    {
+      # API Gateway refuses to delete a deployment that a stage serves.
+      Sid      = "DiscardPreviews"
+      Effect   = "Allow"
+      Action   = ["apigateway:DELETE"]
+      Resource = ["${local.api}/restapis/*/deployments/*"]
+    },
+  ])
+
   promote_from = [for from in var.promote_from : {
     source = "${local.s3}${var.project}-${from.stage}-tfstate-${from.account_id}/${var.project}/${from.stage}/promotion.json"
     bucket = coalesce(from.artifact_bucket, "${var.project}-${from.stage}-artifacts-${from.account_id}")
@@ -205,4 +271,9 @@ output "plan" {
     deployctl = jsonencode({ Version = "2012-10-17", Statement = concat(local.read, local.see_aliases) })
     terraform = jsonencode({ Version = "2012-10-17", Statement = local.terraform_read })
   }, length(local.optional_read) == 0 ? {} : { more = jsonencode({ Version = "2012-10-17", Statement = local.optional_read }) })
+}
+
+output "preview" {
+  description = "The policies of the role of previews."
+  value       = { deployctl = jsonencode({ Version = "2012-10-17", Statement = local.preview }) }
 }

@@ -18,7 +18,7 @@ variables {
   repository = "example/shop"
   project    = "users"
   region     = "eu-west-1"
-  stages     = { dev = {}, prd = { promote_from = [{ stage = "dev", account_id = "111111111111" }] } }
+  stages     = { dev = { previews = true }, prd = { promote_from = [{ stage = "dev", account_id = "111111111111" }] } }
 }
 
 run "each_role_trusts_one_environment_of_one_repository" {
@@ -26,10 +26,11 @@ run "each_role_trusts_one_environment_of_one_repository" {
 
   assert {
     condition = { for name, trust in output.trust : name => trust.Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"] } == {
-      dev-deploy = "repo:example/shop:environment:dev"
-      dev-plan   = "repo:example/shop:environment:dev-plan"
-      prd-deploy = "repo:example/shop:environment:prd"
-      prd-plan   = "repo:example/shop:environment:prd-plan"
+      dev-deploy  = "repo:example/shop:environment:dev"
+      dev-plan    = "repo:example/shop:environment:dev-plan"
+      dev-preview = "repo:example/shop:environment:dev-preview"
+      prd-deploy  = "repo:example/shop:environment:prd"
+      prd-plan    = "repo:example/shop:environment:prd-plan"
     }
     error_message = "the subjects differ"
   }
@@ -157,6 +158,16 @@ run "no_stage_in_the_place_of_a_plan" {
 
   variables {
     stages = { dev = {}, dev-plan = {} }
+  }
+
+  expect_failures = [var.stages]
+}
+
+run "no_stage_in_the_place_of_a_preview" {
+  command = plan
+
+  variables {
+    stages = { dev = {}, dev-preview = {} }
   }
 
   expect_failures = [var.stages]

@@ -45,9 +45,7 @@ pub(crate) fn needs(request: &Request) -> Vec<Need> {
     let mut needs = match scope {
         "s3" => call.s3(),
         "lambda" => call.lambda(),
-        "apigateway" => {
-            vec![Need::new(format!("apigateway:{method}"), format!("arn:aws:apigateway:{REGION}::{path}"))]
-        }
+        "apigateway" => call.gateway(),
         "logs" => call.logs(),
         "sts" => Vec::new(), // GetCallerIdentity needs no permission
         "monitoring" => call.alarm(),
@@ -95,6 +93,10 @@ pub(crate) fn operation(request: &Request) -> Option<String> {
         ("apigateway", "GET", ["restapis", _, "deployments"]) => "GetDeployments",
         ("apigateway", "GET", ["restapis", _, "deployments", _]) => "GetDeployment",
         ("apigateway", "POST", ["restapis", _, "deployments"]) => "CreateDeployment",
+        ("apigateway", "GET", ["restapis", _, "stages"]) => "GetStages",
+        ("apigateway", "POST", ["restapis", _, "stages"]) => "CreateStage",
+        ("apigateway", "DELETE", ["restapis", _, "stages", _]) => "DeleteStage",
+        ("apigateway", "DELETE", ["restapis", _, "deployments", _]) => "DeleteDeployment",
         ("apigateway", "GET", ["restapis", _, "stages", _]) => "GetStage",
         ("apigateway", "GET", ["restapis", _, "stages", _, "exports", _]) => "GetExport",
         ("apigateway", "PATCH", ["restapis", _, "stages", _]) => "UpdateStage",
@@ -115,6 +117,25 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
+    fn gateway(&self) -> Vec<Need> {
+        let need = |method: &str, path: &str| {
+            Need::new(format!("apigateway:{method}"), format!("arn:aws:apigateway:{REGION}::{path}"))
+        };
+        let mut needs = vec![need(self.method, self.path)];
+        let body: Value = serde_json::from_str(&self.request.body).unwrap_or_default();
+        let creates = |what: &str| self.method == "POST" && self.path.ends_with(what);
+        if creates("/deployments")
+            && let Some(stage) = body["stageName"].as_str()
+        {
+            needs[0].context.insert("apigateway:Request/StageName", stage.to_owned());
+        }
+        // What is created with tags is also tagged.
+        if creates("/stages") && body["tags"].is_object() {
+            needs.push(need("PUT", "/tags/*"));
+        }
+        needs
+    }
+
     fn unknown(&self) -> ! {
         panic!("what this needs is not known: {} {} {:?}", self.method, self.path, self.query)
     }

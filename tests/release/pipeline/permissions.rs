@@ -46,7 +46,7 @@ const OF_A_PERSON: [&str; 11] = [
 ];
 
 /// Named in the source, and not made by these commands: what they need is none of the deploy role's rights.
-const UNRECORDED: [&str; 29] = [
+const UNRECORDED: [&str; 27] = [
     // `bootstrap` and `destroy` are for a person with rights of their own.
     "CreateBucket",
     "PutBucketEncryption",
@@ -61,7 +61,6 @@ const UNRECORDED: [&str; 29] = [
     "DescribeAlarms",
     "GetMetricData",
     // So is `prune`: a release cannot delete what an older one needs.
-    "GetStages",
     "ListVersionsByFunction",
     "ListAliases",
     // Only of functions whose alias a release moves, which this project does not have.
@@ -72,7 +71,6 @@ const UNRECORDED: [&str; 29] = [
     "PutProvisionedConcurrencyConfig",
     "DeleteProvisionedConcurrencyConfig",
     "GetAccountSettings",
-    "DeleteDeployment",
     "DeleteFunction",
     // `conformance` is for people, with the policy of its how-to: `tests/release/conformance.rs`. A release with an
     // empty state that creates an API takes a refusal for an answer.
@@ -100,6 +98,7 @@ async fn deployctl_has_the_permissions_that_it_uses_and_no_others() {
     let alone = Policies::new([&policies["deploy"]["deployctl"]]);
     let plan = Policies::new([&policies["plan"]["deployctl"]]);
     let promote = Policies::new([&next["deploy"]["deployctl"]]);
+    let preview = Policies::new([&policies["preview"]["deployctl"]]);
 
     let recorder = Recorder::start(site.stage_file.port()).await;
     site.stage_file.point_at(recorder.port);
@@ -123,11 +122,19 @@ async fn deployctl_has_the_permissions_that_it_uses_and_no_others() {
         (vec!["plan", "--version", "2.0.0"], vec![&plan]),
         (vec!["unlock", "--yes"], vec![&alone]),
         (vec!["promote", "--version", "1.1.0", "--from", "local", "--to", "next"], vec![&promote]),
+        (vec!["preview", "up", "--name", "pr-1"], vec![&preview]),
+        // The same bytes again, and once more when only $LATEST has them.
+        (vec!["preview", "up", "--name", "pr-1", "--expires", "9h"], vec![&preview]),
+        (vec!["preview", "list"], vec![&preview]),
+        (vec!["preview", "down", "--name", "pr-1"], vec![&preview]),
+        (vec!["preview", "up", "--name", "pr-1", "--expires", "8h"], vec![&preview]),
+        (vec!["preview", "prune"], vec![&preview]),
     ] {
         match command[..] {
             ["release", "--version", "1.1.1"] => site.configure().await,
             ["release", "--version", version] => site.project.build(version),
             ["unlock", ..] => held(&site).await,
+            ["preview", "up", "--name", _] => site.project.build("preview"),
             _ => {}
         }
         site.project.run(&command).await.exit(0);
@@ -163,16 +170,25 @@ async fn deployctl_has_the_permissions_that_it_uses_and_no_others() {
     }
     assert!(told.values().all(|count| *count > 3), "a command made no calls: {told:?}");
 
-    let unused = alone.unused();
+    nothing_is_allowed_in_vain([&alone, &plan, &promote, &preview]);
+    everything_was_seen(&made);
+}
+
+fn nothing_is_allowed_in_vain([deploy, plan, promote, preview]: [&Policies; 4]) {
+    let unused = deploy.unused();
     let expected: BTreeSet<String> = UNSEEN.iter().map(|text| (*text).to_owned()).collect();
     assert_eq!(unused, expected, "allowed, and not needed by any command");
     assert_eq!(plan.unused(), BTreeSet::new(), "allowed, and not needed by a plan");
+    assert_eq!(preview.unused(), BTreeSet::new(), "allowed, and not needed by a preview");
+    let bucket = "arn:aws:s3:::small-local-artifacts-000000000000";
+    for key in ["deployctl/local/ledger/00000099.json", "hello/1.0.0.zip"] {
+        assert!(!preview.allow(&Need::new("s3:PutObject", format!("{bucket}/{key}"))), "{key}");
+    }
     let unused = promote.unused();
     let unused: Vec<&String> = unused.iter().filter(|text| text.contains("Promote")).collect();
     assert!(unused.is_empty(), "allowed, and not needed by a promotion: {unused:?}");
     let state = "arn:aws:s3:::small-local-tfstate-000000000000/small/local/app.tfstate";
     assert!(!promote.allow(&Need::new("s3:GetObject", state)), "the state of the source");
-    everything_was_seen(&made);
 }
 
 /// S3 refuses a request of ours to a bucket of somebody else. A new bucket has no owner yet.
@@ -270,7 +286,7 @@ async fn rights(variables: &Value) -> Value {
     variables["account_id"] = ACCOUNT.into();
     variables["region"] = REGION.into();
     variables["source"] = repository("terraform/github/permissions").to_str().unwrap().into();
-    let main = json!({ "module": { "p": variables }, "output": { "deploy": { "value": "${module.p.deploy}" }, "plan": { "value": "${module.p.plan}" } } });
+    let main = json!({ "module": { "p": variables }, "output": { "deploy": { "value": "${module.p.deploy}" }, "plan": { "value": "${module.p.plan}" }, "preview": { "value": "${module.p.preview}" } } });
     std::fs::write(dir.path().join("main.tf.json"), main.to_string()).unwrap();
     let terraform = async |args: &[&str]| {
         let output = tokio::process::Command::new("terraform")
@@ -290,7 +306,7 @@ async fn rights(variables: &Value) -> Value {
     terraform(&["init", "-input=false", "-no-color"]).await;
     terraform(&["apply", "-auto-approve", "-input=false", "-no-color"]).await;
     let outputs: Value = serde_json::from_slice(&terraform(&["output", "-json"]).await).unwrap();
-    json!({ "deploy": outputs["deploy"]["value"], "plan": outputs["plan"]["value"] })
+    json!({ "deploy": outputs["deploy"]["value"], "plan": outputs["plan"]["value"], "preview": outputs["preview"]["value"] })
 }
 
 #[tokio::test]

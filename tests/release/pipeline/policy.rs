@@ -68,9 +68,12 @@ impl Policies {
 
 fn met(condition: &Value, need: &Need) -> bool {
     condition.as_object().into_iter().flatten().all(|(operator, keys)| {
-        assert_eq!(operator, "StringEquals");
         keys.as_object().unwrap().iter().all(|(key, wanted)| {
             let value = need.context.get(key.as_str()).map(String::as_str);
+            if operator == "Null" {
+                return value.is_none() == (wanted == "true");
+            }
+            assert_eq!(operator, "StringEquals");
             let value = if key == "aws:RequestedRegion" { Some(REGION) } else { value };
             value.is_some_and(|value| texts(wanted).any(|wanted| wanted == value))
         })

@@ -25,7 +25,7 @@ async fn only_environments_of_one_repository_are_trusted() {
     stage.0.run(&["bootstrap"]).await.exit(0);
     terraform(&["fmt", "-check", "-recursive", "-diff"]).await.exit(0);
     let tests = terraform(&["test", "-no-color"]).await.exit(0);
-    assert!(tests.stdout.contains("10 passed, 0 failed"), "{}", tests.stdout);
+    assert!(tests.stdout.contains("11 passed, 0 failed"), "{}", tests.stdout);
     terraform(&["apply", "-auto-approve", "-input=false", "-no-color"]).await.exit(0);
     let outputs = stage.0.run(&["output", "--layer", "github", "--output", "json"]).await.exit(0).json();
     let role = &outputs["environments"]["local-plan"]["AWS_ROLE_ARN"];

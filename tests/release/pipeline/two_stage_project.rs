@@ -1,4 +1,5 @@
-//! A project whose API and functions somebody has made without Terraform, on two local stages: cheap to release.
+//! A project whose API and functions somebody has made without Terraform, on two local stages: cheap to release. The
+//! second one is a stage of a template.
 
 use aws_sdk_apigateway as gateway;
 use aws_sdk_lambda as lambda;
@@ -30,7 +31,7 @@ impl TwoStageProject {
         let project = MinimalProject::new();
         project.settings(
             "[stages.dev]\naccount = \"111111111111\"\nregion = \"us-east-1\"\n",
-            "[stages.next]\nlocal = true\n",
+            "[stages.\"ne*\"]\nlocal = true\n\n[stages.local.previews]\n",
         );
         project.run(&["local", "up"]).await.exit(0);
         let stage_file = project.stage_file();

@@ -81,6 +81,72 @@ async fn a_pull_request_and_two_releases() {
     attacks(&site, &github).await;
 }
 
+/// Opened, pushed to, closed, and each of it run again later; of a fork nothing runs at all.
+#[tokio::test]
+async fn a_pull_request_has_a_preview_while_it_is_open() {
+    let site = TwoStageProject::new().await;
+    let api = FakeApi::start().await;
+    let release = async |stage: &str| {
+        site.project.run(&["release", "--version", "1.0.0", "--stage", stage]).await.exit(0);
+    };
+    release("local").await;
+    let mut github = machine(&site, &api);
+    change(&site, "of the pull request");
+    github.contexts["vars"]["DEPLOYCTL_PREVIEW_STAGE"] = "local".into();
+    github.contexts["github"]["event_name"] = "pull_request".into();
+    let previews = async || {
+        let list = site.project.run(&["preview", "list", "--output", "json"]).await.exit(0).json();
+        list["previews"].as_array().unwrap().iter().map(|preview| preview["name"].clone()).collect::<Vec<_>>()
+    };
+    let run = |github: &mut GitHub, action: &str, state: &str| {
+        let gh = site.project.path().join(".deployctl/github/bin/gh");
+        executable(
+            &gh,
+            &format!("#!/bin/sh\n[ \"$1 $2\" = 'api repos/example/shop/pulls/12' ] && echo {state}\n"),
+        );
+        github.contexts["github"]["event"]["action"] = action.into();
+        github.run("preview", &json!({}))
+    };
+    let made = [("preview", "success"), ("comment", "success"), ("close", "skipped")];
+    let closed = [("preview", "skipped"), ("comment", "skipped"), ("close", "success")];
+    let nothing = [("preview", "skipped"), ("comment", "skipped"), ("close", "skipped")];
+
+    run(&mut github, "opened", "open").ended(&made);
+    assert_eq!(previews().await, ["pr-12"]);
+    let first = api.comments();
+    assert!(first[0].starts_with("<!-- sticky: preview of local -->\n"), "{first:?}");
+    change(&site, "of the second push");
+    run(&mut github, "synchronize", "open").ended(&made);
+    let comments = api.comments();
+    assert!(comments.len() == 1 && comments != first, "{comments:?}");
+    live(&site, "1.0.0").await;
+    // A run of then, while it is open again: it stays.
+    run(&mut github, "closed", "open").ended(&nothing);
+    assert_eq!(previews().await, ["pr-12"]);
+    run(&mut github, "closed", "closed").ended(&closed);
+    run(&mut github, "closed", "closed").ended(&closed);
+    assert!(previews().await.is_empty());
+    // A run of then, after it was closed: nothing comes back.
+    run(&mut github, "synchronize", "closed").ended(&nothing);
+    assert!(previews().await.is_empty());
+
+    let mut fork = GitHub { contexts: github.contexts.clone(), ..machine(&site, &api) };
+    fork.contexts["github"]["event"]["pull_request"]["head"]["repo"]["full_name"] = "somebody/else".into();
+    run(&mut fork, "opened", "open").ended(&[("state", "skipped"), ("tool", "skipped"), ("zips", "skipped")]);
+    let mut nightly = GitHub { contexts: github.contexts.clone(), ..machine(&site, &api) };
+    nightly.contexts["github"]["event_name"] = "schedule".into();
+    nightly.contexts["github"]["event"] = json!({});
+    let run = nightly.run("preview", &json!({}));
+    run.ended(&closed);
+    assert!(run.step("close", "close").text.contains("no preview to close"), "{:?}", run.steps);
+
+    // A stage of a template is a stage as any other.
+    site.project.run(&["validate", "--stage", "next"]).await.exit(0);
+    release("next").await;
+    let status = site.project.run(&["status", "--stage", "next", "--output", "json"]).await.exit(0).json();
+    assert_eq!((&status["stage"], &status["version"]), (&json!("next"), &json!("1.0.0")));
+}
+
 /// Inputs are data, whatever they hold: a usage error, and nothing of them is run.
 async fn attacks(site: &TwoStageProject, github: &GitHub) {
     for attack in ATTACKS {
@@ -131,6 +197,8 @@ async fn a_cancelled_step_is_deployctl_itself() {
         ("rollback", "rollback", "rollback"),
         ("canary", "canary", "canary"),
         ("plan", "plan", "plan"),
+        ("fleet-wave", "release", "fleet run"),
+        ("preview", "preview", "preview up"),
     ] {
         let document = read(&repository(&format!(".github/workflows/{workflow}.yml")));
         let steps = document["jobs"][job]["steps"].as_array().unwrap();
@@ -149,6 +217,7 @@ async fn a_cancelled_step_is_deployctl_itself() {
             .env("RUNNER_TEMP", dir.path())
             .env("VERSION", "v1")
             .env("TO", "")
+            .envs(["MEMBER", "RUN", "CHANGED_SINCE", "NUMBER"].map(|name| (name, "x")))
             .env("IF_STALE", "false");
         let mut child = bash.spawn().unwrap();
         let pid = loop {
