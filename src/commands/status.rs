@@ -14,6 +14,7 @@ use crate::engine::lease::{Lease, LeaseDocument, describe};
 use crate::engine::ledger::{Head, Ledger};
 use crate::engine::observe as stage;
 use crate::engine::ports::{StagePort as _, Store};
+use crate::engine::preview::previews;
 use crate::error::{Error, ErrorId, Result};
 use crate::event::Events;
 use crate::output::{Document, WatchView};
@@ -118,10 +119,13 @@ async fn observe(session: &Session) -> Result<Document> {
         let (stage, live, (lease, damaged, head), codes, aliases) =
             try_join!(stage::stage(&aws_stage), stage::definition(&aws_stage), head, codes, aliases)?;
         let freshness = stage::freshness(&aws_stage, &ledger, &stage, head.current.as_ref(), &live).await?;
-        let mut drift = drift::of_stage(&stage, head.current.as_ref(), lease.canary.as_ref());
+        // A switch that was interrupted after it took effect moved the stage, and the ledger does not have it yet.
+        let interrupted = lease.intent.clone().filter(|intent| intent.release.is_served_by(&stage.pointer));
+        let current = interrupted.or_else(|| head.current.clone());
+        let mut drift = drift::of_stage(&stage, current.as_ref(), lease.canary.as_ref());
         drift.extend(drift::of_reach(
             &contract.functions,
-            head.current.as_ref(),
+            current.as_ref(),
             &aliases,
             &codes,
             lease.canary.as_ref(),
@@ -131,7 +135,7 @@ async fn observe(session: &Session) -> Result<Document> {
         if damaged.is_some() {
             drift.push(format!("the lease is damaged; `deployctl unlock --stage {name}` replaces it"));
         }
-        Ok::<_, Error>((stage, freshness, lease, head.current, drift, calls))
+        Ok::<_, Error>((stage, freshness, lease, current, drift, calls))
     };
     let (stage, freshness, lease, current, mut drift, calls) =
         session.events.step("read current state", work).await?;
@@ -155,6 +159,10 @@ async fn observe(session: &Session) -> Result<Document> {
     document.unversioned = Some(calls.unversioned);
     if let Some(canary) = &lease.canary {
         document.canary = Some(canary_status(session, &aws_stage, canary, &stage).await);
+    }
+    if session.settings.stage.previews.is_some() {
+        let previews = previews(&aws_stage, name).await?;
+        document.previews = Some(previews.iter().map(|preview| preview.name.to_string()).collect());
     }
     document.held = lease.holder.as_ref().map(describe);
     Ok(document)
