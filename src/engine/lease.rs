@@ -241,7 +241,44 @@ impl<S: Store + Clone> Lease<S> {
         stage: &StageName,
         holder: &Holder,
         clock: &Clock,
+        seen: Option<LeaseSnapshot>,
+    ) -> Result<(Self, PreviousHolder)> {
+        Self::take(store, stage, (holder, clock), seen, |snapshot| {
+            snapshot.must_have_no_canary(stage)?;
+            Ok(LeaseDocument::taken(snapshot.document.as_ref(), holder))
+        })
+        .await
+    }
+
+    /// Takes `stage` to continue the canary `id`, which the same write changes.
+    ///
+    /// # Errors
+    /// `canary.none` if it has ended, `lease.held`, and as [`Lease::peek`].
+    pub(crate) async fn acquire_canary(
+        store: S,
+        stage: &StageName,
+        (holder, clock): (&Holder, &Clock),
+        seen: Option<LeaseSnapshot>,
+        (id, change): (&str, impl Fn(&mut LeaseDocument)),
+    ) -> Result<(Self, PreviousHolder)> {
+        Self::take(store, stage, (holder, clock), seen, |snapshot| {
+            let before = snapshot.document.as_ref();
+            let canary = before.and_then(|document| document.canary.as_ref());
+            canary.filter(|canary| canary.id == id).ok_or_else(|| no_canary(stage))?;
+            let mut document = LeaseDocument::taken(before, holder);
+            change(&mut document);
+            Ok(document)
+        })
+        .await
+    }
+
+    /// Takes `stage` with the document that `taken` makes of a lease that nobody holds.
+    async fn take(
+        store: S,
+        stage: &StageName,
+        (holder, clock): (&Holder, &Clock),
         mut seen: Option<LeaseSnapshot>,
+        taken: impl Fn(&LeaseSnapshot) -> Result<LeaseDocument>,
     ) -> Result<(Self, PreviousHolder)> {
         // After a lost answer, the second round finds the write; a third means a race with another command.
         for _ in 0..3 {
@@ -260,48 +297,7 @@ impl<S: Store + Clone> Lease<S> {
                     return Err(held(stage, other));
                 }
             }
-            snapshot.must_have_no_canary(stage)?;
-            let document = LeaseDocument::taken(snapshot.document.as_ref(), holder);
-            let started = clock.now();
-            if let Some(etag) = Self::try_write(&store, stage, &document, snapshot.etag.as_deref()).await? {
-                let written = LeaseSnapshot { document: Some(document), etag: Some(etag), age: None };
-                return Ok(Self::from_snapshot(store, stage, written, (clock, started)));
-            }
-        }
-        Err(contended(stage))
-    }
-
-    /// Takes `stage` to continue the canary `id`, which the same write changes.
-    ///
-    /// # Errors
-    /// `canary.none` if it has ended, `lease.held`, and as [`Lease::peek`].
-    pub(crate) async fn acquire_canary(
-        store: S,
-        stage: &StageName,
-        (holder, clock): (&Holder, &Clock),
-        mut seen: Option<LeaseSnapshot>,
-        (id, change): (&str, impl Fn(&mut LeaseDocument)),
-    ) -> Result<(Self, PreviousHolder)> {
-        for _ in 0..3 {
-            let started = clock.now();
-            let snapshot = match seen.take() {
-                Some(snapshot) => snapshot,
-                None => Self::peek(&store, stage).await?,
-            };
-            let document = snapshot.document.clone().unwrap_or_default();
-            match &document.holder {
-                Some(other) if other.nonce == holder.nonce => {
-                    let renewed = started.saturating_sub(snapshot.age.unwrap_or(TERM));
-                    return Ok(Self::from_snapshot(store, stage, snapshot, (clock, renewed)));
-                }
-                Some(other) if snapshot.is_alive(other) => return Err(held(stage, other)),
-                _ => {}
-            }
-            if document.canary.as_ref().is_none_or(|canary| canary.id != id) {
-                return Err(no_canary(stage));
-            }
-            let mut document = LeaseDocument::taken(Some(&document), holder);
-            change(&mut document);
+            let document = taken(&snapshot)?;
             let started = clock.now();
             if let Some(etag) = Self::try_write(&store, stage, &document, snapshot.etag.as_deref()).await? {
                 let written = LeaseSnapshot { document: Some(document), etag: Some(etag), age: None };
@@ -457,6 +453,11 @@ impl<S: Store + Clone> Lease<S> {
     /// Notes which code was sent to a function. The next write stores it.
     pub(crate) async fn record_sent_code(&self, name: &FunctionName, code_sha256: &str) {
         self.written.lock().await.0.sent.insert(name.clone(), code_sha256.to_owned());
+    }
+
+    /// The code that deployctl last sent to each function.
+    pub(crate) async fn sent_code(&self) -> BTreeMap<FunctionName, String> {
+        self.written.lock().await.0.sent.clone()
     }
 
     /// Notes what the Terraform layers were applied from. The next write stores it.
