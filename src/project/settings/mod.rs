@@ -30,7 +30,7 @@ use crate::platform::variables::CALL_TIMEOUT;
 use crate::release::artifacts::ArtifactSettings;
 use crate::release::canary::Delivery;
 use crate::release::check::{Checks, Probe};
-use crate::release::model::{AccountId, StageName};
+use crate::release::model::{AccountId, Malformed, StageName};
 use crate::release::once::Preparation;
 use crate::terraform::guard::GuardSettings;
 use crate::terraform::{Layer, Shared};
@@ -277,13 +277,13 @@ fn preparations(
 /// Where the records of the stage are sent. A local stage sends them only if it says so itself.
 fn notify(
     file: Option<NotifyFile>,
-    of_stage: Option<NotifyFile>,
+    of_stage: Option<(String, NotifyFile)>,
     stage: &Stage,
     problems: &mut Vec<Problem>,
 ) -> Option<NotifySettings> {
     let of_project = file.and_then(|file| file.resolve(&["notify"], problems));
     match of_stage {
-        Some(own) => own.resolve(&["stages", stage.name.as_str(), "notify"], problems),
+        Some((key, own)) => own.resolve(&["stages", &key, "notify"], problems),
         None => of_project.filter(|_| stage.local.is_none()),
     }
 }
@@ -408,11 +408,13 @@ impl File {
         settings.into_generator().into_root_schema_for::<Self>().to_value()
     }
 
-    /// The table of a stage: its own, or the longest template that fits its name.
-    fn stage_file(&self, name: &str) -> Option<&StageFile> {
+    /// The table of a stage, and its key: its own, or the longest template that fits its name.
+    fn stage_file(&self, name: &str) -> Option<(&str, &StageFile)> {
         let fits = |key: &&String| key.strip_suffix(TEMPLATE).is_some_and(|start| name.starts_with(start));
         let template = || self.stages.keys().filter(fits).max_by_key(|key| key.len());
-        self.stages.get(name).or_else(|| self.stages.get(template()?))
+        let found = |key: &str| self.stages.get_key_value(key);
+        let (key, file) = found(name).or_else(|| found(template()?))?;
+        Some((key, file))
     }
 
     fn unknown_stage(&self, name: &StageName) -> Error {
@@ -432,8 +434,18 @@ impl File {
             Error::usage(ErrorId::ConfigUnknownStage, "refused: this is not a valid stage name")
                 .because(problem)
         })?;
-        let stage = self.stage_file(name.as_str()).ok_or_else(|| self.unknown_stage(&name))?;
-        let mut problem = |kind| problems.push(Problem::new(&["stages", name.as_str()], kind));
+        let table = self.stage_file(name.as_str()).ok_or_else(|| self.unknown_stage(&name))?;
+        self.stage_of(name, table, problems)
+    }
+
+    /// The stage called `name`, which has this table.
+    fn stage_of(
+        &self,
+        name: StageName,
+        (key, stage): (&str, &StageFile),
+        problems: &mut Vec<Problem>,
+    ) -> Result<Stage> {
+        let mut problem = |kind| problems.push(Problem::new(&["stages", key], kind));
         let local = stage.local.then_some(LocalSettings { port: stage.port });
         if local.is_some() && stage.account.is_some() {
             problem(ProblemKind::LocalAccount);
@@ -493,7 +505,7 @@ impl File {
                 .as_ref()
                 .map_or_else(|| DEFAULT_WORKSPACE.to_owned(), |workspace| of(&name, workspace)),
             state_bucket,
-            previews: stage.previews.as_ref().map(|previews| previews.resolve(&name, problems)),
+            previews: stage.previews.as_ref().map(|previews| previews.resolve(key, problems)),
             variables: stage
                 .variables
                 .iter()
@@ -507,13 +519,23 @@ impl File {
 
     /// Adds the problems of the stages that this command does not use.
     fn other_stages(&self, stage: Option<&Stage>, problems: &mut Vec<Problem>) {
-        let names = self.stages.keys();
-        for name in names.filter(|name| stage.is_none_or(|stage| stage.name.as_str() != name.as_str())) {
+        let used = stage.and_then(|stage| self.stage_file(stage.name.as_str())).map(|(key, _)| key);
+        for (key, file) in self.stages.iter().filter(|(key, _)| used != Some(key.as_str())) {
             // A template is checked as one of its stages.
-            let other = Overrides { stage: Some(name.replace(TEMPLATE, "x")), ..Overrides::default() };
-            if let Err(error) = self.stage(&other, problems) {
-                let reason = error.causes().first().cloned().unwrap_or(error.message);
-                problems.push(Problem::new(&["stages", name], ProblemKind::Stage(reason)));
+            let name = key.replace(TEMPLATE, "x").parse();
+            let name = name.map_err(|problem: Malformed| problem.to_string());
+            let checked = name.and_then(|name| {
+                let checked = self.stage_of(name, (key, file), problems);
+                checked.map(drop).map_err(|error| error.causes().first().cloned().unwrap_or(error.message))
+            });
+            if let Err(reason) = checked {
+                problems.push(Problem::new(&["stages", key], ProblemKind::Stage(reason)));
+            }
+            if let Some(delivery) = &file.delivery {
+                drop(delivery.resolve(CanaryOverride::Settings, &["stages", key, "delivery"], problems));
+            }
+            if let Some(notify) = file.notify.clone() {
+                drop(notify.resolve(&["stages", key, "notify"], problems));
             }
         }
         if let Some(name) = self.default_stage.as_ref().filter(|name| self.stage_file(name).is_none()) {
@@ -577,17 +599,25 @@ impl File {
 
     /// The artifact bucket that the file names.
     fn named_bucket(&self, stage: &StageName) -> Option<String> {
-        let of_stage = self.stage_file(stage.as_str()).and_then(|stage| stage.artifact_bucket.as_ref());
+        let of_stage = self.stage_file(stage.as_str()).and_then(|(_, stage)| stage.artifact_bucket.as_ref());
         of_stage.or(self.artifact_bucket.as_ref()).map(|name| of(stage, name))
     }
 
     /// How a new release gets the requests of a stage.
     fn delivery(&self, stage: &StageName, overrides: &Overrides, problems: &mut Vec<Problem>) -> Delivery {
-        let own = self.stage_file(stage.as_str()).and_then(|stage| stage.delivery.as_ref());
+        let of_project = self.delivery.resolve(overrides.canary, &["delivery"], problems);
+        let own =
+            self.stage_file(stage.as_str()).and_then(|(key, stage)| Some((key, stage.delivery.as_ref()?)));
         match own {
-            Some(own) => own.resolve(overrides.canary, &["stages", stage.as_str(), "delivery"], problems),
-            None => self.delivery.resolve(overrides.canary, &["delivery"], problems),
+            Some((key, own)) => own.resolve(overrides.canary, &["stages", key, "delivery"], problems),
+            None => of_project,
         }
+    }
+
+    /// What the stage's own table says of `notify`, and the key of that table.
+    fn own_notify(&self, stage: &StageName) -> Option<(String, NotifyFile)> {
+        let (key, own) = self.stage_file(stage.as_str())?;
+        Some((key.to_owned(), own.notify.clone()?))
     }
 
     fn resolve(
@@ -610,8 +640,8 @@ impl File {
                 .push(Problem::new(&["required_version"], ProblemKind::RequiredVersion(error.to_string())));
         }
         self.unknown_dependencies(problems);
-        let stage_file = self.stage_file(stage.name.as_str());
-        let (is_sent, own_notify) = stage_file.map_or((None, None), |own| (own.probe, own.notify.clone()));
+        let is_sent = self.stage_file(stage.name.as_str()).and_then(|(_, own)| own.probe);
+        let own_notify = self.own_notify(&stage.name);
         let layers = self.layers.into_iter();
         let layers: Vec<Layer> =
             layers.map(|(name, layer)| layer.resolve(name, &root, &stage.name)).collect();
@@ -821,6 +851,32 @@ mod tests {
         assert!(load("pr-11").unwrap().stage.variables.is_empty());
         assert!(load("pr-12").unwrap().probe.is_none());
         assert_eq!(load("dev").unwrap_err().id, ErrorId::ConfigUnknownStage);
+    }
+
+    #[test]
+    fn the_tables_of_every_stage_and_template_are_checked_under_their_own_names() {
+        let wrong = "delivery = { steps = [{ percent = 50, minutes = 5 }, { percent = 10, minutes = 5 }] }\n\
+                     notify = { url = \"ftp://a\", secret_env = \"SECRET\" }\npreviews = { expires = \"soon\" }\n";
+        let table = |name: &str| format!("[stages.\"{name}\"]\nlocal = true\n{wrong}\n");
+        // `pr-x*` fits `pr-x`, too.
+        let tables =
+            [table("pr-*"), "[stages.\"pr-x*\"]\nlocal = true\n".to_owned(), table("other")].concat();
+        let text = PROJECT.replace("[layers.base]", &format!("{tables}[layers.base]"));
+        for stage in ["local", "pr-7"] {
+            let overrides = Overrides { stage: Some(stage.to_owned()), ..Overrides::default() };
+            let error = Settings::parse(&text, Path::new(FILE), PathBuf::from("/p"), &overrides).unwrap_err();
+            for key in ["delivery.steps", "notify.url", "previews.expires"] {
+                for table in ["pr-*", "other"] {
+                    let place = format!("stages.{table}.{key}: ");
+                    assert_eq!(
+                        error.message.matches(&place).count(),
+                        1,
+                        "{stage}, {place}: {}",
+                        error.message
+                    );
+                }
+            }
+        }
     }
 
     #[test]

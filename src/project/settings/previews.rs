@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::file::PreviewsFile;
 use super::problem::{Problem, ProblemKind};
-use crate::release::model::StageName;
 
 /// What previews of a stage may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,9 +15,9 @@ pub(crate) struct PreviewSettings {
 }
 
 impl PreviewsFile {
-    pub(super) fn resolve(&self, stage: &StageName, problems: &mut Vec<Problem>) -> PreviewSettings {
+    pub(super) fn resolve(&self, stage: &str, problems: &mut Vec<Problem>) -> PreviewSettings {
         let lifetime = lifetime(&self.expires).unwrap_or_else(|rule| {
-            let path = ["stages", stage.as_str(), "previews", "expires"];
+            let path = ["stages", stage, "previews", "expires"];
             problems.push(Problem::new(&path, ProblemKind::Lifetime(rule)));
             Duration::ZERO
         });
