@@ -9,7 +9,7 @@ use super::cleanup::ignore_not_found;
 use crate::engine::failure::Failure;
 use crate::engine::preview::PreviewPort;
 use crate::release::model::Pointer;
-use crate::release::patch::patch;
+use crate::release::patch::patch_beside;
 use crate::release::preview::PreviewDescription;
 
 /// The tag of a preview's stage; its value is the stage in deployctl.toml.
@@ -47,7 +47,7 @@ impl PreviewPort for AwsStage {
         self.aws.rate_limiter.gateway().await;
         let described = PatchOperation::builder().op(Op::Replace).path("/description");
         let described = described.value(description.to_string()).build();
-        let operations = patch(from, to).iter().map(patch_operation).chain([described]).collect();
+        let operations = patch_beside(from, to, 1).iter().map(patch_operation).chain([described]).collect();
         self.gateway()
             .update_stage()
             .rest_api_id(&self.rest_api_id)

@@ -53,7 +53,13 @@ impl Operation<'_> {
 /// Only a patch that would be too large is one of the differences. Then `from` must be the stage as it is
 /// now.
 pub(crate) fn patch<'a>(from: &'a Pointer, to: &'a Pointer) -> Vec<Operation<'a>> {
-    operations(from, to, !is_too_large(from, to))
+    patch_beside(from, to, 0)
+}
+
+/// The same beside `others` operations in one call.
+pub(crate) fn patch_beside<'a>(from: &'a Pointer, to: &'a Pointer, others: usize) -> Vec<Operation<'a>> {
+    let whole = whole(from, to);
+    if whole.len() + others > MAX_OPERATIONS { operations(from, to, false) } else { whole }
 }
 
 /// The patch that states the whole target, even if it is too large for one call.
@@ -162,6 +168,7 @@ mod tests {
         let (from, mut to) = (large("d1", 79, "1"), large("d2", 79, "1"));
         to.variables.insert("f00".into(), "2".into());
         assert_eq!(patch(&from, &to).len(), MAX_OPERATIONS, "the whole target");
+        assert_eq!(lines(&patch_beside(&from, &to, 1)), ["deployment d2", "set f00 2"]);
 
         let (mut from, mut to) = (large("d1", 90, "1"), large("d2", 90, "1"));
         from.variables.insert("added".into(), "1".into());
