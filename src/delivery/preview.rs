@@ -80,10 +80,17 @@ async fn await_answer(
     let stage_name = &stage_name(name);
     let stage = ApiStage { artifact_bucket, rest_api_id, stage_name, url };
     let port: AwsStage = session.aws.aws_stage(&stage).map_err(|failure| Error::bug(failure.to_string()))?;
+    let parent = session.aws_stage(contract)?;
+    let request = HttpRequest::get(&probe.path);
     let deadline = Instant::now() + Duration::from_secs(probe.timeout_seconds);
+    // Whether the stage itself refuses the probe, which has no credentials.
+    let mut refuses = None;
     loop {
-        let result = port.send(&HttpRequest::get(&probe.path)).await;
-        let Some(why) = unanswered(&result, version, probe) else { return Ok(()) };
+        let result = port.send(&request).await;
+        if is_refusal(&result) && refuses.is_none() {
+            refuses = Some(is_refusal(&parent.send(&request).await));
+        }
+        let Some(why) = unanswered(&result, version, probe, refuses == Some(true)) else { return Ok(()) };
         if Instant::now() >= deadline {
             let message = format!("{url} does not answer as preview {name}: {why}");
             return Err(Error::new(Kind::OldReleaseServes, ErrorId::PreviewUnanswered, message).hint(
@@ -95,8 +102,13 @@ async fn await_answer(
     }
 }
 
-/// Why a result is not an answer of the preview. API Gateway answers requests without credentials itself.
-fn unanswered(result: &ProbeResult, version: &Version, probe: &Probe) -> Option<String> {
+fn is_refusal(result: &ProbeResult) -> bool {
+    matches!(result, ProbeResult::Answer(answer) if matches!(answer.status, 401 | 403))
+}
+
+/// Why a result is not an answer of the preview. API Gateway itself answers requests without credentials, where the
+/// API wants some and the stage `refuses` the probe, too; and requests to a stage that it does not know yet.
+fn unanswered(result: &ProbeResult, version: &Version, probe: &Probe, refuses: bool) -> Option<String> {
     let answer = match result {
         ProbeResult::Answer(answer) => answer,
         ProbeResult::Unreachable(why) => return Some(why.clone()),
@@ -106,8 +118,41 @@ fn unanswered(result: &ProbeResult, version: &Version, probe: &Probe) -> Option<
     match (header, found) {
         _ if answer.status >= 500 => Some(format!("status {}", answer.status)),
         (Some(_), Some(found)) if found == version.as_str() => None,
-        (Some(_), None) if matches!(answer.status, 401 | 403) => None,
+        (_, None) if is_refusal(result) => {
+            (!refuses).then(|| format!("status {}, which the stage itself does not give", answer.status))
+        }
         (Some(header), found) => Some(format!("{header} is {}", found.map_or("missing", String::as_str))),
         (None, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release::check::Answer;
+
+    #[test]
+    fn a_stage_that_api_gateway_does_not_know_yet_is_no_answer() {
+        let probe = |header: Option<&str>| Probe {
+            path: "/".into(),
+            release_header: header.map(str::to_owned),
+            timeout_seconds: 1,
+        };
+        let answer = |status, header: Option<&str>| {
+            let headers = header.map(|version| ("x-release".to_owned(), version.to_owned()));
+            ProbeResult::Answer(Answer { status, headers: headers.into_iter().collect(), body: Vec::new() })
+        };
+        let version = "preview-a-1".parse().unwrap();
+        for header in [Some("X-Release"), None] {
+            let is_answer =
+                |result, refuses| unanswered(&result, &version, &probe(header), refuses).is_none();
+            assert!(!is_answer(answer(403, None), false), "{header:?}");
+            assert!(is_answer(answer(403, None), true), "{header:?}: the API wants credentials");
+            assert!(!is_answer(answer(502, None), true), "{header:?}");
+        }
+        let of_function = answer(403, Some("preview-a-1"));
+        assert!(unanswered(&of_function, &version, &probe(Some("x-release")), false).is_none());
+        assert!(unanswered(&answer(200, Some("1.0.0")), &version, &probe(Some("x-release")), true).is_some());
+        assert!(unanswered(&answer(200, None), &version, &probe(None), false).is_none());
     }
 }
