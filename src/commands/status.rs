@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::try_join;
+use futures::{join, try_join};
 
 use super::context::Context;
 use crate::aws::api_gateway::AwsStage;
@@ -157,15 +157,26 @@ async fn observe(session: &Session) -> Result<Document> {
     }
     document.drift = Some(drift);
     document.unversioned = Some(calls.unversioned);
-    if let Some(canary) = &lease.canary {
-        document.canary = Some(canary_status(session, &aws_stage, canary, &stage).await);
-    }
-    if session.settings.stage.previews.is_some() {
-        let previews = previews(&aws_stage, name).await?;
-        document.previews = Some(previews.iter().map(|preview| preview.name.to_string()).collect());
-    }
+    let canary = async {
+        match &lease.canary {
+            Some(canary) => Some(canary_status(session, &aws_stage, canary, &stage).await),
+            None => None,
+        }
+    };
+    let (canary, previews) = join!(canary, preview_names(session, &aws_stage));
+    (document.canary, document.previews) = (canary, previews?);
     document.held = lease.holder.as_ref().map(describe);
     Ok(document)
+}
+
+/// The names of the stage's previews; `None` if it allows none.
+async fn preview_names(session: &Session, aws_stage: &AwsStage) -> Result<Option<Vec<String>>> {
+    let stage = &session.settings.stage;
+    if stage.previews.is_none() {
+        return Ok(None);
+    }
+    let previews = previews(aws_stage, &stage.name).await?;
+    Ok(Some(previews.iter().map(|preview| preview.name.to_string()).collect()))
 }
 
 /// The canary of the lease, with its share of the stage's requests and the numbers of both releases.
