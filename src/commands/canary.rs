@@ -128,6 +128,13 @@ pub(super) async fn abort(
     let mut document = Document::new(command, name.as_str());
     document.outcome = Outcome::RolledBack;
     document.url = Some(session.url(contract));
+    document.previous = Some(ended.release.version.to_string());
+    if ended.outcome != Recorded::SwitchedBack {
+        session.events.warn(
+            "the canary has ended, and the stage was moved meanwhile; `deployctl status` shows what it serves",
+        );
+        return Ok(document);
+    }
     // The stage serves the old release, so a ledger that cannot be read is no error.
     if let Some(number) = ended.before.record {
         let ledger = Ledger::new(session.aws.bucket(&contract.artifact_bucket), name.clone());
@@ -136,7 +143,6 @@ pub(super) async fn abort(
         }
     }
     document.version = ended.before.pointer.release().map(|version| version.to_string());
-    document.previous = Some(ended.release.version.to_string());
     Ok(document)
 }
 

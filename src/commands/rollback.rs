@@ -7,6 +7,7 @@ use super::completion;
 use super::context::{Context, version};
 use crate::commands::context::LeaseArgs;
 use crate::documents::result::{Api, Freshness, Outcome};
+use crate::engine::canary::to_end;
 use crate::engine::held::HeldStage;
 use crate::engine::ledger::Ledger;
 use crate::engine::missing::RollbackOptions;
@@ -61,8 +62,8 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Document> {
             unless_interrupted(&session.cancel, session.events.step("read current state", read)).await?
         }
     };
-    // To go back from a canary is to end it.
-    let canary = seen.0.canary().filter(|canary| to.is_none() && !canary.is_ending()).cloned();
+    // To go back from a canary is to end it, also if another command was doing so when it was killed.
+    let canary = to_end(&seen.0, &seen.1).filter(|_| to.is_none()).cloned();
     if let Some(canary) = canary {
         return canary::abort("rollback", &session, &contract, (canary, seen)).await;
     }

@@ -25,7 +25,7 @@ use crate::engine::operations::caches;
 use crate::engine::ports::{StagePort, Store};
 use crate::engine::prepare::not_switched;
 use crate::engine::switch::{
-    Change, INITIAL_DELAY, MAX_DELAY, SwitchError, UNDO_TIMEOUT, UndoResult, describe,
+    Change, INITIAL_DELAY, MAX_DELAY, SwitchError, UNDO_TIMEOUT, UndoResult, aliases_back, describe,
 };
 use crate::engine::verify::ProbeTally;
 use crate::error::{Error, ErrorId, Kind, Result};
@@ -148,6 +148,18 @@ impl<S: Store + Clone> HeldStage<'_, S> {
         let made = self.context.events.step(&step, self.change_stage(port, &change)).await;
         made.map_err(SwitchError::into_error)?;
         self.share_aliases(port, canary).await
+    }
+
+    /// Makes the current step, and goes back if that fails.
+    ///
+    /// # Errors
+    /// Why the step failed. If the ledger cannot be read, the canary stays in the lease.
+    async fn make_step_or_go_back(&self, port: &impl StagePort, canary: &Canary) -> Result<()> {
+        let Err(why) = Box::pin(self.make_step(port, canary)).await else { return Ok(()) };
+        match self.head_of_canary(canary).await {
+            Ok((head, _)) => Err(Box::pin(self.abort_step(port, canary, (head, None), why)).await),
+            Err(error) => Err(left_in_progress(error, canary).because(why)),
+        }
     }
 
     /// Goes back because a step failed, and returns the error of the command.
@@ -317,6 +329,10 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 () if now.pointer == record.before.pointer => Outcome::SwitchedBack,
                 () => Outcome::Superseded,
             };
+            // An abort that came after the switch has ended nothing.
+            if let Some(canary) = record.canary.as_mut().filter(|_| is_live) {
+                canary.ended = None;
+            }
             if canary.is_on(&now) {
                 let removed = self.remove_canary(port, &canary, Some(now)).await;
                 removed.map_err(|result| match result {
@@ -349,6 +365,8 @@ impl<S: Store + Clone> HeldStage<'_, S> {
     ) -> Result<HeldStage<'a, S>> {
         let holder = Holder::new(unique_id(), context.who.clone(), command);
         let deadline = Instant::now() + patience;
+        // To go back after an interrupt, the command waits all the same.
+        let is_interrupted = context.cancel.is_cancelled();
         let acquire = async {
             loop {
                 let as_holder = (&holder, &context.clock);
@@ -361,7 +379,10 @@ impl<S: Store + Clone> HeldStage<'_, S> {
                 );
                 match acquire.await {
                     Err(error) if error.kind == Kind::Held && Instant::now() + POLL_INTERVAL < deadline => {
-                        sleep(POLL_INTERVAL).await;
+                        tokio::select! {
+                            () = sleep(POLL_INTERVAL) => {}
+                            () = context.cancel.cancelled(), if !is_interrupted => return Err(interrupted()),
+                        }
                     }
                     result => return result,
                 }
@@ -399,6 +420,11 @@ impl<S: Store + Clone, W: StagePort> CanaryStage<'_, S, W> {
                     Err(error) if error.id == ErrorId::CanaryNone => {
                         return Box::pin(self.ended(&canary)).await;
                     }
+                    Err(why) if why.kind == Kind::Interrupted => {
+                        let back = Box::pin(self.abort_because(&canary, None, (why, None))).await;
+                        // The step itself may have gone back.
+                        return Err(if back.id == ErrorId::CanaryNone { interrupted() } else { back });
+                    }
                     Err(error) => return Err(error),
                 },
                 Watched::Failed(why, reading) => {
@@ -427,18 +453,15 @@ impl<S: Store + Clone, W: StagePort> CanaryStage<'_, S, W> {
                 document.canary = Some(to.clone());
             }
         };
-        let held = self.take(&canary.id, seen, patience, change).await?;
+        let held = self.take(canary, seen, patience, change).await?;
         let port = self.port;
         held.during(async |held| {
             let Some(now) = held.lease.canary().await else { return Err(no_canary(&held.context.stage)) };
             if now.is_ending() {
                 return Err(no_canary(&held.context.stage));
             }
-            if now == next
-                && let Err(why) = Box::pin(held.make_step(port, &next)).await
-            {
-                let (head, _) = held.head_of_canary(&next).await?;
-                return Err(Box::pin(held.abort_step(port, &next, (head, None), why)).await);
+            if now == next {
+                held.make_step_or_go_back(port, &next).await?;
             }
             Ok(Progress::InProgress(Box::new(now)))
         })
@@ -463,7 +486,7 @@ impl<S: Store + Clone, W: StagePort> CanaryStage<'_, S, W> {
                 document.intent = Some(stored.record.clone());
             }
         };
-        let held = self.take(&canary.id, seen, patience, change).await?;
+        let held = self.take(canary, seen, patience, change).await?;
         let port = self.port;
         held.during(async |held| {
             if held.lease.canary().await.is_none_or(|now| now.aborting) {
@@ -493,7 +516,7 @@ impl<S: Store + Clone, W: StagePort> CanaryStage<'_, S, W> {
                 document.canary.as_ref().map(|now| now.aborted(reason.clone(), reading.clone()));
             document.intent = None;
         };
-        let held = self.take(&canary.id, lease, patience, change).await?;
+        let held = self.take(canary, lease, patience, change).await?;
         let port = self.port;
         held.during(async |held| {
             let Some(now) = held.lease.canary().await else { return Err(no_canary(&held.context.stage)) };
@@ -526,6 +549,7 @@ impl<S: Store + Clone, W: StagePort> CanaryStage<'_, S, W> {
                     "another command has switched to release {version}, which is live; `deployctl rollback` goes back"
                 ))
             }
+            Ok(record) if record.outcome != Outcome::SwitchedBack => why.hint(live_after(&record)),
             Ok(record) => {
                 let before = describe(&record.before.pointer);
                 if why.kind == Kind::Interrupted {
@@ -562,7 +586,8 @@ impl<S: Store + Clone, W: StagePort> CanaryStage<'_, S, W> {
             return self.switch(canary, Some(seen.0), patience).await;
         }
         let mut tally = ProbeTally::default();
-        if let Err(why) = self.assess(canary, &mut tally, true).await {
+        let is_over = canary.remaining(ledger::now()).is_zero();
+        if let Err(why) = self.assess(canary, &mut tally, is_over).await {
             return Err(self.abort_because(canary, Some(seen), why).await);
         }
         if !canary.is_reached(&seen.1) {
@@ -580,28 +605,29 @@ impl<S: Store + Clone, W: StagePort> CanaryStage<'_, S, W> {
         let again = Canary { since: ledger::now(), ..canary.clone() };
         let stored = again.clone();
         let change = move |document: &mut LeaseDocument| document.canary = Some(stored.clone());
-        let held = self.take(&canary.id, Some(seen), patience, change).await?;
+        let held = self.take(canary, Some(seen), patience, change).await?;
         let port = self.port;
-        held.during(async |held| match Box::pin(held.make_step(port, &again)).await {
-            Ok(()) => Ok(Progress::InProgress(Box::new(again))),
-            Err(why) => {
-                let (head, _) = held.head_of_canary(&again).await?;
-                Err(Box::pin(held.abort_step(port, &again, (head, None), why)).await)
-            }
+        held.during(async |held| {
+            held.make_step_or_go_back(port, &again).await?;
+            Ok(Progress::InProgress(Box::new(again)))
         })
         .await
     }
 
     async fn take(
         &self,
-        id: &str,
+        canary: &Canary,
         seen: Option<LeaseSnapshot>,
         patience: Duration,
         change: impl Fn(&mut LeaseDocument),
     ) -> Result<HeldStage<'_, S>> {
         let command = ("canary".to_owned(), patience);
-        let take = HeldStage::take_canary(self.context, self.store.clone(), command, seen, (id, change));
-        Box::pin(take).await
+        let change = (canary.id.as_str(), change);
+        let take = HeldStage::take_canary(self.context, self.store.clone(), command, seen, change);
+        Box::pin(take).await.map_err(|error| match error.kind {
+            Kind::Preflight if error.id != ErrorId::CanaryNone => left_in_progress(error, canary),
+            _ => error,
+        })
     }
 
     /// Waits until the step has taken its time, and reads what is monitored meanwhile.
@@ -697,10 +723,7 @@ impl<S: Store + Clone, W: StagePort> CanaryStage<'_, S, W> {
                 }
                 let ended = record.canary.as_ref().and_then(|canary| canary.ended.clone());
                 let why = aborted(canary, &ended.unwrap_or_else(|| record.outcome.to_string()));
-                return Err(why.hint(format!(
-                    "another command ended it; the stage serves {}",
-                    describe(&record.before.pointer)
-                )));
+                return Err(why.hint(format!("another command ended it; {}", live_after(&record))));
             }
             if Instant::now() >= deadline || cancel.is_cancelled() {
                 return Err(lost("another command has ended the canary, and has not recorded it yet"));
@@ -746,6 +769,29 @@ pub(super) fn aborted(canary: &Canary, reason: &str) -> Error {
     Error::new(Kind::OldReleaseServes, ErrorId::CanaryAborted, message)
 }
 
+/// The canary that a rollback ends instead of going to an earlier release: one whose release is not live.
+pub(crate) fn to_end<'a>(lease: &'a LeaseSnapshot, stage: &StageState) -> Option<&'a Canary> {
+    lease.canary().filter(|canary| canary.record.pointer != stage.pointer)
+}
+
+/// The error of a command that could not go on with a canary, and has not ended it either.
+fn left_in_progress(error: Error, canary: &Canary) -> Error {
+    let hint = error.hint.as_ref().map(|hint| format!("{hint}; ")).unwrap_or_default();
+    error.hint(format!(
+        "{hint}this command has not ended the canary of release {}: `deployctl canary status` shows its share, and \
+         `deployctl canary promote` or `deployctl canary abort` ends it",
+        canary.record.release.version
+    ))
+}
+
+/// What is live after a canary that was ended before its switch, or switched back after it.
+fn live_after(record: &Record) -> String {
+    match record.outcome {
+        Outcome::SwitchedBack => format!("the stage serves {}", describe(&record.before.pointer)),
+        _ => "the stage was moved meanwhile; `deployctl status` shows what it serves".to_owned(),
+    }
+}
+
 /// What is live while a canary is in the lease of another command.
 fn in_lease(canary: &Canary) -> String {
     format!("the lease has the canary of release {}", canary.record.release.version)
@@ -755,12 +801,13 @@ fn in_lease(canary: &Canary) -> String {
 fn stuck(record: &Record, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
     let api = &record.release.api;
     let cli = AwsCli { api: &api.id, stage: &api.stage, region: None, profile: None };
-    let command = cli.update_stage(&[Operation::RemoveCanary]).join("\n  ");
+    let commands = [cli.update_stage(&[Operation::RemoveCanary]), aliases_back(&cli, record)].concat();
+    let commands = commands.join("\n  ");
     let reason = record.canary.as_ref().and_then(|canary| canary.ended.clone()).unwrap_or_default();
     let version = &record.release.version;
     let message = format!("failed to end the canary of release {version} ({reason})");
     Error::new(Kind::Stuck, ErrorId::ReleaseStuck, message).because(cause).hint(format!(
         "a part of the requests may still get release {version}; run `deployctl canary abort` again, or take all \
-         requests from it:\n  {command}\nthen run `deployctl status`"
+         requests from it:\n  {commands}\nthen run `deployctl status`"
     ))
 }

@@ -476,12 +476,7 @@ fn stuck(
     if record.canary.is_some() {
         operations.insert(0, Operation::RemoveCanary);
     }
-    let mut commands = cli.update_stage(&operations);
-    for (key, target) in &record.before.aliases {
-        let function = record.release.functions.get(key);
-        let alias = function.and_then(|function| Some((function.name.as_str(), function.alias.as_ref()?)));
-        commands.extend(alias.map(|(name, alias)| cli.update_alias(name, alias.as_str(), target.as_str())));
-    }
+    let commands = [cli.update_stage(&operations), aliases_back(&cli, record)].concat();
     let commands = commands.iter().map(|command| format!("  {command}\n"));
     Error::new(Kind::Stuck, ErrorId::ReleaseStuck, format!("failed to undo a failed switch ({switch_error})"))
         .because(undo_error)
@@ -490,6 +485,15 @@ fn stuck(
             describe(from),
             commands.collect::<String>()
         ))
+}
+
+/// The commands that point the aliases of a release to what they pointed to before it.
+pub(super) fn aliases_back(cli: &AwsCli<'_>, record: &Record) -> Vec<String> {
+    let moved = record.before.aliases.iter().filter_map(|(key, target)| {
+        let function = record.release.functions.get(key)?;
+        Some(cli.update_alias(function.name.as_str(), function.alias.as_ref()?.as_str(), target.as_str()))
+    });
+    moved.collect()
 }
 
 pub(super) fn describe(pointer: &Pointer) -> String {

@@ -41,7 +41,8 @@ impl AwsCli<'_> {
         self.command("get-stage", &["--query", "[deploymentId, variables]"])
     }
 
-    /// The command that points an alias of a function to a version.
+    /// The command that points an alias of a function to a version only: without the empty weights, a second version
+    /// would keep its share.
     pub(crate) fn update_alias(&self, function: &str, alias: &str, version: &str) -> String {
         let args = [
             "--function-name",
@@ -50,6 +51,8 @@ impl AwsCli<'_> {
             alias,
             "--function-version",
             version,
+            "--routing-config",
+            "AdditionalVersionWeights={}",
             "--query",
             "RevisionId",
         ];
@@ -127,6 +130,11 @@ mod tests {
         assert_eq!(
             cli.flush_authorizers(),
             "aws apigateway flush-stage-authorizers-cache --rest-api-id a1 --stage-name v1"
+        );
+        assert_eq!(
+            cli.update_alias("users", "live", "7"),
+            "aws lambda update-alias --function-name users --name live --function-version 7 --routing-config \
+             'AdditionalVersionWeights={}' --query RevisionId"
         );
     }
 
