@@ -103,6 +103,7 @@ impl Aws {
         };
         let reading = |(number, compared): (usize, &Compared)| FunctionReading {
             function: compared.function.clone(),
+            alias: compared.alias.clone(),
             old: side(2 * number),
             new: side(2 * number + 1),
         };

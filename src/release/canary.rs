@@ -150,18 +150,27 @@ impl Canary {
         stage.canary.as_ref() == Some(&expected)
     }
 
-    /// The functions of which the canary runs another version than the live release.
+    /// The functions of which the canary runs another version than the live release. One with an alias is compared
+    /// twice: the API calls its version, and other callers its alias.
     pub(crate) fn compared(&self) -> Vec<Compared> {
         let before = &self.record.before.pointer.variables;
         let functions = self.record.release.functions.iter();
         let changed = functions.filter_map(|(key, function)| {
             let old: FunctionVersion = before.get(key.as_str())?.parse().ok()?;
-            let (name, alias, new) = (&function.name, &function.alias, &function.version);
-            let is_changed = old != *new;
-            let alias = alias.clone();
-            is_changed.then(|| Compared { function: name.clone(), alias, old, new: new.clone() })
+            (old != function.version).then_some((function, old))
         });
-        changed.collect()
+        let compared = changed.flat_map(|(function, old)| {
+            let (name, new) = (&function.name, &function.version);
+            let ways = std::iter::once(None).chain(function.alias.clone().map(Some));
+            let compared = ways.map(move |alias| Compared {
+                function: name.clone(),
+                alias,
+                old: old.clone(),
+                new: new.clone(),
+            });
+            compared.collect::<Vec<_>>()
+        });
+        compared.collect()
     }
 }
 

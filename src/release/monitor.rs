@@ -50,7 +50,7 @@ pub(crate) enum UnreadableAlarm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Compared {
     pub(crate) function: FunctionName,
-    /// The alias through which it is reached, if it is not reached by a stage variable.
+    /// The alias that its callers name; `None` for those that name a version, as the API does.
     pub(crate) alias: Option<AliasName>,
     pub(crate) old: FunctionVersion,
     pub(crate) new: FunctionVersion,
@@ -84,6 +84,9 @@ pub(crate) enum AlarmState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct FunctionReading {
     pub(crate) function: FunctionName,
+    /// The alias that the callers named; absent if they named the version, as the API does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alias: Option<AliasName>,
     pub(crate) old: VersionReading,
     pub(crate) new: VersionReading,
 }
@@ -133,8 +136,9 @@ impl Reading {
 impl fmt::Display for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = Vec::new();
-        for FunctionReading { function, old, new } in &self.functions {
-            lines.push(format!("{function}: new {new}; old {old}"));
+        for FunctionReading { function, alias, old, new } in &self.functions {
+            let alias = alias.as_ref().map(|alias| format!(":{alias}")).unwrap_or_default();
+            lines.push(format!("{function}{alias}: new {new}; old {old}"));
         }
         for (name, state) in &self.alarms {
             match state {
@@ -225,7 +229,7 @@ pub(crate) fn judge(settings: &MonitorSettings, reading: &Reading) -> Judgement 
     let is_judged = total.1.invocations >= settings.min_requests;
     let breach_of_release = is_judged.then(|| errors(settings, None, total)).flatten();
     let before = breaches.len();
-    for FunctionReading { function, old, new } in &reading.functions {
+    for FunctionReading { function, old, new, .. } in &reading.functions {
         if new.invocations >= settings.min_requests {
             breaches.extend(errors(settings, Some(function), (*old, *new)));
             breaches.extend(duration(settings, function, (*old, *new)));
@@ -275,6 +279,7 @@ mod tests {
     fn reading(functions: &[(VersionReading, VersionReading)]) -> Reading {
         let function = |(number, (old, new)): (usize, &(VersionReading, VersionReading))| FunctionReading {
             function: format!("f{number}").parse().unwrap(),
+            alias: None,
             old: *old,
             new: *new,
         };

@@ -1,7 +1,7 @@
 //! A release by a canary: every fault at every call, commands of other machines, and what is moved with it.
 
 use super::*;
-use crate::engine::canary::{CanaryStage, Progress};
+use crate::engine::canary::{CanaryStage, Progress, to_end};
 use crate::engine::lease::LeaseSnapshot;
 use crate::engine::operations::look;
 use crate::release::canary::{Canary, Step};
@@ -277,6 +277,34 @@ async fn an_interrupt_at_any_call_leaves_no_canary() {
 }
 
 #[tokio::test]
+async fn an_interrupt_while_another_command_holds_the_lease_stops_the_wait() {
+    let cloud = start().await;
+    begin(&cloud, &unprobed(), Operation::Release("3")).await.unwrap();
+    let (lease, now) = seen(&cloud).await;
+    let canary = lease.canary().unwrap().clone();
+    // A command on another machine ends it, and is not done yet.
+    let mut document = lease.document.clone().unwrap();
+    let mut holder = lease::Holder::new("theirs".into(), actor().who, "canary".into());
+    holder.process.machine = "another".into();
+    document.holder = Some(holder);
+    let key = "deployctl/dev/lease.json";
+    let body = serde_json::to_vec(&document).unwrap();
+    let stored = cloud.read(key).await.unwrap().unwrap();
+    cloud.replace(key, &body, &stored.etag).await.unwrap();
+    let actor = unprobed();
+    let interrupt = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        actor.cancel.cancel();
+    };
+    let canaries = stage(&cloud, &actor);
+    let waiting = Box::pin(canaries.switch(&canary, None, Duration::from_secs(600)));
+    let (ended, ()) = futures::join!(tokio::time::timeout(Duration::from_secs(5), waiting), interrupt);
+    let error = ended.expect("it goes on waiting").unwrap_err();
+    assert_eq!((error.kind, served(&cloud).as_str()), (Kind::Interrupted, "2"), "{error:?}");
+    assert!(canary.is_reached(&now) && seen(&cloud).await.0.canary() == Some(&canary));
+}
+
+#[tokio::test]
 async fn a_release_that_answers_with_errors_is_never_switched_to() {
     let cloud = start().await;
     cloud.state.lock().unwrap().status.insert("3".into(), 500);
@@ -314,6 +342,70 @@ async fn going_back_takes_three_round_trips() {
     let trips = cloud.round_trips();
     assert_eq!(trips[..3], [vec!["GetObject", "GetStage"], vec!["PutObject"], vec!["UpdateStage"]]);
     assert_eq!(assert_whole(&cloud, "aborted"), "2");
+}
+
+/// Runs `work`, and kills it at its first call of this name, before or after the call takes effect.
+async fn killed_at<T>(
+    cloud: &Cloud,
+    name: &str,
+    fault: Fault,
+    calls: &[&str],
+    work: impl Future<Output = T>,
+) {
+    let at = calls.iter().position(|call| *call == name).unwrap();
+    cloud.arm(&[(at, fault)]);
+    tokio::select! {
+        _ = work => panic!("it was not killed at {name}"),
+        () = cloud.killed.notified() => {}
+    }
+    cloud.arm(&[]);
+}
+
+#[tokio::test]
+async fn a_rollback_ends_a_canary_that_a_killed_command_was_ending() {
+    let start = start().await;
+    let (_, canary) = begin(&start, &unprobed(), Operation::Release("3")).await.unwrap();
+    let canary = canary.unwrap();
+    let undisturbed = start.copy();
+    undisturbed.arm(&[]);
+    abort(&undisturbed).await.unwrap().unwrap();
+    let calls = undisturbed.calls();
+    for fault in [Fault::KilledBefore, Fault::KilledAfter] {
+        let cloud = start.copy();
+        killed_at(&cloud, "UpdateStage", fault, &calls, Box::pin(abort(&cloud))).await;
+        lease::unlock(&cloud, &"dev".parse().unwrap()).await.unwrap();
+        let (lease, now) = seen(&cloud).await;
+        assert!(lease.canary().unwrap().is_ending());
+        assert_eq!(
+            to_end(&lease, &now).map(|canary| canary.id.as_str()),
+            Some(canary.id.as_str()),
+            "{fault:?}"
+        );
+        assert_eq!(abort(&cloud).await.unwrap().unwrap().outcome, Outcome::SwitchedBack);
+        assert_eq!(assert_whole(&cloud, "ended"), "2", "and not release 1");
+    }
+}
+
+#[tokio::test]
+async fn a_switch_that_was_killed_is_live_and_no_abort_has_ended_it() {
+    let start = start().await;
+    let (_, canary) = begin(&start, &unprobed(), Operation::Release("3")).await.unwrap();
+    let canary = canary.unwrap();
+    let actor = unprobed();
+    let undisturbed = start.copy();
+    undisturbed.arm(&[]);
+    Box::pin(stage(&undisturbed, &actor).switch(&canary, None, Duration::ZERO)).await.unwrap();
+    let calls = undisturbed.calls();
+    let cloud = start.copy();
+    let canary_stage = stage(&cloud, &actor);
+    let switch = Box::pin(canary_stage.switch(&canary, None, Duration::ZERO));
+    killed_at(&cloud, "UpdateStage", Fault::KilledAfter, &calls, switch).await;
+    lease::unlock(&cloud, &"dev".parse().unwrap()).await.unwrap();
+    let (lease, now) = seen(&cloud).await;
+    assert!(to_end(&lease, &now).is_none(), "a rollback goes to the release before it");
+    let record = abort(&cloud).await.unwrap().unwrap();
+    assert_eq!((record.outcome, record.canary.unwrap().ended), (Outcome::Live, None));
+    assert_eq!(assert_whole(&cloud, "switched"), "3");
 }
 
 #[tokio::test]
@@ -468,7 +560,26 @@ async fn bad_numbers_and_alarms_go_back_in_one_call_with_the_numbers() {
         let ended = last(&cloud).await.canary.unwrap();
         assert!(ended.ended.unwrap().contains(expected));
         let reading = ended.reading.unwrap();
-        assert_eq!((reading.functions.len(), reading.alarms.len()), (3, usize::from(alarm)));
+        // `users_post` by its version and by its alias.
+        assert_eq!((reading.functions.len(), reading.alarms.len()), (4, usize::from(alarm)));
+    }
+}
+
+#[tokio::test]
+async fn a_function_is_compared_for_the_api_and_for_the_callers_of_its_alias() {
+    let numbers = |errors| VersionReading { invocations: 100, errors, p95_ms: None };
+    for failing in ["users_post", "users_post:live"] {
+        let cloud = start().await;
+        for way in ["users_post", "users_post:live"] {
+            let mut state = cloud.state.lock().unwrap();
+            state.metrics.insert(format!("{way}:2"), numbers(0));
+            state.metrics.insert(format!("{way}:3"), numbers(if way == failing { 20 } else { 0 }));
+        }
+        let actor = slow(StageContext { probe: None, ..actor() });
+        let error = run_by_canary(&cloud, &actor, Operation::Release("3")).await.unwrap_err();
+        assert!(error.message.contains("errors of users_post: new 20 of 100 failed"), "{failing}: {error}");
+        let reading = last(&cloud).await.canary.unwrap().reading.unwrap().to_string();
+        assert!(reading.contains(&format!("{failing}: new 20 of 100")), "{reading}");
     }
 }
 

@@ -1052,13 +1052,15 @@ impl StagePort for Cloud {
         _until: Timestamp,
     ) -> Result<Vec<FunctionReading>, Failure> {
         self.call("GetMetricData", |state| {
-            let side = |name: &FunctionName, version: &FunctionVersion| {
-                state.metrics.get(&format!("{name}:{version}")).copied().unwrap_or_default()
+            let side = |Compared { function, alias, .. }: &Compared, version: &FunctionVersion| {
+                let alias = alias.as_ref().map(|alias| format!(":{alias}")).unwrap_or_default();
+                state.metrics.get(&format!("{function}{alias}:{version}")).copied().unwrap_or_default()
             };
-            let reading = |Compared { function, old, new, .. }: &Compared| FunctionReading {
-                function: function.clone(),
-                old: side(function, old),
-                new: side(function, new),
+            let reading = |compared: &Compared| FunctionReading {
+                function: compared.function.clone(),
+                alias: compared.alias.clone(),
+                old: side(compared, &compared.old),
+                new: side(compared, &compared.new),
             };
             Ok(functions.iter().map(reading).collect())
         })
