@@ -102,6 +102,8 @@ async fn run(cli: Cli, cancel: CancellationToken) -> u8 {
     let report = Report::new(&cli.global.output);
     let context = &Context::new(overrides(&cli), report, cli.global.timings.clone(), cancel);
     let code = run_verb(cli.verb, context).await;
+    // Every command that takes the lease may have recorded what an earlier one did.
+    context.notify().await;
     context.restrict_work_dir();
     context.report.exit_code(code)
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,9 @@ use crate::engine::failure::Failure;
 use crate::engine::ports::{Store, Written};
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::release::model::Version;
+
+/// How many results are read at the same time.
+const MAX_CONCURRENT: usize = 16;
 
 /// The schema version of the objects that this tool writes, and the newest it reads.
 const SCHEMA: u32 = 1;
@@ -186,6 +190,19 @@ impl<S: Store> Coordination<S> {
         Ok(stored.map(|(result, etag)| StoredResult { result, etag }))
     }
 
+    /// The results of members, in their order, some read at once.
+    ///
+    /// # Errors
+    /// `fleet.store`.
+    pub(crate) async fn results<'a>(
+        &self,
+        run: &RunId,
+        members: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Vec<Option<StoredResult>>> {
+        let reads = members.into_iter().map(|member| self.result(run, member));
+        stream::iter(reads).buffered(MAX_CONCURRENT).try_collect().await
+    }
+
     /// Writes a result, if the stored one is still `former`.
     ///
     /// # Errors
@@ -217,7 +234,7 @@ impl<S: Store> Coordination<S> {
         }
         let message = format!("another job of run {} works on member {}", result.run, result.member);
         Err(Error::new(Kind::Held, ErrorId::FleetAnotherJob, message).hint(
-            "this job has not stored its result; `deployctl fleet status` shows what the other one does",
+            "this command has not stored its result; `deployctl fleet status` shows what the other one does",
         ))
     }
 

@@ -11,6 +11,7 @@ use super::context::Context;
 use crate::aws::s3::Bucket;
 use crate::delivery::git;
 use crate::documents::fleet::Serving;
+use crate::engine::lease::LeaseSnapshot;
 use crate::engine::ledger::Ledger;
 use crate::engine::operations::look;
 use crate::error::{Error, ErrorId, Result};
@@ -22,6 +23,7 @@ use crate::project::coordination::coordination_bucket;
 use crate::project::session::Session;
 use crate::project::settings::{FILE, Overrides};
 use crate::release::record::Record;
+use crate::release::state::StageState;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
@@ -120,12 +122,25 @@ fn coordination_of(session: &Session, fleet: &Fleet) -> Coordination<Bucket> {
 /// What a stage serves by its ledger; `None` before the first release. A release whose command was killed after
 /// the switch is found in the lease.
 async fn serving(session: &Session, bucket: &Bucket, contract: &Contract) -> Result<Option<Serving>> {
-    let stage = &session.settings.stage.name;
-    let (lease, now) = look(bucket, stage, &session.aws_stage(contract)?).await?;
+    let seen = look(bucket, &session.settings.stage.name, &session.aws_stage(contract)?).await?;
+    serving_at(session, bucket, seen).await
+}
+
+/// The same of a lease and a stage that were just read.
+async fn serving_at(
+    session: &Session,
+    bucket: &Bucket,
+    (lease, now): (LeaseSnapshot, StageState),
+) -> Result<Option<Serving>> {
     let intent = lease.document.and_then(|document| document.intent);
     let record = match intent.filter(|intent| intent.pointer == now.pointer) {
         Some(intent) => Some(intent),
-        None => Ledger::new(bucket.clone(), stage.clone()).head_at(&now.pointer).await?.current,
+        None => {
+            Ledger::new(bucket.clone(), session.settings.stage.name.clone())
+                .head_at(&now.pointer)
+                .await?
+                .current
+        }
     };
     let live = record.filter(|record| record.release.is_served_by(&now.pointer));
     Ok(live.as_ref().map(serving_of))

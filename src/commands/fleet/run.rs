@@ -25,6 +25,7 @@ use crate::platform::variables;
 use crate::project::session::Session;
 use crate::project::settings::Overrides;
 use crate::release::once::Repeat;
+use crate::release::record::Record;
 
 /// Release one member of a run, as `deployctl release` does, and store its result; a member that this run has
 /// released is not released again
@@ -92,20 +93,16 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     job.take_token(&session).await?;
     release.version = RequiredVersion::exactly(version.as_str());
     let released = Box::pin(release::release(&inner, &release)).await;
-    let mut result = MemberResult { at: Timestamp::now(), ..begun.result.clone() };
-    match released {
-        Ok((document, record)) => {
-            result.state = MemberState::Succeeded;
-            result.released = Some(serving_of(&record));
-            result.url = document.url;
-            let stored = job.coordination.write(result, Some(&begun)).await?;
-            job.show(&run, &stored.result, false)
-        }
+    let result = MemberResult { at: Timestamp::now(), ..begun.result.clone() };
+    let stored = match released {
+        Ok((document, record)) => job.store_success(result, &begun, (&record, document.url)).await,
         Err(error) => {
             job.store_failure(result, &begun, &error).await;
             Err(error)
         }
-    }
+    };
+    inner.notify().await;
+    job.show(&run, &stored?.result, false)
 }
 
 impl Args {
@@ -154,13 +151,12 @@ impl Job<'_> {
     }
 
     async fn needs_have_succeeded(&self, run: &Run) -> Result<()> {
-        let mut open = Vec::new();
-        for needed in &run.member(&self.args.member)?.needs {
-            let result = self.coordination.result(&run.run, needed).await?;
-            if result.is_none_or(|stored| stored.result.state != MemberState::Succeeded) {
-                open.push(needed.as_str());
-            }
-        }
+        let needs = &run.member(&self.args.member)?.needs;
+        let results = self.coordination.results(&run.run, needs.iter().map(String::as_str)).await?;
+        let open = needs.iter().zip(results).filter(|(_, result)| {
+            result.as_ref().is_none_or(|stored| stored.result.state != MemberState::Succeeded)
+        });
+        let open: Vec<&str> = open.map(|(needed, _)| needed.as_str()).collect();
         if open.is_empty() {
             return Ok(());
         }
@@ -181,6 +177,23 @@ impl Job<'_> {
         let take = token::take(&self.coordination.store, &stage.account, pause);
         let take = self.context.until_interrupted(take);
         self.context.events.step("wait for the account's token", take).await
+    }
+
+    async fn store_success(
+        &self,
+        result: MemberResult,
+        begun: &StoredResult,
+        (record, url): (&Record, Option<String>),
+    ) -> Result<StoredResult> {
+        let released = Some(serving_of(record));
+        let succeeded = MemberResult { state: MemberState::Succeeded, released, url, ..result };
+        self.coordination.write(succeeded, Some(begun)).await.map_err(|error| {
+            error.hint(format!(
+                "release {} of {} is live, but the run does not know it; `deployctl fleet status` shows what it knows, \
+                 and this job, run again, stores the result",
+                record.release.version, self.args.member
+            ))
+        })
     }
 
     /// Stores a failure for `fleet status`. The release itself has said what is live.

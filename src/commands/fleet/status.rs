@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 
 use super::{FleetArgs, NOT_ATOMIC, RunArgs, coordination};
 use crate::commands::context::Context;
 use crate::documents::Body as _;
 use crate::documents::fleet::{FleetMember, FleetStatusBody};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Show what became of each member of a run
 #[derive(Debug, clap::Args)]
@@ -21,18 +20,16 @@ pub(crate) struct Args {
     fleet: FleetArgs,
 }
 
-/// How many results are read at the same time.
-const MAX_CONCURRENT: usize = 16;
-
 pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     let fleet = args.fleet.load()?;
     let coordination = coordination(context, &fleet).await?;
     let run = coordination.run(&args.run.run).await?;
-    let reads = run.order().into_iter().map(async |name| {
-        let result = coordination.result(&run.run, name).await?;
-        Ok::<_, Error>(run.describe(run.member(name)?, result.as_ref().map(|stored| &stored.result)))
+    let names = run.order();
+    let results = coordination.results(&run.run, names.iter().copied()).await?;
+    let members = names.into_iter().zip(&results).map(|(name, stored)| {
+        Ok(run.describe(run.member(name)?, stored.as_ref().map(|stored| &stored.result)))
     });
-    let members: Vec<FleetMember> = stream::iter(reads).buffered(MAX_CONCURRENT).try_collect().await?;
+    let members = members.collect::<Result<Vec<FleetMember>>>()?;
     let mut text = format!("run {}\n", run.run);
     for FleetMember { member, stage, state, version, error, .. } in &members {
         let state = json!(state);
