@@ -274,7 +274,7 @@ async fn pointer(session: &Session, contract: &Contract) -> Vec<Finding> {
                 "a canary is in progress (deployment {}), and releases are refused",
                 canary.deployment_id
             ),
-            "`deployctl canary status` says who started it; promote or abort it",
+            "`deployctl status` says whose it is; `deployctl canary promote` or `deployctl canary abort` ends one of deployctl",
         )];
     }
     let Some(version) = stage.pointer.release() else {
