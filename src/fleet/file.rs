@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::graph;
 use crate::error::{Error, ErrorId, Result};
-use crate::project::settings::{self, nearest};
+use crate::project::settings::{self, nearest, table_of};
 use crate::release::model::{AccountId, StageName, Version};
 
 /// The file's name, looked for in the current folder and those above it.
@@ -242,7 +242,7 @@ fn resolve(
 
 /// The stage called `stage`, its account and its region.
 fn place(stage: &str, stages: &Stages) -> Result<(StageName, AccountId, String), String> {
-    let Some(found) = stages.get(stage) else {
+    let Some((_, found)) = table_of(stages, stage) else {
         return Err(format!("the project has no stage {stage:?}; {}", suggestion(stage, stages.keys())));
     };
     let name = stage.parse::<StageName>().map_err(|problem| problem.to_string())?;
@@ -300,7 +300,8 @@ pub(crate) mod tests {
     use super::*;
 
     const PROJECT: &str = "[stages.prd]\naccount = \"111111111111\"\nregion = \"eu-central-1\"\n\
-                           [stages.local]\nlocal = true\n";
+                           [stages.local]\nlocal = true\n\
+                           [stages.\"pr-*\"]\naccount = \"222222222222\"\nregion = \"eu-west-1\"\n";
 
     /// The fleet of these members, each a line of TOML.
     pub(crate) fn fleet(members: &str) -> Result<Fleet, Vec<String>> {
@@ -314,7 +315,8 @@ pub(crate) mod tests {
     #[test]
     fn a_member_gets_account_and_region_from_its_project() {
         let fleet = fleet(
-            "a = { path = \"./services/a/\" }\nb = { path = \"b\", stage = \"local\", needs = [\"a\"] }\n",
+            "a = { path = \"./services/a/\" }\nb = { path = \"b\", stage = \"local\", needs = [\"a\"] }\n\
+             p = { path = \"p\", stage = \"pr-7\" }\n",
         )
         .unwrap();
         let a = fleet.member("a").unwrap();
@@ -324,7 +326,8 @@ pub(crate) mod tests {
         );
         let b = fleet.member("b").unwrap();
         assert_eq!((b.account.as_str(), b.region.as_str()), ("000000000000", "us-east-1"));
-        assert!(fleet.member("c").unwrap_err().hint.unwrap().contains("known: a, b"));
+        assert_eq!(fleet.member("p").unwrap().account.as_str(), "222222222222", "of a template");
+        assert!(fleet.member("c").unwrap_err().hint.unwrap().contains("known: a, b, p"));
     }
 
     #[test]

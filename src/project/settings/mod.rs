@@ -388,6 +388,14 @@ fn for_stage(stage: &StageName, value: &Value) -> Value {
 /// What the name of a stage ends with that is a template.
 const TEMPLATE: char = '*';
 
+/// The table of a stage among those of all stages, and its key: its own, or the longest template that fits its name.
+pub(crate) fn table_of<'a, T>(tables: &'a BTreeMap<String, T>, name: &str) -> Option<(&'a str, &'a T)> {
+    let fits = |key: &&String| key.strip_suffix(TEMPLATE).is_some_and(|start| name.starts_with(start));
+    let template = || tables.keys().filter(fits).max_by_key(|key| key.len());
+    let found = |key: &str| tables.get_key_value(key);
+    found(name).or_else(|| found(template()?)).map(|(key, table)| (key.as_str(), table))
+}
+
 fn call_timeout(text: Option<OsString>) -> Result<Duration> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(crate::aws::timeouts::CALL) };
     let seconds = text.to_str().and_then(|text| text.parse().ok());
@@ -408,13 +416,9 @@ impl File {
         settings.into_generator().into_root_schema_for::<Self>().to_value()
     }
 
-    /// The table of a stage, and its key: its own, or the longest template that fits its name.
+    /// The table of a stage, and its key.
     fn stage_file(&self, name: &str) -> Option<(&str, &StageFile)> {
-        let fits = |key: &&String| key.strip_suffix(TEMPLATE).is_some_and(|start| name.starts_with(start));
-        let template = || self.stages.keys().filter(fits).max_by_key(|key| key.len());
-        let found = |key: &str| self.stages.get_key_value(key);
-        let (key, file) = found(name).or_else(|| found(template()?))?;
-        Some((key, file))
+        table_of(&self.stages, name)
     }
 
     fn unknown_stage(&self, name: &StageName) -> Error {
