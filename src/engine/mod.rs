@@ -10,6 +10,7 @@ pub(crate) mod activate;
 pub(crate) mod appended;
 pub(crate) mod by_hand;
 pub(crate) mod canary;
+pub(crate) mod conditional;
 mod default_check;
 mod failing_log;
 pub(crate) mod failure;

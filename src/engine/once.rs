@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::engine::conditional::write_unless_changed;
 use crate::engine::failure::{Failure, Meaning};
 use crate::engine::held::HeldStage;
 use crate::engine::interrupt::with_grace;
 use crate::engine::lease::NOT_MOVED;
 use crate::engine::ledger::{PREFIX, now};
 use crate::engine::observe::{refused, unreadable};
-use crate::engine::ports::{StagePort, Store, Stored, Tried, Written};
+use crate::engine::ports::{StagePort, Store, Stored, Tried};
 use crate::engine::prepare::not_switched;
 use crate::error::{Error, ErrorId, Kind, Result};
 use crate::release::once::{Preparation, Repeat, Run, RunState};
@@ -161,24 +162,11 @@ impl<S: Store + Clone> HeldStage<'_, S> {
     /// Writes the object of a run on the condition that it is as it was read. Returns its ETag.
     async fn write_run(&self, key: &str, run: &Run, etag: Option<&str>) -> Result<String> {
         let body = serde_json::to_vec(run).map_err(|error| Error::bug(error.to_string()))?;
-        let unwritten = |failure| not_switched(&format!("failed to record prepare {:?}", run.name), failure);
-        // After a lost answer, the read finds the write; the next round repeats one that did not arrive.
-        for _ in 0..3 {
-            let written = match etag {
-                Some(etag) => self.store.replace(key, &body, etag).await,
-                None => self.store.create(key, &body).await,
-            };
-            match written {
-                Ok(Written::Done(etag)) => return Ok(etag),
-                Err(failure) if !failure.may_have_happened() => return Err(unwritten(failure)),
-                Ok(Written::Refused) | Err(_) => {}
-            }
-            let stored = self.store.read(key).await.map_err(unwritten)?;
-            match stored {
-                Some(stored) if stored.body == body => return Ok(stored.etag),
-                Some(stored) if Some(stored.etag.as_str()) != etag => break,
-                _ => {}
-            }
+        let written = write_unless_changed(&self.store, key, &body, etag).await;
+        let written = written
+            .map_err(|failure| not_switched(&format!("failed to record prepare {:?}", run.name), failure))?;
+        if let Some(etag) = written {
+            return Ok(etag);
         }
         let message = format!("failed to record prepare {:?}: another command has written it", run.name);
         Err(Error::new(Kind::OldReleaseServes, ErrorId::PrepareUnfinished, message)

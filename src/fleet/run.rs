@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::graph::waves_of;
 use crate::documents::fleet::{FleetMember, MemberState, PlannedMember, Serving};
+use crate::engine::conditional::write_unless_changed;
 use crate::engine::failure::Failure;
 use crate::engine::ports::{Store, Written};
 use crate::error::{Error, ErrorId, Kind, Result};
@@ -213,24 +214,9 @@ impl<S: Store> Coordination<S> {
         former: Option<&StoredResult>,
     ) -> Result<StoredResult> {
         let (key, body) = (result_key(&result.run, &result.member), body(&result)?);
-        // After a lost answer, the read finds the write, or the second round repeats it.
-        for _ in 0..3 {
-            let written = match former {
-                None => self.store.create(&key, &body).await,
-                Some(former) => self.store.replace(&key, &body, &former.etag).await,
-            };
-            match written {
-                Ok(Written::Done(etag)) => return Ok(StoredResult { result, etag }),
-                Err(failure) if !failure.may_have_happened() => return Err(unusable(failure)),
-                Ok(Written::Refused) | Err(_) => {}
-            }
-            let stored = self.store.read(&key).await.map_err(unusable)?;
-            match stored {
-                Some(stored) if stored.body == body => return Ok(StoredResult { result, etag: stored.etag }),
-                stored if stored.as_ref().map(|stored| &stored.etag) == former.map(|former| &former.etag) => {
-                }
-                _ => break,
-            }
+        let etag = former.map(|former| former.etag.as_str());
+        if let Some(etag) = write_unless_changed(&self.store, &key, &body, etag).await.map_err(unusable)? {
+            return Ok(StoredResult { result, etag });
         }
         let message = format!("another job of run {} works on member {}", result.run, result.member);
         Err(Error::new(Kind::Held, ErrorId::FleetAnotherJob, message).hint(
