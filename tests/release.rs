@@ -11,6 +11,7 @@ mod release {
     mod calls;
     mod canary;
     mod conformance;
+    mod dev;
     mod example;
     mod first_version;
     mod fleet;

@@ -25,6 +25,23 @@ pub(crate) const TOOLS: Requirements =
 /// The cargo profile of Lambda binaries.
 pub(crate) const PROFILE: &str = "lambda";
 
+/// The cargo profile of a local stage, where a change should be seen soon.
+pub(crate) const QUICK_PROFILE: &str = "lambda-dev";
+
+/// Profiles that every workspace has.
+const BUILT_IN: [&str; 2] = ["dev", "release"];
+
+/// What cargo gets as `--config` where the project does not define [`QUICK_PROFILE`].
+const QUICK_SETTINGS: [&str; 7] = [
+    "inherits = \"release\"",
+    "opt-level = 0",
+    "lto = \"off\"",
+    "codegen-units = 16",
+    "strip = true",
+    "incremental = true",
+    "package.\"*\".opt-level = 2",
+];
+
 #[derive(Debug, Clone)]
 pub(crate) struct BuildRequest {
     /// The folder of the workspace's `Cargo.toml` and `Cargo.lock`.
@@ -52,10 +69,16 @@ pub(crate) async fn build(
     if request.workspace_dir.to_str().is_none() {
         return Err(ArtifactError::NotUtf8 { path: request.workspace_dir.clone() });
     }
-    has_profile(&request.workspace_dir, &request.profile)?;
+    let quick = match has_profile(&request.workspace_dir, &request.profile) {
+        Err(ArtifactError::NoProfile { .. }) if request.profile == QUICK_PROFILE => &QUICK_SETTINGS[..],
+        found => found.map(|()| &[][..])?,
+    };
     let sysroot = sysroot_with_target(request, cancel).await?;
     let venv = tools.venv(TOOLS, events, cancel).await?;
-    let command = command(request, &venv, tools, &MachinePaths::of(request, sysroot));
+    let quick = quick
+        .iter()
+        .flat_map(|setting| ["--config".to_owned(), format!("profile.{QUICK_PROFILE}.{setting}")]);
+    let command = command(request, &venv, tools, &MachinePaths::of(request, sysroot)).args(quick);
     let mut binaries: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut units = Units::default();
     let exit = command
@@ -144,12 +167,17 @@ fn command(request: &BuildRequest, venv: &Venv, tools: &PythonTools, paths: &Mac
         .env("CARGO_TERM_PROGRESS_WIDTH", "120")
         .env("CARGO_TERM_COLOR", "never")
         .env("SOURCE_DATE_EPOCH", "0")
-        .env("CARGO_INCREMENTAL", "0")
         // All caches are in one folder that the user may delete.
         .env("CARGO_ZIGBUILD_CACHE_DIR", tools.cache("zigbuild"))
         .env("ZIG_GLOBAL_CACHE_DIR", tools.cache("zig"))
         // The virtual environment is not activated: cargo-zigbuild would prefer another Zig on PATH.
         .env("CARGO_ZIGBUILD_PYTHON_PATH", venv.python());
+    // Where cargo compiles in steps, the profile says so; the profile of real stages never does.
+    command = if request.profile == PROFILE {
+        command.env("CARGO_INCREMENTAL", "0")
+    } else {
+        command.env_remove("CARGO_INCREMENTAL")
+    };
     if let Some(zig) = venv.package_file("ziglang/zig") {
         command = command.env("CARGO_ZIGBUILD_ZIG_PATH", zig);
     }
@@ -197,7 +225,7 @@ pub(crate) fn has_profile(workspace: &Path, profile: &str) -> Result<(), Artifac
         .ok()
         .and_then(|text| text.parse::<toml::Table>().ok())
         .is_some_and(|table| has(&table));
-    if has(&table) || configured {
+    if has(&table) || configured || BUILT_IN.contains(&profile) {
         return Ok(());
     }
     Err(ArtifactError::NoProfile { path, profile: profile.to_owned() })

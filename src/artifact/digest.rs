@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::Digest as _;
 
 use crate::platform;
 
@@ -16,7 +16,10 @@ pub(crate) struct Sha256([u8; 32]);
 
 impl Sha256 {
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self(sha2::Sha256::digest(bytes).into())
+        // Fast also in a build without optimisations.
+        let mut sha256 = [0; SHA256_OUTPUT_LEN];
+        sha256.copy_from_slice(digest(&SHA256, bytes).as_ref());
+        Self(sha256)
     }
 
     /// 64 lower-case hex digits.

@@ -92,16 +92,16 @@ pub(crate) struct Artifact {
     pub(crate) contents: Contents,
 }
 
-/// Creates the artifacts, in the order of `recipes`, as `.deployctl/artifacts/<name>-<hash>.zip` in
-/// `project_dir`, the folder of the cargo workspace.
+/// Creates the artifacts, in the order of `recipes`, with the cargo profile `profile`, as
+/// `.deployctl/artifacts/<name>-<hash>.zip` in `project_dir`, the folder of the cargo workspace.
 pub(crate) async fn make(
     project_dir: &Path,
-    recipes: &[Recipe],
+    (recipes, profile): (&[Recipe], &str),
     tools: &PythonTools,
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Vec<Artifact>, ArtifactError> {
-    let binaries = build_all(project_dir, recipes, tools, events, cancel).await?;
+    let binaries = build_all(project_dir, (recipes, profile), tools, events, cancel).await?;
     let folder = project_dir.join(".deployctl/artifacts");
     let mut artifacts = Vec::with_capacity(recipes.len());
     for recipe in recipes {
@@ -124,8 +124,10 @@ pub(crate) async fn make(
             }
         };
         let (recipe, folder) = (recipe.clone(), folder.clone());
+        let is_quick = profile != build::PROFILE && matches!(recipe.origin, Origin::Package { .. });
+        let zip = if is_quick { archive::zip_quickly } else { archive::zip };
         // Compressing takes up to a second and must not block the output of Terraform.
-        let packed = tokio::task::spawn_blocking(move || pack(&recipe, &source, &folder)).await;
+        let packed = tokio::task::spawn_blocking(move || pack(&recipe, &source, &folder, zip)).await;
         artifacts.push(packed.map_err(|join| ArtifactError::Io {
             action: "write",
             path: project_dir.to_owned(),
@@ -140,7 +142,7 @@ type BinaryKey = (PathBuf, Architecture, Glibc, String);
 /// Runs one cargo process for each workspace, architecture and runtime.
 async fn build_all(
     project_dir: &Path,
-    recipes: &[Recipe],
+    (recipes, profile): (&[Recipe], &str),
     tools: &PythonTools,
     events: &Events,
     cancel: &CancellationToken,
@@ -163,7 +165,7 @@ async fn build_all(
             project_dir.join(workspace)
         };
         let request =
-            BuildRequest { workspace_dir, packages, architecture, glibc, profile: build::PROFILE.to_owned() };
+            BuildRequest { workspace_dir, packages, architecture, glibc, profile: profile.to_owned() };
         for Built { package, binary } in build::build(&request, tools, events, cancel).await? {
             binaries.insert((workspace.to_owned(), architecture, glibc, package), binary);
         }
@@ -172,7 +174,12 @@ async fn build_all(
 }
 
 /// Checks and zips a bootstrap, or checks a finished zip, and stores the zip in `folder`.
-fn pack(recipe: &Recipe, source: &Path, folder: &Path) -> Result<Artifact, ArtifactError> {
+fn pack(
+    recipe: &Recipe,
+    source: &Path,
+    folder: &Path,
+    zip: fn(&str, &[archive::Entry<'_>]) -> Result<archive::Archive, ArtifactError>,
+) -> Result<Artifact, ArtifactError> {
     let read = |error| io("read", source, error);
     let name = recipe.name.as_str();
     // Checked before reading: the path may name a file of any size.
@@ -186,7 +193,7 @@ fn pack(recipe: &Recipe, source: &Path, folder: &Path) -> Result<Artifact, Artif
     } else {
         check(&bytes)?;
         let entry = archive::Entry { name: archive::BOOTSTRAP, bytes: &bytes, executable: true };
-        (archive::zip(name, &[entry])?, [archive::BOOTSTRAP.to_owned()].into())
+        (zip(name, &[entry])?, [archive::BOOTSTRAP.to_owned()].into())
     };
     let path = folder.join(format!("{name}-{}.zip", archive.sha256.short()));
     store(folder, &path, &archive.bytes)?;

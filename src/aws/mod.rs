@@ -9,6 +9,7 @@
 
 mod answers;
 pub(crate) mod api_gateway;
+mod at_once;
 pub(crate) mod cleanup;
 mod cloudwatch;
 pub(crate) mod conformance;
@@ -171,6 +172,14 @@ impl Aws {
     #[must_use]
     pub(crate) fn warning(mut self, events: Events) -> Self {
         self.inspector = members::Inspector::new(events);
+        self
+    }
+
+    /// What its calls create on a local stage is ready at once.
+    #[must_use]
+    pub(crate) fn at_once(mut self) -> Self {
+        let config = self.lambda.config().to_builder().interceptor(at_once::AtOnce).build();
+        self.lambda = aws_sdk_lambda::Client::from_conf(config);
         self
     }
 

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::context::Context;
+use crate::artifact::build::PROFILE;
 use crate::artifact::python_tools::PythonTools;
 use crate::artifact::{self, Artifact, Contents};
 use crate::documents::{Body as _, BuildBody, BuiltZip};
@@ -35,7 +36,8 @@ pub(super) async fn run(context: &Context, Args { into }: &Args) -> Result<()> {
     let settings = context.settings()?;
     let recipes: Vec<_> = settings.artifacts.iter().map(|artifact| artifact.recipe.clone()).collect();
     let tools = PythonTools::from_env()?;
-    let make = artifact::make(&settings.root, &recipes, &tools, &context.events, &context.cancel);
+    // The zips may go to any stage, so the stage of this command does not choose the profile.
+    let make = artifact::make(&settings.root, (&recipes, PROFILE), &tools, &context.events, &context.cancel);
     let artifacts = context.events.step("build", make).await?;
     let mut text = String::new();
     let mut zips = BTreeMap::new();

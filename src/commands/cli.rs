@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, canary, completion, completions, conformance, destroy, diff, explain, fleet, history, init,
+    build, canary, completion, completions, conformance, destroy, dev, diff, explain, fleet, history, init,
     invoke, local, logs, output, plan, preview, promote, prune, redeploy, release, rollback, schema, status,
     terraform, unlock, url, validate,
 };
@@ -70,6 +70,7 @@ pub(crate) enum Verb {
     /// Show code that is not released at a URL of its own, and close such previews
     #[command(subcommand, after_help = "Example:\n  deployctl preview up --name pr-123 --stage dev")]
     Preview(preview::Verb),
+    Dev(dev::Args),
     Status(status::Args),
     /// Plan, release and roll back many projects that need each other, each by itself
     #[command(subcommand, after_help = "Example:\n  deployctl fleet plan --changed-since origin/main")]

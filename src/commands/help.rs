@@ -8,7 +8,7 @@ use clap::Command;
 pub(super) const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Release",
-        &["release", "plan", "build", "preview", "promote", "canary", "rollback", "redeploy", "fleet"],
+        &["release", "plan", "build", "preview", "promote", "canary", "rollback", "redeploy", "fleet", "dev"],
     ),
     ("Look", &["status", "url", "history", "diff", "logs", "invoke", "output"]),
     ("Set up and check", &["init", "doctor", "validate", "bootstrap", "conformance", "local"]),

@@ -95,6 +95,21 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<()> {
     result
 }
 
+/// Shows new lines of all functions of `contract`, without an end.
+pub(super) async fn follow(context: &Context, session: &Session, contract: &Contract) -> Result<()> {
+    let groups = groups(session, selected(contract, &[])?, None).await?;
+    let args = Args {
+        follow: true,
+        function: Vec::new(),
+        since: String::new(),
+        release: None,
+        lines: None,
+        filter: None,
+        platform: false,
+    };
+    show(context, session, &groups, Timestamp::now().as_millisecond(), &args).await
+}
+
 /// The log groups to read, and the lines to show.
 struct Groups {
     /// Several functions can share a log group.

@@ -10,6 +10,7 @@ mod confirm;
 mod conformance;
 mod context;
 mod destroy;
+mod dev;
 mod diff;
 pub(crate) mod doctor;
 pub(crate) mod explain;
@@ -153,6 +154,7 @@ async fn run_verb(verb: Verb, context: &Context) -> u8 {
             Ok(code) => code,
             Err(error) => context.report.fail(&error),
         },
+        Verb::Dev(args) => plain(context, "dev", Box::pin(dev::run(context, &args)).await),
         Verb::Destroy(args) => plain(context, "destroy", Box::pin(destroy::run(context, &args)).await),
         Verb::Preview(verb) => plain(context, verb.command(), Box::pin(preview::run(context, &verb)).await),
         Verb::Prune(args) => plain(context, "prune", Box::pin(prune::run(context, &args)).await),

@@ -8,6 +8,8 @@ use futures::{join, try_join};
 
 use super::context::Context;
 use crate::aws::api_gateway::AwsStage;
+use crate::aws::s3::Bucket;
+use crate::delivery::dev;
 use crate::documents::result::{Api, CanaryStatus, Freshness, Since};
 use crate::engine::canary::read;
 use crate::engine::lease::{Lease, LeaseDocument, describe};
@@ -22,7 +24,7 @@ use crate::project::session::Session;
 use crate::release::calls::Calls;
 use crate::release::canary::Canary;
 use crate::release::drift;
-use crate::release::model::{DeploymentId, FunctionName};
+use crate::release::model::{DEV, DeploymentId, FunctionName, StageName};
 use crate::release::state::{Codes, StageState};
 
 /// Show what runs, whether it is stale, and which command holds the stage
@@ -95,19 +97,7 @@ async fn observe(session: &Session) -> Result<Document> {
     let name = &session.settings.stage.name;
     let ledger = Ledger::new(bucket.clone(), name.clone());
     let work = async {
-        let head = async {
-            // What is live is of interest above all when something is damaged.
-            let (lease, damaged) = match Lease::peek(&bucket, name).await {
-                Ok(snapshot) => (snapshot.document.unwrap_or_default(), None),
-                Err(error) if error.id == ErrorId::LeaseDamaged => (LeaseDocument::default(), Some(error)),
-                Err(error) => return Err(error),
-            };
-            let head = match lease.head() {
-                Some(head) => head.clone(),
-                None => ledger.head().await?,
-            };
-            Ok((lease, damaged, head))
-        };
+        let head = lease_and_head(&bucket, &ledger, name);
         let names: Vec<_> = contract.functions.values().map(|target| target.name.clone()).collect();
         let codes = async {
             aws_stage
@@ -122,7 +112,11 @@ async fn observe(session: &Session) -> Result<Document> {
         // A switch that was interrupted after it took effect moved the stage, and the ledger does not have it yet.
         let interrupted = lease.intent.clone().filter(|intent| intent.release.is_served_by(&stage.pointer));
         let current = interrupted.or_else(|| head.current.clone());
-        let mut drift = drift::of_stage(&stage, current.as_ref(), lease.canary.as_ref());
+        // What dev serves is no release, and not changed outside deployctl.
+        let mut drift = match served_by_dev(session, &stage) {
+            true => Vec::new(),
+            false => drift::of_stage(&stage, current.as_ref(), lease.canary.as_ref()),
+        };
         drift.extend(drift::of_reach(
             &contract.functions,
             current.as_ref(),
@@ -132,7 +126,7 @@ async fn observe(session: &Session) -> Result<Document> {
         ));
         drift.extend(code_drift(&ledger, &head, &lease, &codes).await?);
         let calls = Calls::of(&live, &aws_stage.location(), &contract.functions);
-        if damaged.is_some() {
+        if damaged {
             drift.push(format!("the lease is damaged; `deployctl unlock --stage {name}` replaces it"));
         }
         Ok::<_, Error>((stage, freshness, lease, current, drift, calls))
@@ -146,6 +140,7 @@ async fn observe(session: &Session) -> Result<Document> {
         document.previous = record.before.pointer.release().map(|version| version.to_string());
         document.since = record.release.is_served_by(&stage.pointer).then(|| Since::of(record));
     }
+    document.dev_since = served_by_dev(session, &stage).then(|| dev::since(session)).flatten();
     document.version = stage.pointer.release().map(|version| version.to_string());
     document.api = Some(api(&contract.rest_api_id, &stage.pointer.deployment_id, freshness));
     if let Some(intent) = &lease.intent {
@@ -167,6 +162,25 @@ async fn observe(session: &Session) -> Result<Document> {
     (document.canary, document.previews) = (canary, previews?);
     document.held = lease.holder.as_ref().map(describe);
     Ok(document)
+}
+
+/// The lease, whether it is damaged, and the newest records.
+async fn lease_and_head(
+    bucket: &Bucket,
+    ledger: &Ledger<Bucket>,
+    stage: &StageName,
+) -> Result<(LeaseDocument, bool, Head)> {
+    // What is live is of interest above all when something is damaged.
+    let (lease, damaged) = match Lease::peek(bucket, stage).await {
+        Ok(snapshot) => (snapshot.document.unwrap_or_default(), false),
+        Err(error) if error.id == ErrorId::LeaseDamaged => (LeaseDocument::default(), true),
+        Err(error) => return Err(error),
+    };
+    let head = match lease.head() {
+        Some(head) => head.clone(),
+        None => ledger.head().await?,
+    };
+    Ok((lease, damaged, head))
 }
 
 /// The names of the stage's previews; `None` if it allows none.
@@ -194,6 +208,11 @@ async fn canary_status(
     }
     status.reading = Some(reading);
     status
+}
+
+fn served_by_dev(session: &Session, stage: &StageState) -> bool {
+    let release = stage.pointer.release();
+    session.local.is_some() && release.is_some_and(|release| release.as_str() == DEV)
 }
 
 /// The API of a stage, compared with what the stage serves.

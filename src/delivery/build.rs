@@ -28,13 +28,8 @@ pub(super) struct Built {
 
 /// Builds the zips, and reads the commit of their source.
 pub(super) async fn build(session: &Session) -> Result<Built> {
-    let Session { settings, events, cancel, .. } = session;
-    let recipes: Vec<_> = settings.artifacts.iter().map(|artifact| artifact.recipe.clone()).collect();
-    let build = async {
-        let tools = PythonTools::from_env()?;
-        Ok::<_, Error>(artifact::make(&settings.root, &recipes, &tools, events, cancel).await?)
-    };
-    let both = async { try_join!(build, async { Ok(git::head(session).await) }) };
+    let events = &session.events;
+    let both = async { try_join!(zips(session), async { Ok(git::head(session).await) }) };
     let (artifacts, git) = events.step("build", both).await?;
     if let Some(git) = git.as_ref().filter(|git| git.dirty) {
         events.warn(format!(
@@ -43,6 +38,20 @@ pub(super) async fn build(session: &Session) -> Result<Built> {
         ));
     }
     Ok(Built { artifacts, git })
+}
+
+/// Builds the zips with the profile of the stage.
+async fn zips(session: &Session) -> Result<Vec<Artifact>> {
+    let Session { settings, events, cancel, .. } = session;
+    let recipes: Vec<_> = settings.artifacts.iter().map(|artifact| artifact.recipe.clone()).collect();
+    let profile = settings.stage.cargo_profile.as_str();
+    let tools = PythonTools::from_env()?;
+    Ok(artifact::make(&settings.root, (&recipes, profile), &tools, events, cancel).await?)
+}
+
+/// Builds the zips of what no record will name.
+pub(super) async fn build_unrecorded(session: &Session) -> Result<Built> {
+    Ok(Built { artifacts: session.events.step("build", zips(session)).await?, git: None })
 }
 
 /// The key of the first zip of `version`.
@@ -123,7 +132,7 @@ pub(super) async fn upload(
 }
 
 /// The record of a built zip, before it is uploaded.
-fn record(settings: &ArtifactSettings, version: &Version, artifact: &Artifact) -> ArtifactRecord {
+pub(super) fn record(settings: &ArtifactSettings, version: &Version, artifact: &Artifact) -> ArtifactRecord {
     ArtifactRecord {
         key: settings.key(version),
         s3_version: None,

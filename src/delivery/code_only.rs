@@ -115,7 +115,7 @@ fn require_unchanged(
 }
 
 /// What differs, one line for each layer.
-fn differences(
+pub(super) fn differences(
     applied: &BTreeMap<String, AppliedLayer>,
     now: &BTreeMap<String, AppliedLayer>,
 ) -> Vec<String> {

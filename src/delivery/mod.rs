@@ -4,6 +4,7 @@
 pub(crate) mod approval;
 mod build;
 pub(crate) mod code_only;
+pub(crate) mod dev;
 mod existing;
 pub(crate) mod git;
 pub(crate) mod layers;
@@ -14,3 +15,4 @@ pub(crate) mod promotion;
 pub(crate) mod source;
 pub(crate) mod stage_variables;
 mod store_error;
+pub(crate) mod watched;

@@ -74,6 +74,7 @@ document!(BootstrapBody, Bootstrap, "bootstrap");
 document!(BuildBody, Build, "build");
 document!(UnlockBody, Unlock, "unlock");
 document!(DestroyBody, Destroy, "destroy");
+document!(DevBody, Dev, "dev");
 document!(LocalUpBody, LocalUp, "local up");
 document!(LocalDownBody, LocalDown, "local down");
 document!(LocalResetBody, LocalReset, "local reset");
@@ -407,6 +408,19 @@ pub(crate) struct DestroyBody {
 pub(crate) enum Destroyed {
     /// All layers are destroyed.
     Destroyed,
+}
+
+/// What `dev` serves after a change: one document a line.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct DevBody {
+    /// The URL of the stage.
+    pub(crate) url: String,
+    /// The functions that have a new version.
+    pub(crate) functions: Vec<String>,
+    /// Whether the API was deployed.
+    pub(crate) deployed: bool,
+    /// How long the update took, with the build.
+    pub(crate) seconds: f64,
 }
 
 /// The result of `local up`.

@@ -55,6 +55,9 @@ pub(crate) struct Document {
     /// The record of what the stage serves: since when, by whom, from which commit; only in `status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) since: Option<Since>,
+    /// Since when `deployctl dev` serves code of its own; only in `status`, until the next release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dev_since: Option<Timestamp>,
     /// The steps of the command and their durations.
     pub(crate) steps: Vec<StepTime>,
     /// Differences between the stage and its last record; only in `status`.
@@ -271,6 +274,7 @@ impl Document {
             diff: None,
             infrastructure: None,
             since: None,
+            dev_since: None,
             steps: Vec::new(),
             drift: None,
             unversioned: None,

@@ -12,6 +12,7 @@ pub(crate) mod by_hand;
 pub(crate) mod canary;
 pub(crate) mod conditional;
 mod default_check;
+pub(crate) mod dev;
 mod failing_log;
 pub(crate) mod failure;
 pub(crate) mod held;

@@ -21,19 +21,19 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
     }
     let mut text = String::new();
     let version = document.version.as_deref().unwrap_or("none");
-    let headline = match document.outcome {
-        Outcome::Released => format!("released {version}"),
-        Outcome::Redeployed => format!("redeployed the API of {version}"),
-        Outcome::Canary => format!("canary of {version} in progress"),
-        Outcome::RolledBack => format!("rolled back {}", moved(document)),
-        Outcome::Unchanged if document.command == "status" => format!("serves {version}"),
-        Outcome::Unchanged if is_fresh(document) => format!("nothing to do: {version} is live and fresh"),
-        Outcome::Unchanged => format!("nothing to do: {version} is live"),
-        Outcome::SwitchedBack | Outcome::Stuck | Outcome::Failed => "failed".to_owned(),
-    };
+    let headline = headline(document, version);
     let stage = document.stage.as_deref().unwrap_or("unknown");
     let took = took.map(|took| format!(" {DIM}in {}{DIM:#}", duration(took))).unwrap_or_default();
     let _ = writeln!(text, "{STRONG}{stage}{STRONG:#}: {headline}{took}");
+    if let Some(since) = document.dev_since {
+        let at = since.strftime("%Y-%m-%d %H:%M:%SZ");
+        let _ = writeln!(
+            text,
+            "  {:<14} {at}, {}; the next release ends it",
+            "dev since",
+            ago(since, Timestamp::now())
+        );
+    }
     if let Some(since) = &document.since {
         text.push_str(&since_line(since, Timestamp::now()));
     }
@@ -94,6 +94,19 @@ pub(crate) fn result(document: &Document, took: Option<Duration>) -> String {
         let _ = writeln!(text, "  {url}");
     }
     text
+}
+
+fn headline(document: &Document, version: &str) -> String {
+    match document.outcome {
+        Outcome::Released => format!("released {version}"),
+        Outcome::Redeployed => format!("redeployed the API of {version}"),
+        Outcome::Canary => format!("canary of {version} in progress"),
+        Outcome::RolledBack => format!("rolled back {}", moved(document)),
+        Outcome::Unchanged if document.command == "status" => format!("serves {version}"),
+        Outcome::Unchanged if is_fresh(document) => format!("nothing to do: {version} is live and fresh"),
+        Outcome::Unchanged => format!("nothing to do: {version} is live"),
+        Outcome::SwitchedBack | Outcome::Stuck | Outcome::Failed => "failed".to_owned(),
+    }
 }
 
 /// The result of a redeploy without a project.

@@ -156,6 +156,14 @@ impl Report {
         self.write_part(&text)
     }
 
+    /// Writes one of several results, in one line; false when stdout is closed.
+    pub(crate) fn line(&self, value: &impl serde::Serialize, text: &str) -> bool {
+        match self.output {
+            Output::Json => self.write_part(&format!("{}\n", serde_json::json!(value))),
+            Output::Human => self.write_part(text),
+        }
+    }
+
     /// Shows a status of `status --watch`: redrawn in place on a terminal, otherwise on a new line. False
     /// when stdout is closed.
     pub(crate) fn watch(&self, view: &mut WatchView, document: &Document) -> bool {

@@ -172,6 +172,9 @@ name!(AccountId, "account", "^[0-9]{12}$", "an AWS account id has 12 digits", |t
 /// the next release in a plan.
 pub(crate) const UNRELEASED: &str = "unreleased";
 
+/// The version of what `deployctl dev` serves, which is no release.
+pub(crate) const DEV: &str = "deployctl-dev";
+
 /// The code and configuration of a function that are not published: what runs when a call names no version.
 pub(crate) const LATEST: &str = "$LATEST";
 

@@ -153,6 +153,11 @@ fn fingerprint(driver: &Driver, layer: &Layer) -> String {
     hex(hash.finalize())
 }
 
+/// The folders of the local modules that a root module uses, and its own.
+pub(crate) fn folders(root: &Path) -> BTreeSet<PathBuf> {
+    configuration(root).into_iter().filter_map(|(file, _)| Some(file.parent()?.to_owned())).collect()
+}
+
 /// The configuration files of a module and of the local modules that it uses.
 pub(super) fn configuration(root: &Path) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();

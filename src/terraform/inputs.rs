@@ -90,6 +90,19 @@ fn digest<'a>(parts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> String {
 /// The digests of the files that Terraform reads for a layer, by their paths relative to its folder.
 fn files(layer: &Layer) -> io::Result<BTreeMap<String, String>> {
     let root = layer.dir.canonicalize()?;
+    let mut files = BTreeMap::new();
+    for path in paths(layer)? {
+        add_all(&root, &path, &mut files)?;
+    }
+    Ok(files)
+}
+
+/// The files and folders that Terraform reads for a layer.
+///
+/// # Errors
+/// The folder of the layer cannot be read.
+pub(crate) fn paths(layer: &Layer) -> io::Result<BTreeSet<PathBuf>> {
+    let root = layer.dir.canonicalize()?;
     let mut paths = BTreeSet::new();
     for (path, text) in init::configuration(&root) {
         let module = path.parent().unwrap_or(&root).to_owned();
@@ -110,11 +123,7 @@ fn files(layer: &Layer) -> io::Result<BTreeMap<String, String>> {
         }
     }
     paths.extend(layer.var_files.iter().map(|file| root.join(file)));
-    let mut files = BTreeMap::new();
-    for path in paths {
-        add_all(&root, &path, &mut files)?;
-    }
-    Ok(files)
+    Ok(paths)
 }
 
 /// Adds a file, or all files in a folder but for hidden ones and states. One that does not exist is an empty

@@ -55,6 +55,7 @@ pub use commands::{PlanMode, PlanOptions, Shared, Subcommand};
 pub use driver::{Driver, PlanOutcome, PlannedLayer};
 pub use environment::Environment;
 pub use failure::{Failure, Reason};
+pub(crate) use init::folders;
 pub use layers::Layer;
 pub use observer::{Activity, Observer};
 pub use outputs::{Output, Outputs};

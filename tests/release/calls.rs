@@ -49,7 +49,7 @@ impl CallingStage {
 
     /// Creates an alias, and declares it in a `[contract]` table, without the output `deployctl`.
     async fn declare_alias(&self) {
-        let FakeReleasedStage { project, lambda, api } = &self.fake;
+        let FakeReleasedStage { project, lambda, api, .. } = &self.fake;
         let alias = lambda.create_alias().function_name("small-0").name("live");
         alias.function_version("1").send().await.unwrap();
         let outputs = format!("output \"api\" {{\n value = \"{api}\"\n}}\n");

@@ -17,6 +17,8 @@ pub(crate) struct FakeReleasedStage {
     pub(crate) lambda: lambda::Client,
     /// The id of the API.
     pub(crate) api: String,
+    /// The id of its root resource.
+    pub(crate) root: String,
 }
 
 impl FakeReleasedStage {
@@ -28,8 +30,11 @@ impl FakeReleasedStage {
         let config = sdk::config(&project.stage_file().endpoint(), "000000000000");
         let s3 = s3::Client::from_conf(s3::config::Builder::from(&config).force_path_style(true).build());
         fixtures::create_bucket(&s3, "small-artifacts").await;
-        let api = fixtures::create_api(&gateway::Client::new(&config), &["v1"]).await;
-        Self { project, lambda: lambda::Client::new(&config), api }
+        let gateway = gateway::Client::new(&config);
+        let api = fixtures::create_api(&gateway, &["v1"]).await;
+        let root =
+            gateway.get_resources().rest_api_id(&api).send().await.unwrap().items()[0].id.clone().unwrap();
+        Self { project, lambda: lambda::Client::new(&config), api, root }
     }
 
     /// Creates the functions that are missing, so that there are `count`, and declares them.

@@ -63,6 +63,7 @@ pub(crate) const ALL: &[Entry] = &[
     printed::<d::FleetRun>("fleet-run", "what became of a member in a run", &["fleet run"]),
     printed::<d::FleetStatus>("fleet-status", "what became of all members of a run", &["fleet status"]),
     printed::<d::FleetRollback>("fleet-rollback", "which members of a run went back", &["fleet rollback"]),
+    printed::<d::Dev>("dev", "what dev serves after a change: one document a line", &["dev"]),
     printed::<d::LocalUp>("local-up", "an embedded AWS that runs", &["local up"]),
     printed::<d::LocalDown>("local-down", "an embedded AWS that was stopped", &["local down"]),
     printed::<d::LocalReset>("local-reset", "a local stage whose content was deleted", &["local reset"]),

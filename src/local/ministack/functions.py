@@ -1,13 +1,15 @@
 """Lambda's states, versions and refusals as on AWS. Where they come from is in docs/aws-facts.md.
 
 A new function, and each new version, is Pending before it is Active; an update is InProgress before it is
-Successful. Meanwhile AWS refuses what MiniStack would do. How long that takes is `CONTROLS["pending_seconds"]`.
+Successful. Meanwhile AWS refuses what MiniStack would do. How long that takes is `CONTROLS["pending_seconds"]`;
+for a request with the header x-deployctl-at-once, no time.
 
 MiniStack's CloudFormation calls these functions without waiting and would meet the 409: it is not for use here.
 """
-import asyncio, base64, hashlib, json, time, uuid
+import asyncio, base64, contextvars, hashlib, json, time, uuid
 
 CONTROLS = {"pending_seconds": 1.0}  # longer than a client's first look at a new version, shorter than Terraform's
+AT_ONCE = contextvars.ContextVar("at_once", default=False)  # what the request in flight begins is ready at once
 IDLE = 60  # seconds after which an unused environment of a function ends
 VOLATILE = ("Version", "FunctionArn", "RevisionId", "LastModified", "SnapStart", "State", "LastUpdateStatus")
 STALE_REVISION = ("The Revision Id provided does not match the latest Revision Id. "
@@ -64,7 +66,7 @@ def begin(config, state):
     def look():
         if not (config.get("State") == "Pending" or config.get("LastUpdateStatus") == "InProgress"):
             return
-        if loop.time() - start < CONTROLS["pending_seconds"]:
+        if not AT_ONCE.get() and loop.time() - start < CONTROLS["pending_seconds"]:
             loop.call_later(0.02, look)
             return
         set_state(config, READY)
@@ -264,7 +266,11 @@ def install_errors(lambdas):
     handle = lambdas.handle_request
 
     async def handle_request(method, path, headers, body, query_params):
-        response = await handle(method, path, headers, body, query_params)
+        token = AT_ONCE.set("x-deployctl-at-once" in headers)
+        try:
+            response = await handle(method, path, headers, body, query_params)
+        finally:
+            AT_ONCE.reset(token)
         code = response[1].get("x-amzn-errortype") if response[0] >= 400 else None
         if not code:
             return response

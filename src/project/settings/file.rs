@@ -106,7 +106,9 @@ pub(super) struct StageFile {
     pub(super) account: Option<String>,
     /// The region. Required, but for a local stage.
     pub(super) region: Option<String>,
-    /// The profile of the AWS configuration with this stage's credentials; the caller's own by default.
+    /// The profile of the AWS configuration with this stage's credentials; the caller's own by default. Of a local
+    /// stage, which has no credentials: the cargo profile with which its Rust functions are built; `lambda-dev` by
+    /// default.
     pub(super) profile: Option<String>,
     /// The bucket of the Terraform state; `<project>-<stage>-tfstate-<account>` by default.
     pub(super) state_bucket: Option<String>,

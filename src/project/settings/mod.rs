@@ -24,7 +24,7 @@ use std::time::Duration;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use crate::artifact::{Glibc, Image, Origin, Recipe, Sha256};
+use crate::artifact::{Glibc, Image, Origin, Recipe, Sha256, build};
 use crate::error::{Error, ErrorId, Place, Result};
 use crate::platform::variables::CALL_TIMEOUT;
 use crate::release::artifacts::ArtifactSettings;
@@ -90,6 +90,8 @@ pub(crate) struct Stage {
     pub(crate) region: String,
     /// The AWS profile with the stage's credentials. `None`: the caller's own.
     pub(crate) profile: Option<String>,
+    /// The cargo profile of the stage's Rust functions. A stage in AWS always has the one of releases.
+    pub(crate) cargo_profile: String,
     /// The local AWS emulator and its port, if one is set; `None` for an AWS account.
     pub(crate) local: Option<LocalSettings>,
     pub(crate) backend: StateBackend,
@@ -454,9 +456,6 @@ impl File {
         if local.is_some() && stage.account.is_some() {
             problem(ProblemKind::LocalAccount);
         }
-        if local.is_some() && stage.profile.is_some() {
-            problem(ProblemKind::LocalProfile);
-        }
         if local.is_none() && stage.port.is_some() {
             problem(ProblemKind::PortOfAwsStage);
         }
@@ -501,7 +500,12 @@ impl File {
             artifact_bucket_account: owner(&stage.artifact_bucket_account),
             account,
             region,
-            profile: stage.profile.clone(),
+            profile: stage.profile.clone().filter(|_| local.is_none()),
+            cargo_profile: match (&stage.profile, local) {
+                (_, None) => build::PROFILE.to_owned(),
+                (Some(profile), Some(_)) => profile.clone(),
+                (None, Some(_)) => build::QUICK_PROFILE.to_owned(),
+            },
             local,
             backend,
             workspace: stage
@@ -926,6 +930,22 @@ mod tests {
         let overrides = Overrides { stage: Some("private".to_owned()), ..Overrides::default() };
         let error = Settings::parse(&text, Path::new(FILE), PathBuf::from("/p"), &overrides).unwrap_err();
         assert!(error.message.contains("line 5: stages.local.region: "), "{}", error.message);
+    }
+
+    #[test]
+    fn the_profile_of_a_local_stage_is_cargos_and_in_aws_it_is_that_of_the_credentials() {
+        let profiles = |stage: &str| {
+            let text = format!(
+                "project = \"p\"\n\n[stages.s]\n{stage}\n[layers.base]\n[layers.app]\n\n[artifacts]\n"
+            );
+            let overrides = Overrides { stage: Some("s".to_owned()), ..Overrides::default() };
+            let settings = Settings::parse(&text, Path::new(FILE), PathBuf::from("/p"), &overrides).unwrap();
+            (settings.stage.profile, settings.stage.cargo_profile)
+        };
+        assert_eq!(profiles("local = true\n"), (None, "lambda-dev".to_owned()));
+        assert_eq!(profiles("local = true\nprofile = \"lambda\"\n"), (None, "lambda".to_owned()));
+        let aws = "account = \"111111111111\"\nregion = \"eu-west-1\"\nprofile = \"ops\"\n";
+        assert_eq!(profiles(aws), (Some("ops".to_owned()), "lambda".to_owned()));
     }
 
     fn of_project(text: &str, root: &Path) -> Result<Settings> {

@@ -24,8 +24,6 @@ pub(super) enum ProblemKind {
     WrongType { expected: String, found: String },
     #[error("a local stage has no account")]
     LocalAccount,
-    #[error("a local stage needs no profile")]
-    LocalProfile,
     #[error("only a local stage has a port")]
     PortOfAwsStage,
     #[error("account: is missing; deployctl refuses any other account")]
