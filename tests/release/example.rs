@@ -367,11 +367,6 @@ impl Story {
         let settings = "[stages.local.variables]";
         self.project.edit("deployctl.toml", settings, &format!("[stages.local.previews]\n\n{settings}"));
         self.project.edit(response, NEW, shown);
-        let zips = self.project.dir.join(".deployctl/preview-zips");
-        let zips = zips.to_str().unwrap();
-        let start = Instant::now();
-        self.run(&["build", "--into", zips]).await.exit(0);
-        let build = start.elapsed().as_secs_f64();
         let file = StageFile::of(&self.project.dir);
         let recorder = Recorder::start(file.port()).await;
         file.point_at(recorder.port);
@@ -379,18 +374,21 @@ impl Story {
         let stop = CancellationToken::new();
         let preview = async {
             let start = Instant::now();
-            let up = self.json(&["preview", "up", "--name", "pr-1", "--artifacts", zips]).await;
+            let up = self.json(&["preview", "up", "--name", "pr-1"]).await;
             let seconds = start.elapsed().as_secs_f64();
             stop.cancel();
             (up, seconds)
         };
         let ((up, seconds), seen) = tokio::join!(preview, traffic::drive(&self.site.caller, &stop));
         let counts = traffic::assert_consistent(&seen, &[ReleaseMarks::of(live, NEW)]);
+        let steps = up["steps"].as_array().unwrap();
+        let build = steps.iter().find(|step| step["name"].as_str().unwrap().starts_with("build"));
+        let build = build.unwrap()["seconds"].as_f64().unwrap();
         let requests = recorder.take().iter().filter(|request| operation(request).is_some()).count();
         progress::print(
             "release",
             &format!(
-                "         build {build:.1} s, preview up {seconds:.1} s with {requests} requests; of the stage: {counts}"
+                "         preview up {seconds:.1} s, {build:.1} s of it the build, with {requests} requests; of the stage: {counts}"
             ),
         );
         assert_eq!(up["published"].as_array().map(Vec::len), Some(6), "{up:#}");

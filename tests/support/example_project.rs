@@ -122,7 +122,7 @@ fn mirror(from: &Path, to: &Path) {
     }
 }
 
-/// A Lambda's binary as the last build left it.
+/// A Lambda's binary as the last release on the local stage left it.
 pub(crate) fn built(package: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("lambdas/x86_64-unknown-linux-gnu/lambda").join(package)
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("lambdas/x86_64-unknown-linux-gnu/lambda-dev").join(package)
 }
