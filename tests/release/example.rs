@@ -381,14 +381,11 @@ impl Story {
         };
         let ((up, seconds), seen) = tokio::join!(preview, traffic::drive(&self.site.caller, &stop));
         let counts = traffic::assert_consistent(&seen, &[ReleaseMarks::of(live, NEW)]);
-        let steps = up["steps"].as_array().unwrap();
-        let build = steps.iter().find(|step| step["name"].as_str().unwrap().starts_with("build"));
-        let build = build.unwrap()["seconds"].as_f64().unwrap();
         let requests = recorder.take().iter().filter(|request| operation(request).is_some()).count();
         progress::print(
             "release",
             &format!(
-                "         preview up {seconds:.1} s, {build:.1} s of it the build, with {requests} requests; of the stage: {counts}"
+                "         preview up {seconds:.1} s, the build included, with {requests} requests; of the stage: {counts}"
             ),
         );
         assert_eq!(up["published"].as_array().map(Vec::len), Some(6), "{up:#}");
