@@ -96,7 +96,8 @@ pub(crate) struct FunctionReading {
 pub(crate) struct VersionReading {
     pub(crate) invocations: u64,
     pub(crate) errors: u64,
-    /// The 95th percentile of its durations, in milliseconds. `None` without invocations, and for more than one version.
+    /// The 95th percentile of its durations, in milliseconds. `null` without invocations, and where the
+    /// numbers of several versions are added up.
     pub(crate) p95_ms: Option<f64>,
 }
 

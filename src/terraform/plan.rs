@@ -111,7 +111,8 @@ pub struct ResourceChange {
     pub attributes: BTreeMap<String, ValueChange>,
 }
 
-/// A value before and after; `None` where there is none. Secrets are [`MASK`], unknown values [`UNKNOWN`].
+/// A value before and after; `null` where there is none. A secret is "(sensitive)", and what only the apply tells is
+/// "(known after apply)".
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ValueChange {
     /// The current value.
