@@ -56,7 +56,7 @@ impl Trust {
     fn is_valid(&self) -> reqwest::Result<bool> {
         let certificates = self.certificates()?;
         let has_some = !certificates.is_empty();
-        reqwest::Client::builder().tls_certs_only(certificates).build().map(|_| has_some)
+        client().tls_certs_only(certificates).build().map(|_| has_some)
     }
 
     fn certificates(&self) -> reqwest::Result<Vec<reqwest::Certificate>> {
@@ -65,7 +65,7 @@ impl Trust {
 
     /// A client that sends requests as a caller of an API does.
     pub(crate) fn caller(&self) -> reqwest::Result<reqwest::ClientBuilder> {
-        let builder = reqwest::Client::builder().user_agent(concat!("deployctl/", env!("CARGO_PKG_VERSION")));
+        let builder = client().user_agent(concat!("deployctl/", env!("CARGO_PKG_VERSION")));
         Ok(match self.certificates()? {
             certificates if certificates.is_empty() => builder,
             certificates => builder.tls_certs_merge(certificates),
@@ -82,7 +82,7 @@ impl Trust {
         let client = Builder::new().build_with_connector_fn(move |settings, components| {
             let tls = TlsContext::builder().with_trust_store(store.clone()).build().unwrap_or_default();
             let mut builder = ConnectorBuilder::default()
-                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .tls_provider(Provider::Rustls(CryptoMode::Ring))
                 .tls_context(tls)
                 .proxy_config(ProxyConfig::from_env());
             builder.set_connector_settings(settings.cloned());
@@ -93,6 +93,12 @@ impl Trust {
         });
         SharedHttpClient::new(Client { client, failures: Arc::default() })
     }
+}
+
+fn client() -> reqwest::ClientBuilder {
+    // reqwest uses what the process has chosen. It is chosen only once: later calls fail.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder()
 }
 
 /// A connection that failed.

@@ -3,10 +3,10 @@
 //! The event is CloudEvents 1.0 in structured mode. It is signed as <https://www.standardwebhooks.com> says, for which
 //! receivers find libraries in many languages.
 
-use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use ring::hmac;
 use serde_json::{Value, json};
 
 use super::model::{AccountId, StageName};

@@ -6,11 +6,11 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use hcl_edit::expr::{Expression, FuncCall, Traversal, TraversalOperator};
 use hcl_edit::parser::parse_body;
 use hcl_edit::template::{Element, StringTemplate};
 use hcl_edit::visit::{self, Visit};
+use ring::digest::{Context, SHA256};
 use serde_json::Value;
 
 use super::layers::Layer;

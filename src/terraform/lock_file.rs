@@ -8,12 +8,12 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use aws_lc_rs::digest::{Context, Digest, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hcl_edit::expr::Expression;
 use hcl_edit::parser::parse_body;
 use hcl_edit::structure::Block;
+use ring::digest::{Context, Digest, SHA256};
 
 use super::source::literal;
 use crate::platform::hex;
@@ -69,7 +69,7 @@ impl LockedProvider {
 
 /// The SHA-256 of some bytes, in hex.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    hex(aws_lc_rs::digest::digest(&SHA256, bytes))
+    hex(ring::digest::digest(&SHA256, bytes))
 }
 
 /// The hash with the scheme `h1`, which is Go's `dirhash`: the SHA-256 of a list of all files, sorted by name,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::support::minimal_project::{MinimalProject, SETTINGS};
-use crate::support::{sdk, sigv4};
+use crate::support::{http, sdk, sigv4};
 use crate::{files, folder};
 
 /// An app layer with what the domain needs of it.
@@ -122,7 +122,7 @@ async fn a_domain_leads_to_the_stage() {
     assert_eq!(url.trim(), "https://dev.example.com/users");
 
     let ask = async |host: &str, path: &str| {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = http::client();
         let answer = http.get(format!("{endpoint}{path}")).header("Host", host).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
@@ -139,7 +139,7 @@ async fn made_zone(endpoint: &str) -> String {
     let key = ("000000000000", &*sdk::secret(endpoint));
     let what = ("POST", host, "/2013-04-01/hostedzone", "");
     let headers = sigv4::headers(key, "route53", &sigv4::time(0), what, BODY.as_bytes());
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = http::client();
     let mut request = http.post(format!("{endpoint}/2013-04-01/hostedzone")).body(BODY);
     for (name, value) in headers {
         request = request.header(name, value);

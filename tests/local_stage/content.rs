@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::lifecycle::{LocalStage, Project};
 use super::semantics;
+use crate::support::http;
 use crate::support::sigv4;
 use crate::support::stage_file::{RedisFile, StageFile};
 
@@ -219,7 +220,7 @@ async fn elasticache(stage: &LocalStage, action: &str, parameters: &str) -> Stri
     let host = format!("127.0.0.1:{}", stage.port);
     let account = ("000000000000", stage.secret.as_str());
     let what = ("POST", host.as_str(), "/", "");
-    let mut request = reqwest::Client::builder().no_proxy().build().unwrap().post(&stage.endpoint);
+    let mut request = http::client().post(&stage.endpoint);
     for (name, value) in sigv4::headers(account, "elasticache", &sigv4::time(0), what, body.as_bytes()) {
         request = request.header(name, value);
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::copy_folder;
+use crate::support::http;
 use crate::support::program::Program;
 use crate::support::provider_mirror::provider_mirror;
 use crate::support::sdk;
@@ -372,7 +373,7 @@ async fn from_init_to_a_release_and_a_diagnosis() {
     let released =
         found.program.run(&["release", "--version", "1.0.0", "--output", "json"]).await.exit(0).json();
     let url = released["url"].as_str().unwrap();
-    let answer = reqwest::get(format!("{url}/hello")).await.unwrap();
+    let answer = http::client().get(format!("{url}/hello")).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "hello"));
 
     let healthy = doctor(&found.program, &[], 0).await;

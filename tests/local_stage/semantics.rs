@@ -9,6 +9,7 @@ pub(crate) mod states;
 
 use std::fmt::Display;
 
+use crate::support::http;
 use crate::support::lambda_zip::lambda_zip;
 use crate::support::sdk;
 use aws_sdk_apigateway as gateway;
@@ -47,12 +48,13 @@ impl Api {
                 "test",
             ))
             .endpoint_url(endpoint)
+            .http_client(sdk::http_client())
             .build();
         let control = gateway::Client::from_conf(config);
         let id = control.create_rest_api().name(name).send().await.map_err(text)?.id.unwrap_or_default();
         let all = control.get_resources().rest_api_id(&id).send().await.map_err(text)?;
         let root = all.items().first().and_then(|root| root.id.clone()).unwrap_or_default();
-        let http = reqwest::Client::builder().no_proxy().build().map_err(text)?;
+        let http = http::client();
         Ok(Self { control, http, endpoint: endpoint.to_owned(), id, root })
     }
 
@@ -260,6 +262,7 @@ impl Functions {
                 "test",
             ))
             .endpoint_url(endpoint)
+            .http_client(sdk::http_client())
             .build();
         Self { client: lambda::Client::from_conf(config), name: "deployctl-semantics".to_owned() }
     }

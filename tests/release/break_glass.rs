@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::fake_released_stage::FakeReleasedStage;
 use crate::support::program::CommandOutput;
-use crate::support::{fixtures, python_tools, sdk};
+use crate::support::{fixtures, http, python_tools, sdk};
 
 /// What the API answers by itself. A deployment freezes it.
 async fn answer(fake: &FakeReleasedStage, text: &str) {
@@ -47,7 +47,7 @@ async fn the_printed_commands_move_the_stage() {
     let project = &fake.project;
     let url =
         project.run(&["status", "--output", "json"]).await.exit(0).json()["url"].as_str().unwrap().to_owned();
-    let answers = async || reqwest::get(&url).await.unwrap().text().await.unwrap();
+    let answers = async || http::client().get(&url).send().await.unwrap().text().await.unwrap();
     assert_eq!(answers().await, "the new one");
 
     let script = project.run(&["history", "--cli"]).await.exit(0).stdout;
@@ -98,7 +98,7 @@ async fn an_api_without_a_project_is_redeployed(fake: &FakeReleasedStage, progra
         run(fake, programs, &command).await
     };
     let url = format!("{endpoint}/_aws/execute-api/{api}/live/");
-    let post = async || reqwest::Client::new().post(&url).send().await.unwrap().status().as_u16();
+    let post = async || http::client().post(&url).send().await.unwrap().status().as_u16();
     add_post(&gateway, api).await;
     assert_eq!(post().await, 403, "it is not deployed");
 

@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout};
 
 use crate::support::fake_released_stage::FakeReleasedStage;
+use crate::support::http;
 use crate::support::minimal_project::{MinimalProject, SETTINGS};
 use crate::support::program::follows_its_schema;
 use crate::support::progress;
@@ -169,7 +170,7 @@ impl Saying {
         let lock_file = include_str!("../../terraform/app/.terraform.lock.hcl");
         project.write("terraform/app/.terraform.lock.hcl", lock_file);
         let routes = ROUTES.replace("API", &stage.api).replace("ROOT", &stage.root);
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = http::client();
         let saying = Self { stage, routes, http, url: String::new() };
         saying.save("\"first\"");
         saying.route("\"hello\"");

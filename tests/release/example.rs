@@ -21,7 +21,7 @@ use crate::support::progress;
 use crate::support::proxy::Proxy;
 use crate::support::stage_file::StageFile;
 use crate::support::traffic::ReleaseMarks;
-use crate::support::{example_project, traffic};
+use crate::support::{example_project, http, traffic};
 use guarded::{ALL, ALL_PLAIN, Guarded, ORIGIN, Redis};
 
 const OLD: &str = "application/json";
@@ -390,7 +390,7 @@ impl Story {
         );
         assert_eq!(up["published"].as_array().map(Vec::len), Some(6), "{up:#}");
         let url = format!("{}/demo/users", up["url"].as_str().unwrap());
-        let answer = reqwest::get(&url).await.unwrap();
+        let answer = http::client().get(&url).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), 200);
         assert_eq!(answer.headers()["content-type"], shown);
         assert_eq!(answer.headers()["x-release"], up["version"].as_str().unwrap());
@@ -398,7 +398,7 @@ impl Story {
         let list = self.json(&["preview", "list"]).await;
         assert_eq!(list["previews"][0]["name"], "pr-1");
         assert_eq!(self.json(&["preview", "down", "--name", "pr-1"]).await["closed"], json!(["pr-1"]));
-        assert!(!reqwest::get(&url).await.unwrap().status().is_success());
+        assert!(!http::client().get(&url).send().await.unwrap().status().is_success());
         self.project.edit(response, shown, NEW);
         self.serves("1.1.0").await;
     }

@@ -14,7 +14,7 @@ use crate::support::fake_released_stage::FakeReleasedStage;
 use crate::support::lambda_zip::lambda_zip;
 use crate::support::program::CommandOutput;
 use crate::support::pty::type_keys;
-use crate::support::{sdk, snapshot};
+use crate::support::{http, sdk, snapshot};
 
 /// A stage with two functions, on a local stage of its own.
 struct ReleasedStage {
@@ -327,7 +327,7 @@ async fn a_preview_leaves_its_stage_as_it_was() {
     let url = stage.json(&["url"]).await["url"].as_str().unwrap().to_owned();
     let stop = CancellationToken::new();
     let traffic = async {
-        let (client, mut answers) = (reqwest::Client::new(), 0);
+        let (client, mut answers) = (http::client(), 0);
         while !stop.is_cancelled() {
             let answer = client.get(&url).send().await.unwrap();
             assert_eq!(answer.status().as_u16(), 200);

@@ -37,7 +37,7 @@ impl Caller {
     /// A client of the stage of a document that deployctl printed.
     pub(crate) fn of(document: &Value) -> Self {
         let url = document["url"].as_str().expect("a url").to_owned();
-        Self { url, http: reqwest::Client::builder().no_proxy().build().unwrap() }
+        Self { url, http: super::http::client() }
     }
 
     /// Sends a request.

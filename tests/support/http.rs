@@ -1,4 +1,4 @@
-//! HTTP as bytes on a connection: what the proxies and servers of the tests read and pass on.
+//! A client, and HTTP as bytes on a connection: what the proxies and servers of the tests read and pass on.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -6,6 +6,13 @@ use tokio::net::TcpStream;
 /// What STS answers to whoever asks who they are.
 pub(crate) const IDENTITY: &str = "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::111111111111:user/x</Arn>\
      <UserId>x</UserId><Account>111111111111</Account></GetCallerIdentityResult></GetCallerIdentityResponse>";
+
+/// A client that uses no proxy.
+pub(crate) fn client() -> reqwest::Client {
+    // It fails if another client of this process was first.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
 
 /// An answer with a body of XML.
 pub(crate) fn xml(status: &str, body: &str) -> String {

@@ -1,6 +1,11 @@
 //! AWS SDK clients of the local stage.
 
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider, SharedHttpClient};
+
+/// A client without TLS.
+pub(crate) fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().build_http()
+}
 
 /// The configuration of clients of `account` at `endpoint`.
 pub(crate) fn config(endpoint: &str, account: &str) -> aws_types::SdkConfig {
@@ -10,6 +15,7 @@ pub(crate) fn config(endpoint: &str, account: &str) -> aws_types::SdkConfig {
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .endpoint_url(endpoint)
+        .http_client(http_client())
         .build()
 }
 

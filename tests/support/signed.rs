@@ -26,7 +26,7 @@ pub(crate) struct WireAnswer {
 impl Signed {
     /// Requests to the stage that answers at `endpoint`.
     pub(crate) fn new(endpoint: &str) -> Self {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = super::http::client();
         Self { http, endpoint: endpoint.to_owned(), secret: sdk::secret(endpoint) }
     }
 

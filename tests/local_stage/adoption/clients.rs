@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::http;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -67,7 +68,7 @@ async fn send(
     newest: watch::Sender<String>,
     stop: CancellationToken,
 ) -> Seen {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = http::client();
     let mut seen = Seen::default();
     while !stop.is_cancelled() {
         seen.requests += 1;

@@ -6,7 +6,7 @@ use aws_sdk_s3 as s3;
 
 use crate::support::minimal_project::MinimalProject;
 use crate::support::stage_file::StageFile;
-use crate::support::{fixtures, sdk, sigv4};
+use crate::support::{fixtures, http, sdk, sigv4};
 
 /// Where the projects keep their Terraform states.
 const STATES: &str = "harbour-tfstate";
@@ -69,7 +69,7 @@ impl LocalAccount {
         let signer = ("000000000000", self.file.secret());
         let what = ("POST", host, "/", target);
         let signed = sigv4::headers(signer, "dynamodb", &sigv4::time(0), what, body.as_bytes());
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = http::client();
         let request = http.post(&endpoint).header("X-Amz-Target", target).body(body);
         let request = request.header("Content-Type", "application/x-amz-json-1.0");
         let request = signed.into_iter().fold(request, |request, (name, value)| request.header(name, value));

@@ -1,7 +1,7 @@
 //! What a web page and another user of the machine can send to a local stage.
 
 use crate::local_stage::lifecycle::LocalStage;
-use crate::support::{sdk, sigv4};
+use crate::support::{http, sdk, sigv4};
 use aws_sdk_lambda as lambda;
 
 const FUNCTION: &str = r#"{"FunctionName":"mine","Runtime":"provided.al2023","Handler":"bootstrap","Role":"arn:aws:iam::000000000000:role/any","Code":{"ZipFile":""}}"#;
@@ -79,7 +79,7 @@ fn attacks(stage: &LocalStage) -> Vec<(&'static str, Attack<'static>)> {
 
 /// Makes all of them; says how many there were.
 pub(crate) async fn are_refused(stage: &LocalStage) -> usize {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = http::client();
     let attacks = attacks(stage);
     let count = attacks.len();
     for (name, (method, path, headers, body)) in attacks {

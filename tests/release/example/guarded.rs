@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::support::http;
 use crate::support::stage_file::StageFile;
 use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
@@ -126,7 +127,7 @@ impl Seen {
 
 impl Guarded {
     pub(crate) fn at(url: &str, redis: Redis) -> Self {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = http::client();
         Self { url: url.to_owned(), redis, http }
     }
 

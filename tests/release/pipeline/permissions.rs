@@ -10,7 +10,7 @@ use super::policy::Policies;
 use super::recorder::Recorder;
 use super::repository;
 use super::two_stage_project::TwoStageProject;
-use crate::support::http::header;
+use crate::support::http::{self, header};
 use crate::support::program::Program;
 use crate::support::stage_file::StageFile;
 use crate::support::{minimal_project, sigv4};
@@ -435,7 +435,7 @@ impl Example {
             let what = ("POST", host.as_str(), path, target);
             let at = sigv4::time(0);
             let headers = sigv4::headers((ACCOUNT, secret), service, &at, what, body.as_bytes());
-            let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            let http = http::client();
             let mut request = http
                 .post(format!("http://{host}{path}"))
                 .header("Content-Type", "application/x-amz-json-1.1");
