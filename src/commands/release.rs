@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, join};
 
 use super::canary;
 use super::confirm;
 use super::context::{CanaryArgs, Context, LeaseArgs};
 use super::version::RequiredVersion;
+use crate::artifact::build;
 use crate::artifact::digest::{NotSha256, Sha256};
+use crate::artifact::python_tools::PythonTools;
 use crate::delivery::approval::Consent;
 use crate::delivery::code_only::{CodeOnly, ReleasedStage, release_code};
 use crate::delivery::pipeline::{Delivered, ReleaseOptions, known_bucket, run_release};
@@ -96,7 +98,12 @@ pub(super) async fn release(context: &Context, args: &Args) -> Result<(Document,
         document.infrastructure = Some(InfrastructureState::NotPlanned);
         return Ok((document, record));
     }
-    let (session, known) = context.session_and(known_bucket).await?;
+    // The first release on a machine also installs the local stage, which takes as long.
+    let install = async { if args.running_code { Ok(()) } else { install_build_tools(context).await } };
+    // Not `try_join!`: a local stage that starts would be left half started.
+    let (connected, installed) = join!(context.session_and(known_bucket), install);
+    let (session, known) = connected?;
+    installed?;
     let ask = |listed| confirm::destructions(context, &session.settings.stage.name, listed).boxed_local();
     let consent = Consent { approved, ask: &ask };
     let source = if args.running_code { Source::Running } else { Source::Build };
@@ -105,6 +112,13 @@ pub(super) async fn release(context: &Context, args: &Args) -> Result<(Document,
     let mut document = document("release", &session, delivered, args.canary.detach).await?;
     document.infrastructure = Some(InfrastructureState::Planned);
     Ok((document, record))
+}
+
+async fn install_build_tools(context: &Context) -> Result<()> {
+    if context.settings()?.compiles() {
+        build::install_tools(&PythonTools::from_env()?, &context.events, &context.cancel).await?;
+    }
+    Ok(())
 }
 
 /// An empty value is no digest: a workflow cannot leave a variable out.

@@ -10,7 +10,6 @@ use super::layers::{Infrastructure, Progress};
 use super::plan::Applied;
 use super::source::{Artifacts, Source, Stored, require_versioned};
 use super::stage_variables;
-use crate::artifact;
 use crate::aws::s3::Bucket;
 use crate::engine::held::HeldStage;
 use crate::engine::operations::{Origin, Released};
@@ -19,7 +18,6 @@ use crate::error::{Error, ErrorId, Kind, Result};
 use crate::project::contract::Contract;
 use crate::project::session::Session;
 use crate::project::settings::ArtifactBucket;
-use crate::release::artifacts::ArtifactSettings;
 use crate::release::model::Version;
 use crate::release::once::Repeat;
 use crate::release::plan::Desired;
@@ -115,9 +113,7 @@ async fn apply_bucket<'a>(
     let waves = infrastructure.waves[..infrastructure.waves_with_bucket()].iter();
     let with_bucket = || waves.clone().flatten().copied();
     let build = source.artifacts(session);
-    let is_package =
-        |artifact: &ArtifactSettings| matches!(artifact.recipe.origin, artifact::Origin::Package { .. });
-    let compiles = matches!(source, Source::Build) && session.settings.artifacts.iter().any(is_package);
+    let compiles = matches!(source, Source::Build) && session.settings.compiles();
     if session.local.is_none() || !compiles || consent.approved.is_some() {
         let (mut progress, artifacts) = run_both(infrastructure.plan_early(), build).await?;
         let consented = obtain(consent, session, infrastructure, (&progress, version, &artifacts)).await?;

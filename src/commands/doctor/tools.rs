@@ -22,8 +22,7 @@ use crate::terraform::version::{Flavour, Version};
 const STABLE: Version = Version::new(1, 11, 0);
 
 pub(crate) async fn check(settings: &Settings, cancel: &CancellationToken) -> Vec<Finding> {
-    let builds =
-        settings.artifacts.iter().any(|artifact| matches!(artifact.recipe.origin, Origin::Package { .. }));
+    let builds = settings.compiles();
     let needs_python = builds || settings.stage.local.is_some();
     let (terraform, cargo, python) = futures::join!(
         terraform(cancel),

@@ -251,6 +251,11 @@ impl Settings {
         }
     }
 
+    /// Whether deployctl compiles functions of the project.
+    pub(crate) fn compiles(&self) -> bool {
+        self.artifacts.iter().any(|artifact| matches!(artifact.recipe.origin, Origin::Package { .. }))
+    }
+
     /// The folder of deployctl's own files; not committed.
     pub(crate) fn work_dir(&self) -> PathBuf {
         self.root.join(".deployctl")
