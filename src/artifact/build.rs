@@ -32,14 +32,13 @@ pub(crate) const QUICK_PROFILE: &str = "lambda-dev";
 const BUILT_IN: [&str; 2] = ["dev", "release"];
 
 /// What cargo gets as `--config` where the project does not define [`QUICK_PROFILE`].
-const QUICK_SETTINGS: [&str; 7] = [
+const QUICK_SETTINGS: [&str; 6] = [
     "inherits = \"release\"",
     "opt-level = 0",
     "lto = \"off\"",
     "codegen-units = 16",
     "strip = true",
     "incremental = true",
-    "package.\"*\".opt-level = 2",
 ];
 
 #[derive(Debug, Clone)]
