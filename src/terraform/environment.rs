@@ -10,6 +10,13 @@ use serde_json::Value;
 /// Changes to the inherited environment: `Some` sets a variable, `None` removes it.
 pub type Environment = BTreeMap<String, Option<OsString>>;
 
+/// How much the heap of a Go program grows before its garbage is collected, in percent.
+const GC: &str = "GOGC";
+
+/// Instead of Go's 100. A plan lives for seconds, and the schemas of a large provider keep its collector busy: with 300,
+/// the plans of the example take a fifth less time, and a fifth more memory.
+const GC_PERCENT: &str = "300";
+
 pub(super) struct Parts<'a> {
     /// The caller's variables, such as credentials and endpoints.
     pub given: &'a Environment,
@@ -52,6 +59,9 @@ pub(super) fn changes(parts: &Parts<'_>, inherited: &BTreeMap<OsString, OsString
         let level = inherited.get(OsStr::new("TF_LOG")).map_or(OsStr::new("DEBUG"), OsString::as_os_str);
         set("TF_LOG", level);
         set("TF_LOG_PATH", file.as_os_str());
+    }
+    if !inherited.contains_key(OsStr::new(GC)) {
+        changes.entry(GC.to_owned()).or_insert_with(|| Some(GC_PERCENT.into()));
     }
     let names = inherited.keys().filter_map(|name| name.to_str());
     let given_names: Vec<String> = given.keys().cloned().collect();
@@ -130,6 +140,7 @@ mod tests {
             [
                 "AWS_ENDPOINT_URL=http://127.0.0.1:1",
                 "CHECKPOINT_DISABLE=1",
+                "GOGC=300",
                 "TF_DATA_DIR=/data/app",
                 "TF_INPUT=0",
                 "TF_IN_AUTOMATION=1",
@@ -153,6 +164,11 @@ mod tests {
         for (name, _) in inherited {
             assert_eq!(changed.get(name), Some(&None), "{name}");
         }
+    }
+
+    #[test]
+    fn the_garbage_collector_of_the_user_is_kept() {
+        assert_eq!(changed(&[("GOGC", "50")], None, None).get("GOGC"), None);
     }
 
     #[test]
