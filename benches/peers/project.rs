@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::memory::{self, Peak};
 use crate::peer::{Installed, Peer, last_line};
-use crate::support::example_project::{self, ExampleProject};
+use crate::support::example_project::ExampleProject;
 use crate::support::minimal_project::{self, MinimalProject};
 use crate::support::program::{CommandOutput, Program};
 use crate::support::provider_mirror::provider_mirror;
@@ -86,7 +86,7 @@ impl Project {
         let example = ExampleProject::new();
         let program = example.program.clone();
         let released = release_first(&program).await;
-        let bootstrap = std::fs::read(example_project::built("users")).unwrap();
+        let bootstrap = std::fs::read(example.built("users")).unwrap();
         let shape = Shape {
             name: "users",
             layers: vec!["base".to_owned(), "app".to_owned()],

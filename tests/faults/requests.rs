@@ -23,8 +23,8 @@ use crate::support::program::{CommandOutput, Program};
 use crate::support::progress;
 use crate::support::proxy::{Fault, Proxy, ProxyCounts};
 use crate::support::stage_file::StageFile;
+use crate::support::traffic;
 use crate::support::traffic::ReleaseMarks;
-use crate::support::{example_project, traffic};
 
 const ALL: [Fault; 14] = [
     Fault::KilledAfter,
@@ -81,7 +81,7 @@ async fn requests_go_wrong() {
 }
 
 #[tokio::test]
-#[ignore = "30 minutes: cargo test --test faults -- --ignored --nocapture"]
+#[ignore = "30 minutes: cargo test --test stages faults -- --ignored --nocapture"]
 async fn commands_stall_at_every_request_while_another_one_releases() {
     let suite = Suite::new().await;
     for command in stalls::STALLED {
@@ -90,37 +90,37 @@ async fn commands_stall_at_every_request_while_another_one_releases() {
 }
 
 #[tokio::test]
-#[ignore = "5 minutes: cargo test --test faults -- --ignored --nocapture"]
+#[ignore = "5 minutes: cargo test --test stages faults -- --ignored --nocapture"]
 async fn every_fault_at_every_request_of_a_rollback() {
     Suite::new().await.requests_of(Command::Rollback, |_| ALL.to_vec()).await;
 }
 
 #[tokio::test]
-#[ignore = "10 minutes: cargo test --test faults -- --ignored --nocapture"]
+#[ignore = "10 minutes: cargo test --test stages faults -- --ignored --nocapture"]
 async fn every_fault_at_every_request_of_a_redeployment() {
     Suite::new().await.requests_of(Command::Redeploy, |_| ALL.to_vec()).await;
 }
 
 #[tokio::test]
-#[ignore = "40 minutes: cargo test --test faults -- --ignored --nocapture"]
+#[ignore = "40 minutes: cargo test --test stages faults -- --ignored --nocapture"]
 async fn every_fault_at_every_request_of_a_release() {
     Suite::new().await.requests_of(Command::Release, |_| ALL.to_vec()).await;
 }
 
 #[tokio::test]
-#[ignore = "40 minutes: cargo test --test faults -- --ignored --nocapture"]
+#[ignore = "40 minutes: cargo test --test stages faults -- --ignored --nocapture"]
 async fn every_fault_at_every_request_of_a_promotion() {
     Suite::new().await.requests_of(Command::Promote, |_| ALL.to_vec()).await;
 }
 
 #[tokio::test]
-#[ignore = "5 minutes: cargo test --test faults -- --ignored --nocapture"]
+#[ignore = "5 minutes: cargo test --test stages faults -- --ignored --nocapture"]
 async fn every_fault_at_every_write_of_a_prune() {
     Suite::new().await.requests_of(Command::Prune, |_| ALL.to_vec()).await;
 }
 
 #[tokio::test]
-#[ignore = "3 minutes: cargo test --test faults -- --ignored --nocapture"]
+#[ignore = "3 minutes: cargo test --test stages faults -- --ignored --nocapture"]
 async fn fifty_releases_and_rollbacks_under_traffic() {
     Suite::new().await.moves_under_traffic(50).await;
 }
@@ -426,7 +426,7 @@ fn build(project: &ExampleProject, version: &str) {
     let folder = project.dir.join("dist");
     std::fs::create_dir_all(&folder).unwrap();
     for name in ["users", "authorizer"] {
-        let mut bytes = std::fs::read(example_project::built(name)).unwrap();
+        let mut bytes = std::fs::read(project.built(name)).unwrap();
         bytes.extend_from_slice(version.as_bytes());
         std::fs::write(folder.join(name), bytes).unwrap();
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::terraform;
+use super::terraform;
 
 const REQUIREMENTS: &str = include_str!("requirements.txt");
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::{files, folder};
 use crate::support::minimal_project::{MinimalProject, SETTINGS};
 use crate::support::{http, sdk, sigv4};
-use crate::{files, folder};
 
 /// An app layer with what the domain needs of it.
 const APP: &str = r#"

@@ -6,7 +6,7 @@ use deployctl::terraform::{Driver, Layer, Subcommand, Terraform};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::{files, folder, parsed};
+use super::{files, folder, parsed};
 
 /// `terraform init` into one plugin cache: Terraform has no lock for it.
 static INIT: Mutex<()> = Mutex::const_new(());

@@ -6,7 +6,7 @@ use std::path::Path;
 use hcl::expr::Expression;
 use serde_json::Value;
 
-use crate::{folder, parsed};
+use super::{folder, parsed};
 
 /// The codes by types of response, with the statuses that they are answered with; some keep the one they have.
 fn written() -> BTreeMap<String, (String, Option<String>)> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hcl::structure::{Block, Body};
 
-use crate::{LAYERS, files, folder, parsed, terraform};
+use super::{LAYERS, files, folder, parsed, terraform};
 
 /// Every block of a layer.
 fn blocks(layer: &str) -> Vec<Block> {

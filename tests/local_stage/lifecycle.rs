@@ -118,7 +118,7 @@ async fn a_stage_serves_its_deployment_with_its_variables() {
 }
 
 #[tokio::test]
-#[ignore = "3 minutes: cargo test --test local_stage -- --ignored ten_thousand"]
+#[ignore = "3 minutes: cargo test --test stages -- --ignored ten_thousand"]
 async fn of_ten_thousand_requests_exactly_a_tenth_gets_the_canary() {
     let project = Project::new();
     semantics::canaries::share_requests(&project.up().await.endpoint, 10_000).await;

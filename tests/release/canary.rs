@@ -300,7 +300,7 @@ async fn a_canary_of_functions_that_run() {
 }
 
 #[tokio::test]
-#[ignore = "3 minutes: cargo test --test release -- --ignored canary --nocapture"]
+#[ignore = "3 minutes: cargo test --test stages -- --ignored canary --nocapture"]
 async fn a_killed_canary_of_functions_that_run_can_be_ended() {
     let (killed, canaries) = Canaries::new().await.are_ended_after_each_request().await;
     assert!(canaries > 5, "{canaries} of {killed}");

@@ -21,7 +21,7 @@ use crate::support::progress;
 use crate::support::proxy::Proxy;
 use crate::support::stage_file::StageFile;
 use crate::support::traffic::ReleaseMarks;
-use crate::support::{example_project, http, traffic};
+use crate::support::{http, traffic};
 use guarded::{ALL, ALL_PLAIN, Guarded, ORIGIN, Redis};
 
 const OLD: &str = "application/json";
@@ -620,7 +620,7 @@ impl Story {
         );
         let dist = self.project.dir.join("dist");
         std::fs::create_dir_all(&dist).unwrap();
-        std::fs::copy(example_project::built("authorizer"), dist.join("bootstrap")).unwrap();
+        std::fs::copy(self.project.built("authorizer"), dist.join("bootstrap")).unwrap();
         // Seen before the switch, by the project's own check.
         let file = self.project.dir.join("deployctl.toml");
         let settings = std::fs::read_to_string(&file).unwrap();

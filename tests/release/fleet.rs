@@ -101,7 +101,7 @@ async fn members_are_released_once_and_go_back() {
 }
 
 #[tokio::test]
-#[ignore = "3 minutes: cargo test --test release -- --ignored fleet --nocapture"]
+#[ignore = "3 minutes: cargo test --test stages -- --ignored fleet --nocapture"]
 async fn a_job_is_killed_at_every_request() {
     let shop = Shop::new().await;
     let first = shop.commit("services/base/one");

@@ -19,24 +19,24 @@ pub(crate) struct ExampleProject {
     /// deployctl in it.
     pub(crate) program: Program,
     terraform: CountingTerraform,
-    _one_at_a_time: File,
+    /// Where cargo builds the Lambdas.
+    lambdas: PathBuf,
+    _in_use: File,
 }
 
 impl ExampleProject {
-    /// Copies this checkout. The folder is always the same, and what is built in it stays: cargo takes another
-    /// path for another source, and a Lambda with all its dependencies takes minutes.
+    /// Copies this checkout, into the first folder that no other test uses. What is built there stays: cargo takes
+    /// another path for another source, and a Lambda with all its dependencies takes a minute.
     pub(crate) fn new() -> Self {
-        let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let dir = tmp.join("users-project");
+        let (folder, lock) = free_folder();
+        let (dir, lambdas) = (folder.join("users"), folder.join("lambdas"));
         std::fs::create_dir_all(&dir).unwrap();
-        let lock = File::create(tmp.join("users-project.lock")).unwrap();
-        lock.lock().unwrap();
 
-        let terraform = CountingTerraform::new(tmp, &terraform_on_path());
+        let terraform = CountingTerraform::new(&folder, &terraform_on_path());
         let program = Program::new(&dir)
-            .with("CARGO_TARGET_DIR", tmp.join("lambdas"))
+            .with("CARGO_TARGET_DIR", &lambdas)
             .with("DEPLOYCTL_TERRAFORM", &terraform.program);
-        let project = Self { dir, program, terraform, _one_at_a_time: lock };
+        let project = Self { dir, program, terraform, lambdas, _in_use: lock };
         // A test that was killed may have left its stage.
         project.stop();
         for name in [".deployctl", "dist"] {
@@ -72,6 +72,11 @@ impl ExampleProject {
         self.terraform.calls()
     }
 
+    /// A Lambda's binary as the last release on the local stage left it.
+    pub(crate) fn built(&self, package: &str) -> PathBuf {
+        self.lambdas.join("x86_64-unknown-linux-gnu/lambda-dev").join(package)
+    }
+
     /// Every process that works inside the project: the servers and all Lambdas.
     pub(crate) fn processes(&self) -> Vec<i32> {
         processes::inside(&self.dir)
@@ -90,6 +95,18 @@ impl Drop for ExampleProject {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A folder in `target/tmp` that is locked for this test.
+fn free_folder() -> (PathBuf, File) {
+    let folders =
+        (1..).map(|number| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("example-{number}")));
+    let mut free = folders.filter_map(|folder| {
+        std::fs::create_dir_all(&folder).unwrap();
+        let lock = File::create(folder.join("lock")).unwrap();
+        lock.try_lock().is_ok().then_some((folder, lock))
+    });
+    free.next().unwrap()
 }
 
 fn terraform_on_path() -> PathBuf {
@@ -120,9 +137,4 @@ fn mirror(from: &Path, to: &Path) {
     for name in wanted.into_iter().filter(|name| name != ".terraform" && name != "target") {
         mirror(&from.join(&name), &to.join(&name));
     }
-}
-
-/// A Lambda's binary as the last release on the local stage left it.
-pub(crate) fn built(package: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("lambdas/x86_64-unknown-linux-gnu/lambda-dev").join(package)
 }

@@ -6,17 +6,11 @@
 //! - `checkov`: checkov, with every exception explained where it is made.
 //! - `domain`: the `dns` layer on a real local stage, by deployctl.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod support;
-
-mod infrastructure {
-    mod checkov;
-    mod domain;
-    mod mock_providers;
-    mod refusals;
-    mod source_rules;
-}
+mod checkov;
+mod domain;
+mod mock_providers;
+mod refusals;
+mod source_rules;
 
 use std::path::{Path, PathBuf};
 
