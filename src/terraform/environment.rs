@@ -13,8 +13,7 @@ pub type Environment = BTreeMap<String, Option<OsString>>;
 /// How much the heap of a Go program grows before its garbage is collected, in percent.
 const GC: &str = "GOGC";
 
-/// Instead of Go's 100. A plan lives for seconds, and the schemas of a large provider keep its collector busy: with 300,
-/// the plans of the example take a fifth less time, and a fifth more memory.
+/// Instead of Go's 100: the plans of the example then take a fifth less time, and a fifth more memory.
 const GC_PERCENT: &str = "300";
 
 pub(super) struct Parts<'a> {
