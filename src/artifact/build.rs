@@ -59,16 +59,6 @@ pub(crate) struct Built {
     pub(crate) binary: PathBuf,
 }
 
-/// Installs what [`build`] needs besides cargo: a download once per machine.
-pub(crate) async fn install_tools(
-    tools: &PythonTools,
-    events: &Events,
-    cancel: &CancellationToken,
-) -> Result<(), ArtifactError> {
-    tools.venv(TOOLS, events, cancel).await?;
-    Ok(())
-}
-
 pub(crate) async fn build(
     request: &BuildRequest,
     tools: &PythonTools,

@@ -116,7 +116,7 @@ pub(super) async fn release(context: &Context, args: &Args) -> Result<(Document,
 
 async fn install_build_tools(context: &Context) -> Result<()> {
     if context.settings()?.compiles() {
-        build::install_tools(&PythonTools::from_env()?, &context.events, &context.cancel).await?;
+        PythonTools::from_env()?.venv(build::TOOLS, &context.events, &context.cancel).await?;
     }
     Ok(())
 }

@@ -23,8 +23,7 @@ use crate::support::program::{CommandOutput, Program};
 use crate::support::progress;
 use crate::support::proxy::{Fault, Proxy, ProxyCounts};
 use crate::support::stage_file::StageFile;
-use crate::support::traffic;
-use crate::support::traffic::ReleaseMarks;
+use crate::support::traffic::{self, ReleaseMarks};
 
 const ALL: [Fault; 14] = [
     Fault::KilledAfter,
